@@ -1,0 +1,1 @@
+"""Benchmarks of hitrate beside its npm peer. See README.md."""

@@ -1,0 +1,1 @@
+"""Who may do what: teams, tokens and the gate that every request passes."""

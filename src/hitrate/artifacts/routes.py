@@ -1,0 +1,243 @@
+"""The artifact operations of the contract, all hot routes."""
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from hitrate.accounts.model import Grant
+from hitrate.artifacts.local import BlobWriter
+from hitrate.artifacts.model import (
+    Artifact,
+    Key,
+    hash_of,
+    hash_problem,
+    upload_of,
+)
+from hitrate.artifacts.store import ArtifactStore
+from hitrate.clock import Clock
+from hitrate.errors import BadRequest, NotFound
+from hitrate.metrics import Metrics
+from hitrate.web.asgi import JSON, Header, Request, Response, body_too_large
+from hitrate.web.client import client_of
+from hitrate.web.errors import error_response
+
+IN_MEMORY_BYTES = 256 * 1024
+"""A body up to this size is written by the committing thread, together with its neighbours'."""
+
+_PIECE_BYTES = 1024 * 1024
+_QUERY_MOST = 10_000
+
+_OCTETS: Header = (b"content-type", b"application/octet-stream")
+_MISS = error_response(NotFound("There is no artifact with this hash in this team's cache."))
+_ENABLED = Response(200, b'{"status":"enabled"}')
+
+PREFLIGHT = Response(
+    200,
+    b"",
+    (
+        # By name: the client sends its token only if `authorization` is listed, `*` is not enough.
+        (
+            b"access-control-allow-headers",
+            b"Authorization, Content-Type, User-Agent, x-artifact-duration, x-artifact-tag, "
+            b"x-artifact-sha, x-artifact-dirty-hash, x-artifact-client-ci, "
+            b"x-artifact-client-interactive",
+        ),
+        (b"access-control-allow-methods", b"GET, HEAD, PUT, POST, DELETE, OPTIONS"),
+    ),
+)
+
+
+class ArtifactQuery(msgspec.Struct):
+    """The body of artifactQuery."""
+
+    hashes: Annotated[list[str], Meta(max_length=_QUERY_MOST)]
+
+
+class Found(msgspec.Struct, rename="camel", omit_defaults=True):
+    """What artifactQuery says of an artifact that is there."""
+
+    size: int
+    task_duration_ms: float
+    tag: str | None = None
+
+
+class Problem(msgspec.Struct):
+    message: str
+
+
+class NotAsked(msgspec.Struct):
+    """What artifactQuery says of a hash that cannot be one."""
+
+    error: Problem
+
+
+_query_decoder = msgspec.json.Decoder(ArtifactQuery)
+
+
+class ArtifactRoutes:
+    """The seven operations but recordEvents, and the preflight."""
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        max_artifact_bytes: int,
+        max_body_bytes: int,
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._max_artifact_bytes = max_artifact_bytes
+        self._max_body_bytes = max_body_bytes
+
+    async def preflight(self, _request: Request) -> Response:
+        """Answer an OPTIONS request; the real one comes to the same address."""
+        return PREFLIGHT
+
+    async def status(self, _request: Request, _grant: Grant) -> Response:
+        """Whether Remote Caching is enabled for the token."""
+        return _ENABLED
+
+    async def download(self, request: Request, grant: Grant) -> Response:
+        """The artifact, straight from its file."""
+        artifact = await self._find(request, grant)
+        if artifact is None:
+            self._metrics.add("hitrate_artifact_misses")
+            return _MISS
+        self._metrics.add("hitrate_artifact_hits")
+        self._metrics.add("hitrate_artifact_sent_bytes", artifact.size_bytes)
+        path = self._store.blobs.path(grant.team.id, artifact.blob)
+        return Response(200, b"", _headers(artifact, request), path)
+
+    async def exists(self, request: Request, grant: Grant) -> Response:
+        """The headers of a download."""
+        artifact = await self._find(request, grant)
+        if artifact is None:
+            return Response(404, b"", _MISS.headers)
+        return Response(200, b"", _headers(artifact, request))
+
+    async def query(self, request: Request, grant: Grant) -> Response:
+        """Size, duration and tag for each hash asked for."""
+        body = await request.body(self._max_body_bytes)
+        try:
+            hashes = _query_decoder.decode(body).hashes
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadRequest(
+                f'{error}. Send {{"hashes": [...]}} with at most {_QUERY_MOST} strings.'
+            ) from error
+        problems = {h: hash_problem(h) for h in hashes}
+        sound = [h for h, problem in problems.items() if problem is None]
+        found = await self._store.find_many(grant.team.id, sound)
+        answer = {
+            h: NotAsked(Problem(problem)) if problem else _found(found.get(h))
+            for h, problem in problems.items()
+        }
+        return Response(200, msgspec.json.encode(answer))
+
+    async def delete_all(self, _request: Request, grant: Grant) -> Response:
+        """Empty the team's cache."""
+        count = await self._store.remove_team(grant.team.id)
+        return Response(200, msgspec.json.encode({"deletedCount": count}))
+
+    async def upload(self, request: Request, grant: Grant) -> Response:
+        """Store an artifact, or replace it, body and metadata together.
+
+        Flat memory whatever the size. Raises BadRequest, TooLarge or Unavailable; then nothing
+        was stored and no trace is left.
+        """
+        artifact_hash = hash_of(request)
+        said, client = upload_of(request), client_of(request)
+        announced = self._announced(request)
+        self._store.blobs.check_room(announced or 0)
+        writer, body = await self._receive(request, grant.team.id, announced)
+        size_bytes = writer.size_bytes + len(body or b"")
+        artifact = Artifact(
+            key=Key(grant.team.id, artifact_hash),
+            blob=writer.blob,
+            size_bytes=size_bytes,
+            duration_ms=said.duration_ms,
+            tag=said.tag,
+            sha=said.sha,
+            dirty_hash=said.dirty_hash,
+            ci=client.ci,
+            interactive=client.interactive,
+            agent=client.agent,
+            token_id=grant.token_id,
+            created_at_ms=self._clock.now_ms(),
+        )
+        await self._store.put(artifact, writer, body)
+        self._metrics.add("hitrate_artifact_received_bytes", size_bytes)
+        return Response(202, msgspec.json.encode({"urls": [_url(request, artifact_hash)]}))
+
+    async def _find(self, request: Request, grant: Grant) -> Artifact | None:
+        client_of(request)  # the contract has bad client headers refused here too
+        return await self._store.find(Key(grant.team.id, hash_of(request)))
+
+    def _announced(self, request: Request) -> int | None:
+        announced = request.announced_length()
+        if announced is None and b"transfer-encoding" not in request.headers:
+            raise BadRequest("Send Content-Length, or the body in chunks.")
+        if announced is not None and announced > self._max_artifact_bytes:
+            raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
+        return announced
+
+    async def _receive(
+        self, request: Request, team_id: str, announced: int | None
+    ) -> tuple[BlobWriter, bytes | None]:
+        """The body: in memory when it is small, else in a sealed file."""
+        writer, pieces = self._store.blobs.writer(team_id), bytearray()
+        size, more = 0, True
+        try:
+            while more:
+                chunk, more = await request.chunk()
+                size += len(chunk)
+                if size > self._max_artifact_bytes:
+                    raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
+                pieces += chunk
+                if len(pieces) >= (_PIECE_BYTES if writer.size_bytes else IN_MEMORY_BYTES):
+                    await asyncio.to_thread(writer.write, bytes(pieces))
+                    pieces.clear()
+            _check_length(announced, size)
+            if writer.size_bytes == 0:
+                return writer, bytes(pieces)
+            await asyncio.to_thread(_finish, writer, bytes(pieces))
+            return writer, None
+        except BaseException:
+            await asyncio.to_thread(writer.discard)
+            raise
+
+
+def _finish(writer: BlobWriter, rest: bytes) -> None:
+    writer.write(rest)
+    writer.seal()
+
+
+def _check_length(announced: int | None, size: int) -> None:
+    if announced is not None and announced != size:
+        raise BadRequest(
+            f"Content-Length says {announced} bytes, but {size} came; send the artifact again."
+        )
+
+
+def _headers(artifact: Artifact, request: Request) -> tuple[Header, ...]:
+    # The SDK asks for JSON and refuses bytes that are labelled otherwise.
+    accept = request.headers.get(b"accept", b"")
+    label = JSON if b"application/json" in accept and b"*/*" not in accept else _OCTETS
+    length = (b"content-length", b"%d" % artifact.size_bytes)
+    return (label, length, *artifact.headers())
+
+
+def _found(artifact: Artifact | None) -> Found | None:
+    if artifact is None:
+        return None
+    return Found(artifact.size_bytes, artifact.duration_ms or 0, artifact.tag)
+
+
+def _url(request: Request, artifact_hash: str) -> str:
+    path = f"/v8/artifacts/{artifact_hash}"
+    host = request.text_header(b"host")
+    return f"{request.scope['scheme']}://{host}{path}" if host else path

@@ -1,0 +1,219 @@
+"""The cache: bodies and index as one. The one place that changes either.
+
+An upload's body is written and flushed first, then its row is committed; all uploads that wait
+share a transaction. A reader follows the row it saw to a file that never changes, so it gets the
+old whole artifact or the new whole one, body and metadata together.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from hitrate import logs
+from hitrate.artifacts.index import ArtifactIndex, Stored, Usage
+from hitrate.artifacts.local import BlobWriter, LocalBlobs
+from hitrate.artifacts.model import Artifact, Key
+from hitrate.clock import Clock
+from hitrate.errors import Unavailable
+from hitrate.group_commit import GroupCommitter
+
+REPLACED_KEPT_S = 5.0
+"""How long a replaced file stays, for a reader that has seen its row but not opened it yet."""
+
+_log = logs.get("artifacts")
+
+
+class _Put:
+    """Save an artifact whose body stands in a sealed file, or is small and still to be written."""
+
+    def __init__(self, artifact: Artifact, writer: BlobWriter, body: bytes | None) -> None:
+        self.artifact = artifact
+        self.writer = writer
+        self.body = body
+
+
+class _Remove:
+    """Remove certain artifacts, or all of one team. `removed` is the answer."""
+
+    def __init__(self, stored: Sequence[Stored] = (), team_id: str | None = None) -> None:
+        self.stored = stored
+        self.team_id = team_id
+        self.removed: list[Stored] = []
+
+
+_Change = _Put | _Remove
+
+
+class ArtifactStore:
+    """Find, put and remove artifacts. What is awaited does not block the event loop."""
+
+    def __init__(self, engine: Engine, blobs: LocalBlobs, clock: Clock) -> None:
+        self.index = ArtifactIndex(engine)
+        self.blobs = blobs
+        self._engine = engine
+        self._clock = clock
+        self._committer: GroupCommitter[_Change] = GroupCommitter("artifacts", self._commit)
+        self._used: dict[Key, int] = {}
+        self._bytes: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._replaced: deque[tuple[float, Stored]] = deque()
+
+    def open(self) -> None:
+        """Make the folder, count what is there, start committing."""
+        self.blobs.open()
+        for team_id, usage in self.index.usage().items():
+            self._counts[team_id], self._bytes[team_id] = usage
+        self._committer.open()
+
+    def close(self) -> None:
+        """Commit what waits; write down last uses; remove what was replaced."""
+        self._committer.close()
+        self.write_last_uses()
+        self.remove_replaced(everything=True)
+
+    async def find(self, key: Key) -> Artifact | None:
+        """The artifact, or None when it is not there, whole. Counts as a use."""
+        artifact = self.index.known(key)
+        if artifact is None:
+            artifact = await asyncio.to_thread(self._look_up, key)
+            if artifact is None:
+                return None
+        if not self.blobs.has(key.team_id, artifact.blob, artifact.size_bytes):
+            _log.warning("artifact without its file", team=key.team_id, blob=artifact.blob)
+            await self.remove([Stored(key, artifact.blob, artifact.size_bytes)])
+            return None
+        self._used[key] = self._clock.now_ms()
+        return artifact
+
+    async def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, Artifact]:
+        """Those of a team's artifacts that are there, by hash. Does not count as a use."""
+        with _database_answers():
+            return await asyncio.to_thread(self.index.find_many, team_id, hashes)
+
+    async def put(self, artifact: Artifact, writer: BlobWriter, body: bytes | None) -> None:
+        """Add or replace an artifact; on disk when this returns.
+
+        `body` is what is still to be written to `writer`; None when it was sealed. Raises
+        Unavailable, with nothing stored and no file left.
+        """
+        await self._committer.submit(_Put(artifact, writer, body))
+
+    async def remove(self, stored: Sequence[Stored]) -> list[Stored]:
+        """Remove artifacts, if they still are what the caller saw; those that were removed."""
+        change = _Remove(stored)
+        await self._committer.submit(change)
+        return change.removed
+
+    async def remove_team(self, team_id: str) -> int:
+        """Empty a team's cache; the number of artifacts removed."""
+        change = _Remove(team_id=team_id)
+        await self._committer.submit(change)
+        return len(change.removed)
+
+    def usage(self, team_id: str | None = None) -> Usage:
+        """What one team or all teams keep, without a look at the database."""
+        if team_id is not None:
+            return Usage(self._counts[team_id], self._bytes[team_id])
+        return Usage(sum(self._counts.values()), sum(self._bytes.values()))
+
+    def teams(self) -> list[str]:
+        """The teams that keep anything."""
+        return [team_id for team_id, count in list(self._counts.items()) if count]
+
+    def write_last_uses(self) -> None:
+        """Put the uses since the last call into the index; that is all that a read costs."""
+        used, self._used = self._used, {}
+        if used:
+            with _database_answers(), self._engine.begin() as connection:
+                self.index.touch(connection, used)
+
+    def remove_replaced(self, *, everything: bool = False) -> None:
+        """Remove the files that no reader can want any more."""
+        while self._replaced and (everything or self._replaced[0][0] < time.monotonic()):
+            _, stored = self._replaced.popleft()
+            self.blobs.remove(stored.key.team_id, stored.blob)
+
+    def is_replaced(self, blob: str) -> bool:
+        """Whether the file waits to be removed."""
+        return any(stored.blob == blob for _, stored in list(self._replaced))
+
+    def _look_up(self, key: Key) -> Artifact | None:
+        with _database_answers():
+            return self.index.find(key)
+
+    def _commit(self, changes: list[_Change]) -> None:
+        puts = [change for change in changes if isinstance(change, _Put)]
+        try:
+            _write_bodies(puts)
+            with _database_answers(), self._engine.begin() as connection:
+                gone = self._apply(connection, changes, puts)
+        except Exception:
+            for put in puts:
+                put.writer.discard()
+            raise
+        self._committed(puts, gone, changes)
+
+    def _apply(
+        self, connection: Connection, changes: list[_Change], puts: list[_Put]
+    ) -> list[Stored]:
+        """The rows' changes, in one transaction; what was replaced."""
+        latest = {put.artifact.key: put.artifact for put in puts}
+        replaced = self.index.save(connection, list(latest.values())) if latest else []
+        replaced += [
+            _as_stored(put.artifact)
+            for put in puts
+            if latest[put.artifact.key] is not put.artifact
+        ]
+        for change in changes:
+            if isinstance(change, _Remove):
+                if change.team_id is not None:
+                    change.removed = self.index.delete_team(connection, change.team_id)
+                else:
+                    change.removed = self.index.delete(connection, change.stored)
+        return replaced
+
+    def _committed(
+        self, puts: list[_Put], replaced: list[Stored], changes: list[_Change]
+    ) -> None:
+        removed = [s for c in changes if isinstance(c, _Remove) for s in c.removed]
+        removed_blobs = {stored.blob for stored in removed}
+        saved = [p.artifact for p in puts if p.artifact.blob not in removed_blobs]
+        self.index.remember(saved, [stored.key for stored in removed])
+        for put in puts:
+            self._count(_as_stored(put.artifact), 1)
+            self.blobs.settle(put.artifact.blob)
+        for stored in replaced + removed:
+            self._count(stored, -1)
+        due = time.monotonic() + REPLACED_KEPT_S
+        self._replaced.extend((due, stored) for stored in replaced)
+        for stored in removed:
+            self.blobs.remove(stored.key.team_id, stored.blob)
+
+    def _count(self, stored: Stored, sign: int) -> None:
+        self._counts[stored.key.team_id] += sign
+        self._bytes[stored.key.team_id] += sign * stored.size_bytes
+
+
+def _write_bodies(puts: Iterable[_Put]) -> None:
+    waiting = [put for put in puts if put.body is not None]
+    for put in waiting:
+        put.writer.write(put.body or b"")
+    for put in waiting:
+        put.writer.seal()
+
+
+def _as_stored(artifact: Artifact) -> Stored:
+    return Stored(artifact.key, artifact.blob, artifact.size_bytes)
+
+
+@contextmanager
+def _database_answers() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise Unavailable(f"The artifact index cannot be used now: {error.orig}.") from error

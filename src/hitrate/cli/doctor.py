@@ -1,0 +1,163 @@
+"""`hitrate doctor`: is everything well, and if not, what to do."""
+
+import sys
+from collections.abc import Iterator
+from typing import Literal
+
+import click
+import msgspec
+from sqlalchemy import text
+
+from hitrate import __version__
+from hitrate.artifacts.local import LocalBlobs
+from hitrate.cli.common import as_json, print_json, settings_options, size_text
+from hitrate.cli.operator import operator_client
+from hitrate.clock import Clock
+from hitrate.config import Settings
+from hitrate.data_folder import DataFolder, Holder, check_port_free, holder, make_private
+from hitrate.database import open_database
+from hitrate.errors import HitrateError
+from hitrate.events.spool import Spool
+from hitrate.events.store import rejected_folder
+from hitrate.health import OperatorStatus, RejectedBatch, rejected_batches, room_problems
+
+_LAG_S = 60.0
+_MARKS = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}
+
+
+class Finding(msgspec.Struct):
+    """One thing looked at."""
+
+    level: Literal["ok", "warning", "failed"]
+    what: str
+    fix: str = ""
+
+
+@click.command()
+@as_json
+@settings_options()
+def doctor(settings: Settings, json_output: bool) -> None:
+    """Check a configuration and the server that runs on it, and say what to fix.
+
+    Exits with 1 when something has to be fixed.
+    """
+    findings = list(_findings(settings))
+    if json_output:
+        print_json(findings)
+    else:
+        for finding in findings:
+            click.echo(f"{_MARKS[finding.level]}  {finding.what}")
+            if finding.fix:
+                click.echo(f"      {finding.fix}")
+    if any(finding.level == "failed" for finding in findings):
+        sys.exit(1)
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    try:
+        make_private(settings.data_dir)
+        yield Finding("ok", f"data folder {settings.data_dir} can be written")
+        yield from _database(settings)
+        running = holder(settings.data_dir)
+        if running is not None:
+            yield from _running(settings, running)
+        else:
+            yield from _stopped(settings)
+    except HitrateError as error:
+        yield Finding("failed", str(error))
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    engine = open_database(settings.data_dir)
+    try:
+        with engine.connect() as connection:
+            answer = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+    finally:
+        engine.dispose()
+    if answer == "ok":
+        yield Finding("ok", "database is sound")
+    else:
+        yield Finding(
+            "failed", f"database is damaged: {answer}", "Stop the server and restore a backup."
+        )
+
+
+def _running(settings: Settings, running: Holder) -> Iterator[Finding]:
+    with operator_client(settings, running) as server:
+        answer = server.call("GET", "/v1/operator/status")
+    status = msgspec.json.decode(answer, type=OperatorStatus)
+    yield Finding("ok", f"server answers at {running.url} (process {running.pid})")
+    if status.version != __version__:
+        yield Finding(
+            "warning",
+            f"server is hitrate {status.version}, this command is {__version__}",
+            "Restart the server.",
+        )
+    yield from (Finding("failed", problem) for problem in status.problems)
+    yield _loading(status)
+    yield from _rejected(status.rejected, status.rejected_batches)
+    yield Finding(
+        "ok",
+        f"{status.artifacts} artifacts ({size_text(status.artifact_bytes)}); "
+        f"{size_text(status.free_bytes)} of disk free",
+    )
+
+
+def _loading(status: OperatorStatus) -> Finding:
+    waiting = f"{status.spool_segments} segments ({size_text(status.spool_bytes)}) wait"
+    if status.load_trouble is not None:
+        return Finding(
+            "failed",
+            f"event store cannot be used: {status.load_trouble}; {waiting}, nothing is lost",
+            "End the process that locks it, free some room, or move a damaged file away; "
+            "loading goes on by itself.",
+        )
+    if status.spool_oldest_s > _LAG_S:
+        return Finding("warning", f"loading lags by {status.spool_oldest_s:.0f} s: {waiting}")
+    return Finding("ok", "events are loaded as they come")
+
+
+def _stopped(settings: Settings) -> Iterator[Finding]:
+    yield Finding("ok", "no server runs on this data folder")
+    check_port_free(settings)
+    yield Finding("ok", f"{settings.host}:{settings.port} is free to listen on")
+    for option, path in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
+        if path is not None and not path.is_file():
+            yield Finding("failed", f"{option} {path} is not a file", "Give a PEM file's path.")
+    blobs = LocalBlobs(settings.data_dir, settings.min_free_bytes)
+    yield from (Finding("failed", problem) for problem in room_problems(settings, blobs))
+    yield from _event_store(settings)
+
+
+def _event_store(settings: Settings) -> Iterator[Finding]:
+    from hitrate.server import event_store, spool_folder
+
+    folder, store = spool_folder(settings.data_dir), event_store(settings)
+    try:
+        with DataFolder(settings):
+            store.open()
+            store.close()
+        yield Finding("ok", "event store opens")
+    except HitrateError as error:
+        yield Finding(
+            "failed",
+            f"event store cannot be opened: {error}",
+            "End the process that locks it, or move a damaged file away and start the server: "
+            "it makes a new one.",
+        )
+    segments, size_bytes, _ = Spool(folder, Clock()).depth()
+    if segments:
+        yield Finding("ok", f"{segments} segments ({size_text(size_bytes)}) wait for a server")
+    rejected = rejected_batches(rejected_folder(folder))
+    yield from _rejected(rejected, len(rejected))
+
+
+def _rejected(some: list[RejectedBatch], count: int) -> Iterator[Finding]:
+    for batch in some:
+        yield Finding("warning", f"batch set aside: {batch.file}: {batch.reason}")
+    if count:
+        yield Finding(
+            "warning",
+            f"{count} batches could not be loaded; they are in the spool's folder `rejected`",
+            "Mend the .ndjson and move it one folder up to have it loaded, or remove it.",
+        )

@@ -1,0 +1,135 @@
+"""`hitrate events`: list what was recorded."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+
+import click
+import msgspec
+
+from hitrate.cli.common import accounts, as_json, data_dir_option, find_team, print_table
+from hitrate.cli.operator import operator_client
+from hitrate.clock import Clock
+from hitrate.config import Settings
+from hitrate.data_folder import DataFolder, holder
+from hitrate.errors import BadRequest, HitrateError
+from hitrate.events.api import EventPage, moment_ms
+from hitrate.events.loader import Loader
+from hitrate.events.spool import Spool
+from hitrate.events.store import EventFilter, EventRecord
+from hitrate.metrics import Metrics
+
+_PAGE = 1000
+
+
+@click.command()
+@click.option("--team", "slug", required=True, help="Slug of the team.")
+@click.option("--session", "session_id", help="Only the events of one run.")
+@click.option("--since", metavar="TIME", help="ISO 8601, or a length of time such as 7d.")
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most.")
+@as_json
+@data_dir_option
+def events(
+    settings: Settings,
+    slug: str,
+    session_id: str | None,
+    since: str | None,
+    limit: int,
+    json_output: bool,
+) -> None:
+    """List recorded events, newest first: as a table, or as one JSON object a line."""
+    if since is not None:
+        _check_since(since)
+    with accounts(settings) as store:
+        find_team(store, slug)
+    with _pages(settings, slug, session_id, since) as pages:
+        listed = islice(pages, limit)
+        if json_output:
+            for event in listed:
+                click.echo(msgspec.json.encode(event))
+        else:
+            _print(list(listed))
+
+
+def _check_since(text: str) -> None:
+    try:
+        moment_ms(text, 0)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(
+            f"--since is {text!r}; give a time such as 2026-11-21T20:33:00Z, or 7d."
+        ) from error
+
+
+Pages = Iterator[EventRecord]
+
+
+@contextmanager
+def _pages(
+    settings: Settings, slug: str, session_id: str | None, since: str | None
+) -> Iterator[Pages]:
+    running = holder(settings.data_dir)
+    if running is None:
+        with _offline(settings, slug, session_id, since) as events:
+            yield events
+        return
+    with operator_client(settings, running) as server:
+        ask = partial(
+            server.call, "GET", "/v1/events", slug=slug, sessionId=session_id, since=since
+        )
+        yield _from_server(ask)
+
+
+def _from_server(ask: "partial[bytes]") -> Pages:
+    cursor: str | None = None
+    while True:
+        page = msgspec.json.decode(ask(limit=_PAGE, cursor=cursor), type=EventPage)
+        yield from page.events
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+@contextmanager
+def _offline(
+    settings: Settings, slug: str, session_id: str | None, since: str | None
+) -> Iterator[Pages]:
+    """Without a server: load what waits in the spool, then read the store."""
+    from hitrate.server import event_store, spool_folder
+
+    clock = Clock()
+    with DataFolder(settings), accounts(settings) as accounts_store:
+        team = find_team(accounts_store, slug)
+        folder, store = spool_folder(settings.data_dir), event_store(settings)
+        spool = Spool(folder, clock)
+        spool.open()
+        spool.close()
+        loader = Loader(spool, folder, store, Metrics(), clock)
+        if not loader.step():
+            raise HitrateError(
+                f"The event store cannot be read: {loader.trouble} `hitrate doctor` says more."
+            )
+        since_ms = None if since is None else moment_ms(since, clock.now_ms())
+        wanted = EventFilter(team.id, session_id, None, since_ms, None, _PAGE)
+        yield _from_store(store.events, wanted)
+        store.close()
+
+
+def _from_store(
+    read: Callable[[EventFilter], list[EventRecord]], wanted: EventFilter
+) -> Pages:
+    while page := read(wanted):
+        yield from page
+        wanted = replace(wanted, before=page[-1].id)
+
+
+def _print(listed: list[EventRecord]) -> None:
+    print_table(
+        ("Received", "Session", "Source", "Event", "Hash", "Duration ms", "CI", "Agent"),
+        [
+            (e.received_at, e.session_id, e.source, e.event, e.hash, e.duration, e.ci, e.agent)
+            for e in listed
+        ],
+    )
+    click.echo(f"{len(listed)} events")

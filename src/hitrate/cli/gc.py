@@ -1,0 +1,79 @@
+"""`hitrate gc`: make room now."""
+
+import asyncio
+
+import click
+import msgspec
+
+from hitrate.artifacts.local import LocalBlobs
+from hitrate.artifacts.retention import Limits, Report, Retention
+from hitrate.artifacts.store import ArtifactStore
+from hitrate.cli.common import as_json, print_json, print_table, settings_options, size_text
+from hitrate.cli.operator import operator_client
+from hitrate.clock import Clock
+from hitrate.config import Settings
+from hitrate.data_folder import DataFolder, holder
+from hitrate.database import open_database
+from hitrate.metrics import Metrics
+
+_REASONS = {
+    "unused": "unused for longer than --artifact-ttl",
+    "over_cap": "least recently used, over --max-cache-bytes",
+    "team_over_cap": "least recently used, over --max-team-cache-bytes",
+    "orphan_file": "files that no artifact has",
+    "missing_file": "artifacts whose file is gone",
+}
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@as_json
+@settings_options("data_dir", "artifact_ttl", "max_cache_bytes", "max_team_cache_bytes")
+def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
+    """Remove what is unused, over a cap, or known to only one of files and index.
+
+    While a server runs, its own limits hold.
+    """
+    running = holder(settings.data_dir)
+    if running is not None:
+        with operator_client(settings, running) as server:
+            answer = server.call("POST", "/v1/operator/gc", dryRun="true" if dry_run else "false")
+        report = msgspec.json.decode(answer, type=Report)
+    else:
+        report = asyncio.run(_offline(settings, dry_run))
+    if json_output:
+        print_json(report)
+    else:
+        _print(report)
+
+
+async def _offline(settings: Settings, dry_run: bool) -> Report:
+    from hitrate.server import ARTIFACT_FOLDER
+
+    clock = Clock()
+    with DataFolder(settings):
+        engine = open_database(settings.data_dir)
+        blobs = LocalBlobs(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
+        store = ArtifactStore(engine, blobs, clock)
+        store.open()
+        limits = Limits(
+            settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
+        )
+        retention = Retention(store, limits, Metrics(), clock, asyncio.get_running_loop())
+        try:
+            return await asyncio.to_thread(retention.collect, dry_run=dry_run)
+        finally:
+            await asyncio.to_thread(store.close)
+            engine.dispose()
+
+
+def _print(report: Report) -> None:
+    done = "Would remove" if report.dry_run else "Removed"
+    rows = [
+        (_REASONS[reason], cleaned.count, size_text(cleaned.size_bytes))
+        for reason, cleaned in report.removed.items()
+    ]
+    if rows:
+        print_table((done, "Count", "Size"), rows)
+    else:
+        click.echo("Nothing to remove.")

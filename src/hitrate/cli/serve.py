@@ -1,0 +1,60 @@
+"""`hitrate serve`: start the server; on an empty data folder also make a team and a token."""
+
+import click
+
+from hitrate import logs
+from hitrate.accounts.store import AccountStore
+from hitrate.cli.common import accounts, settings_options
+from hitrate.config import Settings
+from hitrate.data_folder import DataFolder, check_port_free, server_url
+from hitrate.errors import ConfigError
+
+FIRST_TEAM = "default"
+
+
+@click.command()
+@settings_options()
+def serve(settings: Settings) -> None:
+    """Start the server.
+
+    On an empty data folder this makes the team `default` and a token, and prints the lines that
+    connect `turbo`.
+    """
+    # Imported here: only this command needs the server's libraries, and they take a moment.
+    import uvloop
+
+    from hitrate import server
+
+    logs.configure(settings.log_level, settings.log_format)
+    _check_tls(settings)
+    with DataFolder(settings):
+        check_port_free(settings)
+        with accounts(settings) as store:
+            _greet(settings, store)
+        uvloop.run(server.serve(settings))
+
+
+def _check_tls(settings: Settings) -> None:
+    for option, path in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
+        if path is not None and not path.is_file():
+            raise ConfigError(f"{option} {path} is not a file; give the path of a PEM file.")
+
+
+def _greet(settings: Settings, store: AccountStore) -> None:
+    url = server_url(settings)
+    if store.teams():
+        click.echo(
+            f"hitrate on {url}. The lines for turbo were shown at the first start on this data "
+            f"folder;\nfor a new token: hitrate token create --team {store.teams()[0].slug} "
+            f"--data-dir {settings.data_dir}"
+        )
+        return
+    team = store.create_team(FIRST_TEAM)
+    _, secret = store.create_token(team, "owner")
+    click.echo(
+        f"hitrate on {url}, with a new team and token. Paste these lines where turbo runs;\n"
+        "the token is not shown again:\n\n"
+        f"export TURBO_API={url}\n"
+        f"export TURBO_TEAM={team.slug}\n"
+        f"export TURBO_TOKEN={secret}\n"
+    )

@@ -1,0 +1,192 @@
+"""Every setting of hitrate: name, type, default and help. The only reader of the environment.
+
+A setting `max_cache_bytes` is `--max-cache-bytes` on the command line, `HITRATE_MAX_CACHE_BYTES`
+in the environment and `max_cache_bytes` in the TOML file, in that order of precedence.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, cast
+
+from hitrate.errors import ConfigError
+
+DEFAULT_CONFIG_FILE = Path("hitrate.toml")
+
+_SIZE_UNITS = {
+    "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
+}  # fmt: skip
+_DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `1500`, `200MB` (10^6) or `4GiB` (2^30). Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    unit = _SIZE_UNITS.get(match[2].upper()) if match else None
+    if match is None or unit is None:
+        raise ValueError("a size in bytes, such as 1500, 200MB or 4GiB")
+    return int(float(match[1]) * unit)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `90`, `45s`, `10m`, `12h`, `30d` or `2w`. Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", text)
+    if match is None:
+        raise ValueError("a length of time, such as 45s, 10m, 12h, 30d or 2w")
+    return float(match[1]) * _DURATION_UNITS[match[2]]
+
+
+def _lifetime(text: str) -> float | None:
+    return None if text.strip().lower() in ("", "never", "forever") else parse_duration(text)
+
+
+def _positive_size(text: str) -> int:
+    size = parse_size(text)
+    if size == 0:
+        raise ValueError("a size of at least one byte")
+    return size
+
+
+def _optional_size(text: str) -> int | None:
+    return None if text.strip().lower() in ("", "none", "unlimited") else _positive_size(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise ValueError("a port from 1 to 65535")
+    return int(text)
+
+
+def _optional_path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return text
+
+    return parse
+
+
+def _setting(default: str, parse: Callable[[str], Any], text: str) -> Any:
+    return field(default=parse(default), metadata={"parse": parse, "help": text, "text": default})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `hitrate serve` was told. Sizes in bytes, `_s` in seconds."""
+
+    host: str = _setting("127.0.0.1", str, "Address to listen on.")
+    port: int = _setting("3000", _port, "Port to listen on.")
+    data_dir: Path = _setting("data", Path, "Folder that holds everything hitrate keeps.")
+    tls_cert: Path | None = _setting("", _optional_path, "Certificate chain (PEM) to serve HTTPS.")
+    tls_key: Path | None = _setting("", _optional_path, "Private key (PEM) of the certificate.")
+    max_artifact_bytes: int = _setting("4GiB", _positive_size, "Largest artifact accepted.")
+    max_body_bytes: int = _setting("8MiB", _positive_size, "Largest JSON body accepted.")
+    artifact_ttl_s: float | None = _setting(
+        "30d", _lifetime, "Artifacts unused for this long are removed; 'never' keeps them."
+    )
+    max_cache_bytes: int | None = _setting(
+        "", _optional_size, "Room for all artifacts; the least recently used go first."
+    )
+    max_team_cache_bytes: int | None = _setting(
+        "", _optional_size, "Room for the artifacts of each team."
+    )
+    event_ttl_s: float | None = _setting(
+        "never", _lifetime, "Events older than this are removed; 'never' keeps them."
+    )
+    min_free_bytes: int = _setting(
+        "64MiB", parse_size, "Uploads are refused while the disk has less room than this."
+    )
+    log_level: str = _setting(
+        "info", _choice("debug", "info", "warning", "error"), "Least level that is logged."
+    )
+    log_format: str = _setting("auto", _choice("auto", "json", "text"), "How log lines look.")
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError(
+                "tls_cert and tls_key go together: give both to serve HTTPS, or neither."
+            )
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting as the command line shows it."""
+
+    field: str
+    name: str
+    default: str
+    help: str
+    parse: Callable[[str], Any]
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def env(self) -> str:
+        return "HITRATE_" + self.name.upper()
+
+
+OPTIONS: tuple[Option, ...] = tuple(
+    Option(f.name, f.name.removesuffix("_s"), m["text"], m["help"], m["parse"])
+    for f in fields(Settings)
+    for m in [cast("Mapping[str, Any]", f.metadata)]
+)
+
+
+def load_settings(
+    given: Mapping[str, str | None],
+    config_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings from the command line (`given`), the environment, the file and the defaults.
+
+    Raises ConfigError, naming the setting, where it was set and what would be right.
+    """
+    env = os.environ if environ is None else environ
+    from_file = _read_file(config_file, env)
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        for text, where in (
+            (given.get(option.name), option.flag),
+            (env.get(option.env), option.env),
+            (from_file.get(option.name), f"{option.name} in the configuration file"),
+        ):
+            if text is not None:
+                values[option.field] = _parsed(option, text, where)
+                break
+    return Settings(**values)
+
+
+def _parsed(option: Option, text: str, where: str) -> Any:
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{where} is {text!r}; it takes {error}.") from error
+
+
+def _read_file(config_file: Path | None, env: Mapping[str, str]) -> dict[str, str]:
+    path = config_file or (Path(env["HITRATE_CONFIG"]) if env.get("HITRATE_CONFIG") else None)
+    if path is None:
+        if not DEFAULT_CONFIG_FILE.is_file():
+            return {}
+        path = DEFAULT_CONFIG_FILE
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error}.") from error
+    known = {option.name for option in OPTIONS}
+    if unknown := sorted(set(data) - known):
+        raise ConfigError(
+            f"{path} sets {', '.join(unknown)}, which hitrate does not know; "
+            f"it knows {', '.join(sorted(known))}."
+        )
+    return {name: str(value) for name, value in data.items()}

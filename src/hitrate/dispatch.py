@@ -1,0 +1,124 @@
+"""The dispatcher: raw ASGI, a table of routes, one way through for every hot request.
+
+Every request gets an id; is admitted by the gate as its route demands; is handled; is counted.
+What is not in the table goes to the framework's app.
+"""
+
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from hitrate import logs
+from hitrate.accounts.gate import Gate
+from hitrate.accounts.model import Access, Grant
+from hitrate.errors import MethodNotAllowed, Refused
+from hitrate.metrics import Metrics
+from hitrate.web.asgi import App, Receive, Request, Response, Scope, Send
+from hitrate.web.errors import error_response
+
+Handler = Callable[[Request, Grant], Awaitable[Response]]
+PublicHandler = Callable[[Request], Awaitable[Response]]
+
+_log = logs.get("web")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation. A path that ends in `/{hash}` takes any text there, `/` included."""
+
+    method: str
+    path: str
+    operation: str
+    access: Access
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRoute:
+    """One operation that anyone may call."""
+
+    method: str
+    path: str
+    operation: str
+    handler: PublicHandler
+    access: Access = Access.PUBLIC
+
+
+AnyRoute = Route | PublicRoute
+
+
+class HotApp:
+    """Serves `routes`; hands everything else to `fallback`."""
+
+    def __init__(
+        self, routes: Sequence[AnyRoute], gate: Gate, metrics: Metrics, fallback: App
+    ) -> None:
+        self._exact: dict[str, dict[str, AnyRoute]] = {}
+        self._prefixes: dict[str, dict[str, AnyRoute]] = {}
+        for route in routes:
+            table = self._prefixes if route.path.endswith("/{hash}") else self._exact
+            path = route.path.removesuffix("{hash}")
+            table.setdefault(path, {})[route.method] = route
+        self._gate = gate
+        self._metrics = metrics
+        self._fallback = fallback
+        self._boot = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._fallback(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = f"{self._boot}-{next(self._numbers):x}"
+        methods = self._methods(scope["path"])
+        if methods is None:
+            scope["request_id"] = request_id
+            await self._fallback(scope, receive, send)
+            return
+        request = Request(scope, receive, request_id)
+        operation, response = await self._answer(methods, request, scope["method"])
+        await response.send(send, request_id)
+        self._metrics.request(operation, response.status, time.perf_counter() - started)
+
+    def _methods(self, path: str) -> dict[str, AnyRoute] | None:
+        methods = self._exact.get(path)
+        if methods is None:
+            for prefix, found in self._prefixes.items():
+                if path.startswith(prefix):
+                    return found
+        return methods
+
+    async def _answer(
+        self, methods: dict[str, AnyRoute], request: Request, method: str
+    ) -> tuple[str, Response]:
+        route = methods.get(method)
+        operation = route.operation if route else "none"
+        try:
+            if route is None:
+                raise MethodNotAllowed(
+                    f"{method} is not served here; use {', '.join(methods)}.", tuple(methods)
+                )
+            return operation, await self._handle(route, request)
+        except Refused as error:
+            response = error_response(error)
+            _log.info(
+                "refused",
+                request_id=request.id,
+                operation=operation,
+                status=response.status,
+                reason=str(error),
+            )
+        except Exception as error:
+            response = error_response(error)
+            _log.exception("failed", request_id=request.id, operation=operation)
+        return operation, response
+
+    async def _handle(self, route: AnyRoute, request: Request) -> Response:
+        if isinstance(route, PublicRoute):
+            return await route.handler(request)
+        authorization = request.headers.get(b"authorization")
+        grant = self._gate.admit(authorization, request.query_string, route.access)
+        return await route.handler(request, grant)

@@ -1,0 +1,68 @@
+"""Everything hitrate raises on purpose.
+
+    HitrateError
+    ├── Refused                what a caller asked for was refused, and nothing was changed
+    │   ├── BadRequest         the input is invalid; the message says what, where and what to do
+    │   ├── Unauthorized       no token, or one that is unknown, expired or revoked
+    │   ├── Forbidden          the token may not do this, or not in this team
+    │   ├── NotFound           the thing asked for is not there
+    │   ├── MethodNotAllowed   the address exists, the method does not
+    │   ├── TooLarge           the body passes the configured limit
+    │   └── Unavailable        cannot be stored or read now; trying again later may work
+    ├── ConfigError            a setting is missing or wrong
+    └── DataFolderBusy         another hitrate process serves this data folder
+
+HTTP is not spoken here: `web/errors.py` maps these to status and code.
+"""
+
+
+class HitrateError(Exception):
+    """The root. `str(error)` is a sentence for the person who meets it."""
+
+
+class Refused(HitrateError):
+    """A request was refused; nothing was changed."""
+
+
+class BadRequest(Refused):
+    """The input is invalid."""
+
+
+class Unauthorized(Refused):
+    """No token, or one that is unknown, expired or revoked."""
+
+
+class Forbidden(Refused):
+    """The token may not do this, or not in this team."""
+
+
+class NotFound(Refused):
+    """The thing asked for is not there."""
+
+
+class MethodNotAllowed(Refused):
+    """The address exists, the method does not. `allowed` lists the methods that do."""
+
+    def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class TooLarge(Refused):
+    """The body passes the configured limit."""
+
+
+class Unavailable(Refused):
+    """Cannot be done now, nothing was stored; `retry_after_s` says when to try again."""
+
+    def __init__(self, message: str, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ConfigError(HitrateError):
+    """A setting is missing or wrong."""
+
+
+class DataFolderBusy(HitrateError):
+    """Another hitrate process holds this data folder."""

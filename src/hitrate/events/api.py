@@ -1,0 +1,103 @@
+"""Reading recorded events: `GET /v1/events`."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from litestar import Request, get
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
+
+from hitrate.accounts.guard import Needs, grant_of
+from hitrate.clock import Clock
+from hitrate.config import parse_duration
+from hitrate.errors import BadRequest, Unavailable
+from hitrate.events.duckdb import DuckDBEventStore
+from hitrate.events.store import EventFilter, EventRecord, StoreAway
+
+_LIMIT_MOST = 1000
+
+
+class EventPage(msgspec.Struct, rename="camel"):
+    """Some events, newest first. `next_cursor` asks for the ones after them; null at the end."""
+
+    events: list[EventRecord]
+    next_cursor: str | None
+
+
+def moment_ms(text: str, now_ms: int) -> int:
+    """UTC milliseconds of `2026-11-21T20:33:00Z`, `2026-11-21` or `7d` (that long ago).
+
+    A time without a zone is UTC. Raises ValueError.
+    """
+    if re.fullmatch(r"\d+(\.\d+)?[smhdw]", text):
+        return now_ms - int(parse_duration(text) * 1000)
+    moment = datetime.fromisoformat(text)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPRouteHandler]:
+    """The routes of this room."""
+
+    @get(
+        "/v1/events",
+        operation_id="listEvents",
+        summary="List recorded events, newest first",
+        tags=["events"],
+        guards=[reads],
+        sync_to_thread=True,
+    )
+    def list_events(
+        request: Request[None, None, State],
+        session_id: Annotated[
+            str | None, Parameter(query="sessionId", description="Events of one run.")
+        ] = None,
+        event_hash: Annotated[
+            str | None, Parameter(query="hash", description="Events of one artifact.")
+        ] = None,
+        since: Annotated[
+            str | None,
+            Parameter(query="since", description="ISO 8601, or a length of time such as 7d."),
+        ] = None,
+        limit: Annotated[
+            int, Parameter(query="limit", ge=1, le=_LIMIT_MOST, description="Events a page.")
+        ] = 100,
+        cursor: Annotated[
+            str | None, Parameter(query="cursor", description="nextCursor of the page before.")
+        ] = None,
+    ) -> EventPage:
+        wanted = EventFilter(
+            team_id=grant_of(request).team.id,
+            session_id=session_id,
+            hash=event_hash,
+            since_ms=None if since is None else _since(since, clock),
+            before=None if cursor is None else _cursor(cursor),
+            limit=limit + 1,
+        )
+        try:
+            events = store.events(wanted)
+        except StoreAway as error:
+            raise Unavailable(f"Events cannot be read now: {error}") from error
+        more = len(events) > limit
+        page = events[:limit]
+        return EventPage(page, str(page[-1].id) if more else None)
+
+    return [list_events]
+
+
+def _since(text: str, clock: Clock) -> int:
+    try:
+        return moment_ms(text, clock.now_ms())
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(
+            f"since is {ascii(text[:40])}; send a time in ISO 8601, such as "
+            "2026-11-21T20:33:00Z, or a length of time, such as 7d."
+        ) from error
+
+
+def _cursor(text: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text):
+        raise BadRequest("cursor must be the nextCursor of the page before.")
+    return int(text)

@@ -1,0 +1,227 @@
+"""The event store on DuckDB, the embedded default: one file, one writing process.
+
+A segment is loaded exactly once: its rows, the digests of its batches and its own name are one
+transaction. DuckDB reads the segment's file itself, outside the interpreter's lock.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from hitrate.events.store import (
+    EventFilter,
+    EventRecord,
+    Loaded,
+    PoisonedSegment,
+    StoreAway,
+    record,
+)
+
+FILE_NAME = "events.duckdb"
+RESEND_WINDOW_MS = 10 * 60 * 1000
+
+_SCHEMA = """
+CREATE SEQUENCE IF NOT EXISTS event_ids;
+CREATE TABLE IF NOT EXISTS events (
+    id BIGINT NOT NULL,
+    received_at BIGINT NOT NULL,
+    team_id VARCHAR NOT NULL,
+    token_id VARCHAR NOT NULL,
+    ci VARCHAR,
+    interactive BOOLEAN,
+    agent VARCHAR,
+    session_id VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    event VARCHAR NOT NULL,
+    hash VARCHAR NOT NULL,
+    duration DOUBLE
+);
+CREATE TABLE IF NOT EXISTS batches (
+    team_id VARCHAR NOT NULL,
+    token_id VARCHAR NOT NULL,
+    digest VARCHAR NOT NULL,
+    received_at BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS segments (name VARCHAR NOT NULL);
+"""
+
+_READ = """
+CREATE OR REPLACE TEMP TABLE incoming AS
+SELECT row_number() OVER () AS line, *
+FROM read_ndjson(
+    ?,
+    columns = {
+        team: 'VARCHAR', token: 'VARCHAR', "receivedAt": 'BIGINT', ci: 'VARCHAR',
+        interactive: 'BOOLEAN', agent: 'VARCHAR', digest: 'VARCHAR',
+        events: 'STRUCT("sessionId" VARCHAR, source VARCHAR, event VARCHAR, hash VARCHAR,
+                 duration DOUBLE)[]'
+    },
+    maximum_object_size = ?
+)
+"""
+
+_DUPLICATES = f"""
+CREATE OR REPLACE TEMP TABLE duplicates AS
+SELECT line, len(events) AS events FROM incoming
+QUALIFY row_number() OVER (PARTITION BY team, token, digest ORDER BY line) > 1
+UNION
+SELECT line, len(events) FROM incoming JOIN batches
+    ON team = team_id AND token = token_id AND incoming.digest = batches.digest
+    AND "receivedAt" < received_at + {RESEND_WINDOW_MS}
+"""
+
+_KEEP_EVENTS = """
+INSERT INTO events
+SELECT nextval('event_ids'), "receivedAt", team, token, ci, interactive, agent,
+       e."sessionId", e.source, e.event, e.hash, e.duration
+FROM (SELECT *, unnest(events) AS e FROM incoming)
+"""
+
+_KEEP_BATCHES = """
+INSERT INTO batches
+SELECT team, token, digest, "receivedAt" FROM incoming
+"""
+
+_FIELDS = (
+    "id, received_at, session_id, source, event, hash, duration, ci, interactive, agent, token_id"
+)
+
+
+class DuckDBEventStore:
+    """Loading on one thread; queries from any. Everything may raise StoreAway."""
+
+    def __init__(self, data_dir: Path, max_line_bytes: int) -> None:
+        self._path = data_dir / FILE_NAME
+        self._max_line_bytes = max_line_bytes
+        self._lock = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def open(self) -> None:
+        """Open or create the file; does nothing when it is open."""
+        with self._lock, _translated():
+            if self._connection is not None:
+                return
+            connection = duckdb.connect(
+                str(self._path),
+                config={
+                    "memory_limit": "1GB",
+                    "threads": 2,
+                    "autoinstall_known_extensions": False,
+                    "temp_directory": "",
+                },
+            )
+            connection.execute(_SCHEMA)
+            self._path.chmod(0o600)
+            self._connection = connection
+
+    def close(self) -> None:
+        """Close the file; it may be opened again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            with _translated():
+                connection.close()
+
+    def load(self, segment: Path, name: str) -> Loaded:
+        """Take the segment's events in, once: a name that was loaded before is not again.
+
+        Raises PoisonedSegment, with nothing taken in, when a line can never be read.
+        """
+        with self._cursor() as cursor:
+            if cursor.execute("SELECT 1 FROM segments WHERE name = ?", [name]).fetchone():
+                return Loaded(0, 0)
+            try:
+                self._read(cursor, segment)
+            except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
+                raise PoisonedSegment(str(error)) from error
+            dropped = self._drop_duplicates(cursor)
+            cursor.execute("BEGIN")
+            kept = _changed(cursor, _KEEP_EVENTS)
+            cursor.execute(_KEEP_BATCHES)
+            cursor.execute("INSERT INTO segments VALUES (?)", [name])
+            cursor.execute("COMMIT")
+            cursor.execute("DROP TABLE incoming")
+            return Loaded(kept, dropped)
+
+    def check(self, segment: Path) -> str | None:
+        """Why the segment cannot be read, or None when it can. Takes nothing in."""
+        with self._cursor() as cursor:
+            try:
+                self._read(cursor, segment)
+            except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
+                return str(error)
+            return None
+
+    def tidy(self, waiting: set[str], now_ms: int, keep_s: float | None) -> int:
+        """Forget segments that are no longer in the spool, digests that are too old to matter and
+        events older than `keep_s`; the number of events removed."""
+        with self._cursor() as cursor:
+            cursor.execute("DELETE FROM segments WHERE NOT list_contains(?, name)", [list(waiting)])
+            cursor.execute(
+                "DELETE FROM batches WHERE received_at < ?", [now_ms - RESEND_WINDOW_MS]
+            )
+            if keep_s is None:
+                return 0
+            oldest_ms = now_ms - int(keep_s * 1000)
+            return _changed(cursor, "DELETE FROM events WHERE received_at < ?", [oldest_ms])
+
+    def events(self, wanted: EventFilter) -> list[EventRecord]:
+        """Matching events, newest first, `wanted.limit` at most."""
+        clauses, values = ["team_id = ?"], [wanted.team_id]
+        for clause, value in (
+            ("session_id = ?", wanted.session_id),
+            ("hash = ?", wanted.hash),
+            ("received_at >= ?", wanted.since_ms),
+            ("id < ?", wanted.before),
+        ):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)  # type: ignore[arg-type]  # reason: bound by DuckDB
+        query = (
+            f"SELECT {_FIELDS} FROM events WHERE {' AND '.join(clauses)} "  # noqa: S608  # reason: our own words
+            "ORDER BY id DESC LIMIT ?"
+        )
+        with self._cursor() as cursor:
+            rows = cursor.execute(query, [*values, wanted.limit]).fetchall()
+        return [record(row) for row in rows]
+
+    def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> int:
+        if _changed(cursor, _DUPLICATES) == 0:
+            return 0
+        events = _changed(cursor, "SELECT sum(events)::BIGINT FROM duplicates")
+        cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM duplicates)")
+        return events
+
+    def _read(self, cursor: duckdb.DuckDBPyConnection, segment: Path) -> None:
+        cursor.execute(_READ, [str(segment), self._max_line_bytes])
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._lock:
+            connection = self._connection
+        if connection is None:
+            raise StoreAway("The event store is not open yet; try again in a moment.")
+        with _translated():
+            cursor = connection.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        raise StoreAway(str(error)) from error
+
+
+def _changed(
+    cursor: duckdb.DuckDBPyConnection, statement: str, values: list[object] | None = None
+) -> int:
+    row = cursor.execute(statement, values or []).fetchone()
+    return int(row[0]) if row else 0

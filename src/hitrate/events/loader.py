@@ -1,0 +1,165 @@
+"""The loader: moves closed segments into the event store, behind the clients' backs.
+
+Twice a second it closes the open segment, hands each closed one to the store and then removes
+the file. If the store is away, segments gather and loading goes on when it is back. A batch that
+can never be loaded is set aside with its reason, and the rest flows on.
+"""
+
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from hitrate import logs
+from hitrate.clock import Clock
+from hitrate.events.duckdb import DuckDBEventStore
+from hitrate.events.spool import Spool, sync_folder
+from hitrate.events.store import Loaded, PoisonedSegment, StoreAway, rejected_folder
+from hitrate.metrics import Metrics
+
+INTERVAL_S = 0.5
+TIDY_EVERY_S = 60.0
+
+_log = logs.get("events")
+
+
+class Loader:
+    """Owns the loading thread. Only it opens the store, so a store that is away delays nobody."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        spool_folder: Path,
+        store: DuckDBEventStore,
+        metrics: Metrics,
+        clock: Clock,
+        event_ttl_s: float | None = None,
+    ) -> None:
+        self._spool = spool
+        self._rejected = rejected_folder(spool_folder)
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._event_ttl_s = event_ttl_s
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._tidied_at = time.monotonic()
+        self.trouble: str | None = None
+        """Why loading stands still, or None."""
+
+    def open(self) -> None:
+        """Start loading."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
+            self._thread.start()
+
+    def close(self, patience_s: float = 4.0) -> None:
+        """Load what waits, as far as `patience_s` allows (the rest stays in the spool); end."""
+        if self._thread is None:
+            return
+        self._stop.set()
+        self._thread.join()
+        self._thread = None
+        self.step(time.monotonic() + patience_s)
+        try:
+            self._store.close()
+        except StoreAway as error:
+            _log.warning("event store did not close", reason=str(error))
+
+    def step(self, until: float = float("inf")) -> bool:
+        """Load all that waits (until that moment of the monotonic clock); whether it went well."""
+        try:
+            self._store.open()
+            self._spool.rotate()
+            for segment in self._spool.closed():
+                if time.monotonic() > until:
+                    break
+                self._load(segment)
+            if time.monotonic() - self._tidied_at > TIDY_EVERY_S:
+                self._tidy()
+        except (StoreAway, OSError) as error:
+            self._fail(str(error))
+            return False
+        if self.trouble is not None:
+            _log.info("loading goes on")
+            self.trouble = None
+        return True
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        while not self._stop.wait(wait_s):
+            wait_s = INTERVAL_S if self.step() else 2 * INTERVAL_S
+
+    def _load(self, segment: Path) -> None:
+        try:
+            loaded = self._store.load(segment, segment.name)
+        except PoisonedSegment:
+            loaded = self._load_sound_lines(segment)
+        segment.unlink()
+        self._metrics.add("hitrate_events_loaded", loaded.events)
+        self._metrics.add("hitrate_events_deduplicated", loaded.duplicates)
+
+    def _load_sound_lines(self, segment: Path) -> Loaded:
+        """Set the lines aside that cannot be read, then load the others under the same name."""
+        lines = segment.read_bytes().splitlines(keepends=True)
+        reasons = self._find_unsound(lines, 0)
+        self._rejected.mkdir(exist_ok=True)
+        for number, reason in reasons.items():
+            stem = f"{segment.stem}-{number}"
+            (self._rejected / f"{stem}.ndjson").write_bytes(lines[number])
+            (self._rejected / f"{stem}.reason.txt").write_text(reason + "\n", encoding="utf-8")
+            _log.error("batch set aside", batch=stem, reason=reason)
+        os.sync()
+        sync_folder(self._rejected)
+        self._metrics.add("hitrate_events_rejected_batches", len(reasons))
+        sound = [line for number, line in enumerate(lines) if number not in reasons]
+        with _as_file(sound) as path:
+            return self._store.load(path, segment.name)
+
+    def _find_unsound(self, lines: list[bytes], first: int) -> dict[int, str]:
+        """Line number -> reason, found by halving."""
+        with _as_file(lines) as path:
+            reason = self._store.check(path)
+        if reason is None:
+            return {}
+        if len(lines) == 1:
+            return {first: reason}
+        middle = len(lines) // 2
+        return self._find_unsound(lines[:middle], first) | self._find_unsound(
+            lines[middle:], first + middle
+        )
+
+    def _tidy(self) -> None:
+        waiting = {segment.name for segment in self._spool.closed()}
+        self._store.tidy(waiting, self._clock.now_ms(), self._event_ttl_s)
+        self._tidied_at = time.monotonic()
+
+    def _fail(self, reason: str) -> None:
+        self._metrics.add("hitrate_load_failures")
+        if self.trouble is None:
+            _log.error("event store is away; events gather in the spool", reason=reason)
+        self.trouble = reason
+        try:
+            # Opened anew at the next step: after an I/O error the engine may refuse all work.
+            self._store.close()
+        except StoreAway as error:
+            _log.warning("event store did not close", reason=str(error))
+
+
+class _as_file:  # noqa: N801  # reason: used like a function
+    """The lines as a file that DuckDB can read, for the length of a `with`."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+
+    def __enter__(self) -> Path:
+        fd, name = tempfile.mkstemp(suffix=".ndjson")
+        with os.fdopen(fd, "wb") as file:
+            file.writelines(self._lines)
+        self._path = Path(name)
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        self._path.unlink()

@@ -1,0 +1,161 @@
+"""The spool: where an accepted batch is on disk before its client hears of it.
+
+A folder of append-only NDJSON segments. One thread writes, a group at a time: one write and one
+flush for everybody who waits. A line stands in a segment whole or not at all: what a crash cut
+off was acknowledged to nobody and is removed at the next start. A segment is closed by `rotate`,
+after which it never changes and belongs to the loader.
+"""
+
+import errno
+import os
+import secrets
+import threading
+from pathlib import Path
+
+from hitrate import logs
+from hitrate.clock import Clock
+from hitrate.errors import Unavailable
+from hitrate.group_commit import GroupCommitter
+
+SUFFIX = ".ndjson"
+MAX_SEGMENT_BYTES = 64 * 2**20
+RESERVE_BYTES = 16 * 2**20
+"""Room left on the disk so that the event store can take over what the spool holds."""
+
+_FULL = "The disk is full: the events were not stored. Free some room; the server recovers itself."
+
+_log = logs.get("events")
+
+
+class _Segment:
+    """The segment that is being written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self.size_bytes = 0
+
+    def append(self, data: bytes) -> None:
+        """Write and flush all of `data`, or raise OSError and leave the file as it was."""
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self.fd, view) :]
+            os.fdatasync(self.fd)
+        except OSError:
+            os.ftruncate(self.fd, self.size_bytes)
+            raise
+        self.size_bytes += len(data)
+
+
+class Spool:
+    """Owns the folder's open segment. `append` on the event loop, the rest from any thread."""
+
+    def __init__(self, folder: Path, clock: Clock, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._reserve_bytes = reserve_bytes
+        self._lock = threading.Lock()
+        self._current: _Segment | None = None
+        self._committer: GroupCommitter[bytes] = GroupCommitter("spool", self._write)
+
+    def open(self) -> None:
+        """Make the folder, cut torn last lines off, start writing."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._segments():
+            _cut_torn_line(path)
+        self._committer.open()
+
+    def close(self) -> None:
+        """Write what waits and close the open segment."""
+        self._committer.close()
+        self.rotate()
+
+    async def append(self, line: bytes) -> None:
+        """Return when the line is on disk. Raises Unavailable when it is not stored."""
+        await self._committer.submit(line)
+
+    def rotate(self) -> None:
+        """Close the open segment, if it holds anything."""
+        with self._lock:
+            self._close_current()
+
+    def closed(self) -> list[Path]:
+        """The closed segments, oldest first."""
+        with self._lock:
+            current = self._current
+            return [p for p in self._segments() if current is None or p != current.path]
+
+    def depth(self) -> tuple[int, int, float]:
+        """Segments and bytes that wait, and the age of the oldest in seconds."""
+        sizes, oldest_ms = [], None
+        for path in self._segments():
+            try:
+                sizes.append(path.stat().st_size)
+            except FileNotFoundError:  # the loader was faster
+                continue
+            oldest_ms = oldest_ms or int(path.name.split("-")[0])
+        age_s = 0.0 if oldest_ms is None else max(0.0, (self._clock.now_ms() - oldest_ms) / 1000)
+        return len(sizes), sum(sizes), age_s
+
+    def _segments(self) -> list[Path]:
+        return sorted(self._folder.glob("*" + SUFFIX))
+
+    def _write(self, lines: list[bytes]) -> None:
+        with self._lock:
+            try:
+                self._check_room()
+                segment = self._current or self._new_segment()
+                segment.append(b"".join(lines))
+            except OSError as error:
+                _log.error("spool cannot be written", reason=str(error))
+                self._close_current()
+                raise Unavailable(_FULL if error.errno == errno.ENOSPC else f"{error}.") from error
+            if segment.size_bytes >= MAX_SEGMENT_BYTES:
+                self._close_current()
+
+    def _check_room(self) -> None:
+        disk = os.statvfs(self._folder)
+        if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
+            raise Unavailable(_FULL)
+
+    def _new_segment(self) -> _Segment:
+        name = f"{self._clock.now_ms():013d}-{secrets.token_hex(4)}{SUFFIX}"
+        self._current = _Segment(self._folder / name)
+        sync_folder(self._folder)
+        return self._current
+
+    def _close_current(self) -> None:
+        segment, self._current = self._current, None
+        if segment is not None:
+            os.close(segment.fd)
+            if segment.size_bytes == 0:
+                segment.path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _cut_torn_line(path: Path) -> None:
+    with path.open("r+b") as file:
+        end = size = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            _log.warning("torn line cut off", segment=path.name, bytes=size - end)
+            file.truncate(end)
+            os.fsync(file.fileno())
+    if end == 0:
+        path.unlink()

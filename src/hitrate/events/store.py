@@ -1,0 +1,64 @@
+"""What the event store keeps and answers, whatever engine is behind it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from hitrate.clock import iso
+from hitrate.errors import HitrateError
+
+
+class StoreAway(HitrateError):
+    """The store cannot be used now (locked, corrupt, disk full); what waits stays in the spool."""
+
+
+class PoisonedSegment(HitrateError):
+    """A segment holds a line that can never be loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What loading a segment did, in events."""
+
+    events: int
+    duplicates: int
+
+
+class EventRecord(msgspec.Struct, rename="camel"):
+    """One recorded event. `received_at` is ISO 8601 in UTC; `duration` in ms, as it was sent."""
+
+    id: int
+    received_at: str
+    session_id: str
+    source: str
+    event: str
+    hash: str
+    duration: float | None
+    ci: str | None
+    interactive: bool | None
+    agent: str | None
+    token_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events of a team; what is None does not filter. `before`: ids below this one."""
+
+    team_id: str
+    session_id: str | None = None
+    hash: str | None = None
+    since_ms: int | None = None
+    before: int | None = None
+    limit: int = 100
+
+
+def rejected_folder(spool_folder: Path) -> Path:
+    """Where batches that cannot be loaded are set aside, each with its reason beside it."""
+    return spool_folder / "rejected"
+
+
+def record(row: tuple[object, ...]) -> EventRecord:
+    """An EventRecord from a row in the order of its fields, with the time in milliseconds."""
+    event_id, at_ms, *rest = row
+    return EventRecord(event_id, iso(at_ms), *rest)  # type: ignore[arg-type]  # reason: a row

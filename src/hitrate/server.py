@@ -1,0 +1,179 @@
+"""The composition root: every part made, opened in order, closed in reverse; and the routes.
+
+The only place that names adapters. One process serves one data folder.
+"""
+
+import asyncio
+import signal
+from pathlib import Path
+
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.server.embed import Server as Granian
+
+from hitrate import logs
+from hitrate.accounts.gate import Gate
+from hitrate.accounts.guard import Needs
+from hitrate.accounts.model import Access
+from hitrate.accounts.store import AccountStore
+from hitrate.artifacts.api import artifact_api
+from hitrate.artifacts.local import LocalBlobs
+from hitrate.artifacts.retention import Limits, Retention
+from hitrate.artifacts.routes import ArtifactRoutes
+from hitrate.artifacts.store import ArtifactStore
+from hitrate.clock import Clock
+from hitrate.config import Settings
+from hitrate.database import open_database
+from hitrate.dispatch import AnyRoute, HotApp, PublicRoute, Route
+from hitrate.events.api import event_api
+from hitrate.events.duckdb import DuckDBEventStore
+from hitrate.events.loader import Loader
+from hitrate.events.routes import EventRoutes
+from hitrate.events.spool import Spool
+from hitrate.health import Health, health_api
+from hitrate.metrics import Metrics
+from hitrate.openapi import openapi_api
+from hitrate.web.framework import framework_app
+
+SPOOL_FOLDER = "spool"
+ARTIFACT_FOLDER = "artifacts"
+DRAIN_S = 5
+"""How long requests that are in flight at the end may take; what they leave undone is undone."""
+
+_LINE_ROOM = 4
+"""A line of the spool is at most this many times the body it came from."""
+
+_log = logs.get("server")
+
+
+def spool_folder(data_dir: Path) -> Path:
+    """Where events wait."""
+    return data_dir / SPOOL_FOLDER
+
+
+def event_store(settings: Settings) -> DuckDBEventStore:
+    """The event store of the settings, not opened."""
+    return DuckDBEventStore(
+        settings.data_dir, _LINE_ROOM * settings.max_body_bytes + 64 * 1024
+    )
+
+
+def hot_routes(events: EventRoutes, artifacts: ArtifactRoutes) -> list[AnyRoute]:
+    """The operations of the contract: method, path, operation, who may call it, handler."""
+    base = "/v8/artifacts"
+    one = f"{base}/{{hash}}"
+    preflights = [
+        PublicRoute("OPTIONS", path, "preflight", artifacts.preflight)
+        for path in (f"{base}/events", f"{base}/status", base, one)
+    ]
+    return [
+        Route("POST", f"{base}/events", "recordEvents", Access.EVENTS, events.record),
+        Route("GET", f"{base}/status", "status", Access.READ, artifacts.status),
+        Route("GET", one, "downloadArtifact", Access.READ, artifacts.download),
+        Route("HEAD", one, "artifactExists", Access.READ, artifacts.exists),
+        Route("PUT", one, "uploadArtifact", Access.WRITE, artifacts.upload),
+        Route("POST", base, "artifactQuery", Access.READ, artifacts.query),
+        Route("DELETE", base, "deleteAllArtifacts", Access.WRITE, artifacts.delete_all),
+        *preflights,
+    ]
+
+
+class HitrateServer:
+    """All parts of one server, on one data folder that the caller holds."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or Clock()
+
+    def open(self) -> HotApp:
+        """Open everything; the app that serves it. Call on the running event loop."""
+        settings, clock = self._settings, self._clock
+        self._engine = open_database(settings.data_dir)
+        metrics = Metrics()
+        folder = spool_folder(settings.data_dir)
+        self._spool = Spool(folder, clock)
+        store = event_store(settings)
+        self._loader = Loader(self._spool, folder, store, metrics, clock, settings.event_ttl_s)
+        blobs = LocalBlobs(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
+        self._artifacts = ArtifactStore(self._engine, blobs, clock)
+        limits = Limits(
+            settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
+        )
+        self._retention = Retention(
+            self._artifacts, limits, metrics, clock, asyncio.get_running_loop()
+        )
+        gate = Gate(AccountStore(self._engine, clock), clock)
+        health = Health(settings, self._spool, folder, self._loader, self._artifacts)
+        health.add_gauges(metrics)
+        routes = hot_routes(
+            EventRoutes(self._spool, metrics, clock, settings.max_body_bytes),
+            ArtifactRoutes(
+                self._artifacts,
+                metrics,
+                clock,
+                max_artifact_bytes=_largest_artifact(settings),
+                max_body_bytes=settings.max_body_bytes,
+            ),
+        )
+        operates = Needs(gate, Access.OPERATOR)
+        framework = framework_app(
+            [
+                *event_api(store, clock, Needs(gate, Access.READ)),
+                *artifact_api(self._retention, operates),
+                *health_api(health, metrics, operates),
+                *openapi_api(),
+            ]
+        )
+        self._spool.open()
+        self._artifacts.open()
+        self._loader.open()
+        self._retention.open()
+        return HotApp(routes, gate, metrics, framework)
+
+    async def close(self) -> None:
+        """Drain and close everything, the last opened first."""
+        await asyncio.to_thread(self._retention.close)
+        await asyncio.to_thread(self._artifacts.close)
+        await asyncio.to_thread(self._spool.close)
+        await asyncio.to_thread(self._loader.close)
+        self._engine.dispose()
+
+
+def _largest_artifact(settings: Settings) -> int:
+    caps = (settings.max_artifact_bytes, settings.max_cache_bytes, settings.max_team_cache_bytes)
+    return min(cap for cap in caps if cap is not None)
+
+
+def make_http_server(app: HotApp, settings: Settings) -> Granian:
+    """The HTTP server on the app; it runs on the caller's event loop."""
+    return Granian(
+        app,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=1024,
+        log_enabled=False,
+        ssl_cert=settings.tls_cert,
+        ssl_key=settings.tls_key,
+        ssl_protocol_min=SSLProtocols.tls12,
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is in flight, drain, return."""
+    server = HitrateServer(settings)
+    app = server.open()
+    http = make_http_server(app, settings)
+    http.workers_kill_timeout = DRAIN_S
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, http.stop)
+    _log.info("serving", host=settings.host, port=settings.port, data=str(settings.data_dir))
+    try:
+        await http.serve()
+    except TimeoutError:
+        _log.warning("requests were still in flight when the server stopped")
+    finally:
+        await server.close()
+        _log.info("stopped")

@@ -1,0 +1,189 @@
+"""Holds the server to what the real `@vercel/sdk` accepts as an answer, operation by operation."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from tests.clients.eventually import eventually
+from tests.clients.node import Clients
+from tests.clients.workbench import Server
+
+DRIVER = Path(__file__).with_name("sdk.mjs")
+DRIVER_TIMEOUT_S = 60
+HIT = {
+    "sessionId": "a758e8fc-6346-41c8-b96b-665cbd05aa43",
+    "source": "LOCAL",
+    "event": "HIT",
+    # From the published example: the server must not insist on what turbo's hashes look like.
+    "hash": "12HKQaOmR5t5Uy6vdcQsNIiZgHGB",
+    "duration": 400,
+}
+MISS = {"sessionId": "not a UUID", "source": "REMOTE", "event": "MISS", "hash": "h2"}
+CONTENT = random.Random("an artifact").randbytes(100_000)
+FACTS: dict[str, Any] = {
+    "xArtifactDuration": 400,
+    "xArtifactTag": "Tc0BmHvJYMIYJ62/zx87YqO0Flxk+5Ovip25NY825CQ=",
+    "xArtifactClientCi": "VERCEL",
+    "xArtifactClientInteractive": 0,
+}
+
+
+@dataclass
+class Sdk:
+    """The real SDK; calls are gathered, and made in order when their outcomes are asked for."""
+
+    clients: Clients
+    server: Server
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def call(self, operation: str, **request: Any) -> None:
+        self.calls.append({"operation": operation, "request": request})
+
+    def upload(self, name: str, content: bytes, *, stream: bool = False, **facts: Any) -> None:
+        body = {"base64": base64.b64encode(content).decode(), "stream": stream}
+        self.call(
+            "uploadArtifact", hash=name, contentLength=len(content), requestBody=body, **facts
+        )
+
+    def outcomes(self) -> list[dict[str, Any]]:
+        told = {
+            "folder": str(self.clients.folder),
+            "server": self.server.url,
+            "token": self.server.token,
+            "calls": self.calls,
+        }
+        done = subprocess.run(
+            [str(self.clients.node), str(DRIVER)],
+            input=json.dumps(told),
+            capture_output=True,
+            text=True,
+            timeout=DRIVER_TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        outcomes: list[dict[str, Any]] = json.loads(done.stdout)
+        return outcomes
+
+    def values(self) -> list[Any]:
+        """The outcomes of calls which all succeed."""
+        outcomes = self.outcomes()
+        assert [outcome["error"] for outcome in outcomes if "error" in outcome] == []
+        return [outcome["value"] for outcome in outcomes]
+
+
+@pytest.fixture
+def sdk(clients: Clients, server: Server) -> Sdk:
+    return Sdk(clients, server)
+
+
+def test_events_that_the_sdk_records_can_be_read_back(sdk: Sdk) -> None:
+    headers = {"xArtifactClientCi": "VERCEL", "xArtifactClientInteractive": 1}
+    sdk.call("recordEvents", slug=sdk.server.team, requestBody=[HIT, MISS], **headers)
+
+    sdk.values()
+
+    eventually(_has_recorded(sdk.server, HIT, MISS | {"duration": None}))
+    assert {(event["ci"], event["interactive"]) for event in sdk.server.events()} == {("VERCEL", 1)}
+
+
+def test_no_events_are_valid_events(sdk: Sdk) -> None:
+    sdk.call("recordEvents", requestBody=[])
+    sdk.call("recordEvents", requestBody=[HIT])
+
+    sdk.values()
+
+    eventually(_has_recorded(sdk.server, HIT))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"xArtifactClientCi": "c" * 51},
+        {"xArtifactClientInteractive": 5},
+        {"xArtifactClientInteractive": -1},
+    ],
+    ids=["ci too long", "interactive too large", "interactive negative"],
+)
+def test_headers_that_the_sdk_does_not_check_are_refused_and_nothing_is_recorded(
+    sdk: Sdk, headers: dict[str, Any]
+) -> None:
+    sdk.call("recordEvents", requestBody=[MISS], **headers)
+    sdk.call("recordEvents", requestBody=[HIT])
+
+    refused, accepted = sdk.outcomes()
+
+    assert refused["error"]["statusCode"] == 400
+    assert json.loads(refused["error"]["body"])["error"]["code"] == "bad_request"
+    assert accepted == {"value": None}
+    eventually(_has_recorded(sdk.server, HIT))
+
+
+def test_the_status_is_enabled(sdk: Sdk) -> None:
+    sdk.call("status", slug=sdk.server.team)
+
+    assert sdk.values() == [{"status": "enabled"}]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["sized", "streamed"])
+def test_an_uploaded_artifact_comes_back_byte_for_byte(sdk: Sdk, stream: bool) -> None:
+    sdk.upload("abc", CONTENT, stream=stream, **FACTS)
+    sdk.call("artifactExists", hash="abc")
+    sdk.call("downloadArtifact", hash="abc")
+
+    uploaded, exists, downloaded = sdk.values()
+
+    assert [urlsplit(url).path for url in uploaded["urls"]] == ["/v8/artifacts/abc"]
+    assert exists is None
+    assert base64.b64decode(downloaded["base64"]) == CONTENT
+
+
+def test_an_artifact_that_nobody_uploaded_is_not_found(sdk: Sdk) -> None:
+    sdk.call("artifactExists", hash="abc")
+    sdk.call("downloadArtifact", hash="abc")
+
+    assert [outcome["error"]["statusCode"] for outcome in sdk.outcomes()] == [404, 404]
+
+
+def test_a_query_tells_what_is_known_of_each_artifact(sdk: Sdk) -> None:
+    sdk.upload("abc", CONTENT, **FACTS)
+    sdk.upload("plain", b"plain")
+    sdk.call("artifactQuery", requestBody={"hashes": ["abc", "plain", "nope"]})
+
+    *_, found = sdk.values()
+
+    assert found["abc"] == {
+        "size": len(CONTENT),
+        "taskDurationMs": FACTS["xArtifactDuration"],
+        "tag": FACTS["xArtifactTag"],
+    }
+    assert found["plain"]["size"] == len(b"plain")
+    assert found["nope"] is None
+
+
+def test_deleting_all_artifacts_tells_how_many_there_were(sdk: Sdk) -> None:
+    sdk.upload("abc", CONTENT)
+    sdk.upload("plain", b"plain")
+    sdk.call("deleteAllArtifacts")
+    sdk.call("artifactQuery", requestBody={"hashes": ["abc", "plain"]})
+
+    *_, deleted, left = sdk.values()
+
+    assert deleted == {"deletedCount": 2}
+    assert left == {"abc": None, "plain": None}
+
+
+def _has_recorded(server: Server, *expected: dict[str, Any]) -> Callable[[], None]:
+    def check() -> None:
+        recorded = [{name: event.get(name) for name in HIT} for event in server.events()]
+        assert sorted(recorded, key=json.dumps) == sorted(expected, key=json.dumps)
+
+    return check
