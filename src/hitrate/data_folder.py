@@ -7,7 +7,7 @@ import fcntl
 import os
 import socket
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import msgspec
 
@@ -31,10 +31,12 @@ class DataFolder:
     def __init__(self, settings: Settings) -> None:
         self._path = settings.data_dir
         cert = settings.tls_cert
-        self._holder = Holder(os.getpid(), server_url(settings), str(cert.absolute()) if cert else None)
+        self._holder = Holder(
+            os.getpid(), server_url(settings), str(cert.absolute()) if cert else None
+        )
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> "DataFolder":
+    def __enter__(self) -> Self:
         make_private(self._path)
         file = (self._path / LOCK_FILE).open("a+b")
         try:

@@ -15,7 +15,7 @@ from hitrate.accounts.gate import Gate
 from hitrate.accounts.model import Access, Grant
 from hitrate.errors import MethodNotAllowed, Refused
 from hitrate.metrics import Metrics
-from hitrate.web.asgi import App, Receive, Request, Response, Scope, Send
+from hitrate.web.asgi import App, Message, Receive, Request, Response, Scope, Send
 from hitrate.web.errors import error_response
 
 Handler = Callable[[Request, Grant], Awaitable[Response]]
@@ -75,13 +75,29 @@ class HotApp:
         request_id = f"{self._boot}-{next(self._numbers):x}"
         methods = self._methods(scope["path"])
         if methods is None:
-            scope["request_id"] = request_id
-            await self._fallback(scope, receive, send)
+            await self._hand_on(scope, receive, send, request_id, started)
             return
         request = Request(scope, receive, request_id)
         operation, response = await self._answer(methods, request, scope["method"])
         await response.send(send, request_id)
         self._metrics.request(operation, response.status, time.perf_counter() - started)
+
+    async def _hand_on(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float
+    ) -> None:
+        status = 0
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        scope["request_id"] = request_id
+        await self._fallback(scope, receive, send_counted)
+        # One name for all of them: a path would let anyone make as many labels as they like.
+        self._metrics.request("other", status, time.perf_counter() - started)
 
     def _methods(self, path: str) -> dict[str, AnyRoute] | None:
         methods = self._exact.get(path)

@@ -1,8 +1,8 @@
 """Group commit: one thread makes many callers' work durable with one flush.
 
 All items that wait become one call of `commit(items)`; when it returns, every caller of that
-group is woken in one turn of the event loop. A group grows by itself while the disk is busy with the one
-before, so the cost of a flush is shared by whoever is waiting for it.
+group is woken in one turn of the event loop. A group grows by itself while the disk is busy with
+the one before, so the cost of a flush is shared by whoever is waiting for it.
 """
 
 import asyncio

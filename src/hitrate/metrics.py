@@ -22,10 +22,10 @@ _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 
 COUNTERS = {
     "hitrate_events_accepted": "Events acknowledged: they are on disk.",
-    "hitrate_events_refused": "Requests to record events that were refused.",
+    "hitrate_event_requests_refused": "Requests to record events that were refused.",
     "hitrate_events_loaded": "Events moved from the spool to the event store.",
     "hitrate_events_deduplicated": "Events dropped because their batch had come before.",
-    "hitrate_events_rejected_batches": "Batches set aside because they could not be loaded.",
+    "hitrate_rejected_batches": "Batches set aside because they could not be loaded.",
     "hitrate_load_failures": "Attempts to load a segment that failed and will be repeated.",
     "hitrate_artifact_received_bytes": "Bytes of artifacts stored by uploads.",
     "hitrate_artifact_sent_bytes": "Bytes of artifacts sent by downloads.",
@@ -72,6 +72,8 @@ class Metrics(Collector):
     def request(self, operation: str, status: int, seconds: float) -> None:
         """Count one answered request and how long it took."""
         self._requests[operation, status].observe(seconds)
+        if operation == "recordEvents" and status >= 400:
+            self.counters["hitrate_event_requests_refused"] += 1
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Have `read` asked for the gauge `name` whenever metrics are collected."""

@@ -44,8 +44,6 @@ def openapi_api() -> list[HTTPRouteHandler]:
 
     @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
     def openapi(request: Any) -> Response[bytes]:
-        return Response(
-            msgspec.json.encode(document(request.app)), media_type="application/json"
-        )
+        return Response(msgspec.json.encode(document(request.app)), media_type="application/json")
 
     return [openapi]

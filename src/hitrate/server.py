@@ -6,6 +6,7 @@ The only place that names adapters. One process serves one data folder.
 import asyncio
 import signal
 from pathlib import Path
+from typing import cast
 
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.server.embed import Server as Granian
@@ -32,6 +33,7 @@ from hitrate.events.spool import Spool
 from hitrate.health import Health, health_api
 from hitrate.metrics import Metrics
 from hitrate.openapi import openapi_api
+from hitrate.web.asgi import App
 from hitrate.web.framework import framework_app
 
 SPOOL_FOLDER = "spool"
@@ -52,9 +54,7 @@ def spool_folder(data_dir: Path) -> Path:
 
 def event_store(settings: Settings) -> DuckDBEventStore:
     """The event store of the settings, not opened."""
-    return DuckDBEventStore(
-        settings.data_dir, _LINE_ROOM * settings.max_body_bytes + 64 * 1024
-    )
+    return DuckDBEventStore(settings.data_dir, _LINE_ROOM * settings.max_body_bytes + 64 * 1024)
 
 
 def hot_routes(events: EventRoutes, artifacts: ArtifactRoutes) -> list[AnyRoute]:
@@ -127,7 +127,7 @@ class HitrateServer:
         self._artifacts.open()
         self._loader.open()
         self._retention.open()
-        return HotApp(routes, gate, metrics, framework)
+        return HotApp(routes, gate, metrics, cast("App", framework))
 
     async def close(self) -> None:
         """Drain and close everything, the last opened first."""

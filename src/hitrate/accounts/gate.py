@@ -18,8 +18,8 @@ from hitrate.errors import BadRequest, Forbidden, Unauthorized
 _REMEMBER_MS = 2_000
 _REMEMBER_MOST = 10_000
 
-_NO_TOKEN = "No token: send the header `Authorization: Bearer TOKEN`."
-_BAD_TOKEN = "The token is unknown, expired or revoked; make one with `hitrate token create`."
+_NO_BEARER = "No token: send the header `Authorization: Bearer TOKEN`."
+_UNKNOWN = "The token is unknown, expired or revoked; make one with `hitrate token create`."
 _WRONG_TEAM = (
     "This token has no permission for the team that was asked for; "
     "check teamId and slug (TURBO_TEAM, TURBO_TEAMID) or use a token of that team."
@@ -74,15 +74,15 @@ class Gate:
     def identify(self, authorization: bytes | None) -> Token:
         """The valid token that the header carries. Raises Unauthorized."""
         if authorization is None:
-            raise Unauthorized(_NO_TOKEN)
+            raise Unauthorized(_NO_BEARER)
         scheme, _, secret = authorization.partition(b" ")
         secret = secret.strip()
         if scheme.lower() != b"bearer" or not secret:
-            raise Unauthorized(_NO_TOKEN)
+            raise Unauthorized(_NO_BEARER)
         now_ms = self._clock.now_ms()
         token = self._look_up(secret, now_ms)
         if token is None or not token.valid_at(now_ms):
-            raise Unauthorized(_BAD_TOKEN)
+            raise Unauthorized(_UNKNOWN)
         return token
 
     def _look_up(self, secret: bytes, now_ms: int) -> Token | None:

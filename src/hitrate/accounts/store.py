@@ -1,6 +1,7 @@
 """Teams and tokens in the database. Written by the command line, read by the gate."""
 
 import re
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine, Row
@@ -40,7 +41,7 @@ _TOKEN_ROWS = sa.select(
 ).select_from(TOKENS.outerjoin(TEAMS, TOKENS.c.team_id == TEAMS.c.id))
 
 
-def _team(row: Row[tuple[object, ...]]) -> Team:
+def _team(row: Row[*tuple[Any, ...]]) -> Team:
     return Team(row.id, row.slug, row.name, row.created_at)
 
 
@@ -142,7 +143,7 @@ class AccountStore:
         return None if row is None else (self._token(row), row.hash)
 
     @staticmethod
-    def _token(row: Row[tuple[object, ...]]) -> Token:
+    def _token(row: Row[*tuple[Any, ...]]) -> Token:
         team = None
         if row.team_id is not None:
             team = Team(row.team_id, row.slug, row.name, row.team_created)

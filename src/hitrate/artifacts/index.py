@@ -6,7 +6,7 @@ memory; the memory is never ahead of the database.
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
@@ -219,11 +219,11 @@ def _slices(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
         yield hashes[start : start + _MANY]
 
 
-def _stored(row: Row[tuple[str, str, str, int]]) -> Stored:
+def _stored(row: Row[*tuple[Any, ...]]) -> Stored:
     return Stored(Key(row.team_id, row.hash), row.blob, row.size_bytes)
 
 
-def _artifact(row: Row[tuple[object, ...]]) -> Artifact:
+def _artifact(row: Row[*tuple[Any, ...]]) -> Artifact:
     return Artifact(
         key=Key(row.team_id, row.hash),
         blob=row.blob,

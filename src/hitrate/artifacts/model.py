@@ -64,7 +64,7 @@ def hash_problem(text: str) -> str | None:
         return None
     return (
         "The artifact's hash must be 1 to 256 letters, digits, '-' or '_'; "
-        f"got {ascii(text[:80])} ({len(text)} characters)."
+        f"got {text[:80]!a} ({len(text)} characters)."
     )
 
 
@@ -99,8 +99,7 @@ def _number(text: str | None) -> float | None:
     value = float(text) if _NUMBER.fullmatch(text) else math.inf
     if not math.isfinite(value):
         raise BadRequest(
-            f"The header x-artifact-duration must be a number of milliseconds, "
-            f"got {ascii(text[:40])}."
+            f"The header x-artifact-duration must be a number of milliseconds, got {text[:40]!a}."
         )
     return value
 

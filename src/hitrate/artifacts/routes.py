@@ -40,9 +40,11 @@ PREFLIGHT = Response(
         # By name: the client sends its token only if `authorization` is listed, `*` is not enough.
         (
             b"access-control-allow-headers",
-            b"Authorization, Content-Type, User-Agent, x-artifact-duration, x-artifact-tag, "
-            b"x-artifact-sha, x-artifact-dirty-hash, x-artifact-client-ci, "
-            b"x-artifact-client-interactive",
+            (
+                b"Authorization, Content-Type, User-Agent, x-artifact-duration, x-artifact-tag, "
+                b"x-artifact-sha, x-artifact-dirty-hash, x-artifact-client-ci, "
+                b"x-artifact-client-interactive"
+            ),
         ),
         (b"access-control-allow-methods", b"GET, HEAD, PUT, POST, DELETE, OPTIONS"),
     ),

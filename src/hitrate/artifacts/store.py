@@ -165,9 +165,7 @@ class ArtifactStore:
         latest = {put.artifact.key: put.artifact for put in puts}
         replaced = self.index.save(connection, list(latest.values())) if latest else []
         replaced += [
-            _as_stored(put.artifact)
-            for put in puts
-            if latest[put.artifact.key] is not put.artifact
+            _as_stored(put.artifact) for put in puts if latest[put.artifact.key] is not put.artifact
         ]
         for change in changes:
             if isinstance(change, _Remove):
@@ -177,9 +175,7 @@ class ArtifactStore:
                     change.removed = self.index.delete(connection, change.stored)
         return replaced
 
-    def _committed(
-        self, puts: list[_Put], replaced: list[Stored], changes: list[_Change]
-    ) -> None:
+    def _committed(self, puts: list[_Put], replaced: list[Stored], changes: list[_Change]) -> None:
         removed = [s for c in changes if isinstance(c, _Remove) for s in c.removed]
         removed_blobs = {stored.blob for stored in removed}
         saved = [p.artifact for p in puts if p.artifact.blob not in removed_blobs]

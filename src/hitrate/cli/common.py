@@ -48,7 +48,10 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
 def _click_option(option: Option) -> Callable[[Any], Any]:
     default = f"; default: {option.default}" if option.default else ""
     return click.option(
-        option.flag, option.name, metavar="VALUE", help=f"{option.help} [env: {option.env}{default}]"
+        option.flag,
+        option.name,
+        metavar="VALUE",
+        help=f"{option.help} [env: {option.env}{default}]",
     )
 
 
@@ -71,7 +74,9 @@ def find_team(store: AccountStore, slug: str) -> Team:
     team = store.team(slug=slug)
     if team is None:
         known = ", ".join(t.slug for t in store.teams()) or "none yet"
-        raise NotFound(f"There is no team {slug!r} (teams: {known}); `hitrate team create` adds one.")
+        raise NotFound(
+            f"There is no team {slug!r} (teams: {known}); `hitrate team create` adds one."
+        )
     return team
 
 

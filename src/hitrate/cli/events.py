@@ -116,9 +116,7 @@ def _offline(
         store.close()
 
 
-def _from_store(
-    read: Callable[[EventFilter], list[EventRecord]], wanted: EventFilter
-) -> Pages:
+def _from_store(read: Callable[[EventFilter], list[EventRecord]], wanted: EventFilter) -> Pages:
     while page := read(wanted):
         yield from page
         wanted = replace(wanted, before=page[-1].id)

@@ -24,7 +24,9 @@ def create(settings: Settings, slug: str, name: str | None, json_output: bool) -
     if json_output:
         print_json({"id": made.id, "slug": made.slug, "name": made.name})
     else:
-        click.echo(f"Team {made.slug} ({made.id}). `hitrate token create --team {made.slug}` is next.")
+        click.echo(
+            f"Team {made.slug} ({made.id}). `hitrate token create --team {made.slug}` is next."
+        )
 
 
 @team.command("list")

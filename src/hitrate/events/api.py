@@ -92,7 +92,7 @@ def _since(text: str, clock: Clock) -> int:
         return moment_ms(text, clock.now_ms())
     except (ValueError, OverflowError) as error:
         raise BadRequest(
-            f"since is {ascii(text[:40])}; send a time in ISO 8601, such as "
+            f"since is {text[:40]!a}; send a time in ISO 8601, such as "
             "2026-11-21T20:33:00Z, or a length of time, such as 7d."
         ) from error
 

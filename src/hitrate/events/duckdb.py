@@ -63,14 +63,14 @@ FROM read_ndjson(
 )
 """
 
-_DUPLICATES = f"""
+_DUPLICATES = """
 CREATE OR REPLACE TEMP TABLE duplicates AS
 SELECT line, len(events) AS events FROM incoming
 QUALIFY row_number() OVER (PARTITION BY team, token, digest ORDER BY line) > 1
 UNION
 SELECT line, len(events) FROM incoming JOIN batches
     ON team = team_id AND token = token_id AND incoming.digest = batches.digest
-    AND "receivedAt" < received_at + {RESEND_WINDOW_MS}
+    AND "receivedAt" < received_at + ?
 """
 
 _KEEP_EVENTS = """
@@ -160,9 +160,7 @@ class DuckDBEventStore:
         events older than `keep_s`; the number of events removed."""
         with self._cursor() as cursor:
             cursor.execute("DELETE FROM segments WHERE NOT list_contains(?, name)", [list(waiting)])
-            cursor.execute(
-                "DELETE FROM batches WHERE received_at < ?", [now_ms - RESEND_WINDOW_MS]
-            )
+            cursor.execute("DELETE FROM batches WHERE received_at < ?", [now_ms - RESEND_WINDOW_MS])
             if keep_s is None:
                 return 0
             oldest_ms = now_ms - int(keep_s * 1000)
@@ -189,7 +187,7 @@ class DuckDBEventStore:
         return [record(row) for row in rows]
 
     def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> int:
-        if _changed(cursor, _DUPLICATES) == 0:
+        if _changed(cursor, _DUPLICATES, [RESEND_WINDOW_MS]) == 0:
             return 0
         events = _changed(cursor, "SELECT sum(events)::BIGINT FROM duplicates")
         cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM duplicates)")

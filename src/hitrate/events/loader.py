@@ -113,7 +113,7 @@ class Loader:
             _log.error("batch set aside", batch=stem, reason=reason)
         os.sync()
         sync_folder(self._rejected)
-        self._metrics.add("hitrate_events_rejected_batches", len(reasons))
+        self._metrics.add("hitrate_rejected_batches", len(reasons))
         sound = [line for number, line in enumerate(lines) if number not in reasons]
         with _as_file(sound) as path:
             return self._store.load(path, segment.name)

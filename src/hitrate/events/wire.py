@@ -15,9 +15,7 @@ from hitrate.errors import BadRequest
 Text = Annotated[str, Meta(max_length=1024)]
 
 
-class CacheEvent(
-    msgspec.Struct, forbid_unknown_fields=True, rename="camel", gc=False, frozen=True
-):
+class CacheEvent(msgspec.Struct, forbid_unknown_fields=True, rename="camel", gc=False, frozen=True):
     """One item of the body of recordEvents. `duration`: ms that making the artifact took."""
 
     session_id: Text

@@ -78,7 +78,7 @@ def body_too_large(limit_bytes: int, option: str = "--max-body-bytes") -> TooLar
     """The refusal of a body that passes a limit, naming the option that sets it."""
     return TooLarge(
         f"The body is larger than {limit_bytes} bytes, the limit of this server; "
-        "send less at a time or have its operator raise {option}."
+        f"send less at a time or have its operator raise {option}."
     )
 
 

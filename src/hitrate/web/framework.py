@@ -1,6 +1,6 @@
 """The framework's app: everything that is not a hot route, with our errors and one openapi.json."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Litestar, Request, Response
@@ -35,30 +35,39 @@ def framework_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
     )
 
 
-def _answer(
-    request: AnyRequest, status: int, body: bytes, headers: dict[str, str]
-) -> Response[bytes]:
-    headers["x-request-id"] = request.scope.get("request_id", "")  # type: ignore[assignment]
+def _answer(status: int, body: bytes, headers: dict[str, str]) -> Response[bytes]:
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
-def _refused(request: AnyRequest, error: Refused) -> Response[bytes]:
+def _refused(_request: AnyRequest, error: Refused) -> Response[bytes]:
     response = error_response(error)
     headers = {name.decode(): value.decode() for name, value in response.headers}
     headers.pop("content-type")
-    return _answer(request, response.status, response.body, headers)
+    return _answer(response.status, response.body, headers)
 
 
 def _framework_refused(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     code = _CODES.get(error.status_code, "bad_request")
-    message = error.detail or code
+    message = f"{error.detail or code}: {request.method} {request.url.path}"
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         message = "; ".join(f"{e.get('key')}: {e.get('message')}" for e in error.extra)
-    allowed = {"allow": error.headers.get("Allow", "")} if error.headers else {}
-    return _answer(request, error.status_code, error_body(code, message), allowed)
+    headers = {"allow": ", ".join(allowed)} if (allowed := _allowed(request, error)) else {}
+    return _answer(error.status_code, error_body(code, message), headers)
+
+
+def _allowed(request: AnyRequest, error: HTTPException) -> list[str]:
+    if not isinstance(error, MethodNotAllowedException):
+        return []
+    path = request.scope["path"]
+    return sorted({m for r in request.app.routes if r.path == path for m in r.methods})
 
 
 def _failed(request: AnyRequest, error: Exception) -> Response[bytes]:
-    _log.error("failed", path=request.url.path, exc_info=error)
+    _log.error(
+        "failed",
+        request_id=request.scope.get("request_id"),
+        path=request.url.path,
+        exc_info=error,
+    )
     status, code = INTERNAL
-    return _answer(request, status, error_body(code, "Something went wrong in the server."), {})
+    return _answer(status, error_body(code, "Something went wrong in the server."), {})
