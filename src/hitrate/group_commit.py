@@ -7,34 +7,27 @@ the one before, so the cost of a flush is shared by whoever is waiting for it.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from hitrate.errors import Unavailable
 
 Item = TypeVar("Item")
 
+GATHER_S = 0.001
+"""Under load, how long a group gathers: fewer and larger flushes cost everyone less."""
 
-class _Group(Generic[Item]):
-    __slots__ = ("items", "loop", "waiters")
+_MOST = 1024
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.items: list[Item] = []
-        self.waiters: list[asyncio.Future[None]] = []
 
-    def wake(self, error: BaseException | None) -> None:
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._settle, error)
+class _Waiting(Generic[Item]):
+    __slots__ = ("item", "waiter")
 
-    def _settle(self, error: BaseException | None) -> None:
-        for waiter in self.waiters:
-            if waiter.done():  # its caller went away
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
+    def __init__(self, item: Item, waiter: asyncio.Future[None]) -> None:
+        self.item = item
+        self.waiter = waiter
 
 
 class GroupCommitter(Generic[Item]):
@@ -47,54 +40,68 @@ class GroupCommitter(Generic[Item]):
     def __init__(self, name: str, commit: Callable[[list[Item]], None]) -> None:
         self._name = name
         self._commit = commit
-        self._condition = threading.Condition()
-        self._group: _Group[Item] | None = None
+        # None ends the thread. Everything else here is as cheap as it can be: the thread shares
+        # the interpreter's lock with the event loop, and each turn at it costs both of them.
+        self._queue: SimpleQueue[_Waiting[Item] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._closing = False
 
     def open(self) -> None:
         """Start the thread."""
         if self._thread is None:
-            self._closing = False
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
 
     def close(self) -> None:
         """Commit what waits and end the thread."""
-        if self._thread is None:
-            return
-        with self._condition:
-            self._closing = True
-            self._condition.notify()
-        self._thread.join()
-        self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            thread.join()
 
     async def submit(self, item: Item) -> None:
         """Return when `item` is committed; raise what its group's commit raised."""
-        with self._condition:
-            if self._closing or self._thread is None:
-                raise Unavailable("The server is stopping; try again in a moment.")
-            group = self._group
-            if group is None:
-                group = self._group = _Group(asyncio.get_running_loop())
-                self._condition.notify()
-            waiter = group.loop.create_future()
-            group.items.append(item)
-            group.waiters.append(waiter)
+        if self._thread is None:
+            raise Unavailable("The server is stopping; try again in a moment.")
+        waiter = asyncio.get_running_loop().create_future()
+        self._queue.put(_Waiting(item, waiter))
         await waiter
 
     def _run(self) -> None:
-        while (group := self._next()) is not None:
+        while group := self._next():
             error: BaseException | None = None
             try:
-                self._commit(group.items)
+                self._commit([waiting.item for waiting in group])
             except Exception as raised:
                 error = raised
-            group.wake(error)
+            loop = group[0].waiter.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, group, error)
+            if len(group) > 1:
+                time.sleep(GATHER_S)
 
-    def _next(self) -> _Group[Item] | None:
-        with self._condition:
-            while self._group is None and not self._closing:
-                self._condition.wait()
-            group, self._group = self._group, None
+    def _next(self) -> list[_Waiting[Item]]:
+        """All that wait, as soon as any does; empty at the end."""
+        group: list[_Waiting[Item]] = []
+        waiting = self._queue.get()
+        try:
+            while waiting is not None:
+                group.append(waiting)
+                if len(group) == _MOST:
+                    return group
+                waiting = self._queue.get_nowait()
+        except Empty:
             return group
+        if group:
+            self._queue.put(None)  # seen again after this group
+        return group
+
+
+def _settle(group: list[_Waiting[Item]], error: BaseException | None) -> None:
+    for waiting in group:
+        waiter = waiting.waiter
+        if waiter.done():  # its caller went away
+            continue
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
