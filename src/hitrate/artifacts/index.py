@@ -18,7 +18,7 @@ from hitrate.database import metadata
 ARTIFACTS = sa.Table(
     "artifacts",
     metadata,
-    sa.Column("team_id", sa.String, primary_key=True),
+    sa.Column("team_id", sa.String, sa.ForeignKey("teams.id"), primary_key=True),
     sa.Column("hash", sa.String, primary_key=True),
     sa.Column("blob", sa.String, nullable=False, unique=True),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),

@@ -60,6 +60,8 @@ class Spool:
         self._reserve_bytes = reserve_bytes
         self._lock = threading.Lock()
         self._current: _Segment | None = None
+        self._trouble: str | None = None
+        self._named_ms = 0
         self._room_until = 0.0
         self._committer: GroupCommitter[bytes] = GroupCommitter("spool", self._write)
 
@@ -112,22 +114,35 @@ class Spool:
                 segment = self._current or self._new_segment()
                 segment.append(b"".join(lines))
             except OSError as error:
-                _log.error("spool cannot be written", reason=str(error))
                 self._close_current()
-                raise Unavailable(_FULL if error.errno == errno.ENOSPC else f"{error}.") from error
+                self._tell(str(error))
+                raise Unavailable(
+                    _FULL if error.errno == errno.ENOSPC else f"Not stored: {error.strerror}."
+                ) from error
+            self._tell(None)
             if segment.size_bytes >= MAX_SEGMENT_BYTES:
                 self._close_current()
+
+    def _tell(self, trouble: str | None) -> None:
+        """Log the beginning and the end of trouble, not every request in between."""
+        if trouble is not None and self._trouble is None:
+            _log.error("spool cannot be written; events are refused", reason=trouble)
+        elif trouble is None and self._trouble is not None:
+            _log.info("spool can be written again")
+        self._trouble = trouble
 
     def _check_room(self) -> None:
         if time.monotonic() < self._room_until:
             return
         disk = os.statvfs(self._folder)
         if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
-            raise Unavailable(_FULL)
+            raise OSError(errno.ENOSPC, "less room than the event store may need")
         self._room_until = time.monotonic() + _ROOM_SEEN_S
 
     def _new_segment(self) -> _Segment:
-        name = f"{self._clock.now_ms():013d}-{secrets.token_hex(4)}{SUFFIX}"
+        # Names sort by age, also when the clock stands still.
+        self._named_ms = max(self._clock.now_ms(), self._named_ms + 1)
+        name = f"{self._named_ms:013d}-{secrets.token_hex(4)}{SUFFIX}"
         self._current = _Segment(self._folder / name)
         sync_folder(self._folder)
         return self._current
