@@ -53,9 +53,7 @@ def test_lengths_of_time_have_units(text: str, seconds: float) -> None:
         ("log_level", "loud"),
     ],
 )
-def test_a_wrong_value_names_the_setting_the_place_and_what_it_takes(
-    name: str, value: str
-) -> None:
+def test_a_wrong_value_names_the_setting_the_place_and_what_it_takes(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"HITRATE_{name.upper()} is '{value}'; it takes"):
         load_settings({}, environ={f"HITRATE_{name.upper()}": value})
 

@@ -47,9 +47,7 @@ def committer(recorder: Recorder) -> Iterator[GroupCommitter[int]]:
     committer.close()
 
 
-def test_those_who_wait_share_a_group(
-    committer: GroupCommitter[int], recorder: Recorder
-) -> None:
+def test_those_who_wait_share_a_group(committer: GroupCommitter[int], recorder: Recorder) -> None:
     async def run() -> None:
         recorder.free.clear()
         waiting = [asyncio.ensure_future(committer.submit(n)) for n in range(100)]

@@ -55,6 +55,8 @@ class HotApp:
     def __init__(
         self, routes: Sequence[AnyRoute], gate: Gate, metrics: Metrics, fallback: App
     ) -> None:
+        self.routes = tuple(routes)
+        self.fallback = fallback
         self._exact: dict[str, dict[str, AnyRoute]] = {}
         self._prefixes: dict[str, dict[str, AnyRoute]] = {}
         for route in routes:
@@ -63,13 +65,12 @@ class HotApp:
             table.setdefault(path, {})[route.method] = route
         self._gate = gate
         self._metrics = metrics
-        self._fallback = fallback
         self._boot = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._fallback(scope, receive, send)
+            await self.fallback(scope, receive, send)
             return
         started = time.perf_counter()
         request_id = f"{self._boot}-{next(self._numbers):x}"
@@ -95,7 +96,7 @@ class HotApp:
             await send(message)
 
         scope["request_id"] = request_id
-        await self._fallback(scope, receive, send_counted)
+        await self.fallback(scope, receive, send_counted)
         # One name for all of them: a path would let anyone make as many labels as they like.
         self._metrics.request("other", status, time.perf_counter() - started)
 

@@ -18,9 +18,10 @@ from hitrate.accounts.model import Access
 from hitrate.accounts.store import AccountStore
 from hitrate.artifacts.api import artifact_api
 from hitrate.artifacts.local import LocalBlobs
-from hitrate.artifacts.retention import Limits, Retention
+from hitrate.artifacts.retention import Retention
 from hitrate.artifacts.routes import ArtifactRoutes
 from hitrate.artifacts.store import ArtifactStore
+from hitrate.artifacts.surplus import Limits
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.database import open_database
@@ -115,14 +116,12 @@ class HitrateServer:
             ),
         )
         operates = Needs(gate, Access.OPERATOR)
-        framework = framework_app(
-            [
-                *event_api(store, clock, Needs(gate, Access.READ)),
-                *artifact_api(self._retention, operates),
-                *health_api(health, metrics, operates),
-                *openapi_api(),
-            ]
-        )
+        handlers = [
+            *event_api(store, clock, Needs(gate, Access.READ)),
+            *artifact_api(self._retention, operates),
+            *health_api(health, metrics, operates),
+        ]
+        framework = framework_app([*handlers, *openapi_api(handlers)])
         self._spool.open()
         self._artifacts.open()
         self._loader.open()

@@ -10,7 +10,12 @@ from hitrate.events import wire
 
 def event(**changes: Any) -> dict[str, Any]:
     """One valid item of the body of recordEvents."""
-    base = {"sessionId": str(uuid4()), "source": "LOCAL", "event": "HIT", "hash": "8a7fe9a770eafec7"}
+    base = {
+        "sessionId": str(uuid4()),
+        "source": "LOCAL",
+        "event": "HIT",
+        "hash": "8a7fe9a770eafec7",
+    }
     return {**base, "duration": 400, **changes}
 
 

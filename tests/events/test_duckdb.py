@@ -33,7 +33,9 @@ def hashes(store: DuckDBEventStore, wanted: EventFilter = ALL) -> list[str]:
 
 
 def test_an_event_comes_back_as_it_was_sent(store: DuckDBEventStore, tmp_path: Path) -> None:
-    odd = event(sessionId='s\0"\\', source="REMOTE", event="MISS", hash="h\n😀\u2028", duration=-0.5)
+    odd = event(
+        sessionId='s\0"\\', source="REMOTE", event="MISS", hash="h\n😀\u2028", duration=-0.5
+    )
     load(store, tmp_path, "one", line([odd], received_at=START + 7))
     [record] = store.events(ALL)
     assert (record.session_id, record.hash, record.duration) == ('s\0"\\', "h\n😀\u2028", -0.5)

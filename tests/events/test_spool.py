@@ -43,9 +43,7 @@ def test_a_line_is_in_the_file_when_append_returns(spool: Spool, folder: Path) -
     assert stored(folder) == b"one\n"
 
 
-def test_lines_that_wait_together_are_all_written_once_in_order(
-    spool: Spool, folder: Path
-) -> None:
+def test_lines_that_wait_together_are_all_written_once_in_order(spool: Spool, folder: Path) -> None:
     lines = [b"%d\n" % number for number in range(500)]
     append(spool, *lines)
     assert stored(folder) == b"".join(lines)

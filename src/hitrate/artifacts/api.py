@@ -4,7 +4,7 @@ from typing import Annotated
 
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from hitrate.accounts.guard import Needs
 from hitrate.artifacts.retention import Report, Retention
@@ -24,7 +24,7 @@ def artifact_api(retention: Retention, operates: Needs) -> list[HTTPRouteHandler
     )
     def collect(
         dry_run: Annotated[
-            bool, Parameter(query="dryRun", description="Only say what would be removed.")
+            bool, QueryParameter(name="dryRun", description="Only say what would be removed.")
         ] = False,
     ) -> Report:
         return retention.collect(dry_run=dry_run)

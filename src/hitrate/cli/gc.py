@@ -6,8 +6,9 @@ import click
 import msgspec
 
 from hitrate.artifacts.local import LocalBlobs
-from hitrate.artifacts.retention import Limits, Report, Retention
+from hitrate.artifacts.retention import Report, Retention
 from hitrate.artifacts.store import ArtifactStore
+from hitrate.artifacts.surplus import Limits
 from hitrate.cli.common import as_json, print_json, print_table, settings_options, size_text
 from hitrate.cli.operator import operator_client
 from hitrate.clock import Clock

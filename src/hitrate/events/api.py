@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, get
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from hitrate.accounts.guard import Needs, grant_of
 from hitrate.clock import Clock
@@ -33,7 +33,7 @@ def moment_ms(text: str, now_ms: int) -> int:
     A time without a zone is UTC. Raises ValueError.
     """
     if re.fullmatch(r"\d+(\.\d+)?[smhdw]", text):
-        return now_ms - int(parse_duration(text) * 1000)
+        return max(0, now_ms - int(parse_duration(text) * 1000))
     moment = datetime.fromisoformat(text)
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
@@ -52,20 +52,20 @@ def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPR
     def list_events(
         request: Request[None, None, State],
         session_id: Annotated[
-            str | None, Parameter(query="sessionId", description="Events of one run.")
+            str | None, QueryParameter(name="sessionId", description="Events of one run.")
         ] = None,
         event_hash: Annotated[
-            str | None, Parameter(query="hash", description="Events of one artifact.")
+            str | None, QueryParameter(name="hash", description="Events of one artifact.")
         ] = None,
         since: Annotated[
             str | None,
-            Parameter(query="since", description="ISO 8601, or a length of time such as 7d."),
+            QueryParameter(name="since", description="ISO 8601, or a length of time such as 7d."),
         ] = None,
         limit: Annotated[
-            int, Parameter(query="limit", ge=1, le=_LIMIT_MOST, description="Events a page.")
+            int, QueryParameter(name="limit", ge=1, le=_LIMIT_MOST, description="Events a page.")
         ] = 100,
         cursor: Annotated[
-            str | None, Parameter(query="cursor", description="nextCursor of the page before.")
+            str | None, QueryParameter(name="cursor", description="nextCursor of the page before.")
         ] = None,
     ) -> EventPage:
         wanted = EventFilter(

@@ -7,9 +7,8 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.config import OpenAPIConfig
 
-from hitrate import __version__, logs
+from hitrate import logs
 from hitrate.errors import Refused
 from hitrate.web.errors import INTERNAL, error_body, error_response
 
@@ -24,7 +23,7 @@ def framework_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
     """An app of these handlers."""
     return Litestar(
         route_handlers=list(handlers),
-        openapi_config=OpenAPIConfig(title="hitrate", version=__version__, enabled_endpoints=set()),
+        openapi_config=None,
         exception_handlers={
             Refused: _refused,
             HTTPException: _framework_refused,
