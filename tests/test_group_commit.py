@@ -106,4 +106,4 @@ def test_closing_commits_what_waits(recorder: Recorder) -> None:
         committer.close()  # twice is no error
 
     asyncio.run(run())
-    assert sum(recorder.groups, []) == [0, 1, 2]
+    assert [n for group in recorder.groups for n in group] == [0, 1, 2]

@@ -14,13 +14,14 @@ from tests.web.routes import Row, all_routes
 
 ROUTES = all_routes()
 
+OUTSIDERS = {"nobody", "malformed", "revoked", "expired", "stranger"}
 LETS_IN = {
-    Access.PUBLIC: {"nobody", "stranger", "malformed", "revoked", "expired", "reader", "writer", "operator"},
+    Access.PUBLIC: OUTSIDERS | {"reader", "writer", "operator"},
     Access.READ: {"reader", "writer", "operator"},
     Access.EVENTS: {"reader", "writer", "operator"},
     Access.WRITE: {"writer", "operator"},
     Access.OPERATOR: {"operator"},
-}  # fmt: skip
+}
 
 BODIES = {"recordEvents": b"[]", "artifactQuery": b'{"hashes": []}', "uploadArtifact": b"x"}
 
