@@ -65,7 +65,12 @@ def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPR
             int, QueryParameter(name="limit", ge=1, le=_LIMIT_MOST, description="Events a page.")
         ] = 100,
         cursor: Annotated[
-            str | None, QueryParameter(name="cursor", description="nextCursor of the page before.")
+            str | None,
+            QueryParameter(
+                name="cursor",
+                pattern=r"^\d{1,18}$",
+                description="nextCursor of the page before.",
+            ),
         ] = None,
     ) -> EventPage:
         wanted = EventFilter(
@@ -73,7 +78,7 @@ def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPR
             session_id=session_id,
             hash=event_hash,
             since_ms=None if since is None else _since(since, clock),
-            before=None if cursor is None else _cursor(cursor),
+            before=None if cursor is None else int(cursor),
             limit=limit + 1,
         )
         try:
@@ -95,9 +100,3 @@ def _since(text: str, clock: Clock) -> int:
             f"since is {text[:40]!a}; send a time in ISO 8601, such as "
             "2026-11-21T20:33:00Z, or a length of time, such as 7d."
         ) from error
-
-
-def _cursor(text: str) -> int:
-    if not re.fullmatch(r"\d{1,18}", text):
-        raise BadRequest("cursor must be the nextCursor of the page before.")
-    return int(text)
