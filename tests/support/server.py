@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -67,6 +68,8 @@ class Server:
         self.data_dir = data_dir
         self.options = options
         self.port = free_port()
+        self.scheme = "http"
+        self.verify: ssl.SSLContext | bool = True
         self.team = "default"
         self.token = ""
         self.process: subprocess.Popen[bytes] | None = None
@@ -75,7 +78,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:
@@ -117,7 +120,8 @@ class Server:
         """An answered request, authorised unless it brings its own headers."""
         headers = {"authorization": f"Bearer {token or self.token}"}
         headers.update(options.pop("headers", {}))
-        return httpx.request(method, self.url + path, headers=headers, timeout=30, **options)
+        options = {"timeout": 30, "verify": self.verify, **options}
+        return httpx.request(method, self.url + path, headers=headers, **options)
 
     def events(self, **filters: Any) -> list[dict[str, Any]]:
         """All events recorded now, newest first."""
@@ -147,7 +151,8 @@ class Server:
         assert self.process is not None
         assert self.process.poll() is None, f"the server ended: {self.log}"
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
+            answer = httpx.get(f"{self.url}/healthz", timeout=5, verify=self.verify)
+            return answer.status_code == 200
         except httpx.TransportError:
             return False
 

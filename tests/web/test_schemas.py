@@ -54,7 +54,7 @@ ours = load(documentation())
 published = load(json.loads(PUBLISHED.read_text()))
 
 
-def check(case: Case, server: Server, token: str) -> None:
+def check(case: Case[Any], server: Server, token: str) -> None:
     case.call_and_validate(
         base_url=server.url,
         headers={"authorization": f"Bearer {token}"},
@@ -64,13 +64,13 @@ def check(case: Case, server: Server, token: str) -> None:
 
 @ours.exclude(path_regex=NEEDS_OPERATOR).parametrize()
 def test_our_own_documentation_holds(
-    case: Case, shared_server: Server, generated_token: str
+    case: Case[Any], shared_server: Server, generated_token: str
 ) -> None:
     check(case, shared_server, generated_token)
 
 
 @published.parametrize()
 def test_the_published_contract_holds(
-    case: Case, shared_server: Server, generated_token: str
+    case: Case[Any], shared_server: Server, generated_token: str
 ) -> None:
     check(case, shared_server, generated_token)
