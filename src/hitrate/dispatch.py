@@ -21,6 +21,8 @@ from hitrate.web.errors import error_response
 Handler = Callable[[Request, Grant], Awaitable[Response]]
 PublicHandler = Callable[[Request], Awaitable[Response]]
 
+_TOO_LARGE = 413
+
 _log = logs.get("web")
 
 
@@ -80,6 +82,8 @@ class HotApp:
             return
         request = Request(scope, receive, request_id)
         operation, response = await self._answer(methods, request, scope["method"])
+        if request.unread and response.status != _TOO_LARGE:
+            await request.drain()
         await response.send(send, request_id)
         self._metrics.request(operation, response.status, time.perf_counter() - started)
 

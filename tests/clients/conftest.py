@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+
 from tests.clients import monorepo, node
 from tests.clients.monorepo import Monorepo
 from tests.clients.node import Clients
 from tests.clients.proxy import RecordingProxy
-from tests.clients.workbench import RELEASES, Release, Server, Workbench
+from tests.clients.workbench import RELEASES, Release, Workbench
+from tests.support.server import Server
+
+BenchFor = Callable[[Server], AbstractContextManager[Workbench]]
 
 
 @pytest.fixture(scope="session")
 def clients() -> Clients:
-    """The installed clients. Where they cannot be had the tests skip, but never in CI."""
     try:
         return node.install()
     except node.UnavailableError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"the real clients are missing: {error}", pytrace=False)
-        pytest.skip(f"the real clients are missing: {error}")
+        _go_without(error)
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +36,9 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Monorepo]:
     return {key: monorepo.generate(folder / key, tasks_key=key) for key in keys}
 
 
-@pytest.fixture
-def proxy(server: Server) -> Iterator[RecordingProxy]:
-    with RecordingProxy(server.url) as proxy:
-        yield proxy
+@pytest.fixture(scope="session")
+def read_only_token(shared_server: Server) -> str:
+    return shared_server.create_token("--read-only")
 
 
 @pytest.fixture(params=RELEASES, ids=lambda release: release.alias)
@@ -47,23 +49,45 @@ def release(request: pytest.FixtureRequest) -> Release:
 
 
 @pytest.fixture
-def bench(
-    release: Release,
-    clients: Clients,
-    templates: dict[str, Monorepo],
-    server: Server,
-    proxy: RecordingProxy,
-    tmp_path: Path,
-) -> Iterator[Workbench]:
-    """A release of turbo in a monorepo which it has never built, and an empty server.
+def bench_for(
+    release: Release, clients: Clients, templates: dict[str, Monorepo], tmp_path: Path
+) -> BenchFor:
+    """Sets up a release of turbo, before a server, in a monorepo which it has never built.
 
-    After the test the server's record is held against all that passed during it.
+    In the end the server's record is held against all that passed between it and turbo.
     """
     try:
         turbo = clients.turbo(release.alias)
     except node.UnavailableError as error:
-        pytest.skip(str(error))
-    repo = templates[release.tasks_key].copy_to(tmp_path / "repo")
-    bench = Workbench(release, turbo, repo, server, proxy, server.token)
-    yield bench
-    bench.check()
+        _go_without(error)
+
+    @contextmanager
+    def bench_for(server: Server) -> Iterator[Workbench]:
+        repo = templates[release.tasks_key].copy_to(tmp_path / "repo")
+        with RecordingProxy(server.url) as proxy:
+            bench = Workbench(release, turbo, repo, server, proxy, server.token)
+            yield bench
+            bench.check()
+
+    return bench_for
+
+
+@pytest.fixture
+def bench(bench_for: BenchFor, shared_server: Server) -> Iterator[Workbench]:
+    """A bench on the shared server, which has nothing yet of what this monorepo asks for."""
+    with bench_for(shared_server) as bench:
+        yield bench
+
+
+@pytest.fixture
+def mortal_bench(bench_for: BenchFor, server: Server) -> Iterator[Workbench]:
+    """A bench whose server may be killed, since no other test has it."""
+    with bench_for(server) as bench:
+        yield bench
+
+
+def _go_without(error: node.UnavailableError) -> NoReturn:
+    """Where the clients cannot be had the tests are skipped, but never in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"the real clients are missing: {error}", pytrace=False)
+    pytest.skip(f"the real clients are missing: {error}")

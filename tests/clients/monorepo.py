@@ -40,6 +40,8 @@ TASK_SCRIPTS = {
     "test": "cmp src/index.js dist/index.js",
     "lint": "grep -q export src/index.js",
 }
+# The name of a variable that enters every hash.
+SALT = "SALT"
 # What turbo takes for the package manager: npm itself needs a third of a second to start a task,
 # which for hundreds of tasks on two cores would be all that these tests wait for.
 FAKE_NPM = """\
@@ -207,7 +209,7 @@ def _write_root(root: Path, tasks_key: str) -> None:
     }
     _write(root / "package.json", manifest)
     _write(root / "package-lock.json", _lock_file(manifest))
-    _write(root / "turbo.json", {tasks_key: TASK_SETTINGS})
+    _write(root / "turbo.json", {"globalEnv": [SALT], tasks_key: TASK_SETTINGS})
     _write(root / ".gitignore", "node_modules\n.turbo\n.home\n.executed\ndist\n")
     for task, script in TASK_SCRIPTS.items():
         note = f'echo "${{PWD##*/}}#{task}" >> ../../.executed\n'

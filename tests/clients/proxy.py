@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import http.client
 import io
-import json
+import select
 import socket
 import socketserver
 import threading
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 Headers = http.client.HTTPMessage
@@ -45,10 +45,6 @@ class Exchange:
     @property
     def query(self) -> dict[str, list[str]]:
         return parse_qs(urlsplit(self.target).query)
-
-    def json(self) -> Any:
-        """The request's body, read as JSON."""
-        return json.loads(self.request_body)
 
 
 class RecordingProxy:
@@ -159,10 +155,16 @@ class _Connection(socketserver.StreamRequestHandler):
         except OSError:
             upstream = None
         with upstream or socket.socket() as connection, connection.makefile("rb") as answers:
-            while head:
-                if not self._relay(head, connection, answers):
-                    return
-                head = _read_head(self.rfile)
+            while head and self._relay(head, connection, answers):
+                head = self._next_head(connection)
+
+    def _next_head(self, upstream: socket.socket) -> bytes:
+        """The next request's head, or nothing when either side has hung up meanwhile.
+
+        No client here sends one before the last was answered, so none can wait in `rfile`.
+        """
+        ready, _, _ = select.select([self.request, upstream], [], [])
+        return b"" if upstream in ready else _read_head(self.rfile)
 
     def _relay(self, head: bytes, upstream: socket.socket, answers: io.BufferedIOBase) -> bool:
         """Relay one exchange; the value tells whether the connection goes on."""

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
-from tests.clients.eventually import eventually
+
 from tests.clients.proxy import RecordingProxy
+from tests.support.server import eventually
 
 TIMEOUT_S = 10
 SIZED = b"PUT /a?slug=t HTTP/1.1\r\nHost: x\r\ncontent-LENGTH: 5\r\nX-Tag: a+/=\r\n\r\nhello"
@@ -76,7 +77,7 @@ def test_bytes_pass_both_ways_unchanged_and_their_content_is_recorded(
 
     assert _read(client, len(answer)) == answer
     assert server.received == [request_]
-    eventually(lambda: _assert_count(proxy, 1))
+    eventually(lambda: len(proxy.exchanges) == 1)
     [exchange] = proxy.exchanges
     assert exchange.status in {200, 204}
     assert (exchange.request_body, exchange.response_body) == (request_body, answer_body)
@@ -89,19 +90,32 @@ def test_a_connection_carries_one_request_after_the_other(stack: ExitStack) -> N
         client.sendall(request)
         assert _read(client, len(answer)) == answer
 
-    eventually(lambda: _assert_count(proxy, 2))
+    eventually(lambda: len(proxy.exchanges) == 2)
     last = proxy.exchanges[-1]
     assert (last.method, last.path, last.query) == ("PUT", "/a", {"slug": ["t"]})
     assert last.request_headers["x-tag"] == last.response_headers["X-TAG"] == "a+/="
 
 
-def test_a_server_that_hangs_up_costs_the_client_its_connection(stack: ExitStack) -> None:
+def test_a_server_that_hangs_up_between_requests_ends_the_clients_connection(
+    stack: ExitStack,
+) -> None:
+    _, proxy, client = _start(stack, (SIZED, SIZED_ANSWER))
+
+    client.sendall(SIZED)
+
+    assert _read(client, len(SIZED_ANSWER) + 1) == SIZED_ANSWER
+    eventually(lambda: proxy.connections == 0)
+
+
+def test_a_server_that_hangs_up_instead_of_answering_costs_the_client_its_connection(
+    stack: ExitStack,
+) -> None:
     _, proxy, client = _start(stack, (SIZED, b""))
 
     client.sendall(SIZED)
 
     assert client.recv(1) == b""
-    eventually(lambda: _assert_count(proxy, 1))
+    eventually(lambda: len(proxy.exchanges) == 1)
     assert proxy.exchanges[0].status is None
     assert proxy.exchanges[0].request_body == b"hello"
 
@@ -115,7 +129,7 @@ def test_a_server_that_is_gone_costs_the_client_its_connection(stack: ExitStack)
     client.sendall(SIZED)
 
     assert client.recv(1) == b""
-    eventually(lambda: _assert_count(proxy, 1))
+    eventually(lambda: len(proxy.exchanges) == 1)
     assert proxy.exchanges[0].status is None
 
 
@@ -125,7 +139,7 @@ def test_a_client_that_goes_before_the_answer_is_recorded_with_it(stack: ExitSta
     client.sendall(SIZED)
     client.close()
 
-    eventually(lambda: _assert_count(proxy, 1))
+    eventually(lambda: len(proxy.exchanges) == 1)
     assert proxy.exchanges[0].status == 200
 
 
@@ -150,7 +164,3 @@ def _read(source: socket.socket, size: int) -> bytes:
     while len(content) < size and (piece := source.recv(size - len(content))):
         content += piece
     return content
-
-
-def _assert_count(proxy: RecordingProxy, count: int) -> None:
-    assert len(proxy.exchanges) == count

@@ -13,14 +13,14 @@ import json
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import httpx
 from tests.clients import monorepo
-from tests.clients.eventually import eventually
 from tests.clients.monorepo import Monorepo
 from tests.clients.proxy import Exchange, RecordingProxy
+from tests.support.server import Server, eventually
 
 TASKS = ("build", "test", "lint")
 EVENTS_PATH = "/v8/artifacts/events"
@@ -28,22 +28,6 @@ EVENT_FIELDS = ("sessionId", "source", "event", "hash", "duration")
 
 # The values of EVENT_FIELDS.
 Event = tuple[Any, ...]
-
-
-class Server(Protocol):
-    """What these tests need of the `server` fixture: a running server, empty and of their own."""
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def token(self) -> str: ...
-    @property
-    def team(self) -> str: ...
-    def create_token(self, *args: str) -> str: ...
-    def start(self) -> None: ...
-    def kill(self) -> None: ...
-    def events(self, **filters: Any) -> list[dict[str, Any]]: ...
-    def request(self, method: str, path: str, **kwargs: Any) -> httpx.Response: ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +38,6 @@ class Release:
     tasks_key: str = "tasks"
     chunks_uploads: bool = False
     queries_in_one_request: bool = False
-    stops_uploads_when_forbidden: bool = False
     names_coding_agent: bool = False
 
 
@@ -62,12 +45,7 @@ RELEASES = (
     Release("turbo-1.13", tasks_key="pipeline", chunks_uploads=True),
     Release("turbo-2.0", chunks_uploads=True),
     Release("turbo-2.5"),
-    Release(
-        "turbo",
-        queries_in_one_request=True,
-        stops_uploads_when_forbidden=True,
-        names_coding_agent=True,
-    ),
+    Release("turbo", queries_in_one_request=True, names_coding_agent=True),
 )
 
 
@@ -112,7 +90,11 @@ class Build:
 
 @dataclass(frozen=True)
 class Workbench:
-    """One turbo release, one monorepo and one server, with a recording proxy between them."""
+    """One turbo release, one monorepo and one server, with a recording proxy between them.
+
+    The server may have served others: `since` tells when this bench was set up, and `salt` makes
+    each task's hash another than on any other bench.
+    """
 
     release: Release
     turbo: Path
@@ -120,6 +102,8 @@ class Workbench:
     server: Server
     proxy: RecordingProxy
     token: str
+    since: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    salt: str = field(default_factory=lambda: str(uuid.uuid4()))
     markers: list[dict[str, Any]] = field(default_factory=list)
 
     def with_token(self, token: str) -> Workbench:
@@ -132,10 +116,11 @@ class Workbench:
             "TURBO_API": self.proxy.url,
             "TURBO_TEAM": self.server.team,
             "TURBO_TOKEN": self.token,
+            monorepo.SALT: self.salt,
         }
         run = monorepo.run(self.turbo, self.repo, *TASKS, *flags, env=remote | env)
         assert run.returncode == 0, run.stdout + run.stderr
-        eventually(self._assert_all_has_passed)
+        eventually(lambda: self.proxy.connections == 0)
         return Build(run, self.proxy.exchanges[start:])
 
     def settle(self) -> None:
@@ -154,7 +139,7 @@ class Workbench:
         answer = self.server.request("POST", EVENTS_PATH, json=[marker])
         assert answer.status_code == 200, answer.text
         self.markers.append(marker)
-        eventually(self._assert_markers_are_recorded)
+        eventually(lambda: _as_events(self.markers) <= self._all_recorded())
 
     def check(self) -> None:
         """Hold the server to the measure."""
@@ -165,13 +150,10 @@ class Workbench:
 
     def recorded(self) -> Counter[Event]:
         """The events that the server has recorded, without the markers."""
-        return _as_events(self.server.events()) - _as_events(self.markers)
+        return self._all_recorded() - _as_events(self.markers)
 
-    def _assert_markers_are_recorded(self) -> None:
-        assert _as_events(self.markers) <= _as_events(self.server.events())
-
-    def _assert_all_has_passed(self) -> None:
-        assert self.proxy.connections == 0, "turbo has ended, but the proxy is still relaying"
+    def _all_recorded(self) -> Counter[Event]:
+        return _as_events(self.server.events(since=self.since))
 
 
 def accepted_events(exchanges: list[Exchange]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The artifact operations over HTTP, on a real server."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -128,6 +129,27 @@ def test_a_query_answers_for_each_hash(shared_server: Server) -> None:
         "plain": {"size": 1, "taskDurationMs": 0},
         "unknown": None,
     }
+
+
+def test_a_whole_duration_is_an_integer_in_a_querys_answer(shared_server: Server) -> None:
+    put(shared_server, "whole", b"1", x_artifact_duration="25")
+    answer = shared_server.request("POST", "/v8/artifacts", json={"hashes": ["whole"]})
+    assert b'"taskDurationMs":25}' in answer.content
+
+
+def test_a_client_that_is_refused_while_it_sends_hears_why(shared_server: Server) -> None:
+    def body() -> Iterator[bytes]:
+        for _ in range(50):
+            yield b"x" * 20_000
+
+    with httpx.Client() as client:
+        for _ in range(20):
+            answer = client.put(
+                f"{shared_server.url}/v8/artifacts/refused",
+                content=body(),
+                headers={"authorization": "Bearer wrong"},
+            )
+            assert answer.status_code == 401
 
 
 def test_a_query_takes_ten_thousand_hashes_and_no_more(shared_server: Server) -> None:

@@ -61,7 +61,7 @@ class Found(msgspec.Struct, rename="camel", omit_defaults=True):
     """What artifactQuery says of an artifact that is there."""
 
     size: int
-    task_duration_ms: float
+    task_duration_ms: int | float
     tag: str | None = None
 
 
@@ -236,7 +236,10 @@ def _headers(artifact: Artifact, request: Request) -> tuple[Header, ...]:
 def _found(artifact: Artifact | None) -> Found | None:
     if artifact is None:
         return None
-    return Found(artifact.size_bytes, artifact.duration_ms or 0, artifact.tag)
+    duration = artifact.duration_ms or 0.0
+    # `turbo` discards the whole answer if a duration that is whole does not look it.
+    whole = int(duration) if duration.is_integer() else duration
+    return Found(artifact.size_bytes, whole, artifact.tag)
 
 
 def _url(request: Request, artifact_hash: str) -> str:

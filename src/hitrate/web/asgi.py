@@ -3,6 +3,7 @@
 Nothing here knows of routes, teams or errors' meaning.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -16,13 +17,16 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Header = tuple[bytes, bytes]
 
+_DRAIN_MOST_BYTES = 16 * 2**20
+_DRAIN_MOST_S = 5.0
+
 JSON: Header = (b"content-type", b"application/json")
 
 
 class Request:
     """One request. `headers` has lower-case names; of a repeated header the last counts."""
 
-    __slots__ = ("headers", "id", "path", "query_string", "receive", "scope")
+    __slots__ = ("_ended", "headers", "id", "path", "query_string", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
         self.scope = scope
@@ -31,6 +35,9 @@ class Request:
         self.path: str = scope["path"]
         self.query_string: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._ended = not (
+            b"content-length" in self.headers or b"transfer-encoding" in self.headers
+        )
 
     def text_header(self, name: bytes) -> str | None:
         """A header as text, or None when it was not sent."""
@@ -53,8 +60,31 @@ class Request:
         """
         message = await self.receive()
         if message["type"] == "http.disconnect":
+            self._ended = True
             raise BadRequest("The body ended before it was complete; send it again.")
-        return message.get("body", b""), message.get("more_body", False)
+        more = message.get("more_body", False)
+        self._ended = not more
+        return message.get("body", b""), more
+
+    async def drain(self) -> None:
+        """Read and forget what is left of a body that nobody wanted, if it is not too much.
+
+        A client that is still sending when its connection closes sees a broken pipe, not the
+        answer that says why it was refused.
+        """
+        left = _DRAIN_MOST_BYTES
+        try:
+            async with asyncio.timeout(_DRAIN_MOST_S):
+                while not self._ended and left > 0:
+                    chunk, _ = await self.chunk()
+                    left -= len(chunk)
+        except (BadRequest, TimeoutError):
+            return
+
+    @property
+    def unread(self) -> bool:
+        """Whether some of the body is still to be read."""
+        return not self._ended
 
     async def body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises TooLarge, before reading it where its length was announced."""
