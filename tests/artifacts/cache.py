@@ -47,7 +47,9 @@ class Cache:
             key, writer.blob, len(body), 1.0, tag, None, None, None, None, None, "tok", 0
         )
         artifact = self._now(artifact)
-        await self.store.put(artifact, writer, body)
+        writer.write(body)
+        writer.close()
+        await self.store.put(artifact, writer)
         return artifact
 
     async def has(self, artifact_hash: str, team: Team | None = None) -> bool:

@@ -116,6 +116,17 @@ def test_a_team_is_emptied_and_counted(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
+def test_an_upload_and_the_emptying_of_its_team_at_once_leave_no_ghost(tmp_path: Path) -> None:
+    async def test(cache: Cache) -> None:
+        for _ in range(20):
+            uploads = [cache.put("a", bytes(n)) for n in range(5)]
+            await asyncio.gather(*uploads, cache.store.remove_team(cache.team.id))
+            in_memory = await cache.store.find(cache.key("a"))
+            assert (in_memory is not None) == await cache.has("a")
+
+    run(tmp_path, test)
+
+
 def test_many_are_looked_up_at_once(tmp_path: Path) -> None:
     async def test(cache: Cache) -> None:
         await asyncio.gather(*(cache.put(f"h{n}") for n in range(1200)))

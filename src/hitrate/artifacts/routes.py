@@ -23,10 +23,12 @@ from hitrate.web.asgi import JSON, Header, Request, Response, body_too_large
 from hitrate.web.client import client_of
 from hitrate.web.errors import error_response
 
-IN_MEMORY_BYTES = 256 * 1024
-"""A body up to this size is written by the committing thread, together with its neighbours'."""
+SMALL_BYTES = 256 * 1024
+"""A body up to this size is written at once and flushed together with its neighbours'."""
 
-_PIECE_BYTES = 1024 * 1024
+PIECE_BYTES = 1024 * 1024
+"""A larger one is written and flushed by a thread of its own, in pieces of this size."""
+
 _QUERY_MOST = 10_000
 
 _OCTETS: Header = (b"content-type", b"application/octet-stream")
@@ -155,12 +157,11 @@ class ArtifactRoutes:
         said, client = upload_of(request), client_of(request)
         announced = self._announced(request)
         self._store.blobs.check_room(announced or 0)
-        writer, body = await self._receive(request, grant.team.id, announced)
-        size_bytes = writer.size_bytes + len(body or b"")
+        writer = await self._receive(request, grant.team.id, announced)
         artifact = Artifact(
             key=Key(grant.team.id, artifact_hash),
             blob=writer.blob,
-            size_bytes=size_bytes,
+            size_bytes=writer.size_bytes,
             duration_ms=said.duration_ms,
             tag=said.tag,
             sha=said.sha,
@@ -171,8 +172,8 @@ class ArtifactRoutes:
             token_id=grant.token_id,
             created_at_ms=self._clock.now_ms(),
         )
-        await self._store.put(artifact, writer, body)
-        self._metrics.add("hitrate_artifact_received_bytes", size_bytes)
+        await self._store.put(artifact, writer)
+        self._metrics.add("hitrate_artifact_received_bytes", writer.size_bytes)
         return Response(202, msgspec.json.encode({"urls": [_url(request, artifact_hash)]}))
 
     async def _find(self, request: Request, grant: Grant) -> Artifact | None:
@@ -187,10 +188,8 @@ class ArtifactRoutes:
             raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
         return announced
 
-    async def _receive(
-        self, request: Request, team_id: str, announced: int | None
-    ) -> tuple[BlobWriter, bytes | None]:
-        """The body: in memory when it is small, else in a sealed file."""
+    async def _receive(self, request: Request, team_id: str, announced: int | None) -> BlobWriter:
+        """A writer that has the whole body."""
         writer, pieces = self._store.blobs.writer(team_id), bytearray()
         size, more = 0, True
         try:
@@ -200,20 +199,22 @@ class ArtifactRoutes:
                 if size > self._max_artifact_bytes:
                     raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
                 pieces += chunk
-                if len(pieces) >= (_PIECE_BYTES if writer.size_bytes else IN_MEMORY_BYTES):
-                    await asyncio.to_thread(writer.write, bytes(pieces))
-                    pieces.clear()
+                if len(pieces) >= PIECE_BYTES:
+                    await asyncio.to_thread(writer.write, pieces)
+                    pieces = bytearray()
             _check_length(announced, size)
-            if writer.size_bytes == 0:
-                return writer, bytes(pieces)
-            await asyncio.to_thread(_finish, writer, bytes(pieces))
-            return writer, None
+            if size <= SMALL_BYTES:
+                writer.write(pieces)
+                writer.close()
+            else:
+                await asyncio.to_thread(_finish, writer, pieces)
         except BaseException:
             await asyncio.to_thread(writer.discard)
             raise
+        return writer
 
 
-def _finish(writer: BlobWriter, rest: bytes) -> None:
+def _finish(writer: BlobWriter, rest: bytearray) -> None:
     writer.write(rest)
     writer.seal()
 

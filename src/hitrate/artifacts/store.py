@@ -8,7 +8,7 @@ old whole artifact or the new whole one, body and metadata together.
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
@@ -28,15 +28,6 @@ REPLACED_KEPT_S = 5.0
 _log = logs.get("artifacts")
 
 
-class _Put:
-    """Save an artifact whose body stands in a sealed file, or is small and still to be written."""
-
-    def __init__(self, artifact: Artifact, writer: BlobWriter, body: bytes | None) -> None:
-        self.artifact = artifact
-        self.writer = writer
-        self.body = body
-
-
 class _Remove:
     """Remove certain artifacts, or all of one team. `removed` is the answer."""
 
@@ -46,7 +37,8 @@ class _Remove:
         self.removed: list[Stored] = []
 
 
-_Change = _Put | _Remove
+_Change = Artifact | _Remove
+"""An artifact is to be saved: its body is on the disk already."""
 
 
 class ArtifactStore:
@@ -57,6 +49,9 @@ class ArtifactStore:
         self.blobs = blobs
         self._engine = engine
         self._clock = clock
+        # Two stages, so that the bodies of one group are flushed while the rows of the one before
+        # are committed.
+        self._flusher: GroupCommitter[BlobWriter] = GroupCommitter("bodies", blobs.flush)
         self._committer: GroupCommitter[_Change] = GroupCommitter("artifacts", self._commit)
         self._used: dict[Key, int] = {}
         self._bytes: Counter[str] = Counter()
@@ -68,10 +63,12 @@ class ArtifactStore:
         self.blobs.open()
         for team_id, usage in self.index.usage().items():
             self._counts[team_id], self._bytes[team_id] = usage
+        self._flusher.open()
         self._committer.open()
 
     def close(self) -> None:
         """Commit what waits; write down last uses; remove what was replaced."""
+        self._flusher.close()
         self._committer.close()
         self.write_last_uses()
         self.remove_replaced(everything=True)
@@ -95,13 +92,18 @@ class ArtifactStore:
         with _database_answers():
             return await asyncio.to_thread(self.index.find_many, team_id, hashes)
 
-    async def put(self, artifact: Artifact, writer: BlobWriter, body: bytes | None) -> None:
-        """Add or replace an artifact; on disk when this returns.
+    async def put(self, artifact: Artifact, writer: BlobWriter) -> None:
+        """Add or replace an artifact whose body is written; on disk when this returns.
 
-        `body` is what is still to be written to `writer`; None when it was sealed. Raises
-        Unavailable, with nothing stored and no file left.
+        Raises Unavailable, with nothing stored and no file left.
         """
-        await self._committer.submit(_Put(artifact, writer, body))
+        try:
+            if not writer.sealed:
+                await self._flusher.submit(writer)
+            await self._committer.submit(artifact)
+        except Unavailable:
+            await asyncio.to_thread(writer.discard)
+            raise
 
     async def remove(self, stored: Sequence[Stored]) -> list[Stored]:
         """Remove artifacts, if they still are what the caller saw; those that were removed."""
@@ -147,26 +149,18 @@ class ArtifactStore:
             return self.index.find(key)
 
     def _commit(self, changes: list[_Change]) -> None:
-        puts = [change for change in changes if isinstance(change, _Put)]
-        try:
-            _write_bodies(puts)
-            with _database_answers(), self._engine.begin() as connection:
-                gone = self._apply(connection, changes, puts)
-        except Exception:
-            for put in puts:
-                put.writer.discard()
-            raise
-        self._committed(puts, gone, changes)
+        saved = [change for change in changes if isinstance(change, Artifact)]
+        with _database_answers(), self._engine.begin() as connection:
+            replaced = self._apply(connection, changes, saved)
+        self._committed(saved, replaced, changes)
 
     def _apply(
-        self, connection: Connection, changes: list[_Change], puts: list[_Put]
+        self, connection: Connection, changes: list[_Change], saved: list[Artifact]
     ) -> list[Stored]:
         """The rows' changes, in one transaction; what was replaced."""
-        latest = {put.artifact.key: put.artifact for put in puts}
+        latest = {artifact.key: artifact for artifact in saved}
         replaced = self.index.save(connection, list(latest.values())) if latest else []
-        replaced += [
-            _as_stored(put.artifact) for put in puts if latest[put.artifact.key] is not put.artifact
-        ]
+        replaced += [_as_stored(one) for one in saved if latest[one.key] is not one]
         for change in changes:
             if isinstance(change, _Remove):
                 if change.team_id is not None:
@@ -175,14 +169,17 @@ class ArtifactStore:
                     change.removed = self.index.delete(connection, change.stored)
         return replaced
 
-    def _committed(self, puts: list[_Put], replaced: list[Stored], changes: list[_Change]) -> None:
+    def _committed(
+        self, saved: list[Artifact], replaced: list[Stored], changes: list[_Change]
+    ) -> None:
         removed = [s for c in changes if isinstance(c, _Remove) for s in c.removed]
         removed_blobs = {stored.blob for stored in removed}
-        saved = [p.artifact for p in puts if p.artifact.blob not in removed_blobs]
-        self.index.remember(saved, [stored.key for stored in removed])
-        for put in puts:
-            self._count(_as_stored(put.artifact), 1)
-            self.blobs.settle(put.artifact.blob)
+        latest = {artifact.key: artifact for artifact in saved}
+        kept = [one for one in latest.values() if one.blob not in removed_blobs]
+        self.index.remember(kept, [stored.key for stored in removed])
+        for artifact in saved:
+            self._count(_as_stored(artifact), 1)
+            self.blobs.settle(artifact.blob)
         for stored in replaced + removed:
             self._count(stored, -1)
         due = time.monotonic() + REPLACED_KEPT_S
@@ -193,14 +190,6 @@ class ArtifactStore:
     def _count(self, stored: Stored, sign: int) -> None:
         self._counts[stored.key.team_id] += sign
         self._bytes[stored.key.team_id] += sign * stored.size_bytes
-
-
-def _write_bodies(puts: Iterable[_Put]) -> None:
-    waiting = [put for put in puts if put.body is not None]
-    for put in waiting:
-        put.writer.write(put.body or b"")
-    for put in waiting:
-        put.writer.seal()
 
 
 def _as_stored(artifact: Artifact) -> Stored:
