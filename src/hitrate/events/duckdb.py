@@ -65,12 +65,16 @@ FROM read_ndjson(
 
 _DUPLICATES = """
 CREATE OR REPLACE TEMP TABLE duplicates AS
-SELECT line, len(events) AS events FROM incoming
+SELECT line FROM incoming
 QUALIFY row_number() OVER (PARTITION BY team, token, digest ORDER BY line) > 1
 UNION
-SELECT line, len(events) FROM incoming JOIN batches
+SELECT line FROM incoming SEMI JOIN batches
     ON team = team_id AND token = token_id AND incoming.digest = batches.digest
     AND "receivedAt" < received_at + ?
+"""
+
+_DUPLICATE_EVENTS = """
+SELECT sum(len(events))::BIGINT FROM incoming WHERE line IN (SELECT line FROM duplicates)
 """
 
 _KEEP_EVENTS = """
@@ -111,6 +115,8 @@ class DuckDBEventStore:
                     "threads": 2,
                     "autoinstall_known_extensions": False,
                     "temp_directory": "",
+                    # Each checkpoint compresses the last rows anew: fewer are cheaper.
+                    "checkpoint_threshold": "64MB",
                 },
             )
             connection.execute(_SCHEMA)
@@ -189,7 +195,7 @@ class DuckDBEventStore:
     def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> int:
         if _changed(cursor, _DUPLICATES, [RESEND_WINDOW_MS]) == 0:
             return 0
-        events = _changed(cursor, "SELECT sum(events)::BIGINT FROM duplicates")
+        events = _changed(cursor, _DUPLICATE_EVENTS)
         cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM duplicates)")
         return events
 
