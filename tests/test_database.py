@@ -13,10 +13,10 @@ from hitrate.artifacts import index
 from hitrate.database import (
     FILE_NAME,
     SCHEMA_VERSION,
-    DatabaseError,
     metadata,
     open_database,
 )
+from hitrate.errors import DatabaseError
 
 
 def test_the_version_in_the_code_is_the_newest_migration() -> None:

@@ -5,13 +5,15 @@ disk before it returns, and other processes (the command line) may write at the 
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, MetaData, create_engine, event, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from hitrate.errors import HitrateError
+from hitrate.errors import DatabaseError
 
 FILE_NAME = "hitrate.sqlite"
 
@@ -21,8 +23,20 @@ SCHEMA_VERSION = "0001"
 metadata = MetaData()
 
 
-class DatabaseError(HitrateError):
-    """The database cannot be opened or is not one of ours."""
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the engine's errors into DatabaseError."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise DatabaseError(f"The database cannot be used now: {error.orig}.") from error
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction, on disk when the block ends. Raises DatabaseError; nothing changed then."""
+    with translated(), engine.begin() as connection:
+        yield connection
 
 
 def open_database(data_dir: Path) -> Engine:

@@ -9,6 +9,7 @@
     │   ├── MethodNotAllowed   the address exists, the method does not
     │   ├── TooLarge           the body passes the configured limit
     │   └── Unavailable        cannot be stored or read now; trying again later may work
+    │       └── DatabaseError  the database cannot be opened, read or written
     ├── ConfigError            a setting is missing or wrong
     └── DataFolderBusy         another hitrate process serves this data folder
 
@@ -58,6 +59,10 @@ class Unavailable(Refused):
     def __init__(self, message: str, retry_after_s: int = 5) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class DatabaseError(Unavailable):
+    """The database cannot be opened, read or written, or is not one of ours."""
 
 
 class ConfigError(HitrateError):

@@ -1,12 +1,25 @@
 """Structured logs: one line an occurrence, on standard error. A token is never a value here."""
 
+import contextlib
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
 Logger = structlog.typing.FilteringBoundLogger
+
+
+class _Sink:
+    """Standard error, or nothing: a log that cannot be written must not stop what it tells of."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure(level: str, form: str) -> None:
@@ -27,7 +40,7 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Sink())),
         cache_logger_on_first_use=False,
     )
 

@@ -129,11 +129,12 @@ class HitrateServer:
         return HotApp(routes, gate, metrics, cast("App", framework))
 
     async def close(self) -> None:
-        """Drain and close everything, the last opened first."""
-        await asyncio.to_thread(self._retention.close)
-        await asyncio.to_thread(self._artifacts.close)
-        await asyncio.to_thread(self._spool.close)
-        await asyncio.to_thread(self._loader.close)
+        """Drain and close everything, the last opened first; one that fails stops no other."""
+        for part in (self._retention, self._artifacts, self._spool, self._loader):
+            try:
+                await asyncio.to_thread(part.close)
+            except Exception:
+                _log.exception("closing failed", part=type(part).__name__)
         self._engine.dispose()
 
 

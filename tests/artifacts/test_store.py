@@ -52,7 +52,7 @@ def test_a_replacement_changes_body_and_metadata_together_and_leaves_one_file(
         assert await cache.store.find(cache.key("a")) == new
         assert len(cache.files()) == 2, "a reader may still want the old one"
         assert cache.store.usage() == (1, 5)
-        cache.store.remove_replaced(everything=True)
+        cache.store.remove_replaced(0)
         assert [path.name for path in cache.files()] == [new.blob]
         assert old.blob != new.blob
 
@@ -63,7 +63,7 @@ def test_of_uploads_at_once_for_one_hash_one_whole_one_stays(tmp_path: Path) -> 
     async def test(cache: Cache) -> None:
         bodies = [bytes([n]) * (n + 1) for n in range(50)]
         await asyncio.gather(*(cache.put("a", body, tag=str(len(body))) for body in bodies))
-        cache.store.remove_replaced(everything=True)
+        cache.store.remove_replaced(0)
         found = await cache.store.find(cache.key("a"))
         assert found is not None
         body = Path(cache.store.blobs.path(cache.team.id, found.blob)).read_bytes()

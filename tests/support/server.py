@@ -72,6 +72,7 @@ class Server:
         self.verify: ssl.SSLContext | bool = True
         self.team = "default"
         self.token = ""
+        self._http: httpx.Client | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.log_path = data_dir.parent / f"{data_dir.name}.log"
         self.out_path = data_dir.parent / f"{data_dir.name}.out"
@@ -120,8 +121,7 @@ class Server:
         """An answered request, authorised unless it brings its own headers."""
         headers = {"authorization": f"Bearer {token or self.token}"}
         headers.update(options.pop("headers", {}))
-        options = {"timeout": 30, "verify": self.verify, **options}
-        return httpx.request(method, self.url + path, headers=headers, **options)
+        return self._client().request(method, self.url + path, headers=headers, **options)
 
     def events(self, **filters: Any) -> list[dict[str, Any]]:
         """All events recorded now, newest first."""
@@ -142,17 +142,24 @@ class Server:
 
     def metric(self, name: str) -> float:
         """The value of a metric without labels."""
-        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
+        for line in self._client().get(f"{self.url}/metrics").text.splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[1])
         raise AssertionError(f"no metric {name}")
+
+    def _client(self) -> httpx.Client:
+        # Made once: each would read all the certificates there are. No connection is kept, because
+        # the server may be another one at the next request.
+        if self._http is None:
+            none_kept = httpx.Limits(max_keepalive_connections=0)
+            self._http = httpx.Client(timeout=30, verify=self.verify, limits=none_kept)
+        return self._http
 
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the server ended: {self.log}"
         try:
-            answer = httpx.get(f"{self.url}/healthz", timeout=5, verify=self.verify)
-            return answer.status_code == 200
+            return self._client().get(f"{self.url}/healthz", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 

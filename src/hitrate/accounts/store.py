@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from hitrate.accounts import tokens
 from hitrate.accounts.model import Team, Token
 from hitrate.clock import Clock
-from hitrate.database import metadata
+from hitrate.database import metadata, transaction, translated
 from hitrate.errors import BadRequest, NotFound
 
 TEAMS = sa.Table(
@@ -61,16 +61,18 @@ class AccountStore:
             )
         team = Team(tokens.new_team_id(), slug, name or slug, self._clock.now_ms())
         row = {"id": team.id, "slug": slug, "name": team.name, "created_at": team.created_at_ms}
-        try:
-            with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
+            try:
                 connection.execute(sa.insert(TEAMS), row)
-        except IntegrityError as error:
-            raise BadRequest(f"There is a team {slug!r} already; choose another slug.") from error
+            except IntegrityError as error:
+                raise BadRequest(
+                    f"There is a team {slug!r} already; choose another slug."
+                ) from error
         return team
 
     def teams(self) -> list[Team]:
         """All teams, by slug."""
-        with self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             query = _TEAM_ROWS.order_by(TEAMS.c.slug)
             return [_team(row) for row in connection.execute(query)]
 
@@ -81,7 +83,7 @@ class AccountStore:
             query = query.where(TEAMS.c.slug == slug)
         if team_id is not None:
             query = query.where(TEAMS.c.id == team_id)
-        with self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             row = connection.execute(query).first()
         return None if row is None else _team(row)
 
@@ -106,7 +108,7 @@ class AccountStore:
             "created_at": now_ms,
             "expires_at": expires_at_ms,
         }
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(sa.insert(TOKENS), row)
         return token, secret
 
@@ -115,7 +117,7 @@ class AccountStore:
         query = _TOKEN_ROWS.where(TOKENS.c.team_id.is_not(None)).order_by(TOKENS.c.created_at)
         if team is not None:
             query = query.where(TOKENS.c.team_id == team.id)
-        with self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             return [self._token(row) for row in connection.execute(query)]
 
     def revoke_token(self, token_id: str) -> None:
@@ -125,7 +127,7 @@ class AccountStore:
             .where(TOKENS.c.id == token_id)
             .values(revoked_at=sa.func.coalesce(TOKENS.c.revoked_at, self._clock.now_ms()))
         )
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             if connection.execute(change).rowcount == 0:
                 raise NotFound(
                     f"There is no token {token_id!r}; `hitrate token list` shows the ids."
@@ -133,12 +135,12 @@ class AccountStore:
 
     def forget_token(self, token: Token) -> None:
         """Remove a token without a trace; for the operator's short-lived ones."""
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(sa.delete(TOKENS).where(TOKENS.c.id == token.id))
 
     def find_token(self, digest: bytes) -> tuple[Token, bytes] | None:
         """The token with this digest, and the digest as it is kept."""
-        with self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             row = connection.execute(_TOKEN_ROWS.where(TOKENS.c.hash == digest)).first()
         return None if row is None else (self._token(row), row.hash)
 

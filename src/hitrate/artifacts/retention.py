@@ -21,6 +21,7 @@ from hitrate.errors import Unavailable
 from hitrate.metrics import Metrics
 
 LOOK_EVERY_S = 0.05
+REPLACED_KEPT_AT_A_CAP_S = 0.1
 REPLACED_EVERY_S = 1.0
 LAST_USES_EVERY_S = 30.0
 AGES_EVERY_S = 60.0
@@ -129,6 +130,7 @@ class Retention:
     def _keep_caps(self) -> None:
         surplus = Surplus(self._store, self._limits)
         if surplus.near_a_cap():
+            self._store.remove_replaced(REPLACED_KEPT_AT_A_CAP_S)
             self._store.write_last_uses()
             self._remove_all(surplus.over_caps(exact=False), Report(False, {}))
 

@@ -200,6 +200,7 @@ class ArtifactRoutes:
                     raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
                 pieces += chunk
                 if len(pieces) >= PIECE_BYTES:
+                    self._store.blobs.check_room(len(pieces))
                     await asyncio.to_thread(writer.write, pieces)
                     pieces = bytearray()
             _check_length(announced, size)

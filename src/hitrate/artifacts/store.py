@@ -8,17 +8,16 @@ old whole artifact or the new whole one, body and metadata together.
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from hitrate import logs
 from hitrate.artifacts.index import ArtifactIndex, Stored, Usage
 from hitrate.artifacts.local import BlobWriter, LocalBlobs
 from hitrate.artifacts.model import Artifact, Key
 from hitrate.clock import Clock
+from hitrate.database import transaction, translated
 from hitrate.errors import Unavailable
 from hitrate.group_commit import GroupCommitter
 
@@ -70,8 +69,11 @@ class ArtifactStore:
         """Commit what waits; write down last uses; remove what was replaced."""
         self._flusher.close()
         self._committer.close()
-        self.write_last_uses()
-        self.remove_replaced(everything=True)
+        try:
+            self.write_last_uses()
+        except Unavailable as error:
+            _log.warning("last uses are not written", reason=str(error))
+        self.remove_replaced(0)
 
     async def find(self, key: Key) -> Artifact | None:
         """The artifact, or None when it is not there, whole. Counts as a use."""
@@ -89,7 +91,7 @@ class ArtifactStore:
 
     async def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, Artifact]:
         """Those of a team's artifacts that are there, by hash. Does not count as a use."""
-        with _database_answers():
+        with translated():
             return await asyncio.to_thread(self.index.find_many, team_id, hashes)
 
     async def put(self, artifact: Artifact, writer: BlobWriter) -> None:
@@ -128,29 +130,42 @@ class ArtifactStore:
         return [team_id for team_id, count in list(self._counts.items()) if count]
 
     def write_last_uses(self) -> None:
-        """Put the uses since the last call into the index; that is all that a read costs."""
-        used, self._used = self._used, {}
-        if used:
-            with _database_answers(), self._engine.begin() as connection:
-                self.index.touch(connection, used)
+        """Put the uses since the last call into the index; that is all that a read costs.
 
-    def remove_replaced(self, *, everything: bool = False) -> None:
-        """Remove the files that no reader can want any more."""
-        while self._replaced and (everything or self._replaced[0][0] < time.monotonic()):
+        Raises Unavailable; the uses are then kept for the next call.
+        """
+        used, self._used = self._used, {}
+        if not used:
+            return
+        try:
+            with transaction(self._engine) as connection:
+                self.index.touch(connection, used)
+        except Unavailable:
+            self._used = used | self._used
+            raise
+
+    def remove_replaced(self, kept_s: float = REPLACED_KEPT_S) -> None:
+        """Remove the files that were replaced longer than `kept_s` ago."""
+        latest = time.monotonic() - kept_s
+        while self._replaced and self._replaced[0][0] <= latest:
             _, stored = self._replaced.popleft()
             self.blobs.remove(stored.key.team_id, stored.blob)
+
+    def replaced_bytes(self) -> int:
+        """What replaced files still take of the disk."""
+        return sum(stored.size_bytes for _, stored in list(self._replaced))
 
     def is_replaced(self, blob: str) -> bool:
         """Whether the file waits to be removed."""
         return any(stored.blob == blob for _, stored in list(self._replaced))
 
     def _look_up(self, key: Key) -> Artifact | None:
-        with _database_answers():
+        with translated():
             return self.index.find(key)
 
     def _commit(self, changes: list[_Change]) -> None:
         saved = [change for change in changes if isinstance(change, Artifact)]
-        with _database_answers(), self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             replaced = self._apply(connection, changes, saved)
         self._committed(saved, replaced, changes)
 
@@ -182,8 +197,8 @@ class ArtifactStore:
             self.blobs.settle(artifact.blob)
         for stored in replaced + removed:
             self._count(stored, -1)
-        due = time.monotonic() + REPLACED_KEPT_S
-        self._replaced.extend((due, stored) for stored in replaced)
+        now = time.monotonic()
+        self._replaced.extend((now, stored) for stored in replaced)
         for stored in removed:
             self.blobs.remove(stored.key.team_id, stored.blob)
 
@@ -194,11 +209,3 @@ class ArtifactStore:
 
 def _as_stored(artifact: Artifact) -> Stored:
     return Stored(artifact.key, artifact.blob, artifact.size_bytes)
-
-
-@contextmanager
-def _database_answers() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise Unavailable(f"The artifact index cannot be used now: {error.orig}.") from error

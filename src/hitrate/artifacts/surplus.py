@@ -50,12 +50,13 @@ class Surplus:
         self._pretended_bytes: Counter[str] = Counter()
 
     def near_a_cap(self) -> bool:
-        """Whether collecting should start."""
+        """Whether collecting should start; what was replaced but is not yet removed counts too."""
         whole, team = self._limits.cache_bytes, self._limits.team_cache_bytes
-        if whole is not None and self._used(None) > _marks(whole, exact=False).start_bytes:
+        extra = self._store.replaced_bytes() if whole or team else 0
+        if whole is not None and self._used(None) + extra > _marks(whole, exact=False).start_bytes:
             return True
         return team is not None and any(
-            self._used(team_id) > _marks(team, exact=False).start_bytes
+            self._used(team_id) + extra > _marks(team, exact=False).start_bytes
             for team_id in self._store.teams()
         )
 

@@ -83,8 +83,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _running(settings: Settings, running: Holder) -> Iterator[Finding]:
-    with operator_client(settings, running) as server:
-        answer = server.call("GET", "/v1/operator/status")
+    try:
+        with operator_client(settings, running) as server:
+            answer = server.call("GET", "/v1/operator/status")
+    except HitrateError as error:
+        yield Finding("failed", f"the server at {running.url} cannot be asked: {error}")
+        yield from _disk(settings)
+        return
     status = msgspec.json.decode(answer, type=OperatorStatus)
     yield Finding("ok", f"server answers at {running.url} (process {running.pid})")
     if status.version != __version__:
@@ -124,9 +129,13 @@ def _stopped(settings: Settings) -> Iterator[Finding]:
     for option, path in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
         if path is not None and not path.is_file():
             yield Finding("failed", f"{option} {path} is not a file", "Give a PEM file's path.")
+    yield from _disk(settings)
+    yield from _event_store(settings)
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
     blobs = LocalBlobs(settings.data_dir, settings.min_free_bytes)
     yield from (Finding("failed", problem) for problem in room_problems(settings, blobs))
-    yield from _event_store(settings)
 
 
 def _event_store(settings: Settings) -> Iterator[Finding]:

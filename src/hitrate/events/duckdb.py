@@ -21,6 +21,7 @@ from hitrate.events.store import (
 )
 
 FILE_NAME = "events.duckdb"
+_READERS_S = 5.0
 RESEND_WINDOW_MS = 10 * 60 * 1000
 
 _SCHEMA = """
@@ -63,10 +64,21 @@ FROM read_ndjson(
 )
 """
 
+_INCOMPLETE_LINES = """
+SELECT count(*) FROM incoming
+WHERE team IS NULL OR token IS NULL OR "receivedAt" IS NULL OR digest IS NULL OR events IS NULL
+"""
+
+_INCOMPLETE_EVENTS = """
+SELECT count(*) FROM (SELECT unnest(events) AS e FROM incoming)
+WHERE e."sessionId" IS NULL OR e.source IS NULL OR e.event IS NULL OR e.hash IS NULL
+"""
+
 _DUPLICATES = """
 CREATE OR REPLACE TEMP TABLE duplicates AS
 SELECT line FROM incoming
-QUALIFY row_number() OVER (PARTITION BY team, token, digest ORDER BY line) > 1
+WINDOW same AS (PARTITION BY team, token, digest ORDER BY line)
+QUALIFY row_number() OVER same > 1 AND "receivedAt" < min("receivedAt") OVER same + ?
 UNION
 SELECT line FROM incoming SEMI JOIN batches
     ON team = team_id AND token = token_id AND incoming.digest = batches.digest
@@ -100,7 +112,8 @@ class DuckDBEventStore:
     def __init__(self, data_dir: Path, max_line_bytes: int) -> None:
         self._path = data_dir / FILE_NAME
         self._max_line_bytes = max_line_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._cursors = 0
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def open(self) -> None:
@@ -124,11 +137,11 @@ class DuckDBEventStore:
             self._connection = connection
 
     def close(self) -> None:
-        """Close the file; it may be opened again."""
-        with self._lock:
+        """Close the file, after whoever reads it; it may be opened again."""
+        with self._lock, _translated():
             connection, self._connection = self._connection, None
-        if connection is not None:
-            with _translated():
+            self._lock.wait_for(lambda: self._cursors == 0, _READERS_S)
+            if connection is not None:
                 connection.close()
 
     def load(self, segment: Path, name: str) -> Loaded:
@@ -139,13 +152,13 @@ class DuckDBEventStore:
         with self._cursor() as cursor:
             if cursor.execute("SELECT 1 FROM segments WHERE name = ?", [name]).fetchone():
                 return Loaded(0, 0)
-            try:
-                self._read(cursor, segment)
-            except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
-                raise PoisonedSegment(str(error)) from error
+            self._read(cursor, segment)
             dropped = self._drop_duplicates(cursor)
             cursor.execute("BEGIN")
-            kept = _changed(cursor, _KEEP_EVENTS)
+            try:
+                kept = _changed(cursor, _KEEP_EVENTS)
+            except duckdb.ConstraintException as error:
+                raise PoisonedSegment(str(error)) from error
             cursor.execute(_KEEP_BATCHES)
             cursor.execute("INSERT INTO segments VALUES (?)", [name])
             cursor.execute("COMMIT")
@@ -157,8 +170,10 @@ class DuckDBEventStore:
         with self._cursor() as cursor:
             try:
                 self._read(cursor, segment)
-            except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
+            except PoisonedSegment as error:
                 return str(error)
+            if _changed(cursor, _INCOMPLETE_EVENTS):
+                return "An event lacks sessionId, source, event or hash."
             return None
 
     def tidy(self, waiting: set[str], now_ms: int, keep_s: float | None) -> int:
@@ -193,27 +208,35 @@ class DuckDBEventStore:
         return [record(row) for row in rows]
 
     def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> int:
-        if _changed(cursor, _DUPLICATES, [RESEND_WINDOW_MS]) == 0:
+        if _changed(cursor, _DUPLICATES, [RESEND_WINDOW_MS, RESEND_WINDOW_MS]) == 0:
             return 0
         events = _changed(cursor, _DUPLICATE_EVENTS)
         cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM duplicates)")
         return events
 
     def _read(self, cursor: duckdb.DuckDBPyConnection, segment: Path) -> None:
-        cursor.execute(_READ, [str(segment), self._max_line_bytes])
+        try:
+            cursor.execute(_READ, [str(segment), self._max_line_bytes])
+        except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
+            raise PoisonedSegment(str(error)) from error
+        if _changed(cursor, _INCOMPLETE_LINES):
+            raise PoisonedSegment("A line lacks team, token, receivedAt, digest or events.")
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
-            connection = self._connection
-        if connection is None:
-            raise StoreAway("The event store is not open yet; try again in a moment.")
-        with _translated():
-            cursor = connection.cursor()
-            try:
+            if self._connection is None:
+                raise StoreAway("The event store is not open; try again in a moment.")
+            cursor = self._connection.cursor()
+            self._cursors += 1
+        try:
+            with _translated():
                 yield cursor
-            finally:
-                cursor.close()
+        finally:
+            cursor.close()
+            with self._lock:
+                self._cursors -= 1
+                self._lock.notify_all()
 
 
 @contextmanager
@@ -221,11 +244,13 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        raise StoreAway(str(error)) from error
+        broken = isinstance(error, duckdb.FatalException | duckdb.InternalException)
+        raise StoreAway(str(error), reopen=broken) from error
 
 
 def _changed(
     cursor: duckdb.DuckDBPyConnection, statement: str, values: list[object] | None = None
 ) -> int:
+    """The one number that a statement answers: rows changed, or a count."""
     row = cursor.execute(statement, values or []).fetchone()
     return int(row[0]) if row else 0

@@ -63,10 +63,7 @@ class Loader:
         self._thread.join()
         self._thread = None
         self.step(time.monotonic() + patience_s)
-        try:
-            self._store.close()
-        except StoreAway as error:
-            _log.warning("event store did not close", reason=str(error))
+        self._close_store()
 
     def step(self, until: float = float("inf")) -> bool:
         """Load all that waits (until that moment of the monotonic clock); whether it went well."""
@@ -79,8 +76,11 @@ class Loader:
                 self._load(segment)
             if time.monotonic() - self._tidied_at > TIDY_EVERY_S:
                 self._tidy()
-        except (StoreAway, OSError) as error:
-            self._fail(str(error))
+        except StoreAway as error:
+            self._fail(str(error), reopen=error.reopen)
+            return False
+        except OSError as error:
+            self._fail(str(error), reopen=False)
             return False
         if self.trouble is not None:
             _log.info("loading goes on")
@@ -90,7 +90,12 @@ class Loader:
     def _run(self) -> None:
         wait_s = 0.0
         while not self._stop.wait(wait_s):
-            wait_s = INTERVAL_S if self.step() else 2 * INTERVAL_S
+            wait_s = INTERVAL_S
+            try:
+                if not self.step():
+                    wait_s = 2 * INTERVAL_S
+            except Exception:  # whatever it is, what waits must be tried again
+                _log.exception("loading failed")
 
     def _load(self, segment: Path) -> None:
         try:
@@ -133,16 +138,20 @@ class Loader:
 
     def _tidy(self) -> None:
         waiting = {segment.name for segment in self._spool.closed()}
+        sync_folder(self._rejected.parent)  # a removed segment must not come back unknown
         self._store.tidy(waiting, self._clock.now_ms(), self._event_ttl_s)
         self._tidied_at = time.monotonic()
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, *, reopen: bool) -> None:
         self._metrics.add("hitrate_load_failures")
         if self.trouble is None:
             _log.error("event store is away; events gather in the spool", reason=reason)
         self.trouble = reason
+        if reopen:
+            self._close_store()
+
+    def _close_store(self) -> None:
         try:
-            # Opened anew at the next step: after an I/O error the engine may refuse all work.
             self._store.close()
         except StoreAway as error:
             _log.warning("event store did not close", reason=str(error))

@@ -10,7 +10,14 @@ from hitrate.errors import HitrateError
 
 
 class StoreAway(HitrateError):
-    """The store cannot be used now (locked, corrupt, disk full); what waits stays in the spool."""
+    """The store cannot be used now (locked, corrupt, disk full); what waits stays in the spool.
+
+    `reopen`: it will not recover before it is closed and opened anew.
+    """
+
+    def __init__(self, message: str, *, reopen: bool = False) -> None:
+        super().__init__(message)
+        self.reopen = reopen
 
 
 class PoisonedSegment(HitrateError):

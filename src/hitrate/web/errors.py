@@ -37,7 +37,7 @@ def error_body(code: str, message: str) -> bytes:
 
 def error_response(error: BaseException) -> Response:
     """The answer to a request that ended in `error`; anything unknown is a 500 without detail."""
-    status, code = TABLE.get(type(error), INTERNAL)  # type: ignore[arg-type]  # reason: a lookup
+    status, code = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), INTERNAL)
     message = str(error) if status != INTERNAL[0] else "Something went wrong in the server."
     return Response(status, error_body(code, message), (JSON, *_extra_headers(error)))
 
