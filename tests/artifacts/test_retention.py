@@ -99,7 +99,7 @@ def test_a_file_without_a_row_and_a_row_without_its_file_go(tmp_path: Path) -> N
         orphan.write_bytes(b"left by a crash")
         report = await collect(cache.retention())
         assert removed(report) == {"orphan_file": (1, 15), "missing_file": (1, 4)}
-        assert not orphan.exists()
+        assert not orphan.parent.exists(), "nor its folder"
         assert await kept(cache, "whole", "gone") == ["whole"]
         assert removed(await collect(cache.retention())) == {}
 

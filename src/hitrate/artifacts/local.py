@@ -1,10 +1,15 @@
 """Artifact bodies as files below the data folder.
 
-A body gets a name of its own, never reused: `artifacts/TEAM_ID/ef/…abcdef`. It becomes an artifact
-only when the index names it, after it was flushed; so a reader sees a whole body or none, and what
-a crash leaves behind is a file that no index row names, which the scan removes.
+A body gets a name of its own, never reused: `artifacts/TEAM_ID/019c5a1/019c5a1…`. Names
+begin with the time and share a folder with those of the same quarter of an hour: a file system
+makes files much faster where it made the last ones than in one of many folders.
+
+A body becomes an artifact only when the index names it, after it was flushed; so a reader sees a
+whole body or none, and what a crash leaves behind is a file that no index row names, which the scan
+removes.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -17,6 +22,8 @@ from typing import NamedTuple
 
 from hitrate.errors import Unavailable
 
+_CREATE_TRIES = 3
+
 # One call for all files of a group: a flush each would cost a turn at the interpreter's lock and a
 # journal commit each. Where the C library has none (it is Linux's), files are flushed one by one.
 _syncfs: Callable[[int], int] | None = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
@@ -27,9 +34,12 @@ _FULL = "The disk is full: the artifact was not stored. Free some room; the serv
 class BlobFile(NamedTuple):
     """A file of the store, whether or not the index names it."""
 
-    team_id: str
-    blob: str
+    path: Path
     size_bytes: int
+
+    @property
+    def blob(self) -> str:
+        return self.path.name
 
 
 class LocalBlobs:
@@ -47,7 +57,7 @@ class LocalBlobs:
 
     def path(self, team_id: str, blob: str) -> str:
         """Where a body stands."""
-        return f"{self._folder}/{team_id}/{blob[-2:]}/{blob}"
+        return f"{self._folder}/{team_id}/{blob[:7]}/{blob}"
 
     def check_room(self, size_bytes: int) -> None:
         """Raises Unavailable when a body of this size would fill the disk."""
@@ -107,7 +117,13 @@ class LocalBlobs:
                 size_bytes = path.stat().st_size
             except FileNotFoundError:
                 continue
-            yield BlobFile(path.parts[-3], path.name, size_bytes)
+            yield BlobFile(path, size_bytes)
+
+    def remove_empty_folders(self) -> None:
+        """Remove the folders of times that nothing is left of."""
+        for folder in Path(self._folder).glob("*/*"):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 class BlobWriter:
@@ -160,11 +176,12 @@ class BlobWriter:
 
 def _create(path: str) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    try:
-        return os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, flags, 0o600)
+    for _ in range(_CREATE_TRIES):
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:  # the first of its folder, or that was just removed as empty
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, flags, 0o600)
 
 
 def _flush_path(path: str, flush: Callable[[int], None]) -> None:

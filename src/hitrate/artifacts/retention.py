@@ -173,6 +173,8 @@ class Retention:
             missing = [s for s in rows if not has(s.key.team_id, s.blob, s.size_bytes)]
             removed = missing if report.dry_run or not missing else self._remove(missing)
             report.note("missing_file", len(removed), sum(s.size_bytes for s in removed))
+        if not report.dry_run:
+            self._store.blobs.remove_empty_folders()
 
     def _remove_orphans(self, files: Iterable[BlobFile], report: Report) -> None:
         if self._stop.is_set():
@@ -183,5 +185,5 @@ class Retention:
         for file in settled:
             if file.blob in unnamed and not self._store.is_replaced(file.blob):
                 if not report.dry_run:
-                    self._store.blobs.remove(file.team_id, file.blob)
+                    file.path.unlink(missing_ok=True)
                 report.note("orphan_file", 1, file.size_bytes)
