@@ -47,8 +47,7 @@ class Cache:
             key, writer.blob, len(body), 1.0, tag, None, None, None, None, None, "tok", 0
         )
         artifact = self._now(artifact)
-        writer.write(body)
-        writer.close()
+        writer.hold(body)
         await self.store.put(artifact, writer)
         return artifact
 

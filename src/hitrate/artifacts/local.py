@@ -78,7 +78,12 @@ class LocalBlobs:
         return BlobWriter(self, blob, self.path(team_id, blob))
 
     def flush(self, writers: Sequence["BlobWriter"]) -> None:
-        """Put the bodies of closed writers on the disk, all at once. Raises Unavailable."""
+        """Put the bodies that the writers hold on the disk, all at once. Raises Unavailable.
+
+        Not while the event loop makes files too: that would wait for the file system's journal.
+        """
+        for writer in writers:
+            writer.write_held()
         try:
             if _syncfs is not None:
                 _flush_path(self._folder, _flush_file_system)
@@ -127,13 +132,15 @@ class LocalBlobs:
 
 
 class BlobWriter:
-    """A file that is being written. Ends with `close`, `seal` or `discard`."""
+    """A file that is being written: by `hold`, for `LocalBlobs.flush` to write it together with
+    others, or by `write` and `seal`. `discard` ends it without a trace."""
 
-    __slots__ = ("_blobs", "_fd", "blob", "path", "sealed", "size_bytes")
+    __slots__ = ("_blobs", "_fd", "_held", "blob", "path", "sealed", "size_bytes")
 
     def __init__(self, blobs: LocalBlobs, blob: str, path: str) -> None:
         self._blobs = blobs
         self._fd = -1
+        self._held: bytes | bytearray = b""
         self.blob = blob
         self.path = path
         self.size_bytes = 0
@@ -151,11 +158,17 @@ class BlobWriter:
             raise _cannot_store(error) from error
         self.size_bytes += len(data)
 
-    def close(self) -> None:
-        """Nothing more comes. The body is still to be flushed, by `LocalBlobs.flush`."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def hold(self, data: bytes | bytearray) -> None:
+        """Keep the whole body in memory until `LocalBlobs.flush`."""
+        self._held = data
+        self.size_bytes = len(data)
+
+    def write_held(self) -> None:
+        """Write what was held, and close. Raises Unavailable."""
+        self.size_bytes = 0
+        self.write(self._held)
+        self._held = b""
+        self._close()
 
     def seal(self) -> None:
         """Flush this file to the disk and close it. May take long. Raises Unavailable."""
@@ -164,14 +177,19 @@ class BlobWriter:
         except OSError as error:
             raise _cannot_store(error) from error
         finally:
-            self.close()
+            self._close()
         self.sealed = True
 
     def discard(self) -> None:
         """Leave no trace."""
-        self.close()
+        self._close()
         Path(self.path).unlink(missing_ok=True)
         self._blobs.settle(self.blob)
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def _create(path: str) -> int:

@@ -24,7 +24,7 @@ from hitrate.web.client import client_of
 from hitrate.web.errors import error_response
 
 SMALL_BYTES = 256 * 1024
-"""A body up to this size is written at once and flushed together with its neighbours'."""
+"""A body up to this size is held in memory, and written and flushed with its neighbours'."""
 
 PIECE_BYTES = 1024 * 1024
 """A larger one is written and flushed by a thread of its own, in pieces of this size."""
@@ -205,8 +205,7 @@ class ArtifactRoutes:
                     pieces = bytearray()
             _check_length(announced, size)
             if size <= SMALL_BYTES:
-                writer.write(pieces)
-                writer.close()
+                writer.hold(pieces)
             else:
                 await asyncio.to_thread(_finish, writer, pieces)
         except BaseException:
