@@ -4,6 +4,7 @@ The only place that names adapters. One process serves one data folder.
 """
 
 import asyncio
+import gc
 import signal
 from pathlib import Path
 from typing import cast
@@ -160,6 +161,13 @@ def make_http_server(app: HotApp, settings: Settings) -> Granian:
     )
 
 
+def _calm_the_collector() -> None:
+    """Requests leave no cycles, so looking for them often is wasted: it took 5% of all time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is in flight, drain, return."""
     server = HitrateServer(settings)
@@ -169,6 +177,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, http.stop)
+    _calm_the_collector()
     _log.info("serving", host=settings.host, port=settings.port, data=str(settings.data_dir))
     try:
         await http.serve()

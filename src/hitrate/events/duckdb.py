@@ -125,7 +125,8 @@ class DuckDBEventStore:
                 str(self._path),
                 config={
                     "memory_limit": "1GB",
-                    "threads": 2,
+                    # It works on the thread that calls it, and so at that thread's priority.
+                    "threads": 1,
                     "autoinstall_known_extensions": False,
                     "temp_directory": "",
                     # Each checkpoint compresses the last rows anew: fewer are cheaper.
