@@ -185,4 +185,5 @@ async def serve(settings: Settings) -> None:
         _log.warning("requests were still in flight when the server stopped")
     finally:
         await server.close()
+        gc.unfreeze()
         _log.info("stopped")
