@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,8 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MissingToolError as error:
         print(error, file=sys.stderr)
         return UNABLE
-    bench = Bench(folder=asked.data_dir.resolve(), seconds=asked.seconds)
-    outcomes = [rounds.run(each, contenders, bench, asked.rounds) for each in asked.only]
+    asked.data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=asked.data_dir.resolve()) as folder:
+        bench = Bench(Path(folder), asked.seconds, asked.patience)
+        outcomes = [rounds.run(each, contenders, bench, asked.rounds) for each in asked.only]
     machine = f"{os.cpu_count()} cores, {platform.machine()}; {versions}; {asked.seconds} s a run"
     if asked.json:
         print(report.as_json(outcomes, machine))
@@ -73,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data-dir", type=Path, default=CACHE / "bench-data",
         help="where the servers' data goes, on a real disk (default: .cache/bench-data)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience", type=int, default=0, metavar="SECONDS",
+        help="how long to wait for other programs to be quiet before each measurement, which is "
+        "repeated when they were not (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     alone = parser.add_mutually_exclusive_group()

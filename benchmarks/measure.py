@@ -1,16 +1,13 @@
 """How each kind of load is measured: one session for a contender, one figure set for a round.
 
 A session starts a server on a new folder, fills it, warms it up and gives a function that
-measures one round; afterwards the server stops and the folder goes. Figures go by name: `rate`
-(acknowledged requests a second), `p50_ms`, `p99_ms`, `max_ms`, `cpu_us` (processor time of the
-server for one request), `others_cores` (how many cores were busy with something else than server
-and load), and what is particular to a load.
+measures one round; afterwards the server stops. Figures go by name: `rate` (acknowledged requests
+a second), `p50_ms`, `p99_ms`, `max_ms`, `cpu_us` (processor time of the server for one request),
+`others_cores` (how many cores were busy with something else than server and load), and what is
+particular to a load.
 """
 
-import os
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,13 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.client import (
-    Endpoint,
-    artifact_bytes,
-    counters,
-    get_artifact,
-    put_artifact,
-)
+from benchmarks import disk
+from benchmarks.client import Endpoint, artifact_bytes, counters, get_artifact, put_artifact
 from benchmarks.errors import MeasurementError
 from benchmarks.processes import CpuMeter, MemorySampler
 from benchmarks.servers import Contender, Server, running
@@ -49,16 +41,22 @@ MASK_64 = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class Bench:
-    """What all measurements share. `folder` is where the servers' data goes: a real disk."""
+    """What all measurements share.
+
+    `folder` exists and is where the servers' data goes: a real disk; the caller removes it.
+    `seconds`: the length of a load. `patience_s`: how long a measurement may wait for other
+    programs to be quiet; 0 also means that a disturbed one is not repeated.
+    """
 
     folder: Path
     seconds: int
+    patience_s: int = 0
 
 
 @contextmanager
 def events(contender: Contender, bench: Bench, in_request: int) -> Iterator[Round]:
     """POST batches of `in_request` events over 64 connections; see `_load_events`."""
-    with _fresh_folder(bench) as folder, running(contender, folder) as server:
+    with running(contender, disk.new_folder(bench.folder)) as server:
         _warm_up(server, partial(_events_load, in_request))
         yield lambda: _load_events(contender, server, in_request, bench.seconds)
 
@@ -77,7 +75,7 @@ def get(contender: Contender, bench: Bench, size_bytes: int) -> Iterator[Round]:
             raise MeasurementError("downloads were shorter than the artifacts")
         return figures | {"mb_per_s": figures["rate"] * size_bytes / 1e6}
 
-    with _fresh_folder(bench) as folder, running(contender, folder) as server:
+    with running(contender, disk.new_folder(bench.folder)) as server:
         for name, body in artifacts.items():
             put_artifact(server.endpoint, name, body)
         _warm_up(server, load)
@@ -106,7 +104,8 @@ def put(contender: Contender, bench: Bench, size_bytes: int, limit_s: int) -> It
                 raise MeasurementError(f"artifact {name} is not what was uploaded")
         return figures | {"mb_per_s": figures["rate"] * size_bytes / 1e6}
 
-    with _fresh_folder(bench) as folder, running(contender, folder) as server:
+    disk.wait_for_inodes(bench.folder)
+    with running(contender, disk.new_folder(bench.folder)) as server:
         _warm_up(server, partial(_put_load, size_bytes))
         yield measure
 
@@ -117,7 +116,7 @@ def upload_memory(contender: Contender, bench: Bench, size_bytes: int) -> Iterat
 
     def measure() -> Figures:
         names = [secrets.token_hex(8) for _ in range(LARGE_UPLOADS)]
-        _settle_disk()
+        disk.settle()
         began_at = time.perf_counter()
         with MemorySampler(server.pid) as sampler:
             upload_at_once(server.endpoint, names, size_bytes)
@@ -132,7 +131,7 @@ def upload_memory(contender: Contender, bench: Bench, size_bytes: int) -> Iterat
             "mb_per_s": LARGE_UPLOADS * size_bytes / lasted_s / 1e6,
         }
 
-    with _fresh_folder(bench) as folder, running(contender, folder) as server:
+    with running(contender, disk.new_folder(bench.folder)) as server:
         yield measure
 
 
@@ -142,20 +141,20 @@ def start(contender: Contender, bench: Bench) -> Iterator[Round]:
     full load and some thousand artifacts."""
 
     def measure() -> Figures:
-        _settle_disk()
+        disk.settle()
         with running(contender, folder, token) as server:
             return {"start_s": server.start_s}
 
-    with _fresh_folder(bench) as folder:
-        with running(contender, folder) as server:
-            token = server.endpoint.token
-            _load_events(contender, server, 100, WARM_UP_SLICE_S)
-            run_load(server.endpoint, _put_load(10_000, WARM_UP_SLICE_S))
-        yield measure
+    folder = disk.new_folder(bench.folder)
+    with running(contender, folder) as server:
+        token = server.endpoint.token
+        _load_events(contender, server, 100, WARM_UP_SLICE_S)
+        run_load(server.endpoint, _put_load(10_000, WARM_UP_SLICE_S))
+    yield measure
 
 
 def _warm_up(server: Server, load: Callable[[int], Load]) -> None:
-    """Load the server until it gets no faster: V8 goes on optimizing for about ten seconds."""
+    """Load the server until it gets no faster: V8 goes on optimizing for some seconds."""
     best = 0.0
     for number in range(WARM_UP_SLICES_MAX):
         rate = run_load(server.endpoint, load(WARM_UP_SLICE_S)).rate
@@ -174,11 +173,10 @@ def _load_events(contender: Contender, server: Server, in_request: int, seconds:
     if not contender.keeps_events:
         return _measure(server, load)[1]
     before = _loaded(server.endpoint)
-    began_at = time.perf_counter()
     result, figures = _measure(server, load)
     loaded_by_end = counters(server.endpoint).get("hitrate_events_loaded_total", 0) - before
     kept = _loaded(server.endpoint) - before
-    lasted_s = time.perf_counter() - began_at
+    lasted_s = time.perf_counter() - result.began_at
     sent = result.acked * in_request
     # wrk hangs up on the requests still under way at the end: they may have been kept, unacked.
     if not sent <= kept <= sent + load.connections * in_request:
@@ -205,7 +203,7 @@ def _loaded(endpoint: Endpoint) -> float:
 
 
 def _measure(server: Server, load: Load) -> tuple[LoadResult, Figures]:
-    _settle_disk()
+    disk.settle()
     meter = CpuMeter(server.pid)
     result = run_load(server.endpoint, load)
     used_s, others_cores = meter.read()
@@ -235,18 +233,3 @@ def _hash_of(seed: int, number: int) -> str:
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK_64
     z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK_64
     return f"{z ^ z >> 31:016x}"
-
-
-def _settle_disk() -> None:
-    """Write out what earlier work left in memory, so that the next measurement does not pay."""
-    os.sync()
-
-
-@contextmanager
-def _fresh_folder(bench: Bench) -> Iterator[Path]:
-    bench.folder.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix="run-", dir=bench.folder))
-    try:
-        yield holder / "data"
-    finally:
-        shutil.rmtree(holder)

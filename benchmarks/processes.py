@@ -11,6 +11,10 @@ from typing import Self
 import psutil
 
 SAMPLE_INTERVAL_S = 0.02
+QUIET_CORES = 0.15
+DISTURBED_CORES = 0.25
+"""More than the kernel's own threads need that write a server's data to the disk."""
+QUIET_PROBE_S = 1.0
 
 
 def tree_of(pid: int) -> list[psutil.Process]:
@@ -39,6 +43,19 @@ class CpuMeter:
         server_s = _tree_seconds(self._pid) - self._server_s
         others_s = _busy_seconds() - self._busy_s - server_s - (_load_seconds() - self._load_s)
         return server_s, max(0.0, others_s / lasted_s)
+
+
+def wait_for_quiet(patience_s: float) -> None:
+    """Wait until less than QUIET_CORES are busy, or until `patience_s` have passed.
+
+    To be called while neither server has anything to do.
+    """
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        busy_s = _busy_seconds()
+        time.sleep(QUIET_PROBE_S)
+        if _busy_seconds() - busy_s < QUIET_CORES * QUIET_PROBE_S:
+            return
 
 
 def _load_seconds() -> float:

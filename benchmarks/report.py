@@ -7,11 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.processes import DISTURBED_CORES
 from benchmarks.rounds import Outcome, Verdict
 from benchmarks.scenarios import Kind
 
 TABLE_WIDTH = 118
-DISTURBED_CORES = 0.15
 UNITS = {
     "rate": "{:,.0f}/s",
     "kept_per_s": "{:,.0f} events/s kept",

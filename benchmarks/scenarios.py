@@ -66,14 +66,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         "put-10k",
         "PUT 10 KB, unique hashes, 32 connections",
         "rate",
-        partial(measure.put, size_bytes=10_000, limit_s=20),
+        partial(measure.put, size_bytes=10_000, limit_s=10),
         (Target("rate", Kind.RATIO_AT_LEAST, 1.3),),
     ),
     Scenario(
         "put-100k",
         "PUT 100 KB, unique hashes, 32 connections",
         "rate",
-        partial(measure.put, size_bytes=100_000, limit_s=8),
+        partial(measure.put, size_bytes=100_000, limit_s=6),
         (Target("rate", Kind.RATIO_AT_LEAST, 1.3),),
     ),
     Scenario(

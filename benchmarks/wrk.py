@@ -4,6 +4,7 @@ import json
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,10 @@ class Load:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What wrk saw. `acked`: requests answered with 2xx."""
+    """What wrk saw. `began_at`: on the clock of `time.perf_counter`. `acked`: requests answered
+    with 2xx."""
 
+    began_at: float
     acked: int
     seconds: float
     bytes_read: int
@@ -68,6 +71,7 @@ def run_load(endpoint: Endpoint, load: Load) -> LoadResult:
         "-H", f"Authorization: {endpoint.authorization}",
         f"{endpoint.url}{load.path}{QUERY}", "--", *load.arguments,
     ]  # fmt: skip
+    began_at = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith(RESULT_MARK)]
     if done.returncode != 0 or len(lines) != 1:
@@ -79,6 +83,7 @@ def run_load(endpoint: Endpoint, load: Load) -> LoadResult:
             f"{raw['socket_errors']} connections failed"
         )
     return LoadResult(
+        began_at=began_at,
         acked=raw["requests"],
         seconds=raw["duration_us"] / 1e6,
         bytes_read=raw["bytes"],
