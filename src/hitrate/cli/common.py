@@ -32,7 +32,7 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
             return command(settings=load_settings(given, config), **arguments)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+        run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # reason: click keeps them there
         decorated: Any = click.option(
             "--config",
             type=click.Path(path_type=Path),
