@@ -1,16 +1,16 @@
-"""How each kind of load is measured: one session for a contender, one figure set for a round.
+"""How each kind of load is measured: a server on a new folder is filled, warmed up and measured.
 
-A session starts a server on a new folder, fills it, warms it up and gives a function that
-measures one round; afterwards the server stops. Figures go by name: `rate` (acknowledged requests
-a second), `p50_ms`, `p99_ms`, `max_ms`, `cpu_us` (processor time of the server for one request),
-`others_cores` (how many cores were busy with something else than server and load), and what is
-particular to a load.
+Each measurement has a server of its own, and warm-up and load follow each other closely: after
+ten idle seconds V8 drops the code it optimized, and the peer is then slower than when it started.
+
+Figures go by name: `rate` (acknowledged requests a second), `p50_ms`, `p99_ms`, `max_ms`, `cpu_us`
+(processor time of the server for one request), `others_cores` (how many cores were busy with
+something else than server and load), and what is particular to a load.
 """
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,11 @@ from benchmarks.uploads import upload_at_once
 from benchmarks.wrk import Load, LoadResult, new_seed, run_load
 
 Figures = dict[str, float]
-Round = Callable[[], Figures]
 
 EVENTS_PATH = "/v8/artifacts/events"
 ARTIFACTS_PATH = "/v8/artifacts"
 WARM_UP_SLICE_S = 2
-WARM_UP_SLICES_MIN, WARM_UP_SLICES_MAX = 3, 10
+WARM_UP_SLICES_MIN, WARM_UP_SLICES_MAX = 3, 6
 WARM_UP_GAIN = 1.05
 GET_HASHES = 50
 SAMPLED_UPLOADS = 20
@@ -53,46 +52,41 @@ class Bench:
     patience_s: int = 0
 
 
-@contextmanager
-def events(contender: Contender, bench: Bench, in_request: int) -> Iterator[Round]:
+def events(contender: Contender, bench: Bench, in_request: int) -> Figures:
     """POST batches of `in_request` events over 64 connections; see `_load_events`."""
     with running(contender, disk.new_folder(bench.folder)) as server:
         _warm_up(server, partial(_events_load, in_request))
-        yield lambda: _load_events(contender, server, in_request, bench.seconds)
+        return _load_events(contender, server, in_request, bench.seconds)
 
 
-@contextmanager
-def get(contender: Contender, bench: Bench, size_bytes: int) -> Iterator[Round]:
+def get(contender: Contender, bench: Bench, size_bytes: int) -> Figures:
     """GET artifacts of `size_bytes`, GET_HASHES different ones, over 32 connections."""
     artifacts = {secrets.token_hex(8): secrets.token_bytes(size_bytes) for _ in range(GET_HASHES)}
 
     def load(seconds: int) -> Load:
         return Load("get.lua", ARTIFACTS_PATH, tuple(artifacts), connections=32, seconds=seconds)
 
-    def measure() -> Figures:
-        result, figures = _measure(server, load(bench.seconds))
-        if result.bytes_read < result.acked * size_bytes:
-            raise MeasurementError("downloads were shorter than the artifacts")
-        return figures | {"mb_per_s": figures["rate"] * size_bytes / 1e6}
-
     with running(contender, disk.new_folder(bench.folder)) as server:
         for name, body in artifacts.items():
             put_artifact(server.endpoint, name, body)
         _warm_up(server, load)
-        yield measure
+        result, figures = _measure(server, load(bench.seconds))
+        if result.bytes_read < result.acked * size_bytes:
+            raise MeasurementError("downloads were shorter than the artifacts")
         for name, body in artifacts.items():
             if get_artifact(server.endpoint, name) != body:
                 raise MeasurementError(f"the download of {name} is not what was uploaded")
+    return figures | {"mb_per_s": figures["rate"] * size_bytes / 1e6}
 
 
-@contextmanager
-def put(contender: Contender, bench: Bench, size_bytes: int, limit_s: int) -> Iterator[Round]:
+def put(contender: Contender, bench: Bench, size_bytes: int, limit_s: int) -> Figures:
     """PUT artifacts of `size_bytes`, each under a new hash, over 32 connections.
 
-    For `limit_s` a round at most, so that a fast server does not fill the disk.
+    For `limit_s` at most, so that a fast server does not fill the disk.
     """
-
-    def measure() -> Figures:
+    disk.wait_for_inodes(bench.folder)
+    with running(contender, disk.new_folder(bench.folder)) as server:
+        _warm_up(server, partial(_put_load, size_bytes))
         seed = new_seed()
         load = _put_load(size_bytes, min(bench.seconds, limit_s), seed)
         _, figures = _measure(server, load)
@@ -102,20 +96,13 @@ def put(contender: Contender, bench: Bench, size_bytes: int, limit_s: int) -> It
             body = get_artifact(server.endpoint, name)
             if len(body) != size_bytes or not body.startswith(name.encode()):
                 raise MeasurementError(f"artifact {name} is not what was uploaded")
-        return figures | {"mb_per_s": figures["rate"] * size_bytes / 1e6}
-
-    disk.wait_for_inodes(bench.folder)
-    with running(contender, disk.new_folder(bench.folder)) as server:
-        _warm_up(server, partial(_put_load, size_bytes))
-        yield measure
+    return figures | {"mb_per_s": figures["rate"] * size_bytes / 1e6}
 
 
-@contextmanager
-def upload_memory(contender: Contender, bench: Bench, size_bytes: int) -> Iterator[Round]:
+def upload_memory(contender: Contender, bench: Bench, size_bytes: int) -> Figures:
     """Peak memory of the server's process tree during four uploads of `size_bytes` at once."""
-
-    def measure() -> Figures:
-        names = [secrets.token_hex(8) for _ in range(LARGE_UPLOADS)]
+    names = [secrets.token_hex(8) for _ in range(LARGE_UPLOADS)]
+    with running(contender, disk.new_folder(bench.folder)) as server:
         disk.settle()
         began_at = time.perf_counter()
         with MemorySampler(server.pid) as sampler:
@@ -125,32 +112,24 @@ def upload_memory(contender: Contender, bench: Bench, size_bytes: int) -> Iterat
         for name in names:
             if artifact_bytes(server.endpoint, name) != size_bytes:
                 raise MeasurementError(f"artifact {name} has not the size that was uploaded")
-        return {
-            "peak_mb": peak.resident_bytes / 1e6,
-            "high_water_mb": peak.high_water_bytes / 1e6,
-            "mb_per_s": LARGE_UPLOADS * size_bytes / lasted_s / 1e6,
-        }
-
-    with running(contender, disk.new_folder(bench.folder)) as server:
-        yield measure
+    return {
+        "peak_mb": peak.resident_bytes / 1e6,
+        "high_water_mb": peak.high_water_bytes / 1e6,
+        "mb_per_s": LARGE_UPLOADS * size_bytes / lasted_s / 1e6,
+    }
 
 
-@contextmanager
-def start(contender: Contender, bench: Bench) -> Iterator[Round]:
+def start(contender: Contender, bench: Bench) -> Figures:
     """From spawning the server to its first answer, on a folder that holds the events of a short
     full load and some thousand artifacts."""
-
-    def measure() -> Figures:
-        disk.settle()
-        with running(contender, folder, token) as server:
-            return {"start_s": server.start_s}
-
     folder = disk.new_folder(bench.folder)
     with running(contender, folder) as server:
         token = server.endpoint.token
         _load_events(contender, server, 100, WARM_UP_SLICE_S)
         run_load(server.endpoint, _put_load(10_000, WARM_UP_SLICE_S))
-    yield measure
+    disk.settle()
+    with running(contender, folder, token) as server:
+        return {"start_s": server.start_s}
 
 
 def _warm_up(server: Server, load: Callable[[int], Load]) -> None:

@@ -46,10 +46,7 @@ class CpuMeter:
 
 
 def wait_for_quiet(patience_s: float) -> None:
-    """Wait until less than QUIET_CORES are busy, or until `patience_s` have passed.
-
-    To be called while neither server has anything to do.
-    """
+    """Wait until less than QUIET_CORES are busy, or until `patience_s` have passed."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         busy_s = _busy_seconds()

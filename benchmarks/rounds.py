@@ -3,11 +3,10 @@
 import statistics
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from benchmarks.errors import MeasurementError
-from benchmarks.measure import Bench, Figures, Round
+from benchmarks.measure import Bench, Figures
 from benchmarks.processes import DISTURBED_CORES, wait_for_quiet
 from benchmarks.scenarios import Kind, Scenario, Target
 from benchmarks.servers import Contender
@@ -68,40 +67,33 @@ class Outcome:
 
 
 def run(scenario: Scenario, contenders: Sequence[Contender], bench: Bench, rounds: int) -> Outcome:
-    """Open a session for each contender, then measure them in turn.
+    """Measure the contenders in turn, `rounds` times.
 
     Every second round begins with the other contender, so that neither always goes first. A
     failed measurement ends the scenario. Progress goes to stderr.
     """
     outcome = Outcome(scenario)
-    turn = ""
-    try:
-        with ExitStack() as stack:
-            sessions: list[tuple[str, Round]] = []
-            for contender in contenders:
-                turn = contender.name
-                _tell(scenario, "preparing", turn)
-                session = scenario.session(contender, bench)
-                sessions.append((turn, stack.enter_context(session)))
-            for number in range(1 if scenario.once else rounds):
-                for name, measure in sessions if number % 2 == 0 else reversed(sessions):
-                    turn = name
-                    figures = _undisturbed(measure, bench.patience_s)
-                    outcome.rounds.setdefault(name, []).append(figures)
-                    shown = (f"{figure} {value:,.6g}" for figure, value in figures.items())
-                    _tell(scenario, f"round {number + 1}", name, *shown)
-    except MeasurementError as error:
-        outcome.failures.append(f"{turn}: {error}")
-        _tell(scenario, "FAILED", outcome.failures[-1])
+    for number in range(1 if scenario.once else rounds):
+        for contender in contenders if number % 2 == 0 else reversed(contenders):
+            name = contender.name
+            try:
+                figures = _undisturbed(scenario, contender, bench)
+            except MeasurementError as error:
+                outcome.failures.append(f"{name}: {error}")
+                _tell(scenario, "FAILED", outcome.failures[-1])
+                return outcome
+            outcome.rounds.setdefault(name, []).append(figures)
+            shown = (f"{figure} {value:,.6g}" for figure, value in figures.items())
+            _tell(scenario, f"round {number + 1}", name, *shown)
     return outcome
 
 
-def _undisturbed(measure: Round, patience_s: int) -> Figures:
+def _undisturbed(scenario: Scenario, contender: Contender, bench: Bench) -> Figures:
     """Measure, again if other programs were busy meanwhile; without patience, just once."""
     tries: list[Figures] = []
-    while len(tries) < (TRIES if patience_s else 1):
-        wait_for_quiet(patience_s)
-        tries.append(measure())
+    while len(tries) < (TRIES if bench.patience_s else 1):
+        wait_for_quiet(bench.patience_s)
+        tries.append(scenario.measure(contender, bench))
         if tries[-1].get("others_cores", 0) <= DISTURBED_CORES:
             break
     return min(tries, key=lambda figures: figures.get("others_cores", 0))

@@ -1,13 +1,12 @@
 """The scenarios and their targets, as data."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
 from benchmarks import measure
-from benchmarks.measure import Bench, Round
+from benchmarks.measure import Bench, Figures
 from benchmarks.servers import Contender
 
 
@@ -35,7 +34,7 @@ class Scenario:
     name: str
     title: str
     leading: str
-    session: Callable[[Contender, Bench], AbstractContextManager[Round]]
+    measure: Callable[[Contender, Bench], Figures]
     targets: tuple[Target, ...]
     once: bool = False
 
