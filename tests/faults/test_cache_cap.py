@@ -22,10 +22,10 @@ UPLOADERS = 8
 LARGE_BYTES = 10 * MB
 TEAM_CAP_BYTES = 60 * MB
 
-ALLOWANCE_BYTES = 20 * MB
-"""What may stand on the disk beyond the cap and the bodies in flight: a tenth of the cap.
-Collecting starts at 95 % of the cap and goes on behind the uploads' backs, so some uploads are
-acknowledged before it has made their room."""
+ALLOWANCE_BYTES = 10 * MB
+"""What may stand on the disk beyond the cap and the bodies in flight: a twentieth of the cap.
+Collecting starts an eighth below the cap and goes on behind the uploads' backs: on a busy machine
+some may be acknowledged before it has made their room."""
 
 
 class Disk:
