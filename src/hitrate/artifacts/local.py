@@ -80,7 +80,8 @@ class LocalBlobs:
     def flush(self, writers: Sequence["BlobWriter"]) -> None:
         """Put the bodies that the writers hold on the disk, all at once. Raises Unavailable.
 
-        Not while the event loop makes files too: that would wait for the file system's journal.
+        Called on a thread of its own: making files on the event loop would wait for the journal
+        that a flush keeps busy.
         """
         for writer in writers:
             writer.write_held()

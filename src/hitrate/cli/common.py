@@ -1,5 +1,6 @@
 """What commands share: options, the database, and how data is shown."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,8 +95,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else 240)
+    # Whoever reads a pipe or a file wants every value whole.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    console.print(table)
 
 
 def size_text(size_bytes: float) -> str:
