@@ -1,0 +1,65 @@
+"""A client of the `/v8/artifacts` API, for hitrate and for Vercel.
+
+from hitrate.client import Event, Hitrate, RequestBody, Source
+
+with Hitrate() as client:  # TURBO_API, TURBO_TOKEN and TURBO_TEAM, as for turbo
+    client.artifacts.record_events(
+        [RequestBody(session_id="…", source=Source.REMOTE, event=Event.HIT, hash="…")]
+    )
+"""
+
+from hitrate.client.aio import AsyncArtifacts, AsyncDownload, AsyncHitrate
+from hitrate.client.errors import (
+    BadRequest,
+    Forbidden,
+    HitrateError,
+    NotFound,
+    PaymentRequired,
+    RateLimited,
+    TransportError,
+    Unauthorized,
+    Unavailable,
+)
+from hitrate.client.models import (
+    Artifact,
+    ArtifactInfo,
+    ArtifactMetadata,
+    ArtifactProblem,
+    CachingStatus,
+    DeleteResponse,
+    Event,
+    RequestBody,
+    Source,
+    StatusResponse,
+    UploadResponse,
+)
+from hitrate.client.sync import Artifacts, Download, Hitrate
+
+__all__ = [
+    "Artifact",
+    "ArtifactInfo",
+    "ArtifactMetadata",
+    "ArtifactProblem",
+    "Artifacts",
+    "AsyncArtifacts",
+    "AsyncDownload",
+    "AsyncHitrate",
+    "BadRequest",
+    "CachingStatus",
+    "DeleteResponse",
+    "Download",
+    "Event",
+    "Forbidden",
+    "Hitrate",
+    "HitrateError",
+    "NotFound",
+    "PaymentRequired",
+    "RateLimited",
+    "RequestBody",
+    "Source",
+    "StatusResponse",
+    "TransportError",
+    "Unauthorized",
+    "Unavailable",
+    "UploadResponse",
+]

@@ -1,0 +1,98 @@
+"""Where the server is, who calls it, and for which team. The client's only reader of settings."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from hitrate import __version__
+from hitrate.client._operations import Call
+from hitrate.client._options import CallOptions
+from hitrate.client.errors import BadRequest
+
+
+@dataclass(frozen=True)
+class Connection:
+    """`url` without a slash at its end; the token never shows."""
+
+    url: str
+    token: str = field(repr=False)
+    team_id: str | None
+    slug: str | None
+    timeout: float | httpx.Timeout
+
+    def request(self, call: Call[Any], options: CallOptions) -> dict[str, Any]:
+        """What httpx needs for a request, all but its content."""
+        return {
+            "method": call.method,
+            "url": self.url + call.path,
+            "params": self._params(options),
+            "headers": {
+                "authorization": f"Bearer {self.token}",
+                "user-agent": f"hitrate-python/{__version__}",
+                **call.headers,
+            },
+            "timeout": options.get("timeout", self.timeout),
+        }
+
+    def _params(self, options: CallOptions) -> dict[str, str]:
+        """The query. A team that the call names replaces the client's altogether."""
+        team_id, slug = options.get("team_id"), options.get("slug")
+        if team_id is None and slug is None:
+            team_id, slug = self.team_id, self.slug
+        named = {"slug": slug, "teamId": team_id}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def connection(
+    bearer_token: str | None,
+    server_url: str | None,
+    team_id: str | None,
+    slug: str | None,
+    timeout: float | httpx.Timeout,
+    environ: Mapping[str, str] = os.environ,
+) -> Connection:
+    """What was given, the rest from turbo's variables. Raises BadRequest for what is missing.
+
+    A team that is given, by id or slug, is the only one: the environment's is then left alone.
+    """
+    if team_id is None and slug is None:
+        slug = environ.get("TURBO_TEAM") or None
+        # As `turbo` does: an id is only an id if it looks like one.
+        named = environ.get("TURBO_TEAMID", "")
+        team_id = named if named.startswith("team_") else None
+    token = bearer_token if bearer_token is not None else environ.get("TURBO_TOKEN", "")
+    url = server_url if server_url is not None else environ.get("TURBO_API", "")
+    return Connection(_checked_url(url), _checked_token(token), team_id, slug, timeout)
+
+
+def _checked_url(url: str) -> str:
+    if not url:
+        raise BadRequest(
+            "No server is named: give server_url, or set TURBO_API "
+            "(Vercel's own is https://api.vercel.com)."
+        )
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and not parts.query
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        sound = False
+    if not sound:
+        raise BadRequest(
+            f"The server's address must be like https://cache.example.com, not {url!r}."
+        )
+    return url.rstrip("/")
+
+
+def _checked_token(token: str) -> str:
+    if not token:
+        raise BadRequest("There is no token: give bearer_token, or set TURBO_TOKEN.")
+    # The token itself is never shown, also not when it is wrong.
+    if not re.fullmatch(r"[!-~]+", token):
+        raise BadRequest("The token has characters that no token has; was it copied whole?")
+    return token

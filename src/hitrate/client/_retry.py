@@ -1,0 +1,63 @@
+"""Whether a call that failed is made again, and when. Pure: the clients do the waiting."""
+
+import random
+from typing import Any
+
+from hitrate.client._operations import Call
+from hitrate.client.errors import HitrateError, RateLimited, TransportError, Unavailable
+
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 8.0
+LONGEST_RETRY_AFTER_S = 60.0
+
+_REFUSED = (429, 503)
+_NEVER_BETTER = (501, 505)
+
+
+def pause_s(failures: int, retry_after_s: float | None = None) -> float:
+    """Seconds to wait after so many failures: what the server says, else twice as long each time.
+
+    Jitter keeps many clients, which an outage has made fail at once, from coming back at once.
+    """
+    if retry_after_s is not None:
+        return retry_after_s
+    longest: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 16))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311  # reason: jitter is no secret
+
+
+def may_have_arrived(error: HitrateError) -> bool:
+    """Whether the server may have done what was asked although the call failed.
+
+    A refusal (429, 503) changed nothing; any other 5xx may come from between us and the server.
+    """
+    if isinstance(error, TransportError):
+        return error.may_have_arrived
+    return isinstance(error, Unavailable) and error.status not in _REFUSED
+
+
+def worth_another_try(error: HitrateError, *, harmless: bool) -> bool:
+    """`harmless`: a call that is done twice does no more than one that is done once."""
+    if not isinstance(error, RateLimited | Unavailable | TransportError):
+        return False
+    return error.status not in _NEVER_BETTER and (harmless or not may_have_arrived(error))
+
+
+class Attempts:
+    """Counts the failures of one call, and says after each what comes next."""
+
+    def __init__(self, call: Call[Any], retries: int) -> None:
+        self._retries = retries if call.repeatable else 0
+        self._harmless = call.harmless
+        self._failures = 0
+
+    def pause_after(self, error: HitrateError) -> float:
+        """Seconds to wait before the next attempt. Raises `error` when there is none."""
+        self._failures += 1
+        retry_after_s = getattr(error, "retry_after", None)
+        if (
+            self._failures > self._retries
+            or not worth_another_try(error, harmless=self._harmless)
+            or (retry_after_s or 0) > LONGEST_RETRY_AFTER_S
+        ):
+            raise error
+        return pause_s(self._failures, retry_after_s)
