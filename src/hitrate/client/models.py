@@ -132,8 +132,8 @@ def encoded_events(events: Sequence[EventLike]) -> bytes:
     """The body of recordEvents: a JSON array, without blanks. Raises BadRequest."""
     try:
         return msgspec.json.encode(checked_events(events))
-    except UnicodeEncodeError as error:
-        raise BadRequest(f"request_body: not valid Unicode: {error}. Nothing was sent.") from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise BadRequest(f"request_body: {error}. Nothing was sent.") from error
 
 
 def _plain(event: EventLike) -> Any:
