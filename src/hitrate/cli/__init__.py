@@ -1,27 +1,61 @@
-"""The command line: one file a command."""
+"""The command line: one file a command, imported when it is called for."""
 
+import importlib
 import sys
+from typing import Any
 
 import click
 
 from hitrate import __version__
-from hitrate.cli.doctor import doctor
-from hitrate.cli.events import events
-from hitrate.cli.gc import gc
-from hitrate.cli.serve import serve
-from hitrate.cli.team import team
-from hitrate.cli.token import token
 from hitrate.errors import HitrateError
 
+COMMANDS = {
+    "serve": "hitrate.cli.serve:serve",
+    "team": "hitrate.cli.team:team",
+    "token": "hitrate.cli.token:token",
+    "events": "hitrate.cli.events:events",
+    "gc": "hitrate.cli.gc:gc",
+    "doctor": "hitrate.cli.doctor:doctor",
+    "exec": "hitrate.cli.exec:exec_",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """Commands that are imported one by one, so that `exec` needs only the client's libraries."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name].split(":")
+        try:
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            return _absent(name, str(error.name))
+        return command
+
+
+def _absent(name: str, library: str) -> click.Command:
+    def refuse(**_arguments: Any) -> None:
+        raise click.ClickException(
+            f"`hitrate {name}` needs the server, whose libraries are not installed ({library} is "
+            "missing): pip install 'hitrate[server]'"
+        )
+
+    return click.Command(
+        name,
+        callback=refuse,
+        short_help="Not installed: needs hitrate[server].",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hitrate")
 def cli() -> None:
     """A self-hosted Turborepo Remote Cache that keeps every cache usage event."""
-
-
-for command in (serve, team, token, events, gc, doctor):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from sqlalchemy import text
 
 from hitrate import __version__
 from hitrate.artifacts.local import LocalBlobs
-from hitrate.cli.common import as_json, print_json, settings_options, size_text
+from hitrate.cli.common import as_json, settings_options
 from hitrate.cli.operator import operator_client
+from hitrate.cli.output import print_json, size_text
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.data_folder import DataFolder, Holder, check_port_free, holder, make_private

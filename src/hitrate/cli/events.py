@@ -9,8 +9,9 @@ from itertools import islice
 import click
 import msgspec
 
-from hitrate.cli.common import accounts, as_json, data_dir_option, find_team, print_table
+from hitrate.cli.common import accounts, as_json, data_dir_option, find_team
 from hitrate.cli.operator import operator_client
+from hitrate.cli.output import print_table
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.data_folder import DataFolder, holder

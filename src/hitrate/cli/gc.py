@@ -9,8 +9,9 @@ from hitrate.artifacts.local import LocalBlobs
 from hitrate.artifacts.retention import Report, Retention
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.artifacts.surplus import Limits
-from hitrate.cli.common import as_json, print_json, print_table, settings_options, size_text
+from hitrate.cli.common import as_json, settings_options
 from hitrate.cli.operator import operator_client
+from hitrate.cli.output import print_json, print_table, size_text
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.data_folder import DataFolder, holder

@@ -2,7 +2,8 @@
 
 import click
 
-from hitrate.cli.common import accounts, as_json, data_dir_option, print_json, print_table
+from hitrate.cli.common import accounts, as_json, data_dir_option
+from hitrate.cli.output import print_json, print_table
 from hitrate.clock import iso
 from hitrate.config import Settings
 

@@ -3,14 +3,8 @@
 import click
 
 from hitrate.accounts.model import Token
-from hitrate.cli.common import (
-    accounts,
-    as_json,
-    data_dir_option,
-    find_team,
-    print_json,
-    print_table,
-)
+from hitrate.cli.common import accounts, as_json, data_dir_option, find_team
+from hitrate.cli.output import print_json, print_table
 from hitrate.clock import Clock, iso
 from hitrate.config import Settings, parse_duration
 from hitrate.errors import BadRequest

@@ -9,6 +9,7 @@ with Hitrate() as client:  # TURBO_API, TURBO_TOKEN and TURBO_TEAM, as for turbo
 """
 
 from hitrate.client.aio import AsyncArtifacts, AsyncDownload, AsyncHitrate
+from hitrate.client.cached import CachedRun, Outcome, cached
 from hitrate.client.errors import (
     BadRequest,
     Forbidden,
@@ -33,6 +34,7 @@ from hitrate.client.models import (
     StatusResponse,
     UploadResponse,
 )
+from hitrate.client.recorder import Counts, Recorder
 from hitrate.client.sync import Artifacts, Download, Hitrate
 
 __all__ = [
@@ -45,7 +47,9 @@ __all__ = [
     "AsyncDownload",
     "AsyncHitrate",
     "BadRequest",
+    "CachedRun",
     "CachingStatus",
+    "Counts",
     "DeleteResponse",
     "Download",
     "Event",
@@ -53,8 +57,10 @@ __all__ = [
     "Hitrate",
     "HitrateError",
     "NotFound",
+    "Outcome",
     "PaymentRequired",
     "RateLimited",
+    "Recorder",
     "RequestBody",
     "Source",
     "StatusResponse",
@@ -62,4 +68,5 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UploadResponse",
+    "cached",
 ]

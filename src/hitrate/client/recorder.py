@@ -24,6 +24,9 @@ from hitrate.client.errors import HitrateError
 from hitrate.client.models import Event, Source, encoded_events
 from hitrate.client.sync import Hitrate
 
+SESSION = "HITRATE_SESSION"
+"""Names the session of all programs that one build runs, when it is set."""
+
 BATCH_EVENTS = 100
 BATCH_WAIT_S = 0.2
 RESEND_S = 9 * 60.0
@@ -53,6 +56,9 @@ class Recorder:
     a forked process makes its own.
     """
 
+    _changed: threading.Condition
+    _closing: bool
+
     def __init__(
         self,
         client: Hitrate,
@@ -61,7 +67,7 @@ class Recorder:
         capacity: int = 10_000,
         close_timeout: float = 5.0,
     ) -> None:
-        self.session_id = session_id or str(uuid.uuid4())
+        self.session_id = session_id or os.environ.get(SESSION) or str(uuid.uuid4())
         self._client = client
         self._capacity = capacity
         self._close_timeout = close_timeout
@@ -125,12 +131,12 @@ class Recorder:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._closing: bool = False
-        self._changed: threading.Condition = threading.Condition()
+        self._closing = False
+        self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._in_flight = self._sent = self._dropped = self._unknown = 0
         self._due = self._end = math.inf
-        self._told: set[str] = set()
+        self._problem = "the time was up"
 
     def _is_forked(self) -> bool:
         """In a forked child all starts anew, and closed: the sending thread is the parent's."""
@@ -223,7 +229,7 @@ class Recorder:
                 or time.monotonic() - doubtful_since > RESEND_S
                 or not self._pause(pause_s(failures, asked_s), asked=asked_s is not None)
             ):
-                self._tell(f"events were not recorded: {problem}")
+                self._explain(str(problem))
                 return "dropped" if doubtful_since == math.inf else "unknown"
 
     def _distinct(self, batch: list[bytes]) -> bytes:
@@ -267,20 +273,21 @@ class Recorder:
             self._dropped += len(self._waiting)
             self._waiting.clear()
             self._settle("unknown")
-            dropped, unknown = self._dropped, self._unknown
-        if dropped or unknown:
-            self._tell(f"{dropped} events dropped, {unknown} sent without an answer")
+            counts = f"{self._dropped} dropped, {self._unknown} sent without an answer"
+            lost = self._dropped + self._unknown
+        if lost:
+            _log.warning("events not recorded: %s: %s", counts, self._problem)
 
     def _drop(self, problem: str) -> None:
         with self._changed:
             self._dropped += 1
-        self._tell(f"events are dropped: {problem}")
+        self._explain(problem)
 
-    def _tell(self, message: str) -> None:
-        # Each thing once: a long outage must not fill the build's log.
-        if message not in self._told:
-            self._told.add(message)
-            _log.warning("%s (session %s)", message, self.session_id)
+    def _explain(self, problem: str) -> None:
+        # Each once: a long outage must not fill the build's log. The end tells the last, and all.
+        if problem != self._problem and not self._closing:
+            _log.warning("events are not recorded: %s", problem)
+        self._problem = problem
 
 
 def _who_records() -> dict[str, str]:
