@@ -10,7 +10,7 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 LONGEST_RETRY_AFTER_S = 60.0
 
-_REFUSED = (429, 503)
+_NOT_DONE = (429, 501, 503)
 _NEVER_BETTER = (501, 505)
 
 
@@ -28,11 +28,11 @@ def pause_s(failures: int, retry_after_s: float | None = None) -> float:
 def may_have_arrived(error: HitrateError) -> bool:
     """Whether the server may have done what was asked although the call failed.
 
-    A refusal (429, 503) changed nothing; any other 5xx may come from between us and the server.
+    A refusal changed nothing; any other 5xx may come from between us and the server.
     """
     if isinstance(error, TransportError):
         return error.may_have_arrived
-    return isinstance(error, Unavailable) and error.status not in _REFUSED
+    return isinstance(error, Unavailable) and error.status not in _NOT_DONE
 
 
 def worth_another_try(error: HitrateError, *, harmless: bool) -> bool:

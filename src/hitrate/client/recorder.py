@@ -136,7 +136,7 @@ class Recorder:
         self._waiting: deque[bytes] = deque()
         self._in_flight = self._sent = self._dropped = self._unknown = 0
         self._due = self._end = math.inf
-        self._problem = "the time was up"
+        self._problem = ""
 
     def _is_forked(self) -> bool:
         """In a forked child all starts anew, and closed: the sending thread is the parent's."""
@@ -276,7 +276,7 @@ class Recorder:
             counts = f"{self._dropped} dropped, {self._unknown} sent without an answer"
             lost = self._dropped + self._unknown
         if lost:
-            _log.warning("events not recorded: %s: %s", counts, self._problem)
+            _log.warning("events not recorded: %s", counts)
 
     def _drop(self, problem: str) -> None:
         with self._changed:
@@ -284,10 +284,10 @@ class Recorder:
         self._explain(problem)
 
     def _explain(self, problem: str) -> None:
-        # Each once: a long outage must not fill the build's log. The end tells the last, and all.
-        if problem != self._problem and not self._closing:
+        # Each once: a long outage must not fill the build's log.
+        if problem != self._problem:
+            self._problem = problem
             _log.warning("events are not recorded: %s", problem)
-        self._problem = problem
 
 
 def _who_records() -> dict[str, str]:
