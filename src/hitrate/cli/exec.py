@@ -51,7 +51,7 @@ def exec_(command: tuple[str, ...], quiet: bool, **task: Any) -> None:
 
 def _told(done: CachedRun[None]) -> str:
     took = f"{done.duration_ms / 1000:.1f} s"
-    files = f"{done.files} files, {size_text(done.size_bytes)}"
+    files = f"{done.files} file{'' if done.files == 1 else 's'}, {size_text(done.size_bytes)}"
     if done.outcome is Outcome.HIT:
         return f"restored from the cache ({files}); making it had taken {took}"
     parts = ["not in the cache"] if done.outcome is Outcome.MISS else []
