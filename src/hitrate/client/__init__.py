@@ -8,6 +8,7 @@ with Hitrate() as client:  # TURBO_API, TURBO_TOKEN and TURBO_TEAM, as for turbo
     )
 """
 
+from hitrate.client._outbox import Counts
 from hitrate.client.aio import AsyncArtifacts, AsyncDownload, AsyncHitrate
 from hitrate.client.cached import CachedRun, Outcome, cached
 from hitrate.client.errors import (
@@ -34,7 +35,7 @@ from hitrate.client.models import (
     StatusResponse,
     UploadResponse,
 )
-from hitrate.client.recorder import Counts, Recorder
+from hitrate.client.recorder import Recorder
 from hitrate.client.sync import Artifacts, Download, Hitrate
 
 __all__ = [

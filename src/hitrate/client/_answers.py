@@ -41,8 +41,8 @@ _MESSAGE_MOST = 500
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
-    """Raises what httpx raises as errors of our own."""
+def translated(server: str) -> Iterator[None]:
+    """Raises what httpx raises as errors of our own; `server` is the one that was asked."""
     try:
         yield
     except httpx.LocalProtocolError as error:
@@ -50,7 +50,7 @@ def translated(url: str) -> Iterator[None]:
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         detail = str(error) or type(error).__name__
         raise TransportError(
-            f"{url} gave no answer: {detail}.",
+            f"No answer from {server}: {detail}.",
             may_have_arrived=not isinstance(error, _NOT_SENT),
         ) from error
 

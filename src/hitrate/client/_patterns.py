@@ -13,7 +13,8 @@ from wcmatch import glob
 from hitrate.client.errors import BadRequest
 
 WORK_FOLDER = ".hitrate"
-_FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.BRACE | glob.FORCEUNIX
+_REAL = glob.GLOBSTAR | glob.DOTGLOB | glob.BRACE
+_FLAGS = _REAL | glob.FORCEUNIX
 _NEVER = (".git", WORK_FOLDER)
 _LONGEST_NAME = 1024
 
@@ -39,12 +40,21 @@ class Patterns:
             return set()
         found = glob.glob(
             self._wanted,
-            flags=_FLAGS & ~glob.FORCEUNIX,
+            flags=_REAL,
             root_dir=root,
             limit=0,
             exclude=self._unwanted,
         )
         return {_plain(name) for name in found} - {"", "."}
+
+    def idle(self, root: Path) -> list[str]:
+        """Those that match nothing now: perhaps they are misspelt."""
+        return [
+            text
+            for text in self.texts
+            if not text.startswith("!")
+            and not glob.glob(_with_all_below([text]), flags=_REAL, root_dir=root, limit=0)
+        ]
 
     def mean(self, name: str) -> bool:
         """Whether a file of this name would be one of them."""

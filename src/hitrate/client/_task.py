@@ -43,12 +43,16 @@ class Task:
         return _identity(self.work, self.key)
 
     def input_names(self) -> list[str]:
-        """The input files, in order. What the task itself makes is none of its inputs."""
+        """The input files, in order. What the task itself makes is none of its inputs.
+
+        Raises BadRequest when there are none: then nothing would ever make it run again.
+        """
         found = self.inputs.files(self.root)
-        sources = sorted(name for name in found if not self.outputs.mean(name))
-        if found and not sources:
-            raise BadRequest("Every input is also an output; name other inputs or outputs.")
-        return sources
+        names = sorted(name for name in found if not self.outputs.mean(name))
+        if not names:
+            why = "each of them is an output too" if found else "no file matches them"
+            raise BadRequest(f"inputs: {why}")
+        return names
 
     def fingerprint(self) -> str:
         """64 hex digits. Raises BadRequest, and OSError for an input that cannot be read."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -83,8 +83,9 @@ class AsyncHitrate:
         """The answer to one of `_operations`. Raises HitrateError."""
 
         async def attempt() -> Answer:
-            async with self.opened(call, options) as response:
-                await response.aread()
+            async with aclosing(await self.send(call, options)) as response:
+                with translated(response.url.host):
+                    await response.aread()
                 return call.read(response)
 
         return await self.attempted(call, attempt, retries)
@@ -103,21 +104,6 @@ class AsyncHitrate:
             except HitrateError as error:
                 pause = attempts.pause_after(error)
             await self._sleep(pause)
-
-    @asynccontextmanager
-    async def opened(self, call: Call[Any], options: CallOptions) -> AsyncIterator[httpx.Response]:
-        """An answer to read from. Raises what it stands for if that is an error."""
-        async with self.reading(await self.send(call, options)) as response:
-            yield response
-
-    @asynccontextmanager
-    async def reading(self, response: httpx.Response) -> AsyncIterator[httpx.Response]:
-        """The answer, closed in the end."""
-        with translated(self._connection.url):
-            try:
-                yield response
-            finally:
-                await response.aclose()
 
     async def send(self, call: Call[Any], options: CallOptions) -> httpx.Response:
         """An answer that its caller reads and closes. Raises what it stands for if an error."""
@@ -175,7 +161,7 @@ class AsyncArtifacts:
         call = operations.download(hash, options)
 
         async def attempt() -> Artifact:
-            async with self._client.opened(call, options) as response:
+            async with aclosing(await self._client.send(call, options)) as response:
                 download = AsyncDownload(response, options.get("progress"))
                 return Artifact(b"".join([chunk async for chunk in download]), download.metadata)
 
@@ -191,7 +177,7 @@ class AsyncArtifacts:
         call = operations.download(hash, options)
 
         async def attempt() -> ArtifactMetadata:
-            async with self._client.opened(call, options) as response:
+            async with aclosing(await self._client.send(call, options)) as response:
                 download = AsyncDownload(response, options.get("progress"))
                 with whole_file(path) as file:
                     async for chunk in download:
@@ -212,7 +198,7 @@ class AsyncArtifacts:
         """
         call = operations.download(hash, options)
         response = await self._client.attempted(call, lambda: self._client.send(call, options))
-        async with self._client.reading(response):
+        async with aclosing(response):
             yield AsyncDownload(response, options.get("progress"))
 
     async def exists(
@@ -242,7 +228,12 @@ class AsyncDownload:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         done = 0
-        async for chunk in self._response.aiter_bytes(CHUNK_BYTES):
+        chunks = aiter(self._response.aiter_bytes(CHUNK_BYTES))
+        while True:
+            with translated(self._response.url.host):
+                chunk = await anext(chunks, b"")
+            if not chunk:
+                return
             yield chunk
             done += len(chunk)
             if self._progress is not None:

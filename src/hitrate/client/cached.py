@@ -6,6 +6,7 @@ result, and never raised. Outputs are those of a whole run or of a whole archive
 
 import contextlib
 import enum
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from hitrate.client.sync import Hitrate
 
 Value = TypeVar("Value")
 
+_log = logging.getLogger("hitrate.client")
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _CLOSE_S = 1.0  # what an outage may cost each task
 
@@ -115,6 +117,8 @@ def cached(
             recorder = recorder or stack.enter_context(Recorder(client, close_timeout=_CLOSE_S))
             folder = stack.enter_context(work_folder(task))
             artifact_hash = task.fingerprint()
+            for text in task.inputs.idle(task.root):
+                _log.warning("nothing matches the input %r", text)
         except (HitrateError, OSError, NotImplementedError) as error:
             return _run(task, CachedRun(Outcome.UNREADABLE, problem=_problem("not cached", error)))
         return _Cache(task, artifact_hash, folder, client, recorder).run()

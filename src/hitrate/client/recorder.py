@@ -5,19 +5,19 @@ recorded), `dropped` (it was not), or `unknown` (it went out, and no answer came
 """
 
 import atexit
-import hashlib
 import logging
 import math
 import os
+import secrets
 import threading
 import time
 import uuid
-from collections import deque
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from hitrate.client import _operations as operations
 from hitrate.client._options import EventOptions
+from hitrate.client._outbox import Counts, Outbox, Outcome
 from hitrate.client._retry import may_have_arrived, pause_s, worth_another_try
 from hitrate.client.detection import detected_agent, detected_ci, detected_interactive
 from hitrate.client.errors import HitrateError
@@ -27,22 +27,12 @@ from hitrate.client.sync import Hitrate
 SESSION = "HITRATE_SESSION"
 """Names the session of all programs that one build runs, when it is set."""
 
-BATCH_EVENTS = 100
-BATCH_WAIT_S = 0.2
 RESEND_S = 9 * 60.0
 """A server takes the same bytes for the same batch during ten minutes; later they count twice."""
 
 _REQUEST_S = 10.0
+_MARK_LENGTH = 32
 _log = logging.getLogger("hitrate.client")
-
-
-class Counts(NamedTuple):
-    """Events by what became of them; `pending` ones are still to come."""
-
-    sent: int
-    dropped: int
-    unknown: int
-    pending: int
 
 
 class Recorder:
@@ -56,9 +46,6 @@ class Recorder:
     a forked process makes its own.
     """
 
-    _changed: threading.Condition
-    _closing: bool
-
     def __init__(
         self,
         client: Hitrate,
@@ -69,12 +56,13 @@ class Recorder:
     ) -> None:
         self.session_id = session_id or os.environ.get(SESSION) or str(uuid.uuid4())
         self._client = client
-        self._capacity = capacity
         self._close_timeout = close_timeout
         self._headers = _who_records()
-        self._digests: set[bytes] = set()
+        self._outbox = Outbox(capacity)
+        self._pid = os.getpid()
+        self._problem = ""
+        self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="hitrate-recorder", daemon=True)
-        self._begin()
         atexit.register(self.close)
 
     def hit(
@@ -99,24 +87,23 @@ class Recorder:
     @property
     def counts(self) -> Counts:
         """What has become of the events so far."""
-        with self._changed:
-            pending = len(self._waiting) + self._in_flight
-            return Counts(self._sent, self._dropped, self._unknown, pending)
+        return self._outbox.counts
 
     def close(self) -> None:
         """Send what is left, as far as the time goes; may be called twice."""
-        if self._is_forked():
+        if self._pid != os.getpid():
             return
         atexit.unregister(self.close)
-        with self._changed:
-            if not self._closing:
-                self._closing = True
-                self._end = time.monotonic() + self._close_timeout
-                self._changed.notify_all()
-            left = self._end - time.monotonic()
+        self._outbox.close(self._close_timeout)
         if self._thread.is_alive():
-            self._thread.join(max(left, 0))
-        self._give_up()
+            self._thread.join(max(0.0, self._outbox.left_s()))
+        counts = self._outbox.give_up()
+        if counts.dropped or counts.unknown:
+            _log.warning(
+                "events not recorded: %d dropped, %d sent without an answer",
+                counts.dropped,
+                counts.unknown,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -129,93 +116,53 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def _begin(self) -> None:
-        self._pid = os.getpid()
-        self._closing = False
-        self._changed = threading.Condition()
-        self._waiting: deque[bytes] = deque()
-        self._in_flight = self._sent = self._dropped = self._unknown = 0
-        self._due = self._end = math.inf
-        self._problem = ""
-
-    def _is_forked(self) -> bool:
-        """In a forked child all starts anew, and closed: the sending thread is the parent's."""
-        if self._pid != os.getpid():
-            self._begin()
-            self._closing = True
-        return self._closing and self._end == math.inf
-
     def _record(
         self, artifact_hash: str, source: str, event: Event, duration_ms: float | None
     ) -> None:
-        if self._is_forked():
-            self._drop("this is a forked process, and needs a Recorder of its own")
-            return
         item: dict[str, Any] = {"source": source, "event": event, "hash": artifact_hash}
         item["sessionId"] = self.session_id
         if duration_ms is not None:
             item["duration"] = duration_ms
         try:
+            self._start_thread()
             encoded = encoded_events([item])[1:-1]
-        except HitrateError as error:
-            self._drop(str(error))
+        except (HitrateError, RuntimeError) as error:
+            self._outbox.drop()
+            self._explain(str(error))
             return
-        with self._changed:
-            problem = self._enqueue(encoded)
-        if problem:
-            self._drop(problem)
+        if problem := self._outbox.put(encoded):
+            self._explain(problem)
 
-    def _enqueue(self, encoded: bytes) -> str | None:
-        if self._closing:
-            return "the Recorder is closed"
-        if len(self._waiting) + self._in_flight >= self._capacity:
-            return f"{self._capacity} events wait already"
-        self._waiting.append(encoded)
-        if len(self._waiting) == 1:
-            self._due = time.monotonic() + BATCH_WAIT_S
-        if len(self._waiting) in (1, BATCH_EVENTS):
-            self._changed.notify_all()
+    def _start_thread(self) -> None:
+        """Raises RuntimeError when there can be none: at the program's end, or in a fork."""
+        if self._pid != os.getpid():
+            # The parent's outbox is not ours to send, and may have been locked when we were made.
+            self._pid = os.getpid()
+            self._outbox = Outbox(0)
+            self._outbox.close(0)
+            raise RuntimeError("this is a forked process, and needs a Recorder of its own")
         if self._thread.ident is None:
-            self._thread.start()
-        return None
+            with self._starting:
+                if self._thread.ident is None:
+                    self._thread.start()
 
     def _work(self) -> None:
-        while batch := self._next_batch():
-            outcome = "unknown"
+        while batch := self._outbox.next_batch():
+            outcome: Outcome = "unknown"
             try:
                 outcome = self._deliver(batch)
             except Exception:  # a defect of ours must not end the recording, nor the build
                 _log.exception("events could not be sent")
-            with self._changed:
-                self._settle(outcome)
+            self._outbox.settle(outcome)
 
-    def _next_batch(self) -> list[bytes]:
-        """The events to send now; none when this is the end."""
-        with self._changed:
-            while not self._is_batch_due():
-                if self._closing:
-                    return []
-                wait = self._due - time.monotonic() if self._waiting else None
-                self._changed.wait(wait)
-            size = min(BATCH_EVENTS, len(self._waiting))
-            self._in_flight = size
-            self._due = time.monotonic() + BATCH_WAIT_S
-            return [self._waiting.popleft() for _ in range(size)]
-
-    def _is_batch_due(self) -> bool:
-        if not self._waiting:
-            return False
-        if self._closing:
-            return time.monotonic() < self._end
-        return len(self._waiting) >= BATCH_EVENTS or time.monotonic() >= self._due
-
-    def _deliver(self, batch: list[bytes]) -> str:
+    def _deliver(self, batch: list[bytes]) -> Outcome:
         """Send until there is an answer; the count that the events go to."""
-        call = operations.record_encoded(self._distinct(batch), self._headers)
+        call = operations.record_encoded(_body(batch), self._headers)
         failures, doubtful_since = 0, math.inf
         while True:
+            patience_s = min(_REQUEST_S, max(0.1, self._outbox.left_s()))
             try:
-                self._client.call(call, {"timeout": self._patience_s()}, retries=0)
+                self._client.call(call, {"timeout": patience_s}, retries=0)
             except HitrateError as error:
                 problem = error
             else:
@@ -227,67 +174,23 @@ class Recorder:
             if (
                 not worth_another_try(problem, harmless=True)
                 or time.monotonic() - doubtful_since > RESEND_S
-                or not self._pause(pause_s(failures, asked_s), asked=asked_s is not None)
+                or not self._outbox.pause(pause_s(failures, asked_s), asked=asked_s is not None)
             ):
                 self._explain(str(problem))
                 return "dropped" if doubtful_since == math.inf else "unknown"
-
-    def _distinct(self, batch: list[bytes]) -> bytes:
-        # A body that was there before would be taken for the same batch, sent again.
-        body = b"[" + b",".join(batch) + b"]"
-        while (digest := hashlib.sha256(body).digest()) in self._digests:
-            body += b" "
-        self._digests.add(digest)
-        return body
-
-    def _patience_s(self) -> float:
-        return min(_REQUEST_S, max(0.1, self._end - time.monotonic()))
-
-    def _pause(self, seconds: float, *, asked: bool) -> bool:
-        """Wait before the next attempt; False if it would come too late.
-
-        The end cuts a pause short, unless the server asked for it.
-        """
-        until = time.monotonic() + seconds
-        with self._changed:
-            if not self._closing:
-                ending = self._changed.wait_for(lambda: self._closing, seconds)
-                if ending and not asked:
-                    return True
-            if until > self._end:
-                return False
-            self._changed.wait(max(0, until - time.monotonic()))
-            return True
-
-    def _settle(self, outcome: str) -> None:
-        events, self._in_flight = self._in_flight, 0
-        if outcome == "sent":
-            self._sent += events
-        elif outcome == "dropped":
-            self._dropped += events
-        else:
-            self._unknown += events
-
-    def _give_up(self) -> None:
-        with self._changed:
-            self._dropped += len(self._waiting)
-            self._waiting.clear()
-            self._settle("unknown")
-            counts = f"{self._dropped} dropped, {self._unknown} sent without an answer"
-            lost = self._dropped + self._unknown
-        if lost:
-            _log.warning("events not recorded: %s", counts)
-
-    def _drop(self, problem: str) -> None:
-        with self._changed:
-            self._dropped += 1
-        self._explain(problem)
 
     def _explain(self, problem: str) -> None:
         # Each once: a long outage must not fill the build's log.
         if problem != self._problem:
             self._problem = problem
             _log.warning("events are not recorded: %s", problem)
+
+
+def _body(batch: list[bytes]) -> bytes:
+    # A server takes equal bodies for one batch sent again. Blanks, which mean nothing in JSON,
+    # tell this one from any other, also of another program of the session.
+    mark = "".join(secrets.choice(" \t\n\r") for _ in range(_MARK_LENGTH))
+    return b"[" + b",".join(batch) + b"]" + mark.encode()
 
 
 def _who_records() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -88,7 +88,7 @@ class Hitrate:
         """The answer to one of `_operations`. Raises HitrateError."""
 
         def attempt() -> Answer:
-            with self.opened(call, options) as response:
+            with closing(self.send(call, options)) as response:
                 response.read()
                 return call.read(response)
 
@@ -105,21 +105,6 @@ class Hitrate:
             except HitrateError as error:
                 pause = attempts.pause_after(error)
             self._sleep(pause)
-
-    @contextmanager
-    def opened(self, call: Call[Any], options: CallOptions) -> Iterator[httpx.Response]:
-        """An answer to read from. Raises what it stands for if that is an error."""
-        with self.reading(self.send(call, options)) as response:
-            yield response
-
-    @contextmanager
-    def reading(self, response: httpx.Response) -> Iterator[httpx.Response]:
-        """The answer, closed in the end."""
-        with translated(self._connection.url):
-            try:
-                yield response
-            finally:
-                response.close()
 
     def send(self, call: Call[Any], options: CallOptions) -> httpx.Response:
         """An answer that its caller reads and closes. Raises what it stands for if an error."""
@@ -176,7 +161,7 @@ class Artifacts:
         call = operations.download(hash, options)
 
         def attempt() -> Artifact:
-            with self._client.opened(call, options) as response:
+            with closing(self._client.send(call, options)) as response:
                 download = Download(response, options.get("progress"))
                 return Artifact(b"".join(download), download.metadata)
 
@@ -192,7 +177,7 @@ class Artifacts:
         call = operations.download(hash, options)
 
         def attempt() -> ArtifactMetadata:
-            with self._client.opened(call, options) as response, whole_file(path) as file:
+            with closing(self._client.send(call, options)) as response, whole_file(path) as file:
                 download = Download(response, options.get("progress"))
                 for chunk in download:
                     file.write(chunk)
@@ -212,7 +197,7 @@ class Artifacts:
         """
         call = operations.download(hash, options)
         response = self._client.attempted(call, lambda: self._client.send(call, options))
-        with self._client.reading(response):
+        with closing(response):
             yield Download(response, options.get("progress"))
 
     def exists(
@@ -242,7 +227,12 @@ class Download:
 
     def __iter__(self) -> Iterator[bytes]:
         done = 0
-        for chunk in self._response.iter_bytes(CHUNK_BYTES):
+        chunks = iter(self._response.iter_bytes(CHUNK_BYTES))
+        while True:
+            with translated(self._response.url.host):
+                chunk = next(chunks, b"")
+            if not chunk:
+                return
             yield chunk
             done += len(chunk)
             if self._progress is not None:
