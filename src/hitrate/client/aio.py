@@ -61,6 +61,11 @@ class AsyncHitrate:
     def __repr__(self) -> str:
         return f"AsyncHitrate({self._connection})"
 
+    @property
+    def team_id(self) -> str | None:
+        """The team's id, if it was given as one."""
+        return self._connection.team_id
+
     async def close(self) -> None:
         """Close the connections; may be called twice."""
         if self._owned:

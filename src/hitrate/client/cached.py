@@ -6,6 +6,7 @@ result, and never raised. Outputs are those of a whole run or of a whole archive
 
 import contextlib
 import enum
+import hmac
 import logging
 import os
 import time
@@ -20,6 +21,7 @@ from hitrate.client._archive import ArchiveRefused, pack, replace_outputs, unpac
 from hitrate.client._options import ClientOptions
 from hitrate.client._patterns import Patterns
 from hitrate.client._process import run_command
+from hitrate.client._signature import KEY, signature
 from hitrate.client._task import Task
 from hitrate.client._work_folder import work_folder
 from hitrate.client.detection import detected_ci, detected_interactive
@@ -153,6 +155,7 @@ class _Cache:
         task, outcome = self._task, Outcome.UNREADABLE
         try:
             metadata = self._client.artifacts.download_to(self._hash, self._archive, **_who())
+            self._check_signature(metadata.tag)
             self._unpacked.mkdir()
             names = unpack(self._archive, task.outputs, self._unpacked)
             replace_outputs(task.root, task.outputs, self._unpacked, names)
@@ -181,12 +184,28 @@ class _Cache:
             if task.fingerprint() != self._hash:
                 raise ArchiveRefused("the inputs changed while it ran")
             self._client.artifacts.upload(
-                self._hash, self._archive, x_artifact_duration=int(done.duration_ms), **_who()
+                self._hash,
+                self._archive,
+                x_artifact_duration=int(done.duration_ms),
+                x_artifact_tag=self._signature(),
+                **_who(),
             )
         except (ArchiveRefused, HitrateError, OSError) as error:
             return replace(done, problem=done.problem or _problem("not stored", error))
         size_bytes = self._archive.stat().st_size
         return replace(done, stored=True, files=files, size_bytes=size_bytes)
+
+    def _signature(self) -> str | None:
+        """What the archive's tag has to be; None where nothing is signed."""
+        key = os.environ.get(KEY)
+        if not key:
+            return None
+        return signature(key, self._hash, self._client.team_id, self._archive)
+
+    def _check_signature(self, tag: str | None) -> None:
+        expected = self._signature()
+        if expected is not None and not hmac.compare_digest(expected, tag or ""):
+            raise ArchiveRefused("its signature is missing or wrong")
 
 
 def _run(task: Task, found: CachedRun[Any]) -> CachedRun[Any]:

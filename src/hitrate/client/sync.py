@@ -66,6 +66,11 @@ class Hitrate:
     def __repr__(self) -> str:
         return f"Hitrate({self._connection})"
 
+    @property
+    def team_id(self) -> str | None:
+        """The team's id, if it was given as one."""
+        return self._connection.team_id
+
     def close(self) -> None:
         """Close the connections; may be called twice."""
         if self._owned:
