@@ -5,20 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import random
-import subprocess
 import uuid
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.clients.node import Clients
+from tests.clients.sdk import Sdk
 from tests.support.server import Server, eventually
 
-DRIVER = Path(__file__).with_name("sdk.mjs")
-DRIVER_TIMEOUT_S = 60
 # From the published example: the server must not insist on what turbo's hashes look like.
 HASH = "12HKQaOmR5t5Uy6vdcQsNIiZgHGB"
 HIT: dict[str, Any] = {"source": "LOCAL", "event": "HIT", "hash": HASH, "duration": 400}
@@ -30,49 +26,6 @@ FACTS: dict[str, Any] = {
     "xArtifactClientCi": "VERCEL",
     "xArtifactClientInteractive": 0,
 }
-
-
-@dataclass
-class Sdk:
-    """The real SDK; calls are gathered, and made in order when their outcomes are asked for."""
-
-    clients: Clients
-    server: Server
-    calls: list[dict[str, Any]] = field(default_factory=list)
-
-    def call(self, operation: str, **request: Any) -> None:
-        self.calls.append({"operation": operation, "request": request})
-
-    def upload(self, name: str, content: bytes, *, stream: bool = False, **facts: Any) -> None:
-        body = {"base64": base64.b64encode(content).decode(), "stream": stream}
-        self.call(
-            "uploadArtifact", hash=name, contentLength=len(content), requestBody=body, **facts
-        )
-
-    def outcomes(self) -> list[dict[str, Any]]:
-        told = {
-            "folder": str(self.clients.folder),
-            "server": self.server.url,
-            "token": self.server.token,
-            "calls": self.calls,
-        }
-        done = subprocess.run(
-            [str(self.clients.node), str(DRIVER)],
-            input=json.dumps(told),
-            capture_output=True,
-            text=True,
-            timeout=DRIVER_TIMEOUT_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        outcomes: list[dict[str, Any]] = json.loads(done.stdout)
-        return outcomes
-
-    def values(self) -> list[Any]:
-        """The outcomes of calls which all succeed."""
-        outcomes = self.outcomes()
-        assert [outcome["error"] for outcome in outcomes if "error" in outcome] == []
-        return [outcome["value"] for outcome in outcomes]
 
 
 @pytest.fixture

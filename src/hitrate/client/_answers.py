@@ -62,7 +62,8 @@ def error_of(response: httpx.Response) -> HitrateError:
         return TransportError(
             f"{response.url.host} answered {status}, which is no answer of this API: is it the "
             "right address?",
-            may_have_arrived=True,
+            may_have_arrived=False,
+            status=status,
         )
     code, message = _said(response)
     facts: dict[str, Any] = {

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 
@@ -13,6 +13,8 @@ from hitrate import __version__
 from hitrate.client._operations import Call
 from hitrate.client._options import CallOptions
 from hitrate.client.errors import BadRequest
+
+_URL = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,7 @@ class Connection:
         """What httpx needs for a request, all but its content."""
         return {
             "method": call.method,
-            "url": self.url + call.path,
-            "params": self._params(options),
+            "url": self.url + call.path + self._query(options),
             "headers": {
                 "authorization": f"Bearer {self.token}",
                 "user-agent": f"hitrate-python/{__version__}",
@@ -39,13 +40,14 @@ class Connection:
             "timeout": options.get("timeout", self.timeout),
         }
 
-    def _params(self, options: CallOptions) -> dict[str, str]:
-        """The query. A team that the call names replaces the client's altogether."""
+    def _query(self, options: CallOptions) -> str:
+        """A team that the call names replaces the client's altogether; an empty one is none."""
         team_id, slug = options.get("team_id"), options.get("slug")
         if team_id is None and slug is None:
             team_id, slug = self.team_id, self.slug
         named = {"slug": slug, "teamId": team_id}
-        return {name: value for name, value in named.items() if value is not None}
+        query = urlencode({name: v for name, v in named.items() if v}, quote_via=quote, safe="")
+        return f"?{query}" if query else ""
 
 
 def connection(
@@ -78,14 +80,14 @@ def _checked_url(url: str) -> str:
         )
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and parts.hostname and not parts.query
+        sound = bool(_URL.fullmatch(url) and parts.hostname and parts.port != 0)
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL):
         sound = False
     if not sound:
-        raise BadRequest(
-            f"The server's address must be like https://cache.example.com, not {url!r}."
-        )
+        # It may hold a password before an @.
+        shown = repr(url) if "@" not in url else "one with a user's name"
+        raise BadRequest(f"server_url must be like https://cache.example.com, not {shown}.")
     return url.rstrip("/")
 
 

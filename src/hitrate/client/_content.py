@@ -1,12 +1,13 @@
-"""The content of an upload, whatever it comes from, as chunks that can be had again."""
+"""The content of an upload, whatever it comes from, as chunks; and files that are whole or not."""
 
 import io
 import os
+import stat
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeGuard
+from typing import Any, BinaryIO, Protocol, TypeGuard, runtime_checkable
 
 import anyio.to_thread
 
@@ -21,65 +22,77 @@ AsyncUploadable = Uploadable | AsyncIterable[bytes]
 _Bytes = bytes | bytearray | memoryview
 
 
+@runtime_checkable
+class _Readable(Protocol):
+    """What every file has, and nothing else that can be sent."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class Content:
-    """One upload's content. `length` in bytes, None where it is not known beforehand."""
+    """One upload's content. `length` in bytes, None where it is not known beforehand.
+
+    Raises BadRequest for what is no content, and OSError for a file that cannot be found.
+    """
 
     def __init__(self, source: AsyncUploadable, length: int | None, progress: Progress | None):
-        if isinstance(source, str):
-            raise BadRequest("content is text: give bytes, or pathlib.Path(...) for a file.")
+        _check(source)
         self._source = source
         self._start = _position(source)
         self._progress = progress
         found = _length_of(source, self._start)
-        if length is not None and found is not None and length != found:
+        if length is not None and (length < 0 or found not in (None, length)):
             raise BadRequest(f"content_length is {length}, but the content has {found} bytes.")
         self.length = found if length is None else length
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it can be sent a second time: an iterator and a pipe can not."""
-        return isinstance(self._source, _Bytes | os.PathLike) or self._start is not None
+        # An iterator and a pipe can be read only once.
+        self.repeatable = found is not None
 
     def chunks(self) -> Iterator[bytes]:
-        """The content, from its beginning."""
-        sent = 0
-        for chunk in self._raw_chunks():
-            if not chunk:
-                continue
-            yield chunk
-            sent += len(chunk)
-            if self._progress is not None:
-                self._progress(sent, self.length)
+        """The content, from its beginning. Raises BadRequest where only async_chunks will do."""
+        if isinstance(self._source, AsyncIterable):
+            raise BadRequest("An asynchronous iterator can only be sent by AsyncHitrate.")
+        return self._counted(self._source)
 
     async def async_chunks(self) -> AsyncIterator[bytes]:
-        """The same, without ever keeping the event loop waiting for a disk."""
-        if isinstance(self._source, AsyncIterable):
-            sent = 0
-            async for chunk in self._source:
-                yield chunk
-                sent += len(chunk)
-                if self._progress is not None:
-                    self._progress(sent, self.length)
-            return
-        chunks = self.chunks()
-        while (chunk := await anyio.to_thread.run_sync(next, chunks, b"")) != b"":
-            yield chunk
+        """The same, without keeping the event loop waiting for a disk."""
+        count = _Count(self.length, self._progress)
+        async for chunk in _async_chunks(self._source, self._start):
+            yield count.take(chunk)
+            count.tell()
+        count.end()
 
-    def _raw_chunks(self) -> Iterator[bytes]:
-        source = self._source
-        if isinstance(source, _Bytes):
-            yield from _file_chunks(io.BytesIO(source))
-        elif isinstance(source, os.PathLike):
-            with open(source, "rb") as file:  # noqa: PTH123  # reason: any path will do
-                yield from _file_chunks(file)
-        elif _is_file(source):
-            if self._start is not None:
-                source.seek(self._start)
-            yield from _file_chunks(source)
-        elif isinstance(source, Iterable):
-            yield from source
-        else:
-            raise BadRequest("an asynchronous iterator can only be sent by AsyncHitrate.")
+    def _counted(self, source: Uploadable) -> Iterator[bytes]:
+        count = _Count(self.length, self._progress)
+        for chunk in _chunks(source, self._start):
+            yield count.take(chunk)
+            count.tell()
+        count.end()
+
+
+class _Count:
+    """The bytes of a content that went so far, held to the length that was announced."""
+
+    def __init__(self, length: int | None, progress: Progress | None) -> None:
+        self._length = length
+        self._progress = progress
+        self._done = 0
+
+    def take(self, chunk: Any) -> bytes:
+        if not isinstance(chunk, _Bytes):
+            raise BadRequest(f"The content gives {type(chunk).__name__}, not bytes; is it text?")
+        plain = bytes(chunk)
+        self._done += len(plain)
+        if self._length is not None and self._done > self._length:
+            raise BadRequest(f"content_length is {self._length}, but the content has more bytes.")
+        return plain
+
+    def tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self._done, self._length)
+
+    def end(self) -> None:
+        if self._length is not None and self._done < self._length:
+            raise BadRequest(f"content_length is {self._length}, but it has {self._done} bytes.")
 
 
 @contextmanager
@@ -95,15 +108,54 @@ def whole_file(path: os.PathLike[str] | str) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def _is_file(source: object) -> TypeGuard[BinaryIO]:
-    return hasattr(source, "read")
+async def _async_chunks(source: AsyncUploadable, start: int | None) -> AsyncIterator[bytes]:
+    if isinstance(source, AsyncIterable):
+        async for chunk in source:
+            if chunk:
+                yield chunk
+        return
+    chunks = _chunks(source, start)
+    while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
+        yield chunk
+
+
+def _chunks(source: Uploadable, start: int | None) -> Iterator[bytes]:
+    """None of them empty."""
+    if isinstance(source, _Bytes):
+        yield from _file_chunks(io.BytesIO(source))
+    elif isinstance(source, os.PathLike):
+        with Path(source).open("rb") as file:
+            yield from _file_chunks(file)
+    elif _is_file(source):
+        if start is not None:
+            source.seek(start)
+        yield from _file_chunks(source)
+    else:
+        yield from filter(None, source)
 
 
 def _file_chunks(file: BinaryIO) -> Iterator[bytes]:
     while chunk := file.read(CHUNK_BYTES):
-        if not isinstance(chunk, bytes):
-            raise BadRequest("the file is open as text: open it with mode 'rb'.")
         yield chunk
+
+
+def _check(source: object) -> None:
+    if isinstance(source, str):
+        raise BadRequest("content is text: give bytes, or pathlib.Path(...) for a file.")
+    if isinstance(source, io.TextIOBase):
+        raise BadRequest("content is a file open as text: open it with mode 'rb'.")
+    if isinstance(source, memoryview) and not source.contiguous:
+        raise BadRequest("content is a memoryview with gaps: give its tobytes().")
+    if isinstance(source, os.PathLike) and Path(source).is_dir():
+        raise BadRequest("content is a folder: give a file.")
+    if not isinstance(source, _Bytes | os.PathLike | Iterable | AsyncIterable | _Readable):
+        raise BadRequest(
+            f"content is {type(source).__name__}: give bytes, a path, a file or an iterator."
+        )
+
+
+def _is_file(source: object) -> TypeGuard[BinaryIO]:
+    return isinstance(source, _Readable)
 
 
 def _position(source: object) -> int | None:
@@ -122,7 +174,8 @@ def _length_of(source: AsyncUploadable, start: int | None) -> int | None:
     if isinstance(source, bytes | bytearray):
         return len(source)
     if isinstance(source, os.PathLike):
-        return os.stat(source).st_size  # noqa: PTH116  # reason: any path will do
+        found = Path(source).stat()
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
     if start is None or not _is_file(source):
         return None
     end = source.seek(0, os.SEEK_END)

@@ -3,7 +3,6 @@
 Source: Vercel's OpenAPI of `/v8/artifacts`; header and query names are those of the wire.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -40,6 +39,7 @@ Answer = TypeVar("Answer")
 _ARTIFACTS = "/v8/artifacts"
 _CI_MOST = 50
 _TAG_MOST = 600
+_DURATION_MOST = 10**15
 _OTHER_OPERATIONS = ("status", "events")  # their addresses stand where a hash would
 _JSON = {"accept": "application/json"}
 _SENDS_JSON = {"content-type": "application/json"}
@@ -104,9 +104,7 @@ def upload(
 ) -> Call[UploadResponse]:
     check_names(options, UploadOptions)
     content = Content(source, options.get("content_length"), options.get("progress"))
-    tag = options.get("x_artifact_tag")
-    if tag is not None and len(tag) > _TAG_MOST:
-        raise BadRequest(f"x_artifact_tag has {len(tag)} characters; at most {_TAG_MOST}.")
+    tag = _text(options.get("x_artifact_tag"), "x_artifact_tag", _TAG_MOST)
     facts = {
         "content-length": content.length,
         "x-artifact-duration": _duration(options.get("x_artifact_duration")),
@@ -141,9 +139,10 @@ def exists(artifact_hash: str, options: CallOptions) -> Call[ArtifactMetadata | 
 
 def query(hashes: Sequence[str], options: CallOptions) -> Call[QueryResponse]:
     check_names(options, CallOptions)
-    if isinstance(hashes, str) or not all(isinstance(one, str) for one in hashes):
-        raise BadRequest("hashes must be a list of strings.")
-    body = msgspec.json.encode({"hashes": list(hashes)})
+    try:
+        body = msgspec.json.encode({"hashes": msgspec.convert(hashes, list[str])})
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise BadRequest(f"hashes must be a list of strings: {error}.") from error
     return Call("POST", _ARTIFACTS, _read_query, {**_JSON, **_SENDS_JSON}, body)
 
 
@@ -183,21 +182,24 @@ def _strange(response: httpx.Response, error: Exception) -> TransportError:
     return TransportError(
         f"{response.url.host} answered what is no answer of this API: {error}.",
         may_have_arrived=True,
+        status=response.status_code,
     )
 
 
-def _address(artifact_hash: str) -> str:
-    if not artifact_hash or artifact_hash.strip(".") == "" or artifact_hash in _OTHER_OPERATIONS:
-        raise BadRequest(f"{artifact_hash!r} cannot be the hash of an artifact.")
-    return f"{_ARTIFACTS}/{quote(artifact_hash, safe='')}"
+def _address(artifact_hash: object) -> str:
+    try:
+        # Nothing but points would be taken for a step in the path.
+        if isinstance(artifact_hash, str) and artifact_hash.strip("."):
+            path = f"{_ARTIFACTS}/{quote(artifact_hash, safe='')}"
+            if artifact_hash not in _OTHER_OPERATIONS:
+                return path
+    except UnicodeEncodeError:
+        pass
+    raise BadRequest(f"{artifact_hash!r} cannot be the hash of an artifact.")
 
 
 def _client_headers(options: ClientOptions) -> dict[str, str]:
-    ci = options.get("x_artifact_client_ci")
-    if ci is not None and len(ci) > _CI_MOST:
-        raise BadRequest(
-            f"x_artifact_client_ci has {len(ci)} characters; at most {_CI_MOST} are allowed."
-        )
+    ci = _text(options.get("x_artifact_client_ci"), "x_artifact_client_ci", _CI_MOST)
     interactive = options.get("x_artifact_client_interactive")
     if interactive not in (None, 0, 1):
         raise BadRequest(f"x_artifact_client_interactive must be 0 or 1, not {interactive!r}.")
@@ -205,17 +207,31 @@ def _client_headers(options: ClientOptions) -> dict[str, str]:
     return _headers({"x-artifact-client-ci": ci, "x-artifact-client-interactive": flag})
 
 
-def _duration(value: float | None) -> str | None:
+def _text(value: object, name: str, most: int) -> str | None:
     if value is None:
         return None
-    if not 0 <= value < math.inf:
+    if not isinstance(value, str):
+        raise BadRequest(f"{name} must be a text, not {value!r}.")
+    if len(value) > most:
+        raise BadRequest(f"{name} has {len(value)} characters; at most {most} are allowed.")
+    return value
+
+
+def _duration(value: object) -> str | None:
+    """Decimal, never with an exponent; to the nanosecond."""
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 <= value < _DURATION_MOST):
         raise BadRequest(f"x_artifact_duration must be a number of milliseconds, not {value!r}.")
-    return str(int(value)) if value == int(value) else repr(float(value))
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _headers(values: Mapping[str, str | int | None]) -> dict[str, str]:
     headers = {name: str(value) for name, value in values.items() if value is not None}
     for name, text in headers.items():
-        if not (text.isascii() and text.isprintable()):
-            raise BadRequest(f"{name} must be printable ASCII, not {text[:60]!a}.")
+        if not (text.isascii() and text.isprintable() and text == text.strip()):
+            raise BadRequest(
+                f"{name} must be printable ASCII, without blanks around, not {text[:60]!a}."
+            )
     return headers

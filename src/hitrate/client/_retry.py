@@ -37,9 +37,13 @@ def may_have_arrived(error: HitrateError) -> bool:
 
 def worth_another_try(error: HitrateError, *, harmless: bool) -> bool:
     """`harmless`: a call that is done twice does no more than one that is done once."""
-    if not isinstance(error, RateLimited | Unavailable | TransportError):
-        return False
-    return error.status not in _NEVER_BETTER and (harmless or not may_have_arrived(error))
+    if isinstance(error, TransportError):
+        passes = error.status is None
+    else:
+        passes = isinstance(error, RateLimited | Unavailable)
+    return (
+        passes and error.status not in _NEVER_BETTER and (harmless or not may_have_arrived(error))
+    )
 
 
 class Attempts:

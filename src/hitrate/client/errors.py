@@ -101,14 +101,13 @@ class Unavailable(_TryLater):
 
 
 class TransportError(HitrateError):
-    """No answer, or none of this API.
+    """No answer, or, with a `status`, none of this API.
 
-    `may_have_arrived`: the request was under way when the connection failed, so that the server
-    may have done what it asks.
+    `may_have_arrived`: the server may have done what the request asks, although it failed.
     """
 
     code = "transport_error"
 
-    def __init__(self, message: str, *, may_have_arrived: bool) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, may_have_arrived: bool, status: int | None = None) -> None:
+        super().__init__(message, status=status)
         self.may_have_arrived = may_have_arrived

@@ -4,7 +4,7 @@ Source: Vercel's OpenAPI of the artifacts operations; the names are those of its
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -117,27 +117,44 @@ class Artifact(msgspec.Struct, frozen=True):
     metadata: ArtifactMetadata
 
 
-def checked_events(events: Sequence[EventLike]) -> list[RequestBody]:
-    """The events as values that cannot be wrong. Raises BadRequest: what, and where."""
-    if isinstance(events, str | bytes | Mapping | RequestBody):
-        raise BadRequest("request_body must be a list of events; put the one event into a list.")
-    try:
-        plain = [_plain(event) for event in events]
-        return msgspec.convert(plain, list[RequestBody])
-    except (msgspec.ValidationError, TypeError) as error:
-        raise BadRequest(f"request_body: {error}. Nothing was sent.") from error
-
-
 def encoded_events(events: Sequence[EventLike]) -> bytes:
-    """The body of recordEvents: a JSON array, without blanks. Raises BadRequest."""
+    """The body of recordEvents: a JSON array, without blanks.
+
+    Raises BadRequest for values that the contract does not allow: what, and where.
+    """
+    items = enumerate(_listed(events))
+    return b"[" + b",".join(_encoded(event, index) for index, event in items) + b"]"
+
+
+def _listed(events: object) -> Iterable[Any]:
+    if not isinstance(events, Iterable) or isinstance(events, str | bytes | Mapping):
+        raise BadRequest(f"request_body must be a list of events, not {type(events).__name__}.")
+    return events
+
+
+def _encoded(event: Any, index: int) -> bytes:
     try:
-        return msgspec.json.encode(checked_events(events))
-    except (UnicodeEncodeError, OverflowError) as error:
-        raise BadRequest(f"request_body: {error}. Nothing was sent.") from error
+        return msgspec.json.encode(msgspec.convert(_plain(event), RequestBody))
+    except (ValueError, TypeError, OverflowError) as error:
+        where, said = f"$[{index}]", str(error)
+        said = said.replace("`$", f"`{where}") if "`$" in said else f"{said} - at `{where}`"
+        raise BadRequest(f"request_body: {said}. Nothing was sent.") from error
 
 
-def _plain(event: EventLike) -> Any:
-    if isinstance(event, Mapping):
-        # Python's name is accepted for the one field whose wire name is another.
-        return {"sessionId" if name == "session_id" else name: v for name, v in event.items()}
-    return msgspec.to_builtins(event)
+def _plain(event: Any) -> Any:
+    """The event as the wire has it, still unchecked."""
+    if isinstance(event, RequestBody):
+        event = msgspec.structs.asdict(event)
+    if not isinstance(event, Mapping):
+        return event
+    if "session_id" in event and "sessionId" in event:
+        raise ValueError("session_id and sessionId are the same; give one")
+    plain = {
+        "sessionId" if name == "session_id" else name: value
+        for name, value in event.items()
+        if value is not UNSET
+    }
+    duration = plain.get("duration")
+    if isinstance(duration, float) and duration.is_integer():
+        plain["duration"] = int(duration)
+    return plain
