@@ -221,10 +221,10 @@ def _duration(value: object) -> str | None:
     """Decimal, never with an exponent; to the nanosecond."""
     if value is None:
         return None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and 0 <= value < _DURATION_MOST):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1
+    if not 0 <= number < _DURATION_MOST:
         raise BadRequest(f"x_artifact_duration must be a number of milliseconds, not {value!r}.")
-    return f"{value:.6f}".rstrip("0").rstrip(".")
+    return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
 def _headers(values: Mapping[str, str | int | None]) -> dict[str, str]:
