@@ -1,5 +1,6 @@
 """`hitrate exec`: run a command once for its inputs, with any build tool."""
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +20,18 @@ def _globs(name: str, help_text: str, *, required: bool = False) -> Callable[[Co
     )
 
 
-@click.command("exec", context_settings={"allow_interspersed_args": False})
-@_globs("--inputs", "Files that it reads; '!GLOB' takes away.", required=True)
+@click.command(
+    "exec",
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="--inputs GLOB [OPTIONS] --",
+)
+@_globs("--inputs", "Files that it reads; '!GLOB' takes away. Quote globs.", required=True)
 @_globs("--outputs", "Files and folders that it makes.")
 @click.option("--env", multiple=True, metavar="NAME",
               help="Environment variable that it depends on. May be repeated.")  # fmt: skip
 @click.option("--key", default="", metavar="TEXT",
-              help="Anything else that it depends on, such as a compiler's version.")  # fmt: skip
+              help="Anything else that it depends on, such as a compiler's version: "
+                   "tools are not looked at.")  # fmt: skip
 @click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".",
               help="The folder of the globs, where the command runs. [default: here]")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Say nothing but problems.")
@@ -33,13 +39,15 @@ def _globs(name: str, help_text: str, *, required: bool = False) -> Callable[[Co
 def exec_(command: tuple[str, ...], quiet: bool, **task: Any) -> None:
     """Run COMMAND, unless the remote cache has what it would make.
 
-    The cache is the one that turbo would use: TURBO_API, TURBO_TOKEN, TURBO_TEAM. When it cannot
-    be used, the command runs as if there were none. The exit code is the command's. Commands of
-    one build that share a session set HITRATE_SESSION.
+    The cache is the one that turbo would use: TURBO_API, TURBO_TOKEN, TURBO_TEAM or TURBO_TEAMID,
+    and TURBO_REMOTE_CACHE_SIGNATURE_KEY to sign what is stored. When it cannot be used, the command
+    runs as if there were none. The exit code is the command's. Commands of one build that share
+    a session set HITRATE_SESSION.
 
     \b
     hitrate exec --inputs 'src/**' --inputs Makefile --outputs dist -- make dist
     """
+    logging.basicConfig(format="hitrate: %(message)s")
     try:
         done = cached(command, **task)
     except BadRequest as error:
@@ -50,12 +58,15 @@ def exec_(command: tuple[str, ...], quiet: bool, **task: Any) -> None:
 
 
 def _told(done: CachedRun[None]) -> str:
+    name = f" [{done.hash[:12]}]" if done.hash else ""
     took = f"{done.duration_ms / 1000:.1f} s"
     files = f"{done.files} file{'' if done.files == 1 else 's'}, {size_text(done.size_bytes)}"
     if done.outcome is Outcome.HIT:
-        return f"restored from the cache ({files}); making it had taken {took}"
-    parts = ["not in the cache"] if done.outcome is Outcome.MISS else []
+        parts = [f"restored from the cache ({files}); making it had taken {took}"]
+    else:
+        parts = ["not in the cache"] if done.outcome is Outcome.MISS else []
+        ran = f"ran in {took}" if done.succeeded else f"failed ({done.exit_code}) after {took}"
+        parts.append(f"{ran}, stored ({files})" if done.stored else ran)
     if done.problem:
         parts.append(done.problem)
-    parts.append(f"ran in {took}" + (f", stored ({files})" if done.stored else ""))
-    return "; ".join(parts)
+    return "; ".join(parts) + name

@@ -37,7 +37,7 @@ _NOT_SENT = (
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )
-_MESSAGE_MOST = 500
+_MESSAGE_MOST = 200
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def translated(server: str) -> Iterator[None]:
     """Raises what httpx raises as errors of our own; `server` is the one that was asked."""
     try:
         yield
-    except httpx.LocalProtocolError as error:
+    except (httpx.LocalProtocolError, UnicodeError, OverflowError) as error:
         raise BadRequest(f"The request cannot be sent: {error}.") from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         detail = str(error) or type(error).__name__
@@ -58,7 +58,7 @@ def translated(server: str) -> Iterator[None]:
 def error_of(response: httpx.Response) -> HitrateError:
     """The error that an answer stands for; its body has been read."""
     status, headers = response.status_code, response.headers
-    if status < 400:
+    if status < 400 or (status == 404 and _is_page(response)):
         return TransportError(
             f"{response.url.host} answered {status}, which is no answer of this API: is it the "
             "right address?",
@@ -113,7 +113,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _said(response: httpx.Response) -> tuple[str | None, str]:
-    """Code and message of either published form of an error, or the answer's own text."""
+    """Code and message of either published form of an error, or what the answer itself says."""
     try:
         body = msgspec.json.decode(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -124,5 +124,12 @@ def _said(response: httpx.Response) -> tuple[str | None, str]:
         code, message = detail.get("code"), detail.get("message")
         if isinstance(message, str):
             return (code if isinstance(code, str) else None), message
-    text = response.text.strip()[:_MESSAGE_MOST]
-    return None, text or f"The server answered {response.status_code} {response.reason_phrase}."
+    text = response.text.strip()
+    if not text or len(text) > _MESSAGE_MOST or "\n" in text or _is_page(response):
+        text = f"{response.url.host} answered {response.status_code} {response.reason_phrase}."
+    return None, text
+
+
+def _is_page(response: httpx.Response) -> bool:
+    """An answer for a browser, which none of this API is."""
+    return "html" in response.headers.get("content-type", "")

@@ -4,6 +4,8 @@ Only files and folders are stored. On the way back anything else is refused, as 
 that is odd or not among the outputs; what was unpacked before stays aside, in the work folder.
 """
 
+import errno
+import filecmp
 import os
 import shutil
 import stat
@@ -12,7 +14,7 @@ import tarfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from hitrate.client._patterns import Patterns, name_problem, passes_a_link
 
@@ -24,6 +26,9 @@ else:
 MOST_BYTES = 64 * 10**9
 _OPTIONS: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 _PLAIN_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
+_EXTENDED_TYPES = (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
+_EXTENDED_MOST_BYTES = 8192
+_NAMES_CLASH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 class ArchiveRefused(Exception):
@@ -49,34 +54,48 @@ def unpack(archive: Path, outputs: Patterns, folder: Path) -> list[str]:
     """Unpack into the empty `folder`; the names of the files. Raises ArchiveRefused, OSError."""
     try:
         with zstd.open(archive, "rb") as packed:
-            with tarfile.open(fileobj=packed, mode="r|") as tar:
+            with tarfile.open(fileobj=packed, mode="r|", tarinfo=_Member) as tar:
                 names = _extract_all(tar, outputs, folder)
             # To the end, where a damaged or shortened archive shows.
             while packed.read(1024 * 1024):
                 pass
     except (tarfile.TarError, zstd.ZstdError, EOFError, UnicodeError, ValueError) as error:
         raise ArchiveRefused(f"the stored outputs are damaged: {error}") from error
+    except OSError as error:
+        if error.errno in _NAMES_CLASH:
+            raise ArchiveRefused(f"the stored names cannot be: {error}") from error
+        raise
     return names
 
 
-def replace_outputs(root: Path, outputs: Patterns, folder: Path, names: list[str]) -> None:
-    """Make the outputs those in `folder`, and remove others. Raises ArchiveRefused, OSError."""
-    for name in names:
-        if passes_a_link(root, name):
-            raise ArchiveRefused(f"the way to {name} goes through a symbolic link")
+def replace_outputs(root: Path, outputs: Patterns, folder: Path) -> None:
+    """Make the outputs those in `folder`, and remove all others.
+
+    What is the same already stays, so that whoever reads it is not disturbed. Raises
+    ArchiveRefused, before anything is changed, and OSError.
+    """
+    parts = {part.relative_to(folder).as_posix(): part for part in sorted(folder.rglob("*"))}
+    for name, part in parts.items():
+        if part.is_dir() and (root / name).is_symlink():
+            raise ArchiveRefused(f"{name} is a symbolic link here")
     there = {name for name in outputs.names(root) if not passes_a_link(root, name)}
     # The deepest first, so that folders are empty when their turn comes.
-    for name in sorted(there, reverse=True):
+    for name in sorted(there - parts.keys(), reverse=True):
         _remove(root / name)
     # One time for all: to `make` none is older than another, and all are newer than their sources.
     now = time.time_ns()
-    for part in sorted(folder.rglob("*")):
-        target = root / part.relative_to(folder)
+    for name, part in parts.items():
+        target = root / name
         if part.is_dir():
-            target.mkdir(exist_ok=True, parents=True)
+            if not target.is_dir():
+                target.unlink(missing_ok=True)
+            target.mkdir(exist_ok=True)
+        elif _is_same(part, target):
+            os.utime(target, ns=(now, now))
         else:
-            target.parent.mkdir(exist_ok=True, parents=True)
             os.utime(part, ns=(now, now))
+            if target.is_dir() and not target.is_symlink():
+                target.rmdir()
             part.replace(target)
 
 
@@ -102,6 +121,33 @@ def _add(tar: tarfile.TarFile, root: Path, name: str) -> int:
     return 1
 
 
+class _Member(tarfile.TarInfo):
+    """A header that is refused where tarfile would be content, or take its time over it.
+
+    tarfile takes a damaged header for the end, and reads extended ones of any size.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # reason: not in typeshed
+            raise
+        except tarfile.HeaderError as error:
+            raise ArchiveRefused(f"the stored outputs are damaged: {error}") from error
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Self:
+        extended = self.type in _EXTENDED_TYPES
+        # One in a row, for a long name.
+        chain = getattr(tar, "extended_in_a_row", 0) + 1 if extended else 0
+        tar.extended_in_a_row = chain  # type: ignore[attr-defined]  # reason: ours
+        if chain > 1 or self.size < 0 or (extended and self.size > _EXTENDED_MOST_BYTES):
+            raise ArchiveRefused("it has a header that we never write")
+        if not extended and self.type not in _PLAIN_TYPES:
+            raise ArchiveRefused(f"{self.name[:200]!a} is neither a file nor a folder")
+        return super()._proc_member(tar)  # type: ignore[misc, no-any-return]  # reason: tarfile names it for overriding
+
+
 def _extract_all(tar: tarfile.TarFile, outputs: Patterns, folder: Path) -> list[str]:
     seen: set[str] = set()
     names, left = [], MOST_BYTES
@@ -124,11 +170,11 @@ def _extract_all(tar: tarfile.TarFile, outputs: Patterns, folder: Path) -> list[
 
 def _check(member: tarfile.TarInfo, outputs: Patterns, seen: set[str], left: int) -> None:
     shown = f"{member.name[:200]!a}"
-    if member.type not in _PLAIN_TYPES or member.issparse():
+    if member.issparse() or member.size < 0 or (member.isdir() and member.size):
         raise ArchiveRefused(f"{shown} is neither a file nor a folder")
     if problem := name_problem(member.name):
         raise ArchiveRefused(f"{shown}: {problem}")
-    if not outputs.mean(member.name):
+    if not outputs.mean(member.name, folder=member.isdir()):
         raise ArchiveRefused(f"{shown} is none of the outputs")
     if member.name in seen:
         raise ArchiveRefused(f"{shown} is there twice")
@@ -142,8 +188,16 @@ def _create(path: Path, *, program: bool) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
 
 
+def _is_same(part: Path, target: Path) -> bool:
+    """Whether the file that is to come is there already, its mode as well."""
+    if target.is_symlink() or not target.is_file():
+        return False
+    same_mode = part.stat().st_mode == target.stat().st_mode
+    return same_mode and filecmp.cmp(part, target, shallow=False)
+
+
 def _remove(path: Path) -> None:
-    if not path.is_dir():
+    if path.is_symlink() or not path.is_dir():
         path.unlink()
-    elif not path.is_symlink() and not any(path.iterdir()):
+    elif not any(path.iterdir()):
         path.rmdir()

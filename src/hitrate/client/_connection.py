@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -37,7 +38,7 @@ class Connection:
                 "user-agent": f"hitrate-python/{__version__}",
                 **call.headers,
             },
-            "timeout": options.get("timeout", self.timeout),
+            "timeout": _checked_timeout(options.get("timeout", self.timeout)),
         }
 
     def _query(self, options: CallOptions) -> str:
@@ -69,7 +70,9 @@ def connection(
         team_id = named if named.startswith("team_") else None
     token = bearer_token if bearer_token is not None else environ.get("TURBO_TOKEN", "")
     url = server_url if server_url is not None else environ.get("TURBO_API", "")
-    return Connection(_checked_url(url), _checked_token(token), team_id, slug, timeout)
+    return Connection(
+        _checked_url(url), _checked_token(token), team_id, slug, _checked_timeout(timeout)
+    )
 
 
 def _checked_url(url: str) -> str:
@@ -98,3 +101,20 @@ def _checked_token(token: str) -> str:
     if not re.fullmatch(r"[!-~]+", token):
         raise BadRequest("The token has characters that no token has; was it copied whole?")
     return token
+
+
+def _checked_timeout(timeout: object) -> float | httpx.Timeout:
+    if isinstance(timeout, httpx.Timeout):
+        return timeout
+    if isinstance(timeout, int | float) and timeout > 0:
+        return float(timeout)
+    raise BadRequest(f"timeout must be a number of seconds above 0, not {timeout!r}.")
+
+
+@contextmanager
+def made_by_httpx() -> Iterator[None]:
+    """Around the making of httpx's own client, which reads proxies from the environment."""
+    try:
+        yield
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise BadRequest(f"The proxy that the environment names cannot be used: {error}") from error

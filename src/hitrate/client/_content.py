@@ -1,5 +1,6 @@
 """The content of an upload, whatever it comes from, as chunks; and files that are whole or not."""
 
+import errno
 import io
 import os
 import stat
@@ -92,13 +93,19 @@ class _Count:
 
     def end(self) -> None:
         if self._length is not None and self._done < self._length:
-            raise BadRequest(f"content_length is {self._length}, but it has {self._done} bytes.")
+            raise BadRequest(
+                f"content_length is {self._length}, but the content has {self._done} bytes."
+            )
 
 
 @contextmanager
 def whole_file(path: os.PathLike[str] | str) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well, and else leaves no trace."""
     final = Path(path)
+    if final.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not final.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     part = final.with_name(f".{final.name}.{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as file:

@@ -3,46 +3,81 @@
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
-_FORWARDED = ("SIGTERM", "SIGHUP")
+_CAUGHT = ("SIGINT", "SIGTERM", "SIGHUP")
 _NOT_FOUND, _NOT_RUNNABLE, _SIGNALLED = 127, 126, 128
 
 
-def run_command(command: Sequence[str], folder: Path) -> tuple[int, str | None]:
-    """The exit code, as a shell gives it, and why the command could not be started, if so."""
-    try:
-        process = subprocess.Popen(command, cwd=folder)  # noqa: S603  # reason: what we are for
-    except FileNotFoundError as error:
-        return _NOT_FOUND, str(error)
-    except OSError as error:
-        return _NOT_RUNNABLE, str(error)
-    with process, _signals_go_to(process):
-        code = process.wait()
-    return (_SIGNALLED - code if code < 0 else code), None
+class Finished(NamedTuple):
+    """The exit code, as a shell gives it; `problem` if it was not run as it should have been."""
+
+    exit_code: int
+    problem: str | None = None
+
+
+def run_command(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Finished:
+    """Run to the end. Whoever ends us means the command; what a terminal sends, it has already."""
+    with _catching() as caught:
+        try:
+            process = subprocess.Popen(  # noqa: S603  # reason: what we are for
+                # Open files that are meant for it, such as those of make's jobserver, reach it.
+                command,
+                cwd=folder,
+                env=environment,
+                close_fds=False,
+            )
+        except FileNotFoundError as error:
+            hint = "; give it in words, not in one text" if " " in command[0] else ""
+            return Finished(_NOT_FOUND, f"the command was not run: {error}{hint}")
+        except OSError as error:
+            hint = "; are the globs quoted?" if isinstance(error, PermissionError) else ""
+            return Finished(_NOT_RUNNABLE, f"the command was not run: {error}{hint}")
+        with process:
+            caught.go_to(process)
+            code = process.wait()
+    if code < 0:
+        return Finished(_SIGNALLED - code)
+    return Finished(code, "it was interrupted" if caught.came else None)
+
+
+class _Caught:
+    """The signals that came while a command ran; those that only we were sent go on to it."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        self.came = True
+        if number == signal.SIGINT:
+            return
+        if self._process is None:
+            self._early.append(number)
+        else:
+            self._process.send_signal(number)
+
+    def go_to(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+        for number in self._early:
+            process.send_signal(number)
 
 
 @contextmanager
-def _signals_go_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Whoever ends us means the command; what a terminal sends, it has got already."""
+def _catching() -> Iterator[_Caught]:
+    caught = _Caught()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield caught
         return
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    def leave_it(_number: int, _frame: FrameType | None) -> None:
-        pass
-
-    numbers = [getattr(signal, name) for name in _FORWARDED if hasattr(signal, name)]
-    before = {number: signal.signal(number, forward) for number in numbers}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, leave_it)
+    numbers = [getattr(signal, name) for name in _CAUGHT if hasattr(signal, name)]
+    before = {number: signal.signal(number, caught.handle) for number in numbers}
     try:
-        yield
+        yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

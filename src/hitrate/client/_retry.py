@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from hitrate.client._operations import Call
-from hitrate.client.errors import HitrateError, RateLimited, TransportError, Unavailable
+from hitrate.client.errors import BadRequest, HitrateError, RateLimited, TransportError, Unavailable
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
@@ -44,6 +44,13 @@ def worth_another_try(error: HitrateError, *, harmless: bool) -> bool:
     return (
         passes and error.status not in _NEVER_BETTER and (harmless or not may_have_arrived(error))
     )
+
+
+def checked_retries(retries: int) -> int:
+    """Raises BadRequest for what is no number of retries."""
+    if retries < 0:
+        raise BadRequest(f"retries must be 0 or more, not {retries!r}.")
+    return retries
 
 
 class Attempts:

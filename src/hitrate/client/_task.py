@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from hitrate.client._patterns import Patterns
+from hitrate.client._patterns import Patterns, is_name
 from hitrate.client.errors import BadRequest
 
 _FORMAT = 1  # another whenever what is hashed, or how outputs are stored, changes
@@ -34,8 +34,13 @@ class Task:
         """Raises BadRequest for what cannot be a task."""
         if not self.root.is_dir():
             raise BadRequest(f"root: {self.root} is no folder.")
-        if not callable(self.work) and (isinstance(self.work, str) or not self.work):
-            raise BadRequest("The command must be a list of texts, its name first.")
+        if not callable(self.work):
+            _check_texts("The command", self.work, least=1)
+        _check_texts("env", list(self.env))
+        for name in self.env:
+            if not name or "=" in name:
+                raise BadRequest(f"env: {name!r} is not the name of a variable.")
+        _check_texts("key", [self.key])
         self.identity()
 
     def identity(self) -> list[str]:
@@ -45,14 +50,30 @@ class Task:
     def input_names(self) -> list[str]:
         """The input files, in order. What the task itself makes is none of its inputs.
 
-        Raises BadRequest when there are none: then nothing would ever make it run again.
+        Raises BadRequest where the globs cannot mean what one would think: a name that is not
+        there, a glob for outputs only, or no file at all.
         """
-        found = self.inputs.files(self.root)
-        names = sorted(name for name in found if not self.outputs.mean(name))
+        names: set[str] = set()
+        for text, found in self.inputs.files_of_each(self.root).items():
+            sources = {name for name in found if not self.outputs.mean(name)}
+            if found and not sources:
+                raise BadRequest(f"inputs: all that {text!r} means are outputs, too")
+            if not found and is_name(text):
+                raise BadRequest(f"inputs: there is no {text!r}")
+            names |= sources
         if not names:
-            why = "each of them is an output too" if found else "no file matches them"
-            raise BadRequest(f"inputs: {why}")
-        return names
+            raise BadRequest(f"inputs: nothing matches {', '.join(map(repr, self.inputs.globs))}")
+        return sorted(names)
+
+    def output_names(self) -> list[str]:
+        """What there is of the outputs, in order. Raises BadRequest for what is missing."""
+        found = self.outputs.names(self.root)
+        for text in self.outputs.globs:
+            if is_name(text) and text not in found:
+                raise BadRequest(f"there is no output {text!r}")
+        if self.outputs.globs and not found:
+            raise BadRequest(f"no output matches {', '.join(map(repr, self.outputs.globs))}")
+        return sorted(found)
 
     def fingerprint(self) -> str:
         """64 hex digits. Raises BadRequest, and OSError for an input that cannot be read."""
@@ -60,7 +81,7 @@ class Task:
             "format": _FORMAT,
             "platform": [sys.platform, platform.machine()],
             "work": self.identity(),
-            "outputs": sorted(_text(pattern) for pattern in self.outputs.texts),
+            "outputs": sorted(_text(pattern) for pattern in self.outputs.globs),
             "env": {_text(name): value and _text(value) for name, value in self.env.items()},
             "key": _text(self.key),
             "inputs": [(_text(name), *_state(self.root / name)) for name in self.input_names()],
@@ -78,10 +99,13 @@ def _state(path: Path) -> tuple[str, ...]:
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         target = _text(os.readlink(path))  # noqa: PTH115  # reason: as it is, bytes and all
-        return ("link", target, _content(path) if path.is_file() else "")
-    if stat.S_ISREG(mode):
-        return ("program" if mode & stat.S_IXUSR else "file", _content(path))
-    return ("special",)
+        return ("link", target, *(_file_state(path) if path.is_file() else ()))
+    return _file_state(path) if stat.S_ISREG(mode) else ("special",)
+
+
+def _file_state(path: Path) -> tuple[str, str]:
+    kind = "program" if path.stat().st_mode & stat.S_IXUSR else "file"
+    return (kind, _content(path))
 
 
 def _content(path: Path) -> str:
@@ -92,8 +116,8 @@ def _content(path: Path) -> str:
 def _identity(work: Sequence[str] | Callable[[], Any], key: str) -> list[str]:
     if not callable(work):
         return ["command", *(_text(argument) for argument in work)]
-    name = getattr(work, "__qualname__", "<unnamed>")
-    if not key and (name.endswith(">") or getattr(work, "__closure__", None)):
+    name = getattr(work, "__qualname__", f"<{type(work).__name__}>")
+    if not key and ("<" in name or _has_state(work)):
         raise BadRequest(
             f"{name} may depend on what cannot be seen here: say what it is with key=."
         )
@@ -101,6 +125,26 @@ def _identity(work: Sequence[str] | Callable[[], Any], key: str) -> list[str]:
     if source is None and not key:
         raise BadRequest(f"The source of {name} cannot be read: tell its version with key=.")
     return ["function", str(getattr(work, "__module__", "")), name, source or ""]
+
+
+def _has_state(work: Callable[[], Any]) -> bool:
+    """Whether two functions of this name may do different things."""
+    owner = getattr(work, "__self__", None)
+    if owner is not None and not inspect.ismodule(owner):
+        return True
+    return any(getattr(work, f"__{name}__", None) for name in ("closure", "defaults", "kwdefaults"))
+
+
+def _check_texts(what: str, texts: object, least: int = 0) -> None:
+    if not isinstance(texts, list | tuple) or len(texts) < least:
+        raise BadRequest(f"{what} must be a list of texts, not {texts!r}.")
+    for text in texts:
+        if not isinstance(text, str) or "\0" in text:
+            raise BadRequest(f"{what}: {text!r} is not a text that it may have.")
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError as error:
+            raise BadRequest(f"{what}: {text!a} is no valid text.") from error
 
 
 def _source_of(work: Callable[[], Any]) -> str | None:

@@ -1,8 +1,12 @@
-"""The folder where a task's archives are packed and unpacked, by one run at a time."""
+"""The folder where a task's archives are packed and unpacked, by one run at a time.
+
+Runs for the same outputs wait for each other, but not for the one that they are a part of.
+"""
 
 import contextlib
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +15,9 @@ import filelock
 
 from hitrate.client._patterns import WORK_FOLDER
 from hitrate.client._task import Task
+from hitrate.client.errors import HitrateError
 
+HELD = "HITRATE_EXEC_HOLDS"
 _log = logging.getLogger("hitrate.client")
 
 
@@ -19,16 +25,15 @@ _log = logging.getLogger("hitrate.client")
 def work_folder(task: Task) -> Iterator[Path]:
     """An empty folder on the outputs' disk; until it is left, another run for them waits.
 
-    Raises OSError, and NotImplementedError where the disk knows no locks.
+    Raises HitrateError, OSError, and NotImplementedError where the disk knows no locks.
     """
-    top = task.root / WORK_FOLDER
-    top.mkdir(exist_ok=True)
-    ignored = top / ".gitignore"
+    folder = held_by(task)
+    if str(folder) in held_above():
+        raise HitrateError("this is a part of a run for the same outputs")
+    folder.parent.mkdir(exist_ok=True)
+    ignored = folder.parent / ".gitignore"
     if not ignored.exists():
         ignored.write_text("*\n")
-    # Tasks without outputs disturb only themselves.
-    owner = task.outputs.texts or task.identity()
-    folder = top / hashlib.sha256(repr(owner).encode()).hexdigest()[:16]
     with _held(folder.with_suffix(".lock")):
         # A run that was killed may have left something.
         shutil.rmtree(folder, ignore_errors=True)
@@ -37,6 +42,18 @@ def work_folder(task: Task) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def held_by(task: Task) -> Path:
+    """The folder of all runs for the same outputs."""
+    # Tasks without outputs disturb only themselves.
+    owner = sorted(task.outputs.globs) or task.identity()
+    return task.root / WORK_FOLDER / hashlib.sha256(repr(owner).encode()).hexdigest()[:16]
+
+
+def held_above() -> list[str]:
+    """The folders of the runs that this process is a part of."""
+    return os.environ.get(HELD, "").split(os.pathsep)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import httpx
 
 from hitrate.client import _operations as operations
 from hitrate.client._answers import error_of, metadata_of, translated
-from hitrate.client._connection import connection
+from hitrate.client._connection import connection, made_by_httpx
 from hitrate.client._content import CHUNK_BYTES, AsyncUploadable, Content, whole_file
 from hitrate.client._operations import Call
 from hitrate.client._options import (
@@ -22,8 +22,8 @@ from hitrate.client._options import (
     Progress,
     UploadOptions,
 )
-from hitrate.client._retry import Attempts
-from hitrate.client.errors import HitrateError
+from hitrate.client._retry import Attempts, checked_retries
+from hitrate.client.errors import HitrateError, TransportError
 from hitrate.client.models import (
     Artifact,
     ArtifactMetadata,
@@ -52,9 +52,10 @@ class AsyncHitrate:
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
         self._connection = connection(bearer_token, server_url, team_id, slug, timeout)
-        self._retries = retries
+        self._retries = checked_retries(retries)
         self._owned = http_client is None
-        self._http = http_client or httpx.AsyncClient()
+        with made_by_httpx():
+            self._http = http_client or httpx.AsyncClient()
         self._sleep: Callable[[float], Awaitable[None]] = anyio.sleep
         self.artifacts = AsyncArtifacts(self)
 
@@ -113,6 +114,8 @@ class AsyncHitrate:
     async def send(self, call: Call[Any], options: CallOptions) -> httpx.Response:
         """An answer that its caller reads and closes. Raises what it stands for if an error."""
         content = call.content.async_chunks() if isinstance(call.content, Content) else call.content
+        if self._http.is_closed:
+            raise TransportError("The client is closed.", may_have_arrived=False)
         with translated(self._connection.url):
             request = self._http.build_request(
                 content=content, **self._connection.request(call, options)

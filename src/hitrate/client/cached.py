@@ -7,7 +7,6 @@ result, and never raised. Outputs are those of a whole run or of a whole archive
 import contextlib
 import enum
 import hmac
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,23 +17,25 @@ from typing import Any, Generic, Required, TypedDict, TypeVar, Unpack, overload
 import httpx
 
 from hitrate.client._archive import ArchiveRefused, pack, replace_outputs, unpack
-from hitrate.client._options import ClientOptions
+from hitrate.client._options import ClientOptions, UploadOptions
 from hitrate.client._patterns import Patterns
-from hitrate.client._process import run_command
+from hitrate.client._process import Finished, run_command
 from hitrate.client._signature import KEY, signature
 from hitrate.client._task import Task
-from hitrate.client._work_folder import work_folder
+from hitrate.client._work_folder import HELD, held_above, held_by, work_folder
 from hitrate.client.detection import detected_ci, detected_interactive
-from hitrate.client.errors import HitrateError, NotFound
+from hitrate.client.errors import NotFound
 from hitrate.client.models import Source
 from hitrate.client.recorder import Recorder
 from hitrate.client.sync import Hitrate
 
 Value = TypeVar("Value")
 
-_log = logging.getLogger("hitrate.client")
-_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-_CLOSE_S = 1.0  # what an outage may cost each task
+# What a server that hangs, or is away, may cost each task: ten seconds, or one.
+_TIMEOUT = httpx.Timeout(5.0)
+_CLOSE_S = 1.0
+# A large archive takes its time to get to the server's disk.
+_UPLOAD_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 
 
 class Outcome(enum.StrEnum):
@@ -49,15 +50,18 @@ class Outcome(enum.StrEnum):
 class CachedRun(Generic[Value]):
     """What became of a task.
 
-    `duration_ms`: of the run, this one or, after a hit, the one that made the outputs. `exit_code`:
-    of a command. `value`: what a function returned; None after a hit. `problem`: what the cache
-    could not do, or why the command could not be started.
+    `hash`: None where nothing was asked of the cache. `duration_ms`: of the run, this one or, after
+    a hit, the one that made the outputs. `exit_code`: of a command; `succeeded`: it was 0, and
+    nothing interrupted it. `value`: what a function returned; None after a hit. `files`,
+    `size_bytes`: in the archive that was restored or `stored`. `problem`: what the cache could not
+    do, or why the command could not be run.
     """
 
     outcome: Outcome
     hash: str | None = None
     duration_ms: float = 0.0
     exit_code: int = 0
+    succeeded: bool = True
     value: Value | None = None
     files: int = 0
     size_bytes: int = 0
@@ -115,22 +119,35 @@ def cached(
     task.check()
     with contextlib.ExitStack() as stack:
         try:
+            upload_options: UploadOptions = {} if client else {"timeout": _UPLOAD_TIMEOUT}
             client = client or stack.enter_context(Hitrate(timeout=_TIMEOUT, retries=1))
-            recorder = recorder or stack.enter_context(Recorder(client, close_timeout=_CLOSE_S))
             folder = stack.enter_context(work_folder(task))
             artifact_hash = task.fingerprint()
-            for text in task.inputs.idle(task.root):
-                _log.warning("nothing matches the input %r", text)
-        except (HitrateError, OSError, NotImplementedError) as error:
+        except Exception as error:  # whatever the cache does, the work is done
             return _run(task, CachedRun(Outcome.UNREADABLE, problem=_problem("not cached", error)))
-        return _Cache(task, artifact_hash, folder, client, recorder).run()
+        given = recorder
+        recorder = given or stack.enter_context(
+            Recorder(client, close_timeout=_CLOSE_S, tell=False)
+        )
+        done = _Cache(task, artifact_hash, folder, client, recorder, upload_options).run()
+        if given is None:
+            recorder.close()
+            lost = recorder.problem and f"not recorded: {recorder.problem}"
+            done = replace(done, problem=done.problem or lost or None)
+        return done
 
 
 class _Cache:
     """One task before one cache; `folder` is its own while it lasts."""
 
     def __init__(
-        self, task: Task, artifact_hash: str, folder: Path, client: Hitrate, recorder: Recorder
+        self,
+        task: Task,
+        artifact_hash: str,
+        folder: Path,
+        client: Hitrate,
+        recorder: Recorder,
+        upload_options: UploadOptions,
     ) -> None:
         self._task = task
         self._hash = artifact_hash
@@ -138,6 +155,7 @@ class _Cache:
         self._unpacked = folder / "outputs"
         self._client = client
         self._recorder = recorder
+        self._upload_options = upload_options
 
     def run(self) -> CachedRun[Any]:
         found, may_store = self._restored()
@@ -148,23 +166,22 @@ class _Cache:
         missed = Source.REMOTE if found.outcome is Outcome.MISS else Source.LOCAL
         self._recorder.miss(self._hash, source=missed)
         done = _run(self._task, found)
-        return self._stored(done) if may_store and done.exit_code == 0 else done
+        return self._stored(done) if may_store and done.succeeded else done
 
     def _restored(self) -> tuple[CachedRun[Any], bool]:
         """What the cache had, and whether it may be given something better."""
-        task, outcome = self._task, Outcome.UNREADABLE
         try:
             metadata = self._client.artifacts.download_to(self._hash, self._archive, **_who())
             self._check_signature(metadata.tag)
             self._unpacked.mkdir()
-            names = unpack(self._archive, task.outputs, self._unpacked)
-            replace_outputs(task.root, task.outputs, self._unpacked, names)
+            names = unpack(self._archive, self._task.outputs, self._unpacked)
+            replace_outputs(self._task.root, self._task.outputs, self._unpacked)
         except NotFound:
             return CachedRun(Outcome.MISS, self._hash), True
-        except (HitrateError, OSError) as error:
-            return CachedRun(outcome, self._hash, problem=_problem("not restored", error)), False
-        except ArchiveRefused as error:
-            return CachedRun(outcome, self._hash, problem=_problem("not restored", error)), True
+        except Exception as error:  # whatever the cache does, the work is done
+            problem = _problem("not restored", error)
+            may_store = isinstance(error, ArchiveRefused)
+            return CachedRun(Outcome.UNREADABLE, self._hash, problem=problem), may_store
         return CachedRun(
             Outcome.HIT,
             self._hash,
@@ -176,21 +193,18 @@ class _Cache:
     def _stored(self, done: CachedRun[Any]) -> CachedRun[Any]:
         task = self._task
         try:
-            names = task.outputs.names(task.root)
-            if task.outputs.texts and not names:
-                raise ArchiveRefused("there are no outputs")
-            files = pack(task.root, names, self._archive)
+            files = pack(task.root, task.output_names(), self._archive)
             # What was read may not be what the hash was made of.
             if task.fingerprint() != self._hash:
                 raise ArchiveRefused("the inputs changed while it ran")
-            self._client.artifacts.upload(
-                self._hash,
-                self._archive,
-                x_artifact_duration=int(done.duration_ms),
-                x_artifact_tag=self._signature(),
+            options: UploadOptions = {
+                **self._upload_options,
                 **_who(),
-            )
-        except (ArchiveRefused, HitrateError, OSError) as error:
+                "x_artifact_duration": int(done.duration_ms),
+                "x_artifact_tag": self._signature(),
+            }
+            self._client.artifacts.upload(self._hash, self._archive, **options)
+        except Exception as error:  # whatever the cache does, the work is done
             return replace(done, problem=done.problem or _problem("not stored", error))
         size_bytes = self._archive.stat().st_size
         return replace(done, stored=True, files=files, size_bytes=size_bytes)
@@ -204,22 +218,25 @@ class _Cache:
 
     def _check_signature(self, tag: str | None) -> None:
         expected = self._signature()
-        if expected is not None and not hmac.compare_digest(expected, tag or ""):
+        given = (tag or "").encode(errors="surrogateescape")
+        if expected is not None and not hmac.compare_digest(expected.encode(), given):
             raise ArchiveRefused("its signature is missing or wrong")
 
 
 def _run(task: Task, found: CachedRun[Any]) -> CachedRun[Any]:
     started = time.perf_counter()
-    value, exit_code, problem = None, 0, None
+    value, finished = None, Finished(0)
     if callable(task.work):
         value = task.work()
     else:
-        exit_code, problem = run_command(task.work, task.root)
+        environment = {**os.environ, HELD: os.pathsep.join([*held_above(), str(held_by(task))])}
+        finished = run_command(task.work, task.root, environment)
     return replace(
         found,
         value=value,
-        exit_code=exit_code,
-        problem=problem or found.problem,
+        exit_code=finished.exit_code,
+        succeeded=finished == Finished(0),
+        problem=finished.problem or found.problem,
         duration_ms=(time.perf_counter() - started) * 1000,
     )
 

@@ -41,9 +41,9 @@ class Recorder:
     A batch goes when 100 events are there, or 200 ms after its first one, and at the end. While
     the server is away up to `capacity` events are kept, and what comes beyond them is dropped.
     `close`, which the end of a `with` and of the program calls, waits at most `close_timeout`
-    seconds. What is lost is counted, and told through the logger `hitrate.client`. CI,
-    interactivity and coding agent are detected as `turbo` does it. Threads may share a Recorder;
-    a forked process makes its own.
+    seconds. What is lost is counted, the latest reason is `problem`, and both are told through the
+    logger `hitrate.client`, unless `tell` is False. CI, interactivity and coding agent are
+    detected as `turbo` does it. Threads may share a Recorder; a forked process makes its own.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Recorder:
         session_id: str | None = None,
         capacity: int = 10_000,
         close_timeout: float = 5.0,
+        tell: bool = True,
     ) -> None:
         self.session_id = session_id or os.environ.get(SESSION) or str(uuid.uuid4())
         self._client = client
@@ -60,7 +61,9 @@ class Recorder:
         self._headers = _who_records()
         self._outbox = Outbox(capacity)
         self._pid = os.getpid()
-        self._problem = ""
+        self._tell = tell
+        self._is_told = False
+        self.problem = ""
         self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="hitrate-recorder", daemon=True)
         atexit.register(self.close)
@@ -98,7 +101,8 @@ class Recorder:
         if self._thread.is_alive():
             self._thread.join(max(0.0, self._outbox.left_s()))
         counts = self._outbox.give_up()
-        if counts.dropped or counts.unknown:
+        if (counts.dropped or counts.unknown) and self._tell and not self._is_told:
+            self._is_told = True
             _log.warning(
                 "events not recorded: %d dropped, %d sent without an answer",
                 counts.dropped,
@@ -128,7 +132,7 @@ class Recorder:
             encoded = encoded_events([item])[1:-1]
         except (HitrateError, RuntimeError) as error:
             self._outbox.drop()
-            self._explain(str(error))
+            self._explain(f"{artifact_hash!r}: {error}")
             return
         if problem := self._outbox.put(encoded):
             self._explain(problem)
@@ -176,14 +180,16 @@ class Recorder:
                 or time.monotonic() - doubtful_since > RESEND_S
                 or not self._outbox.pause(pause_s(failures, asked_s), asked=asked_s is not None)
             ):
-                self._explain(str(problem))
+                if self._outbox.left_s() > 0:
+                    self._explain(str(problem))
                 return "dropped" if doubtful_since == math.inf else "unknown"
 
     def _explain(self, problem: str) -> None:
         # Each once: a long outage must not fill the build's log.
-        if problem != self._problem:
-            self._problem = problem
-            _log.warning("events are not recorded: %s", problem)
+        if problem != self.problem:
+            self.problem = problem
+            if self._tell:
+                _log.warning("events are not recorded: %s", problem)
 
 
 def _body(batch: list[bytes]) -> bytes:
