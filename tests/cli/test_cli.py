@@ -43,11 +43,27 @@ def test_every_command_answers_help(command: list[str]) -> None:
     ],
 )
 def test_an_error_is_one_clear_line(tmp_path: Path, command: list[str], word: str) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
     done = try_hitrate(*command, "--data-dir", str(tmp_path / "data"))
     assert done.returncode != 0
     assert word in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["team", "list"], ["token", "list"], ["token", "create", "--team", "a"],
+     ["events", "--team", "a"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_where_there_is_no_data_folder_a_command_says_so_and_makes_none(
+    tmp_path: Path, command: list[str]
+) -> None:
+    done = try_hitrate(*command, "--data-dir", str(tmp_path / "data"))
+    assert done.returncode == 1
+    assert "There is no data folder" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_start_prints_three_lines_and_a_later_one_says_where_they_were(
@@ -106,6 +122,8 @@ def test_events_are_listed_from_the_running_server(server: Server) -> None:
 def test_events_are_listed_without_a_server_also_those_that_wait(server: Server) -> None:
     record(server, "s1", 1500)
     server.kill()
+    newest = try_hitrate("events", "--team", "default", "--data-dir", str(server.data_dir))
+    assert "These are the newest 1000; --limit shows more." in newest.stderr
     listed = server.command("events", "--team", "default", "--limit", "5000", "--json")
     assert len(listed.splitlines()) == 1500
 

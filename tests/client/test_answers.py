@@ -93,12 +93,18 @@ def test_every_operation_raises_the_error(
     assert (refused.value.status, refused.value.code) == (403, code)
 
 
+UNTOLD = "The server answered 500 Internal Server Error."
+HTML = {"content-type": "text/html"}
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "code", "message"),
     [
         (Answer(404), NotFound, "not_found", "The server answered 404 Not Found."),
         (Answer(502, b"<html>Bad"), Unavailable, "unavailable", "<html>Bad"),
-        (Answer(500, b"x" * 9999), Unavailable, "unavailable", "x" * 500),
+        (Answer(500, b"x" * 9999), Unavailable, "unavailable", UNTOLD),
+        (Answer(500, b"two\nlines"), Unavailable, "unavailable", UNTOLD),
+        (Answer(500, b"page", HTML), Unavailable, "unavailable", UNTOLD),
         (Answer(400, b"[1]"), BadRequest, "bad_request", "[1]"),
         (Answer(400, {"error": "no"}), BadRequest, "bad_request", '{"error": "no"}'),
         (Answer(401, {"message": "no", "code": 5}), Unauthorized, "unauthorized", "no"),
@@ -169,6 +175,15 @@ def test_an_answer_that_is_none_of_this_api_is_a_transport_error(
     assert error.may_have_arrived
     assert (error.status, error.code) == (200, "transport_error")
     assert "127.0.0.1" in str(error)
+
+
+def test_a_page_that_is_not_found_is_no_missing_artifact(
+    connect: Connect, fake: StrictFake
+) -> None:
+    error = failure(connect, fake, Answer(404, b"<html>", HTML), OPERATIONS["download"])
+
+    assert isinstance(error, TransportError)
+    assert (error.status, error.may_have_arrived) == (404, False)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -124,7 +124,7 @@ def test_what_makes_no_outputs_is_not_stored(run: Any) -> None:
     done = run(["true"])
 
     assert (done.outcome, done.stored, done.exit_code) == (Outcome.MISS, False, 0)
-    assert "no outputs" in done.problem
+    assert "no output 'dist'" in done.problem
 
 
 def plain() -> None: ...
@@ -374,6 +374,7 @@ def test_runs_for_the_same_outputs_wait_for_each_other_in_whatever_order_they_na
 
     def work() -> bool:
         (root / "a").touch()
+        (root / "b").touch()
         try:
             both_began.wait(PATIENCE_S)
         except threading.BrokenBarrierError:

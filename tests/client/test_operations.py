@@ -12,6 +12,7 @@ from hitrate.client import (
     Event,
     RequestBody,
     Source,
+    TransportError,
 )
 from tests.client.conftest import Cache, Connect
 from tests.client.facade import Facade
@@ -190,5 +191,5 @@ def test_only_a_clients_own_connections_end_with_it(connect: Connect, fake: Stri
         client.leave()
 
     assert given.status().status is CachingStatus.ENABLED
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(TransportError, match="closed"):
         own.status()

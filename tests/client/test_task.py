@@ -204,7 +204,7 @@ def test_a_task_without_inputs_has_no_hash(root: Path, inputs: list[str]) -> Non
         fingerprint(root, inputs=inputs)
 
 
-OUTSIDE = ["../x", "/x", "~/x", "a/../../x", "{..,a}/x", "{a,/x}", "{a,}", r"\../x", r"a/\.\./x"]
+OUTSIDE = ["../x", "/x", "~/x", "a/../../x", "{..,a}/x", "{a,/x}", r"\../x", r"a/\.\./x"]
 
 
 @pytest.mark.parametrize("glob", [*OUTSIDE, "", ".", "./", "//", "!", "!../x", "!/x"])
@@ -264,9 +264,9 @@ def test_inputs_that_are_no_files_are_never_read(root: Path) -> None:
     assert fingerprint(root) == fingerprint(root)
 
 
-@pytest.mark.skipif(not os.getuid(), reason="root reads everything")
 def test_an_input_that_cannot_be_read_is_an_error(root: Path) -> None:
-    (root / "src" / "a").chmod(0)
+    # Nobody can read this one from its beginning, not even root.
+    (root / "src" / "unreadable").symlink_to("/proc/self/mem")
 
-    with pytest.raises(PermissionError):
+    with pytest.raises(OSError, match="Input/output error"):
         fingerprint(root)

@@ -13,7 +13,7 @@ from hitrate.clock import Clock
 from hitrate.config import OPTIONS, Option, Settings, load_settings
 from hitrate.data_folder import make_private
 from hitrate.database import open_database
-from hitrate.errors import NotFound
+from hitrate.errors import ConfigError, NotFound
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -58,8 +58,16 @@ data_dir_option = settings_options("data_dir")
 
 
 @contextmanager
-def accounts(settings: Settings) -> Iterator[AccountStore]:
-    """Teams and tokens of the data folder, whether or not a server runs."""
+def accounts(settings: Settings, *, create: bool = False) -> Iterator[AccountStore]:
+    """Teams and tokens of the data folder, whether or not a server runs.
+
+    Raises ConfigError where there is no such folder, unless it may be made.
+    """
+    if not create and not settings.data_dir.is_dir():
+        raise ConfigError(
+            f"There is no data folder {settings.data_dir} here: go where the server was started, "
+            "or name the folder with --data-dir."
+        )
     make_private(settings.data_dir)
     engine = open_database(settings.data_dir)
     try:

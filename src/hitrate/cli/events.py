@@ -51,7 +51,9 @@ def events(
             for event in listed:
                 click.echo(msgspec.json.encode(event))
         else:
-            _print(list(listed))
+            _print(shown := list(listed))
+            if len(shown) == limit:
+                click.echo(f"These are the newest {limit}; --limit shows more.", err=True)
 
 
 def _check_since(text: str) -> None:

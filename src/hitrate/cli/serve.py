@@ -29,7 +29,7 @@ def serve(settings: Settings) -> None:
     _check_tls(settings)
     with DataFolder(settings):
         check_port_free(settings)
-        with accounts(settings) as store:
+        with accounts(settings, create=True) as store:
             _greet(settings, store)
         uvloop.run(server.serve(settings))
 

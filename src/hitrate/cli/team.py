@@ -20,7 +20,7 @@ def team() -> None:
 @data_dir_option
 def create(settings: Settings, slug: str, name: str | None, json_output: bool) -> None:
     """Make the team SLUG."""
-    with accounts(settings) as store:
+    with accounts(settings, create=True) as store:
         made = store.create_team(slug, name)
     if json_output:
         print_json({"id": made.id, "slug": made.slug, "name": made.name})

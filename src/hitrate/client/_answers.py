@@ -126,7 +126,7 @@ def _said(response: httpx.Response) -> tuple[str | None, str]:
             return (code if isinstance(code, str) else None), message
     text = response.text.strip()
     if not text or len(text) > _MESSAGE_MOST or "\n" in text or _is_page(response):
-        text = f"{response.url.host} answered {response.status_code} {response.reason_phrase}."
+        text = f"The server answered {response.status_code} {response.reason_phrase}."
     return None, text
 
 

@@ -113,7 +113,7 @@ def _checked(text: str, what: str) -> str:
 def _alternatives(text: str, what: str) -> list[str]:
     """The globs without braces that it stands for."""
     try:
-        return [str(alternative) for alternative in bracex.expand(text, keep_escapes=True)]
+        return [str(each) for each in bracex.expand(text, keep_escapes=True)] or [""]
     except bracex.ExpansionLimitException as error:
         raise BadRequest(f"{what}: {text!r} stands for too many globs.") from error
 

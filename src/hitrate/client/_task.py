@@ -36,10 +36,6 @@ class Task:
             raise BadRequest(f"root: {self.root} is no folder.")
         if not callable(self.work):
             _check_texts("The command", self.work, least=1)
-        _check_texts("env", list(self.env))
-        for name in self.env:
-            if not name or "=" in name:
-                raise BadRequest(f"env: {name!r} is not the name of a variable.")
         _check_texts("key", [self.key])
         self.identity()
 
@@ -58,7 +54,7 @@ class Task:
             sources = {name for name in found if not self.outputs.mean(name)}
             if found and not sources:
                 raise BadRequest(f"inputs: all that {text!r} means are outputs, too")
-            if not found and is_name(text):
+            if is_name(text) and not os.path.lexists(self.root / text):
                 raise BadRequest(f"inputs: there is no {text!r}")
             names |= sources
         if not names:
@@ -87,6 +83,15 @@ class Task:
             "inputs": [(_text(name), *_state(self.root / name)) for name in self.input_names()],
         }
         return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+def environment(names: Sequence[str]) -> dict[str, str | None]:
+    """The values of these variables; None for what is not set. Raises BadRequest."""
+    _check_texts("env", names)
+    for name in names:
+        if not name or "=" in name:
+            raise BadRequest(f"env: {name!r} is not the name of a variable.")
+    return {name: os.environ.get(name) for name in names}
 
 
 def _text(text: str) -> str:

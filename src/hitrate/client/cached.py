@@ -21,7 +21,7 @@ from hitrate.client._options import ClientOptions, UploadOptions
 from hitrate.client._patterns import Patterns
 from hitrate.client._process import Finished, run_command
 from hitrate.client._signature import KEY, signature
-from hitrate.client._task import Task
+from hitrate.client._task import Task, environment
 from hitrate.client._work_folder import HELD, held_above, held_by, work_folder
 from hitrate.client.detection import detected_ci, detected_interactive
 from hitrate.client.errors import NotFound
@@ -113,7 +113,7 @@ def cached(
         Path(root).resolve(),
         Patterns(inputs, "inputs", never=("__pycache__",)),
         Patterns(outputs, "outputs"),
-        {name: os.environ.get(name) for name in env},
+        environment(env),
         key,
     )
     task.check()
@@ -229,8 +229,8 @@ def _run(task: Task, found: CachedRun[Any]) -> CachedRun[Any]:
     if callable(task.work):
         value = task.work()
     else:
-        environment = {**os.environ, HELD: os.pathsep.join([*held_above(), str(held_by(task))])}
-        finished = run_command(task.work, task.root, environment)
+        variables = {**os.environ, HELD: os.pathsep.join([*held_above(), str(held_by(task))])}
+        finished = run_command(task.work, task.root, variables)
     return replace(
         found,
         value=value,
