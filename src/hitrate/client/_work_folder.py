@@ -47,7 +47,7 @@ def work_folder(task: Task) -> Iterator[Path]:
 def held_by(task: Task) -> Path:
     """The folder of all runs for the same outputs."""
     # Tasks without outputs disturb only themselves.
-    owner = sorted(task.outputs.globs) or task.identity()
+    owner = sorted(task.outputs.globs) or [*task.identity(), task.key, *task.inputs.globs]
     return task.root / WORK_FOLDER / hashlib.sha256(repr(owner).encode()).hexdigest()[:16]
 
 
