@@ -180,10 +180,10 @@ def test_an_answer_that_is_none_of_this_api_is_a_transport_error(
 def test_a_page_that_is_not_found_is_no_missing_artifact(
     connect: Connect, fake: StrictFake
 ) -> None:
-    error = failure(connect, fake, Answer(404, b"<html>", HTML), OPERATIONS["download"])
-
-    assert isinstance(error, TransportError)
-    assert (error.status, error.may_have_arrived) == (404, False)
+    for operation in ("download", "exists", "status"):
+        error = failure(connect, fake, Answer(404, b"<html>", HTML), OPERATIONS[operation])
+        assert isinstance(error, TransportError)
+        assert (error.status, error.may_have_arrived) == (404, False)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

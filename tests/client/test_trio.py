@@ -25,6 +25,8 @@ def test_trio_will_do(fake: StrictFake, tmp_path: Path) -> None:
         async with AsyncHitrate(fake.token, server_url=fake.url) as client:
             await client.artifacts.upload("a", source)
             await client.artifacts.upload("b", pieces())
+            async with await trio.open_file(source, "rb") as file:
+                await client.artifacts.upload("c", file)
             await client.artifacts.download_to("a", tmp_path / "copy")
             async with client.artifacts.stream("b") as download:
                 assert b"".join([chunk async for chunk in download]) == b"from pieces"
@@ -36,6 +38,7 @@ def test_trio_will_do(fake: StrictFake, tmp_path: Path) -> None:
     trio.run(main)
 
     assert (tmp_path / "copy").read_bytes() == b"from a file"
+    assert fake.artifacts["c"].content == b"from a file"
 
 
 def test_tasks_share_a_client(fake: StrictFake) -> None:

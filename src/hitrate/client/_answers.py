@@ -58,7 +58,7 @@ def translated(server: str) -> Iterator[None]:
 def error_of(response: httpx.Response) -> HitrateError:
     """The error that an answer stands for; its body has been read."""
     status, headers = response.status_code, response.headers
-    if status < 400 or (status == 404 and _is_page(response)):
+    if status < 400 or (status == 404 and is_page(response)):
         return TransportError(
             f"{response.url.host} answered {status}, which is no answer of this API: is it the "
             "right address?",
@@ -125,11 +125,11 @@ def _said(response: httpx.Response) -> tuple[str | None, str]:
         if isinstance(message, str):
             return (code if isinstance(code, str) else None), message
     text = response.text.strip()
-    if not text or len(text) > _MESSAGE_MOST or "\n" in text or _is_page(response):
+    if not text or len(text) > _MESSAGE_MOST or "\n" in text or is_page(response):
         text = f"The server answered {response.status_code} {response.reason_phrase}."
     return None, text
 
 
-def _is_page(response: httpx.Response) -> bool:
+def is_page(response: httpx.Response) -> bool:
     """An answer for a browser, which none of this API is."""
     return "html" in response.headers.get("content-type", "")

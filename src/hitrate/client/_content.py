@@ -162,7 +162,8 @@ def _check(source: object) -> None:
 
 
 def _is_file(source: object) -> TypeGuard[BinaryIO]:
-    return isinstance(source, _Readable)
+    # The files of asynchronous libraries read as well, but not for those who do not wait.
+    return isinstance(source, _Readable) and not isinstance(source, AsyncIterable)
 
 
 def _position(source: object) -> int | None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from hitrate.client._answers import metadata_of
+from hitrate.client._answers import is_page, metadata_of
 from hitrate.client._content import AsyncUploadable, Content
 from hitrate.client._options import (
     CallOptions,
@@ -69,7 +69,7 @@ class Call(Generic[Answer]):
         return not isinstance(self.content, Content) or self.content.repeatable
 
     def accepts(self, response: httpx.Response) -> bool:
-        return response.is_success or response.status_code in self.also
+        return response.is_success or (response.status_code in self.also and not is_page(response))
 
 
 def record_events(events: Sequence[EventLike], options: EventOptions) -> Call[None]:
