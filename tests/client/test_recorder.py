@@ -353,7 +353,6 @@ print(recorder.counts.sent)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_sends_nothing_of_its_parents(shared_server: Server) -> None:
     output, errors = program(shared_server, FORKED, "forked").communicate(timeout=30)
     assert output.split() == ["2", "2"]

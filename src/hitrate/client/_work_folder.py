@@ -25,7 +25,7 @@ _log = logging.getLogger("hitrate.client")
 def work_folder(task: Task) -> Iterator[Path]:
     """An empty folder on the outputs' disk; until it is left, another run for them waits.
 
-    Raises HitrateError, OSError, and NotImplementedError where the disk knows no locks.
+    Raises HitrateError, OSError, and what filelock raises where the disk knows no locks.
     """
     folder = held_by(task)
     if str(folder) in held_above():
