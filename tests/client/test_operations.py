@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from hitrate.client import (
+    BadRequest,
     CachingStatus,
     Event,
     RequestBody,
     Source,
-    TransportError,
 )
 from tests.client.conftest import Cache, Connect
 from tests.client.facade import Facade
@@ -191,5 +191,5 @@ def test_only_a_clients_own_connections_end_with_it(connect: Connect, fake: Stri
         client.leave()
 
     assert given.status().status is CachingStatus.ENABLED
-    with pytest.raises(TransportError, match="closed"):
+    with pytest.raises(BadRequest, match="closed"):
         own.status()

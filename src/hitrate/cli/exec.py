@@ -1,6 +1,8 @@
 """`hitrate exec`: run a command once for its inputs, with any build tool."""
 
+import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,8 +55,14 @@ def exec_(command: tuple[str, ...], quiet: bool, **task: Any) -> None:
     except BadRequest as error:
         raise click.UsageError(str(error)) from error
     if done.problem or not quiet:
-        click.echo(f"hitrate: {_told(done)}", err=True)
+        _say(f"hitrate: {_told(done)}")
     sys.exit(done.exit_code)
+
+
+def _say(text: str) -> None:
+    # Straight to the descriptor: what cannot be told must not change the exit code, not even late.
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def _told(done: CachedRun[None]) -> str:
@@ -65,7 +73,7 @@ def _told(done: CachedRun[None]) -> str:
         parts = [f"restored from the cache ({files}); making it had taken {took}"]
     else:
         parts = ["not in the cache"] if done.outcome is Outcome.MISS else []
-        ran = f"ran in {took}" if done.succeeded else f"failed ({done.exit_code}) after {took}"
+        ran = f"ran in {took}" if done.exit_code == 0 else f"failed ({done.exit_code}) after {took}"
         parts.append(f"{ran}, stored ({files})" if done.stored else ran)
     if done.problem:
         parts.append(done.problem)

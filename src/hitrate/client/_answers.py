@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from hitrate.client._content import Content
 from hitrate.client.errors import (
     BadRequest,
     Forbidden,
@@ -41,18 +42,28 @@ _MESSAGE_MOST = 200
 
 
 @contextmanager
-def translated(server: str) -> Iterator[None]:
-    """Raises what httpx raises as errors of our own; `server` is the one that was asked."""
+def translated(server: str, content: object = None) -> Iterator[None]:
+    """Raises what httpx raises as errors of our own; `server` is the one that was asked.
+
+    What the source of a `content` raises, or whoever watches its progress, is not ours.
+    """
     try:
         yield
-    except (httpx.LocalProtocolError, UnicodeError, OverflowError) as error:
-        raise BadRequest(f"The request cannot be sent: {error}.") from error
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+    except Exception as error:
+        ours = _translation(error, server)
+        if ours is error or (isinstance(content, Content) and content.is_broken):
+            raise
+        raise ours from error
+
+
+def _translation(error: Exception, server: str) -> Exception:
+    if isinstance(error, httpx.LocalProtocolError | UnicodeError | OverflowError):
+        return BadRequest(f"The request cannot be sent: {error}.")
+    if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
         detail = str(error) or type(error).__name__
-        raise TransportError(
-            f"No answer from {server}: {detail}.",
-            may_have_arrived=not isinstance(error, _NOT_SENT),
-        ) from error
+        arrived = not isinstance(error, _NOT_SENT)
+        return TransportError(f"No answer from {server}: {detail}.", may_have_arrived=arrived)
+    return error
 
 
 def error_of(response: httpx.Response) -> HitrateError:

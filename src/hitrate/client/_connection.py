@@ -113,8 +113,8 @@ def _checked_timeout(timeout: object) -> float | httpx.Timeout:
 
 @contextmanager
 def made_by_httpx() -> Iterator[None]:
-    """Around the making of httpx's own client, which reads proxies from the environment."""
+    """Around the making of httpx's own client, which reads proxies and the like from outside."""
     try:
         yield
     except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise BadRequest(f"The proxy that the environment names cannot be used: {error}") from error
+        raise BadRequest(f"httpx cannot be set up, perhaps for a proxy: {error}") from error

@@ -5,8 +5,8 @@ import io
 import os
 import stat
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeGuard, runtime_checkable
 
@@ -41,6 +41,8 @@ class Content:
         self._source = source
         self._start = _position(source)
         self._progress = progress
+        self.is_broken = False
+        """The source, or whoever watches the progress, has raised."""
         found = _length_of(source, self._start)
         if length is not None and (length < 0 or found not in (None, length)):
             raise BadRequest(f"content_length is {length}, but the content has {found} bytes.")
@@ -54,20 +56,29 @@ class Content:
             raise BadRequest("An asynchronous iterator can only be sent by AsyncHitrate.")
         return self._counted(self._source)
 
-    async def async_chunks(self) -> AsyncIterator[bytes]:
+    async def async_chunks(self) -> AsyncGenerator[bytes, None]:
         """The same, without keeping the event loop waiting for a disk."""
         count = _Count(self.length, self._progress)
-        async for chunk in _async_chunks(self._source, self._start):
-            yield count.take(chunk)
-            count.tell()
-        count.end()
+        async with aclosing(_async_chunks(self._source, self._start)) as chunks:
+            try:
+                async for chunk in chunks:
+                    yield count.take(chunk)
+                    count.tell()
+                count.end()
+            except Exception:
+                self.is_broken = True
+                raise
 
     def _counted(self, source: Uploadable) -> Iterator[bytes]:
         count = _Count(self.length, self._progress)
-        for chunk in _chunks(source, self._start):
-            yield count.take(chunk)
-            count.tell()
-        count.end()
+        try:
+            for chunk in _chunks(source, self._start):
+                yield count.take(chunk)
+                count.tell()
+            count.end()
+        except Exception:
+            self.is_broken = True
+            raise
 
 
 class _Count:
@@ -101,12 +112,12 @@ class _Count:
 @contextmanager
 def whole_file(path: os.PathLike[str] | str) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends well, and else leaves no trace."""
-    final = Path(path)
-    if final.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    final = Path(path).resolve()
+    if final.exists() and not final.is_file():
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
     if not final.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    part = final.with_name(f".{final.name}.{uuid.uuid4().hex}.part")
+    part = final.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as file:
             yield file
@@ -115,7 +126,7 @@ def whole_file(path: os.PathLike[str] | str) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-async def _async_chunks(source: AsyncUploadable, start: int | None) -> AsyncIterator[bytes]:
+async def _async_chunks(source: AsyncUploadable, start: int | None) -> AsyncGenerator[bytes, None]:
     if isinstance(source, AsyncIterable):
         async for chunk in source:
             if chunk:

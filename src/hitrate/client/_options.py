@@ -10,7 +10,7 @@ Progress = Callable[[int, int | None], object]
 
 
 class CallOptions(TypedDict, total=False):
-    """Every call: another team than its client's, and how many seconds it may take."""
+    """Every call: another team than its client's, and seconds without progress."""
 
     team_id: str | None
     slug: str | None

@@ -65,7 +65,7 @@ class Outbox:
         """The events to send now, when there are enough or it is time; none at the end."""
         with self._changed:
             while not self._is_due():
-                if self._is_ending():
+                if self.is_ending:
                     return []
                 wait = self._due - time.monotonic() if self._waiting else None
                 self._changed.wait(wait)
@@ -73,11 +73,12 @@ class Outbox:
             self._due = time.monotonic() + BATCH_WAIT_S
             return [self._waiting.popleft() for _ in range(self._under_way)]
 
-    def settle(self, outcome: Outcome) -> None:
-        """Count the batch under way, unless that was given up."""
+    def settle(self, outcome: Outcome, events: int | None = None) -> None:
+        """Count so many events of the batch under way, or the rest, unless it was given up."""
         with self._changed:
-            self._totals[outcome] += self._under_way
-            self._under_way = 0
+            settled = min(self._under_way, self._under_way if events is None else events)
+            self._totals[outcome] += settled
+            self._under_way -= settled
 
     def pause(self, seconds: float, *, asked: bool) -> bool:
         """Wait before the next attempt; False if that would come after the end.
@@ -86,14 +87,19 @@ class Outbox:
         """
         until = time.monotonic() + seconds
         with self._changed:
-            if not self._is_ending():
-                ending = self._changed.wait_for(self._is_ending, seconds)
+            if not self.is_ending:
+                ending = self._changed.wait_for(lambda: self.is_ending, seconds)
                 if ending and not asked:
                     return True
             if until > self._end:
                 return False
             self._changed.wait(max(0.0, until - time.monotonic()))
             return True
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing more is taken in."""
+        return self._end != math.inf
 
     def left_s(self) -> float:
         """Seconds until the end; infinite before `close`."""
@@ -102,7 +108,7 @@ class Outbox:
     def close(self, timeout_s: float) -> None:
         """Take nothing more in; what is there may go for so many seconds."""
         with self._changed:
-            if not self._is_ending():
+            if not self.is_ending:
                 self._end = time.monotonic() + timeout_s
                 self._changed.notify_all()
 
@@ -115,18 +121,15 @@ class Outbox:
             self._waiting.clear()
             return self.counts
 
-    def _is_ending(self) -> bool:
-        return self._end != math.inf
-
     def _is_due(self) -> bool:
         if not self._waiting:
             return False
-        if self._is_ending():
+        if self.is_ending:
             return self.left_s() > 0
         return len(self._waiting) >= BATCH_EVENTS or time.monotonic() >= self._due
 
     def _problem(self) -> str | None:
-        if self._is_ending():
+        if self.is_ending:
             return "the Recorder is closed"
         if len(self._waiting) + self._under_way >= self._capacity:
             return f"{self._capacity} events wait already"

@@ -9,7 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-_CAUGHT = ("SIGINT", "SIGTERM", "SIGHUP")
+_CAUGHT = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)  # not every system has all
+]
+_CHILD_ENDED = getattr(signal, "SIGCHLD", None)
 _NOT_FOUND, _NOT_RUNNABLE, _SIGNALLED = 127, 126, 128
 
 
@@ -42,25 +47,33 @@ def run_command(command: Sequence[str], folder: Path, environment: Mapping[str, 
             code = process.wait()
     if code < 0:
         return Finished(_SIGNALLED - code)
-    return Finished(code, "it was interrupted" if caught.came else None)
+    return Finished(code, caught.doubt())
 
 
 class _Caught:
     """The signals that came while a command ran; those that only we were sent go on to it."""
 
     def __init__(self) -> None:
-        self.came = False
+        self._came = False
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
-        self.came = True
+        self._came = True
         if number == signal.SIGINT:
             return
         if self._process is None:
             self._early.append(number)
         else:
             self._process.send_signal(number)
+
+    def doubt(self) -> str | None:
+        """Why the exit code may not tell whether the command has done its work."""
+        if self._came:
+            return "it was interrupted"
+        if _ignores_ends():
+            return "its exit code is unknown, because SIGCHLD is ignored"
+        return None
 
     def go_to(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
@@ -74,10 +87,18 @@ def _catching() -> Iterator[_Caught]:
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    numbers = [getattr(signal, name) for name in _CAUGHT if hasattr(signal, name)]
+    # What we were told to ignore, as by nohup, the command is to ignore as well.
+    numbers = [number for number in _CAUGHT if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, caught.handle) for number in numbers}
+    if _CHILD_ENDED is not None and _ignores_ends():
+        # Else the system forgets the exit code before we can ask for it.
+        before[_CHILD_ENDED] = signal.signal(_CHILD_ENDED, signal.SIG_DFL)
     try:
         yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ignores_ends() -> bool:
+    return _CHILD_ENDED is not None and signal.getsignal(_CHILD_ENDED) is signal.SIG_IGN

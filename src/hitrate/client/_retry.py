@@ -8,7 +8,6 @@ from hitrate.client.errors import BadRequest, HitrateError, RateLimited, Transpo
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
-LONGEST_RETRY_AFTER_S = 60.0
 
 _NOT_DONE = (429, 501, 503)
 _NEVER_BETTER = (501, 505)
@@ -56,7 +55,8 @@ def checked_retries(retries: int) -> int:
 class Attempts:
     """Counts the failures of one call, and says after each what comes next."""
 
-    def __init__(self, call: Call[Any], retries: int) -> None:
+    def __init__(self, call: Call[Any], retries: int, max_pause_s: float) -> None:
+        self._max_pause_s = max_pause_s
         self._retries = retries if call.repeatable else 0
         self._harmless = call.harmless
         self._failures = 0
@@ -64,11 +64,11 @@ class Attempts:
     def pause_after(self, error: HitrateError) -> float:
         """Seconds to wait before the next attempt. Raises `error` when there is none."""
         self._failures += 1
-        retry_after_s = getattr(error, "retry_after", None)
+        pause = pause_s(self._failures, getattr(error, "retry_after", None))
         if (
             self._failures > self._retries
             or not worth_another_try(error, harmless=self._harmless)
-            or (retry_after_s or 0) > LONGEST_RETRY_AFTER_S
+            or pause > self._max_pause_s
         ):
             raise error
-        return pause_s(self._failures, retry_after_s)
+        return pause

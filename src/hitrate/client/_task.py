@@ -104,8 +104,32 @@ def _state(path: Path) -> tuple[str, ...]:
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         target = _text(os.readlink(path))  # noqa: PTH115  # reason: as it is, bytes and all
-        return ("link", target, *(_file_state(path) if path.is_file() else ()))
+        return ("link", target, *_behind(path))
     return _file_state(path) if stat.S_ISREG(mode) else ("special",)
+
+
+def _behind(link: Path) -> tuple[str, ...]:
+    """What a task can see through a link: a file, or a folder with all that is in it."""
+    if link.is_file():
+        return _file_state(link)
+    if not link.is_dir():
+        return ()
+    digest, seen = hashlib.sha256(), {os.path.realpath(link)}
+    for folder, folders, files in os.walk(link, followlinks=True):
+        # Each folder once, or links that lead back would never end.
+        folders[:] = sorted(name for name in folders if _is_new(Path(folder, name), seen))
+        for name in sorted(files):
+            path = Path(folder, name)
+            state = _file_state(path) if path.is_file() else ("special",)
+            digest.update(repr((_text(str(path.relative_to(link))), *state)).encode())
+    return ("folder", digest.hexdigest())
+
+
+def _is_new(folder: Path, seen: set[str]) -> bool:
+    real = os.path.realpath(folder)
+    is_new = real not in seen
+    seen.add(real)
+    return is_new
 
 
 def _file_state(path: Path) -> tuple[str, str]:

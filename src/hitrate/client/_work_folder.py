@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hitrate.client._patterns import WORK_FOLDER
 from hitrate.client._task import Task
 from hitrate.client.errors import HitrateError
 
-HELD = "HITRATE_EXEC_HOLDS"
+_HELD = "HITRATE_EXEC_HOLDS"
 _log = logging.getLogger("hitrate.client")
 
 
@@ -27,8 +28,12 @@ def work_folder(task: Task) -> Iterator[Path]:
 
     Raises HitrateError, OSError, and what filelock raises where the disk knows no locks.
     """
-    folder = held_by(task)
-    if str(folder) in held_above():
+    if not task.outputs.globs:  # nothing that two runs could spoil for each other
+        with tempfile.TemporaryDirectory(prefix="hitrate-") as temporary:
+            yield Path(temporary)
+        return
+    folder = task.root / WORK_FOLDER / _name(task)
+    if folder.name in _held_above():
         raise HitrateError("this is a part of a run for the same outputs")
     folder.parent.mkdir(exist_ok=True)
     ignored = folder.parent / ".gitignore"
@@ -44,16 +49,19 @@ def work_folder(task: Task) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def held_by(task: Task) -> Path:
-    """The folder of all runs for the same outputs."""
-    # Tasks without outputs disturb only themselves.
-    owner = sorted(task.outputs.globs) or [*task.identity(), task.key, *task.inputs.globs]
-    return task.root / WORK_FOLDER / hashlib.sha256(repr(owner).encode()).hexdigest()[:16]
+def variables(task: Task) -> dict[str, str]:
+    """The environment of a command, which is told what it is a part of."""
+    return {**os.environ, _HELD: ",".join([*_held_above(), _name(task)])}
 
 
-def held_above() -> list[str]:
-    """The folders of the runs that this process is a part of."""
-    return os.environ.get(HELD, "").split(os.pathsep)
+def _name(task: Task) -> str:
+    """The same for all tasks that make these outputs in this folder."""
+    owner = repr((str(task.root), sorted(task.outputs.globs)))
+    return hashlib.sha256(owner.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _held_above() -> list[str]:
+    return os.environ.get(_HELD, "").split(",")
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from hitrate.client._options import (
     UploadOptions,
 )
 from hitrate.client._retry import Attempts, checked_retries
-from hitrate.client.errors import HitrateError, TransportError
+from hitrate.client.errors import BadRequest, HitrateError
 from hitrate.client.models import (
     Artifact,
     ArtifactMetadata,
@@ -49,13 +49,15 @@ class AsyncHitrate:
         slug: str | None = None,
         timeout: float | httpx.Timeout = 30.0,
         retries: int = 2,
+        max_pause: float = 60.0,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
         self._connection = connection(bearer_token, server_url, team_id, slug, timeout)
         self._retries = checked_retries(retries)
+        self._max_pause_s = max_pause
         self._owned = http_client is None
-        with made_by_httpx():
-            self._http = http_client or httpx.AsyncClient()
+        self._http = http_client or self._made()
+        self._pid = os.getpid()
         self._sleep: Callable[[float], Awaitable[None]] = anyio.sleep
         self.artifacts = AsyncArtifacts(self)
 
@@ -103,7 +105,7 @@ class AsyncHitrate:
         retries: int | None = None,
     ) -> Answer:
         """What `attempt` gives, which is made again while a failure may pass."""
-        attempts = Attempts(call, self._retries if retries is None else retries)
+        attempts = Attempts(call, self._retries if retries is None else retries, self._max_pause_s)
         while True:
             try:
                 return await attempt()
@@ -113,21 +115,48 @@ class AsyncHitrate:
 
     async def send(self, call: Call[Any], options: CallOptions) -> httpx.Response:
         """An answer that its caller reads and closes. Raises what it stands for if an error."""
-        content = call.content.async_chunks() if isinstance(call.content, Content) else call.content
-        if self._http.is_closed:
-            raise TransportError("The client is closed.", may_have_arrived=False)
-        with translated(self._connection.url):
-            request = self._http.build_request(
-                content=content, **self._connection.request(call, options)
-            )
-            response = await self._http.send(request, stream=True)
-            if call.accepts(response):
-                return response
-            try:
-                await response.aread()
-            finally:
-                await response.aclose()
+        http = self._connections()
+        async with _chunks_of(call.content) as content:
+            with translated(self._connection.url, call.content):
+                request = http.build_request(
+                    content=content, **self._connection.request(call, options)
+                )
+                response = await http.send(request, stream=True)
+                if call.accepts(response):
+                    return response
+                try:
+                    await response.aread()
+                finally:
+                    await response.aclose()
         raise error_of(response)
+
+    def _connections(self) -> httpx.AsyncClient:
+        """Our own; a forked process must not read what its parent was answered."""
+        if self._http.is_closed:
+            raise BadRequest("The client is closed.")
+        if self._pid != os.getpid():
+            if not self._owned:
+                raise BadRequest("This is a forked process: make it a client of its own.")
+            self._inherited, self._http = self._http, self._made()
+            self._pid = os.getpid()
+        return self._http
+
+    @staticmethod
+    def _made() -> httpx.AsyncClient:
+        with made_by_httpx():
+            return httpx.AsyncClient()
+
+
+@asynccontextmanager
+async def _chunks_of(
+    content: bytes | Content | None,
+) -> AsyncIterator[bytes | AsyncIterator[bytes] | None]:
+    """What httpx is to send; its source is left when the request is over, or was cancelled."""
+    if isinstance(content, Content):
+        async with aclosing(content.async_chunks()) as chunks:
+            yield chunks
+    else:
+        yield content
 
 
 class AsyncArtifacts:

@@ -22,7 +22,7 @@ from hitrate.client._patterns import Patterns
 from hitrate.client._process import Finished, run_command
 from hitrate.client._signature import KEY, signature
 from hitrate.client._task import Task, environment
-from hitrate.client._work_folder import HELD, held_above, held_by, work_folder
+from hitrate.client._work_folder import variables, work_folder
 from hitrate.client.detection import detected_ci, detected_interactive
 from hitrate.client.errors import NotFound
 from hitrate.client.models import Source
@@ -32,10 +32,11 @@ from hitrate.client.sync import Hitrate
 Value = TypeVar("Value")
 
 # What a server that hangs, or is away, may cost each task: ten seconds, or one.
-_TIMEOUT = httpx.Timeout(5.0)
+_TIMEOUT_S = 5.0
+_MAX_PAUSE_S = 1.0
 _CLOSE_S = 1.0
 # A large archive takes its time to get to the server's disk.
-_UPLOAD_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+_UPLOAD_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 
 class Outcome(enum.StrEnum):
@@ -120,7 +121,9 @@ def cached(
     with contextlib.ExitStack() as stack:
         try:
             upload_options: UploadOptions = {} if client else {"timeout": _UPLOAD_TIMEOUT}
-            client = client or stack.enter_context(Hitrate(timeout=_TIMEOUT, retries=1))
+            client = client or stack.enter_context(
+                Hitrate(timeout=_TIMEOUT_S, retries=1, max_pause=_MAX_PAUSE_S)
+            )
             folder = stack.enter_context(work_folder(task))
             artifact_hash = task.fingerprint()
         except Exception as error:  # whatever the cache does, the work is done
@@ -229,8 +232,7 @@ def _run(task: Task, found: CachedRun[Any]) -> CachedRun[Any]:
     if callable(task.work):
         value = task.work()
     else:
-        variables = {**os.environ, HELD: os.pathsep.join([*held_above(), str(held_by(task))])}
-        finished = run_command(task.work, task.root, variables)
+        finished = run_command(task.work, task.root, variables(task))
     return replace(
         found,
         value=value,

@@ -108,6 +108,8 @@ class TransportError(HitrateError):
 
     code = "transport_error"
 
-    def __init__(self, message: str, *, may_have_arrived: bool, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, may_have_arrived: bool = False, status: int | None = None
+    ) -> None:
         super().__init__(message, status=status)
         self.may_have_arrived = may_have_arrived

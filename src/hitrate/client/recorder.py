@@ -6,7 +6,6 @@ recorded), `dropped` (it was not), or `unknown` (it went out, and no answer came
 
 import atexit
 import logging
-import math
 import os
 import secrets
 import threading
@@ -17,10 +16,10 @@ from typing import Any, Self
 
 from hitrate.client import _operations as operations
 from hitrate.client._options import EventOptions
-from hitrate.client._outbox import Counts, Outbox, Outcome
+from hitrate.client._outbox import Counts, Outbox
 from hitrate.client._retry import may_have_arrived, pause_s, worth_another_try
 from hitrate.client.detection import detected_agent, detected_ci, detected_interactive
-from hitrate.client.errors import HitrateError
+from hitrate.client.errors import BadRequest, HitrateError
 from hitrate.client.models import Event, Source, encoded_events
 from hitrate.client.sync import Hitrate
 
@@ -31,8 +30,34 @@ RESEND_S = 9 * 60.0
 """A server takes the same bytes for the same batch during ten minutes; later they count twice."""
 
 _REQUEST_S = 10.0
+_LAST_PAUSE_S = 0.25
+_SPLITTABLE = (400, 413)
+"""Perhaps for one event only: then the others are recorded without it."""
+
 _MARK_LENGTH = 32
 _log = logging.getLogger("hitrate.client")
+
+
+class _Doubt:
+    """Whether a batch may have arrived without our knowing, and since when."""
+
+    def __init__(self) -> None:
+        self.is_there = False
+        self._sent = self._since = _now()
+
+    def sends(self) -> None:
+        self._sent = _now()
+
+    def begins(self) -> None:
+        if not self.is_there:
+            self.is_there = True
+            self._since = self._sent
+
+    def age_s(self) -> float:
+        """By the clock that is further: one of them may have stood still while a laptop slept."""
+        if not self.is_there:
+            return 0.0
+        return max(now - since for now, since in zip(_now(), self._since, strict=True))
 
 
 class Recorder:
@@ -55,16 +80,20 @@ class Recorder:
         close_timeout: float = 5.0,
         tell: bool = True,
     ) -> None:
+        if not 0 <= close_timeout <= threading.TIMEOUT_MAX or capacity < 1:
+            raise BadRequest("close_timeout must be some seconds, and capacity 1 or more.")
         self.session_id = session_id or os.environ.get(SESSION) or str(uuid.uuid4())
         self._client = client
         self._close_timeout = close_timeout
         self._headers = _who_records()
         self._outbox = Outbox(capacity)
         self._pid = os.getpid()
+        self._is_forked = self._is_started = False
         self._tell = tell
         self._is_told = False
         self.problem = ""
-        self._starting = threading.Lock()
+        # A signal's handler may record while we are starting.
+        self._starting = threading.RLock()
         self._thread = threading.Thread(target=self._work, name="hitrate-recorder", daemon=True)
         atexit.register(self.close)
 
@@ -90,11 +119,13 @@ class Recorder:
     @property
     def counts(self) -> Counts:
         """What has become of the events so far."""
+        self._leave_parent()
         return self._outbox.counts
 
     def close(self) -> None:
         """Send what is left, as far as the time goes; may be called twice."""
-        if self._pid != os.getpid():
+        self._leave_parent()
+        if self._is_forked:
             return
         atexit.unregister(self.close)
         self._outbox.close(self._close_timeout)
@@ -128,6 +159,7 @@ class Recorder:
         if duration_ms is not None:
             item["duration"] = duration_ms
         try:
+            self._leave_parent()
             self._start_thread()
             encoded = encoded_events([item])[1:-1]
         except (HitrateError, RuntimeError) as error:
@@ -137,52 +169,66 @@ class Recorder:
         if problem := self._outbox.put(encoded):
             self._explain(problem)
 
-    def _start_thread(self) -> None:
-        """Raises RuntimeError when there can be none: at the program's end, or in a fork."""
+    def _leave_parent(self) -> None:
+        """In a forked process: the outbox is the parent's to send, and may be locked for ever."""
         if self._pid != os.getpid():
-            # The parent's outbox is not ours to send, and may have been locked when we were made.
             self._pid = os.getpid()
+            self._is_forked = True
             self._outbox = Outbox(0)
-            self._outbox.close(0)
+
+    def _start_thread(self) -> None:
+        """Raises RuntimeError where there can be none: in a fork, or when the program ends."""
+        if self._is_forked:
             raise RuntimeError("this is a forked process, and needs a Recorder of its own")
-        if self._thread.ident is None:
-            with self._starting:
-                if self._thread.ident is None:
-                    self._thread.start()
+        with self._starting:
+            if not self._is_started:
+                self._is_started = True
+                self._thread.start()
 
     def _work(self) -> None:
         while batch := self._outbox.next_batch():
-            outcome: Outcome = "unknown"
             try:
-                outcome = self._deliver(batch)
+                self._deliver(batch)
             except Exception:  # a defect of ours must not end the recording, nor the build
                 _log.exception("events could not be sent")
-            self._outbox.settle(outcome)
+            self._outbox.settle("unknown")
 
-    def _deliver(self, batch: list[bytes]) -> Outcome:
-        """Send until there is an answer; the count that the events go to."""
+    def _deliver(self, batch: list[bytes]) -> None:
+        """Send until there is an answer, and count the events."""
         call = operations.record_encoded(_body(batch), self._headers)
-        failures, doubtful_since = 0, math.inf
+        failures, doubt = 0, _Doubt()
         while True:
+            doubt.sends()
             patience_s = min(_REQUEST_S, max(0.1, self._outbox.left_s()))
             try:
                 self._client.call(call, {"timeout": patience_s}, retries=0)
             except HitrateError as error:
                 problem = error
             else:
-                return "sent"
+                return self._outbox.settle("sent", len(batch))
             failures += 1
             if may_have_arrived(problem):
-                doubtful_since = min(doubtful_since, time.monotonic())
-            asked_s = getattr(problem, "retry_after", None)
-            if (
-                not worth_another_try(problem, harmless=True)
-                or time.monotonic() - doubtful_since > RESEND_S
-                or not self._outbox.pause(pause_s(failures, asked_s), asked=asked_s is not None)
-            ):
+                doubt.begins()
+            if problem.status in _SPLITTABLE and len(batch) > 1 and not doubt.is_there:
+                middle = len(batch) // 2
+                self._deliver(batch[:middle])
+                return self._deliver(batch[middle:])
+            if not self._may_go_again(problem, failures, doubt):
                 if self._outbox.left_s() > 0:
                     self._explain(str(problem))
-                return "dropped" if doubtful_since == math.inf else "unknown"
+                return self._outbox.settle("unknown" if doubt.is_there else "dropped", len(batch))
+
+    def _may_go_again(self, problem: HitrateError, failures: int, doubt: "_Doubt") -> bool:
+        """After the pause that the failure calls for; False where that would be too late."""
+        asked_s = getattr(problem, "retry_after", None)
+        pause = pause_s(failures, asked_s)
+        if asked_s is None and self._outbox.is_ending:
+            pause = min(pause, _LAST_PAUSE_S)
+        return (
+            worth_another_try(problem, harmless=True)
+            and doubt.age_s() + pause < RESEND_S
+            and self._outbox.pause(pause, asked=asked_s is not None)
+        )
 
     def _explain(self, problem: str) -> None:
         # Each once: a long outage must not fill the build's log.
@@ -190,6 +236,10 @@ class Recorder:
             self.problem = problem
             if self._tell:
                 _log.warning("events are not recorded: %s", problem)
+
+
+def _now() -> tuple[float, float]:
+    return time.monotonic(), time.time()
 
 
 def _body(batch: list[bytes]) -> bytes:

@@ -22,7 +22,7 @@ from hitrate.client._options import (
     UploadOptions,
 )
 from hitrate.client._retry import Attempts, checked_retries
-from hitrate.client.errors import HitrateError, TransportError
+from hitrate.client.errors import BadRequest, HitrateError
 from hitrate.client.models import (
     Artifact,
     ArtifactMetadata,
@@ -40,9 +40,10 @@ class Hitrate:
     """A client of `/v8/artifacts`, for hitrate and for Vercel; threads may share one.
 
     What is not given comes from `TURBO_API`, `TURBO_TOKEN`, `TURBO_TEAM` and `TURBO_TEAMID`, as
-    for `turbo`. `timeout`: seconds, or an httpx.Timeout; `retries`: further attempts after a
-    failure that may pass. `http_client` brings certificates, proxies and the like; closing it
-    is left to its owner. Raises BadRequest.
+    for `turbo`. `timeout`: seconds without progress, or an httpx.Timeout; `retries`: further
+    attempts after a failure that may pass; `max_pause`: the most seconds to wait for one, so that a
+    server that asks for more gets none. `http_client` brings certificates, proxies and the like;
+    closing it is left to its owner. Raises BadRequest.
     """
 
     def __init__(
@@ -54,13 +55,15 @@ class Hitrate:
         slug: str | None = None,
         timeout: float | httpx.Timeout = 30.0,
         retries: int = 2,
+        max_pause: float = 60.0,
         http_client: httpx.Client | None = None,
     ) -> None:
         self._connection = connection(bearer_token, server_url, team_id, slug, timeout)
         self._retries = checked_retries(retries)
+        self._max_pause_s = max_pause
         self._owned = http_client is None
-        with made_by_httpx():
-            self._http = http_client or httpx.Client()
+        self._http = http_client or self._made()
+        self._pid = os.getpid()
         self._sleep: Callable[[float], None] = time.sleep
         self.artifacts = Artifacts(self)
 
@@ -95,7 +98,8 @@ class Hitrate:
 
         def attempt() -> Answer:
             with closing(self.send(call, options)) as response:
-                response.read()
+                with translated(response.url.host):
+                    response.read()
                 return call.read(response)
 
         return self.attempted(call, attempt, retries)
@@ -104,7 +108,7 @@ class Hitrate:
         self, call: Call[Any], attempt: Callable[[], Answer], retries: int | None = None
     ) -> Answer:
         """What `attempt` gives, which is made again while a failure may pass."""
-        attempts = Attempts(call, self._retries if retries is None else retries)
+        attempts = Attempts(call, self._retries if retries is None else retries, self._max_pause_s)
         while True:
             try:
                 return attempt()
@@ -115,13 +119,10 @@ class Hitrate:
     def send(self, call: Call[Any], options: CallOptions) -> httpx.Response:
         """An answer that its caller reads and closes. Raises what it stands for if an error."""
         content = call.content.chunks() if isinstance(call.content, Content) else call.content
-        if self._http.is_closed:
-            raise TransportError("The client is closed.", may_have_arrived=False)
-        with translated(self._connection.url):
-            request = self._http.build_request(
-                content=content, **self._connection.request(call, options)
-            )
-            response = self._http.send(request, stream=True)
+        http = self._connections()
+        with translated(self._connection.url, call.content):
+            request = http.build_request(content=content, **self._connection.request(call, options))
+            response = http.send(request, stream=True)
             if call.accepts(response):
                 return response
             try:
@@ -129,6 +130,22 @@ class Hitrate:
             finally:
                 response.close()
         raise error_of(response)
+
+    def _connections(self) -> httpx.Client:
+        """Our own; a forked process must not read what its parent was answered."""
+        if self._http.is_closed:
+            raise BadRequest("The client is closed.")
+        if self._pid != os.getpid():
+            if not self._owned:
+                raise BadRequest("This is a forked process: make it a client of its own.")
+            self._inherited, self._http = self._http, self._made()
+            self._pid = os.getpid()
+        return self._http
+
+    @staticmethod
+    def _made() -> httpx.Client:
+        with made_by_httpx():
+            return httpx.Client()
 
 
 class Artifacts:
