@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 import traceback
 from collections.abc import Callable
@@ -216,3 +217,17 @@ def test_the_token_never_shows(connect: Connect, fake: StrictFake, step: Any) ->
         shown += [str(link), repr(link), str(vars(link))]
         link = link.__cause__ or link.__context__
     assert not [text for text in shown if SECRET in text]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransportError("gone", may_have_arrived=True),
+        RateLimited("slowly", status=429, retry_after=3, request_id="r"),
+        Forbidden("no", status=403, code="remote_caching_paused"),
+    ],
+)
+def test_an_error_comes_whole_from_another_process(error: HitrateError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hitrate.client import Counts, Hitrate, Recorder, recorder
+from hitrate.client import BadRequest, Counts, Hitrate, Recorder, recorder
 from tests.client.fake import HangUp, Refuse, Stall, StrictFake
 from tests.support.server import Server, eventually
 
@@ -222,6 +222,57 @@ def test_what_does_not_fit_is_dropped_and_told(
     assert "250 events wait already" in caplog.text
 
 
+def test_an_event_that_the_server_refuses_does_not_take_the_others_with_it(
+    shared_server: Server,
+) -> None:
+    with client_of(shared_server) as client, Recorder(client) as r:
+        for index in range(90):
+            r.miss(str(index))
+        r.miss("long" * 1000)
+    assert r.counts == Counts(sent=90, dropped=1, unknown=0, pending=0)
+    assert recorded(shared_server, r, 90) == Counter(map(str, range(90)))
+
+
+def test_a_batch_in_doubt_does_not_wait_beyond_the_time_in_which_it_counts_once(
+    fake: StrictFake, client: Hitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "RESEND_S", 20)
+    fake.script(HangUp(store=True), Refuse(503, "later", headers={"retry-after": "21"}))
+    with Recorder(client) as r:
+        r.miss("a")
+        eventually(lambda: r.counts.unknown)
+    assert len(fake.received) == 2
+
+
+def test_a_server_that_comes_back_while_we_end_gets_all(fake: StrictFake, client: Hitrate) -> None:
+    fake.close()
+    r = Recorder(client, close_timeout=30)
+    r.miss("a")
+    back = threading.Timer(1.5, fake.open)
+    back.start()
+    r.close()
+    back.join()
+    assert r.counts == Counts(sent=1, dropped=0, unknown=0, pending=0)
+
+
+def test_a_client_that_is_closed_before_is_told_at_once(
+    client: Hitrate, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.close()
+    with Recorder(client, close_timeout=60) as r:
+        r.miss("a")
+    assert r.counts == Counts(sent=0, dropped=1, unknown=0, pending=0)
+    assert "The client is closed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"close_timeout": float("inf")}, {"close_timeout": -1}, {"capacity": 0}], ids=str
+)
+def test_a_recorder_with_wrong_settings_is_not_made(client: Hitrate, wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest):
+        Recorder(client, **wrong)
+
+
 def test_after_the_end_events_are_dropped(client: Hitrate) -> None:
     r = Recorder(client)
     r.close()
@@ -334,6 +385,31 @@ def test_of_a_program_that_is_killed_all_that_it_counted_as_sent_is_recorded(
     # None twice, none missing in between, and no more than the one batch that was under way.
     assert indexes == list(range(len(indexes)))
     assert sent <= len(indexes) <= given + 50
+
+
+FORKED_CLIENT = """
+import os, sys
+from hitrate.client import Hitrate
+
+client = Hitrate()
+client.artifacts.upload("of-a-child", b"of a child" * 10_000)
+client.artifacts.upload("of-the-parent", b"of the parent" * 10_000)
+children = []
+for _ in range(20):
+    child = os.fork()
+    name = "of-the-parent" if child else "of-a-child"
+    content = client.artifacts.download(name).content
+    assert content == name.replace("-", " ").encode() * 10_000, content[:20]
+    if not child:
+        os._exit(0)
+    children.append(os.waitpid(child, 0)[1])
+print(children)
+"""
+
+
+def test_a_forked_child_reads_none_of_its_parents_answers(shared_server: Server) -> None:
+    output, errors = program(shared_server, FORKED_CLIENT).communicate(timeout=60)
+    assert (output.strip(), errors) == (str([0] * 20), "")
 
 
 FORKED = """

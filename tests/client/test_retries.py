@@ -115,6 +115,18 @@ def test_an_answer_that_would_be_the_same_again_is_not_asked_for_again(
     assert len(fake.received) == 1
 
 
+@pytest.mark.parametrize("operation", ["status", "upload", "query", "download", "download_to"])
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    judged: Facade, fake: StrictFake, tmp_path: Path, operation: str
+) -> None:
+    judged.upload("h", CONTENT)
+    fake.script(Truncate(3))
+
+    OPERATIONS[operation](judged, tmp_path)
+
+    assert len(fake.received) == 3
+
+
 @pytest.mark.parametrize("step", [HangUp(), BUSY], ids=["none", "503"])
 @pytest.mark.parametrize("send", UPLOADS.values(), ids=UPLOADS)
 def test_content_that_can_be_had_again_is_sent_again_from_its_beginning(

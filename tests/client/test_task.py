@@ -270,3 +270,16 @@ def test_an_input_that_cannot_be_read_is_an_error(root: Path) -> None:
 
     with pytest.raises(OSError, match="Input/output error"):
         fingerprint(root)
+
+
+def test_what_stands_behind_a_link_to_a_folder_counts(root: Path) -> None:
+    (root / "elsewhere" / "sub").mkdir(parents=True)
+    (root / "elsewhere" / "sub" / "round").symlink_to("..")
+    (root / "elsewhere" / "file").write_text("1")
+    (root / "src" / "link").symlink_to("../elsewhere")
+    before = fingerprint(root)
+    assert fingerprint(root) == before
+
+    (root / "elsewhere" / "file").write_text("2")
+
+    assert fingerprint(root) != before

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from hitrate.client import (
@@ -18,7 +20,7 @@ from hitrate.client import (
     NotFound,
     TransportError,
 )
-from tests.client.conftest import Cache
+from tests.client.conftest import Cache, Connect
 from tests.client.facade import Facade
 from tests.client.fake import Answer, StrictFake, Truncate
 
@@ -237,3 +239,35 @@ def test_a_hash_may_have_any_characters(judged: Facade, fake: StrictFake, name: 
     assert judged.download(name).content == b"content"
     assert judged.exists(name) is not None
     assert judged.query([name])[name] is not None
+
+
+@pytest.mark.parametrize("error", [UnicodeError("mine"), httpx.ReadError("mine")], ids=type)
+def test_what_the_callers_own_code_raises_stays_as_it_is(
+    connect: Connect, error: Exception
+) -> None:
+    def raises(*_: object) -> bytes:
+        raise error
+
+    with StrictFake() as fake:  # Its own: what has been sent until then is a violation.
+        client = connect(bearer_token=fake.token, server_url=fake.url)
+        with pytest.raises(type(error), match="mine"):
+            client.upload("h", b"content", progress=raises)
+        with pytest.raises(type(error), match="mine"):
+            client.upload("h", map(raises, [1]))
+    assert fake.artifacts == {}
+
+
+def test_a_download_goes_where_a_link_leads_and_never_in_place_of_a_device(
+    judged: Facade, tmp_path: Path
+) -> None:
+    judged.upload("h", b"content")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "fifo")
+
+    judged.download_to("h", tmp_path / "link")
+    with pytest.raises(OSError, match="Not a regular file"):
+        judged.download_to("h", tmp_path / "fifo")
+
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert (tmp_path / "fifo").is_fifo()
