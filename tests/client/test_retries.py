@@ -343,3 +343,14 @@ def test_a_call_that_failed_leaves_the_client_whole(judged: Facade, fake: Strict
     judged.upload("h", CONTENT)
 
     assert judged.download("h").content == CONTENT
+
+
+def test_the_longest_pause_is_the_clients_to_choose(connect: Connect, fake: StrictFake) -> None:
+    client = connect(bearer_token=fake.token, server_url=fake.url, retries=6, max_pause=0.3)
+    fake.script(*[BUSY] * 6)
+    client.status()
+    assert max(client.pauses) == 0.3
+    fake.script(Answer(503, b"", {"retry-after": "1"}))
+    with pytest.raises(Unavailable):
+        client.status()
+    assert len(client.pauses) == 6

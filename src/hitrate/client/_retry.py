@@ -64,11 +64,11 @@ class Attempts:
     def pause_after(self, error: HitrateError) -> float:
         """Seconds to wait before the next attempt. Raises `error` when there is none."""
         self._failures += 1
-        pause = pause_s(self._failures, getattr(error, "retry_after", None))
+        asked_s = getattr(error, "retry_after", None)
         if (
             self._failures > self._retries
             or not worth_another_try(error, harmless=self._harmless)
-            or pause > self._max_pause_s
+            or (asked_s or 0) > self._max_pause_s
         ):
             raise error
-        return pause
+        return min(pause_s(self._failures, asked_s), self._max_pause_s)

@@ -138,6 +138,7 @@ class Hitrate:
         if self._pid != os.getpid():
             if not self._owned:
                 raise BadRequest("This is a forked process: make it a client of its own.")
+            # Kept, because to let go of it could close what the parent still uses.
             self._inherited, self._http = self._http, self._made()
             self._pid = os.getpid()
         return self._http
