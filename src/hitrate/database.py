@@ -17,7 +17,7 @@ from hitrate.errors import DatabaseError
 
 FILE_NAME = "hitrate.sqlite"
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration; a test holds it equal to what Alembic finds."""
 
 metadata = MetaData()
@@ -34,8 +34,12 @@ def translated() -> Iterator[None]:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """A transaction, on disk when the block ends. Raises DatabaseError; nothing changed then."""
+    """A transaction, on disk when the block ends. Raises DatabaseError; nothing changed then.
+
+    The only one that writes from its first moment on: what it reads stays true until it ends.
+    """
     with translated(), engine.begin() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
 
 

@@ -1,7 +1,7 @@
 """The dispatcher: raw ASGI, a table of routes, one way through for every hot request.
 
-Every request gets an id; is admitted by the gate as its route demands; is handled; is counted.
-What is not in the table goes to the framework's app.
+Every request gets an id; is admitted by the gate as its route demands; is judged by its team's
+standing; is handled; is metered; is counted. What is not in the table goes to the framework's app.
 """
 
 import itertools
@@ -9,10 +9,11 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from hitrate import logs
-from hitrate.accounts.gate import Gate
 from hitrate.accounts.model import Access, Grant
+from hitrate.accounts.tollhouse import Tollhouse
 from hitrate.errors import MethodNotAllowed, Refused
 from hitrate.metrics import Metrics
 from hitrate.web.asgi import App, Message, Receive, Request, Response, Scope, Send
@@ -21,6 +22,7 @@ from hitrate.web.errors import error_response
 Handler = Callable[[Request, Grant], Awaitable[Response]]
 PublicHandler = Callable[[Request], Awaitable[Response]]
 
+_UNAUTHORIZED = 401
 _TOO_LARGE = 413
 
 _log = logs.get("web")
@@ -55,7 +57,7 @@ class HotApp:
     """Serves `routes`; hands everything else to `fallback`."""
 
     def __init__(
-        self, routes: Sequence[AnyRoute], gate: Gate, metrics: Metrics, fallback: App
+        self, routes: Sequence[AnyRoute], tollhouse: Tollhouse, metrics: Metrics, fallback: App
     ) -> None:
         self.routes = tuple(routes)
         self.fallback = fallback
@@ -65,7 +67,7 @@ class HotApp:
             table = self._prefixes if route.path.endswith("/{hash}") else self._exact
             path = route.path.removesuffix("{hash}")
             table.setdefault(path, {})[route.method] = route
-        self._gate = gate
+        self._tollhouse = tollhouse
         self._metrics = metrics
         self._boot = secrets.token_hex(4)
         self._numbers = itertools.count(1)
@@ -81,11 +83,17 @@ class HotApp:
             await self._hand_on(scope, receive, send, request_id, started)
             return
         request = Request(scope, receive, request_id)
-        operation, response = await self._answer(methods, request, scope["method"])
+        operation, response, grant = await self._answer(methods, request, scope["method"])
+        if response.status == _UNAUTHORIZED:
+            await self._refuse_token(scope)
         if request.unread and response.status != _TOO_LARGE:
             await request.drain()
-        await response.send(send, request_id)
+        await response.send(request, send, partial(self._tollhouse.meter_piece, grant))
         self._metrics.request(operation, response.status, time.perf_counter() - started)
+
+    async def _refuse_token(self, scope: Scope) -> None:
+        self._metrics.add("hitrate_tokens_refused")
+        await self._tollhouse.slow_down(scope)
 
     async def _hand_on(
         self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float
@@ -96,6 +104,8 @@ class HotApp:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status == _UNAUTHORIZED:
+                    await self._refuse_token(scope)
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
@@ -114,7 +124,7 @@ class HotApp:
 
     async def _answer(
         self, methods: dict[str, AnyRoute], request: Request, method: str
-    ) -> tuple[str, Response]:
+    ) -> tuple[str, Response, Grant | None]:
         route = methods.get(method)
         operation = route.operation if route else "none"
         try:
@@ -122,7 +132,12 @@ class HotApp:
                 raise MethodNotAllowed(
                     f"{method} is not served here; use {', '.join(methods)}.", tuple(methods)
                 )
-            return operation, await self._handle(route, request)
+            if isinstance(route, PublicRoute):
+                return operation, await route.handler(request), None
+            grant = self._tollhouse.admit(request, route.access)
+            response = await route.handler(request, grant)
+            self._tollhouse.meter(request, route.access, grant, response)
+            return operation, response, grant
         except Refused as error:
             response = error_response(error)
             _log.info(
@@ -135,11 +150,4 @@ class HotApp:
         except Exception as error:
             response = error_response(error)
             _log.exception("failed", request_id=request.id, operation=operation)
-        return operation, response
-
-    async def _handle(self, route: AnyRoute, request: Request) -> Response:
-        if isinstance(route, PublicRoute):
-            return await route.handler(request)
-        authorization = request.headers.get(b"authorization")
-        grant = self._gate.admit(authorization, request.query_string, route.access)
-        return await route.handler(request, grant)
+        return operation, response, None

@@ -4,10 +4,15 @@
     ├── Refused                what a caller asked for was refused, and nothing was changed
     │   ├── BadRequest         the input is invalid; the message says what, where and what to do
     │   ├── Unauthorized       no token, or one that is unknown, expired or revoked
+    │   ├── PaymentRequired    the account is soft-blocked, or a payment is missing
     │   ├── Forbidden          the token may not do this, or not in this team
+    │   ├── CachingDisabled    Remote Caching is disabled for this team or this user
+    │   ├── CachingPaused      the spend cap is reached
+    │   ├── CachingOverLimit   a usage limit of the billing cycle is reached
     │   ├── NotFound           the thing asked for is not there
     │   ├── MethodNotAllowed   the address exists, the method does not
     │   ├── TooLarge           the body passes the configured limit
+    │   ├── RateLimited        too many requests, or guesses, in a short time
     │   └── Unavailable        cannot be stored or read now; trying again later may work
     │       └── DatabaseError  the database cannot be opened, read or written
     ├── ConfigError            a setting is missing or wrong
@@ -37,6 +42,22 @@ class Forbidden(Refused):
     """The token may not do this, or not in this team."""
 
 
+class PaymentRequired(Refused):
+    """The account is soft-blocked, or a payment is missing."""
+
+
+class CachingDisabled(Refused):
+    """Remote Caching is disabled for this team or this user."""
+
+
+class CachingPaused(Refused):
+    """The spend cap is reached: paused until an owner disables or raises it."""
+
+
+class CachingOverLimit(Refused):
+    """A usage limit of the billing cycle is reached."""
+
+
 class NotFound(Refused):
     """The thing asked for is not there."""
 
@@ -51,6 +72,14 @@ class MethodNotAllowed(Refused):
 
 class TooLarge(Refused):
     """The body passes the configured limit."""
+
+
+class RateLimited(Refused):
+    """Too many requests, or guesses, in a short time; `retry_after_s` says when to go on."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(Refused):

@@ -27,6 +27,8 @@ COUNTERS = {
     "hitrate_events_deduplicated": "Events dropped because their batch had come before.",
     "hitrate_rejected_batches": "Batches set aside because they could not be loaded.",
     "hitrate_load_failures": "Attempts to load a segment that failed and will be repeated.",
+    "hitrate_tokens_refused": "Requests with no token, or one that is unknown or has ended.",
+    "hitrate_sign_ins_refused": "Attempts to sign in that failed.",
     "hitrate_artifact_received_bytes": "Bytes of artifacts stored by uploads.",
     "hitrate_artifact_sent_bytes": "Bytes of artifacts sent by downloads.",
     "hitrate_artifact_hits": "Downloads that found the artifact.",

@@ -13,10 +13,16 @@ from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.server.embed import Server as Granian
 
 from hitrate import logs
+from hitrate.accounts.api import account_api
+from hitrate.accounts.api.office import Office
+from hitrate.accounts.bookkeeping import Bookkeeper
 from hitrate.accounts.gate import Gate
 from hitrate.accounts.guard import Needs
+from hitrate.accounts.meter import Meter
 from hitrate.accounts.model import Access
+from hitrate.accounts.standing import Standing
 from hitrate.accounts.store import AccountStore
+from hitrate.accounts.tollhouse import Tollhouse
 from hitrate.artifacts.api import artifact_api
 from hitrate.artifacts.local import LocalBlobs
 from hitrate.artifacts.retention import Retention
@@ -69,7 +75,7 @@ def hot_routes(events: EventRoutes, artifacts: ArtifactRoutes) -> list[AnyRoute]
     ]
     return [
         Route("POST", f"{base}/events", "recordEvents", Access.EVENTS, events.record),
-        Route("GET", f"{base}/status", "status", Access.READ, artifacts.status),
+        Route("GET", f"{base}/status", "status", Access.STATUS, artifacts.status),
         Route("GET", one, "downloadArtifact", Access.READ, artifacts.download),
         Route("HEAD", one, "artifactExists", Access.READ, artifacts.exists),
         Route("PUT", one, "uploadArtifact", Access.WRITE, artifacts.upload),
@@ -94,7 +100,6 @@ class HitrateServer:
         folder = spool_folder(settings.data_dir)
         self._spool = Spool(folder, clock)
         store = event_store(settings)
-        self._loader = Loader(self._spool, folder, store, metrics, clock, settings.event_ttl_s)
         blobs = LocalBlobs(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
         self._artifacts = ArtifactStore(self._engine, blobs, clock)
         limits = Limits(
@@ -103,13 +108,24 @@ class HitrateServer:
         self._retention = Retention(
             self._artifacts, limits, metrics, clock, asyncio.get_running_loop()
         )
-        gate = Gate(AccountStore(self._engine, clock), clock)
+        office = self._open_office()
+        self._loader = Loader(
+            self._spool,
+            folder,
+            store,
+            metrics,
+            clock,
+            settings.event_ttl_s,
+            on_dropped=office.meter.take_back_events,
+        )
+        gate = office.gate
         health = Health(settings, self._spool, folder, self._loader, self._artifacts)
         health.add_gauges(metrics)
         routes = hot_routes(
             EventRoutes(self._spool, metrics, clock, settings.max_body_bytes),
             ArtifactRoutes(
                 self._artifacts,
+                office.standing,
                 metrics,
                 clock,
                 max_artifact_bytes=_largest_artifact(settings),
@@ -118,20 +134,35 @@ class HitrateServer:
         )
         operates = Needs(gate, Access.OPERATOR)
         handlers = [
-            *event_api(store, clock, Needs(gate, Access.READ)),
+            *event_api(store, clock, Needs(gate, Access.ANALYTICS)),
+            *account_api(office),
             *artifact_api(self._retention, operates),
             *health_api(health, metrics, operates),
         ]
         framework = framework_app([*handlers, *openapi_api(handlers)])
         self._spool.open()
         self._artifacts.open()
+        office.meter.open()
         self._loader.open()
         self._retention.open()
-        return HotApp(routes, gate, metrics, cast("App", framework))
+        self._bookkeeper.open()
+        tollhouse = Tollhouse(gate, office.standing, office.meter, clock)
+        return HotApp(routes, tollhouse, metrics, cast("App", framework))
+
+    def _open_office(self) -> Office:
+        accounts = AccountStore(self._engine, self._clock)
+        meter = Meter(
+            self._settings.data_dir,
+            lambda team_id: self._artifacts.usage(team_id).size_bytes,
+            self._clock,
+        )
+        gate = Gate(accounts, self._clock)
+        self._bookkeeper = Bookkeeper(accounts, meter, gate, self._clock)
+        return Office(accounts, gate, meter, Standing(meter, self._clock), self._clock)
 
     async def close(self) -> None:
         """Drain and close everything, the last opened first; one that fails stops no other."""
-        for part in (self._retention, self._artifacts, self._spool, self._loader):
+        for part in (self._retention, self._artifacts, self._spool, self._loader, self._bookkeeper):
             try:
                 await asyncio.to_thread(part.close)
             except Exception:

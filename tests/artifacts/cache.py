@@ -30,8 +30,8 @@ class Cache:
         self.clock = ManualClock()
         self.engine = open_database(folder)
         accounts = AccountStore(self.engine, self.clock)
-        self.team: Team = accounts.team(slug="ours") or accounts.create_team("ours")
-        self.other: Team = accounts.team(slug="theirs") or accounts.create_team("theirs")
+        self.team: Team = accounts.teams.find(slug="ours") or accounts.teams.create("ours")
+        self.other: Team = accounts.teams.find(slug="theirs") or accounts.teams.create("theirs")
         self.store = ArtifactStore(self.engine, LocalBlobs(self.folder, 0), self.clock)
         self.metrics = Metrics()
 

@@ -1,8 +1,8 @@
-"""Owns finding Node and installing the pinned JavaScript clients, once for each lock file.
+"""Owns finding Node and installing pinned JavaScript packages, once for each lock file.
 
 Promises a folder in which `npm ci` has run to its end: an install happens aside and is renamed
 into place, so a killed one leaves nothing behind that looks whole. Never touches the network once
-the clients of a lock file are installed, and never decides what an absent tool means for a test.
+the packages of a lock file are installed, and never decides what an absent tool means for a test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INSTALL_TIMEOUT_S = 300
 
 
 class UnavailableError(Exception):
-    """The clients cannot be run here; the message says why and what would help."""
+    """The packages cannot be run here; the message says why and what would help."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class Clients:
-    """The installed clients: `folder` holds their `node_modules`."""
+    """What was installed: `folder` holds its `node_modules`."""
 
     folder: Path
     node: Path
@@ -63,14 +63,17 @@ class Clients:
         raise UnavailableError(f"npm installed no turbo {version} executable for {_platform()}")
 
 
-def install(cache: Path = CACHE) -> Clients:
-    """The clients of the lock file beside this module, installed below `cache` if need be."""
+def install(cache: Path = CACHE, *, source: Path = HERE) -> Clients:
+    """The packages of the lock file in `source`, installed below `cache` if need be.
+
+    Without a `source` they are the clients that the lock file beside this module names.
+    """
     tools = find_toolchain()
-    lock_file = (HERE / "package-lock.json").read_bytes()
+    lock_file = (source / "package-lock.json").read_bytes()
     folder = cache / hashlib.sha256(lock_file).hexdigest()[:16]
     with _held(cache / "lock"):
         if not folder.exists():
-            _install_into(folder, tools)
+            _install_into(folder, source, tools)
     return Clients(folder, tools.node)
 
 
@@ -104,11 +107,11 @@ def _from_path() -> Toolchain | None:
     return Toolchain(Path(node), (npm,)) if node and npm else None
 
 
-def _install_into(folder: Path, tools: Toolchain) -> None:
+def _install_into(folder: Path, source: Path, tools: Toolchain) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, aside / name)
+            shutil.copy(source / name, aside / name)
         _npm_ci(aside, tools)
         aside.rename(folder)
     finally:

@@ -32,9 +32,9 @@ def callers(shared_server: Server) -> dict[str, str | None]:
     shared_server.command("team", "create", "strangers")
     engine = open_database(shared_server.data_dir)
     accounts = AccountStore(engine, Clock())
-    revoked, revoked_secret = accounts.create_token(accounts.team(slug="default"), "")
-    accounts.revoke_token(revoked.id)
-    _, operator = accounts.create_token(None, "operator", lifetime_s=600)
+    revoked, revoked_secret = accounts.tokens.create(accounts.teams.find(slug="default"), "")
+    accounts.tokens.revoke(revoked)
+    _, operator = accounts.tokens.create(None, "operator", lifetime_s=600)
     engine.dispose()
     return {
         "nobody": None,

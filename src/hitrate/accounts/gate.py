@@ -1,44 +1,68 @@
 """The gate: who is asking, in which team, and may they?
 
-A token that was looked up is remembered for two seconds, so a revoked one stops working within
-that time everywhere. An unknown team gives the same answer as one the token may not use.
+What was looked up is remembered for two seconds, so a revoked token, a demoted member or a changed
+setting counts within that time everywhere. An unknown team gives the same answer as one the token
+may not use.
 """
 
 import hmac
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from hitrate.accounts import tokens
-from hitrate.accounts.model import Access, Grant, Team, Token
+from hitrate.accounts.model import Access, Grant, Member, Scope, Team, Token, User
+from hitrate.accounts.roles import OPERATOR_ACCESS, ROLES, scoped
 from hitrate.accounts.store import AccountStore
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, Forbidden, Unauthorized
 
-_REMEMBER_MS = 2_000
+REMEMBER_MS = 2_000
 _REMEMBER_MOST = 10_000
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
 _NO_BEARER = "No token: send the header `Authorization: Bearer TOKEN`."
-_UNKNOWN = "The token is unknown, expired or revoked; make one with `hitrate token create`."
+_UNKNOWN = (
+    "The token is unknown, expired or revoked; get one with `turbo login` or "
+    "`hitrate token create`."
+)
 _WRONG_TEAM = (
     "This token has no permission for the team that was asked for; "
     "check teamId and slug (TURBO_TEAM, TURBO_TEAMID) or use a token of that team."
 )
-_READ_ONLY = "This token is read-only: it may not change the cache. Use one that may write."
+_NAME_ONE = "Name the team by the query parameter `slug` or `teamId` (TURBO_TEAM, TURBO_TEAMID)."
+_NOT_OWN = (
+    "This is for a person's own account: it needs a token of theirs with the scope `admin`; the "
+    "account page makes one."
+)
 _NOT_OPERATOR = "This is for the operator of the server: use the `hitrate` command beside it."
 
 
-class _TeamQuery(NamedTuple):
+class _Wanted(NamedTuple):
+    """The team that a request names: by `teamId`, by `slug`, in its path, or not at all."""
+
     ids: frozenset[str]
     slugs: frozenset[str]
+    in_path: str | None
+
+    @property
+    def none(self) -> bool:
+        return not self.ids and not self.slugs and self.in_path is None
+
+    def matches(self, team: Team) -> bool:
+        named = self.ids <= {team.id} and self.slugs <= {team.slug}
+        return named and self.in_path in (None, team.id, team.slug)
 
 
 @lru_cache(maxsize=1024)
-def _team_query(query_string: bytes) -> _TeamQuery:
+def _wanted(query_string: bytes, in_path: str | None) -> _Wanted:
     pairs = parse_qsl(query_string.decode("latin-1"))
-    return _TeamQuery(
+    return _Wanted(
         frozenset(value for name, value in pairs if name == "teamId"),
         frozenset(value for name, value in pairs if name == "slug"),
+        in_path,
     )
 
 
@@ -48,63 +72,147 @@ class Gate:
     def __init__(self, accounts: AccountStore, clock: Clock) -> None:
         self._accounts = accounts
         self._clock = clock
-        self._known: dict[bytes, tuple[Token | None, int]] = {}
+        self._tokens: dict[bytes, tuple[Token | None, int]] = {}
+        self._grants: dict[tuple[bytes, bytes, str | None], tuple[Grant, int]] = {}
+        self._used: dict[str, int] = {}
 
-    def admit(self, authorization: bytes | None, query_string: bytes, need: Access) -> Grant:
+    def admit(
+        self,
+        authorization: bytes | None,
+        query_string: bytes,
+        need: Access,
+        in_path: str | None = None,
+    ) -> Grant:
         """The grant for a request that acts in a team.
 
         `authorization` is the header's value; `query_string` may name the team by `teamId`,
-        `slug`, both or neither. Raises Unauthorized, Forbidden, or BadRequest for an operator
-        who names no team.
+        `slug`, both or neither, `in_path` by either. Raises Unauthorized, Forbidden, or BadRequest
+        where no team is named and the token has not just one.
         """
-        token = self.identify(authorization)
-        wanted = _team_query(query_string)
-        team = token.team or self._team_for_operator(wanted)
-        if not (wanted.ids <= {team.id} and wanted.slugs <= {team.slug}):
-            raise Forbidden(_WRONG_TEAM)
-        if need is Access.WRITE and token.read_only:
-            raise Forbidden(_READ_ONLY)
-        return Grant(team, token.id)
+        digest, now_ms = _digest(authorization), self._clock.now_ms()
+        key = digest, query_string, in_path
+        known = self._grants.get(key)
+        if known is None or abs(now_ms - known[1]) >= REMEMBER_MS:
+            token = self._valid_token(authorization, digest, now_ms)
+            grant = self._grant(token, _wanted(query_string, in_path))
+            _remember(self._grants, key, (grant, now_ms))
+        else:
+            grant = known[0]
+            if not grant.token.valid_at(now_ms):
+                raise Unauthorized(_UNKNOWN)
+        if need not in grant.access:
+            raise Forbidden(_lacking(grant, need))
+        self._used[grant.token.id] = now_ms
+        return grant
 
     def admit_operator(self, authorization: bytes | None) -> None:
         """Raises Unauthorized or Forbidden unless the token is the operator's."""
-        if self.identify(authorization).team is not None:
+        if not self.identify(authorization).is_operator:
             raise Forbidden(_NOT_OPERATOR)
 
     def identify(self, authorization: bytes | None) -> Token:
         """The valid token that the header carries. Raises Unauthorized."""
-        if authorization is None:
-            raise Unauthorized(_NO_BEARER)
-        scheme, _, secret = authorization.partition(b" ")
-        secret = secret.strip()
-        if scheme.lower() != b"bearer" or not secret:
-            raise Unauthorized(_NO_BEARER)
         now_ms = self._clock.now_ms()
-        token = self._look_up(secret, now_ms)
+        token = self._valid_token(authorization, _digest(authorization), now_ms)
+        self._used[token.id] = now_ms
+        return token
+
+    def identify_for(self, authorization: bytes | None, need: Access) -> Token:
+        """The valid token, for what concerns no team: PROFILE, or ACCOUNT for a person's own.
+
+        Raises Unauthorized or Forbidden.
+        """
+        token = self.identify(authorization)
+        if need is Access.ACCOUNT and (token.user is None or Scope.ADMIN not in token.scopes):
+            raise Forbidden(_NOT_OWN)
+        return token
+
+    def forget(self) -> None:
+        """Look everything up anew: something was changed in this process."""
+        self._tokens.clear()
+        self._grants.clear()
+
+    def take_last_uses(self) -> dict[str, int]:
+        """When tokens, by id, were last used since the last call."""
+        used, self._used = self._used, {}
+        return used
+
+    def _valid_token(self, authorization: bytes | None, digest: bytes, now_ms: int) -> Token:
+        known = self._tokens.get(digest)
+        if known is None or abs(now_ms - known[1]) >= REMEMBER_MS:
+            if not tokens.well_formed(_secret(authorization)):
+                raise Unauthorized(_UNKNOWN)
+            found = self._accounts.tokens.find(digest)
+            token = found[0] if found and hmac.compare_digest(found[1], digest) else None
+            _remember(self._tokens, digest, (token, now_ms))
+        else:
+            token = known[0]
         if token is None or not token.valid_at(now_ms):
             raise Unauthorized(_UNKNOWN)
         return token
 
-    def _look_up(self, secret: bytes, now_ms: int) -> Token | None:
-        digest = tokens.digest(secret)
-        known = self._known.get(digest)
-        if known is not None and abs(now_ms - known[1]) < _REMEMBER_MS:
-            return known[0]
-        if not tokens.well_formed(secret):
-            return None
-        found = self._accounts.find_token(digest)
-        token = found[0] if found and hmac.compare_digest(found[1], digest) else None
-        if len(self._known) >= _REMEMBER_MOST:
-            self._known.clear()
-        self._known[digest] = (token, now_ms)
-        return token
+    def _grant(self, token: Token, wanted: _Wanted) -> Grant:
+        if token.user is not None:
+            member = self._membership(token, token.user, wanted)
+            access = ROLES[member.role] & scoped(token.scopes)
+            return Grant(member.team, token, access, member)
+        if token.team is None:
+            return Grant(self._any_team(wanted), token, OPERATOR_ACCESS)
+        if not wanted.matches(token.team):
+            raise Forbidden(_WRONG_TEAM)
+        return Grant(token.team, token, scoped(token.scopes))
 
-    def _team_for_operator(self, wanted: _TeamQuery) -> Team:
-        if len(wanted.ids) + len(wanted.slugs) == 0:
-            raise BadRequest("Name the team by the query parameter `slug` or `teamId`.")
-        team = self._accounts.team(
-            slug=next(iter(wanted.slugs), None), team_id=next(iter(wanted.ids), None)
-        )
-        if team is None:
+    def _membership(self, token: Token, user: User, wanted: _Wanted) -> Member:
+        members = self._accounts.members.of_user(user)
+        if token.team is not None:
+            members = [member for member in members if member.team.id == token.team.id]
+        matching = [member for member in members if wanted.matches(member.team)]
+        if len(matching) == 1:
+            return matching[0]
+        if wanted.none and len(matching) > 1:
+            slugs = ", ".join(member.team.slug for member in matching)
+            raise BadRequest(f"You are in several teams ({slugs}). {_NAME_ONE}")
+        raise Forbidden(_WRONG_TEAM)
+
+    def _any_team(self, wanted: _Wanted) -> Team:
+        if wanted.none:
+            raise BadRequest(_NAME_ONE)
+        slug, team_id = next(iter(wanted.slugs), None), next(iter(wanted.ids), None)
+        if wanted.in_path is not None and slug is None and team_id is None:
+            is_id = wanted.in_path.startswith("team_")
+            slug, team_id = (None, wanted.in_path) if is_id else (wanted.in_path, None)
+        team = self._accounts.teams.find(slug=slug, team_id=team_id)
+        if team is None or not wanted.matches(team):
             raise Forbidden(_WRONG_TEAM)
         return team
+
+
+def _secret(authorization: bytes | None) -> bytes:
+    """The token in the header's value. Raises Unauthorized when there is none."""
+    if authorization is None:
+        raise Unauthorized(_NO_BEARER)
+    scheme, _, secret = authorization.partition(b" ")
+    secret = secret.strip()
+    if scheme.lower() != b"bearer" or not secret:
+        raise Unauthorized(_NO_BEARER)
+    return secret
+
+
+def _digest(authorization: bytes | None) -> bytes:
+    return tokens.digest(_secret(authorization))
+
+
+def _lacking(grant: Grant, need: Access) -> str:
+    token, member = grant.token, grant.member
+    if member is not None and need not in ROLES[member.role]:
+        why = f"the role {member.role} in the team {grant.team.slug} does not give"
+    else:
+        scopes = ", ".join(sorted(token.scopes)) or "none"
+        why = f"the token's scopes ({scopes}) do not give; use a token that has it"
+    return f"This needs the permission `{need.value}`, which {why}."
+
+
+def _remember(known: dict[Key, Value], key: Key, value: Value) -> None:
+    if len(known) >= _REMEMBER_MOST:
+        known.clear()
+    known[key] = value

@@ -1,7 +1,53 @@
-"""Teams, tokens, and what a request may do once it is admitted."""
+"""People, teams, tokens, and what a request may do once it is admitted."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
+
+from hitrate.accounts.settings import TeamSettings
+
+
+class Access(Enum):
+    """What a route needs. Every route states one; `roles.py` says who has it.
+
+    PUBLIC needs nothing; PROFILE any valid token; OPERATOR is whoever may read the data folder.
+    """
+
+    PUBLIC = "public"
+    PROFILE = "profile"
+    STATUS = "status"
+    READ = "read"
+    WRITE = "write"
+    EVENTS = "events"
+    ANALYTICS = "analytics"
+    TEAM = "team"
+    USAGE = "usage"
+    TOKENS = "tokens"
+    MEMBERS = "members"
+    SETTINGS = "settings"
+    BILLING = "billing"
+    AUDIT = "audit"
+    ACCOUNT = "account"
+    OPERATOR = "operator"
+
+
+class Role(StrEnum):
+    """What a person is in a team, in the words that `turbo` knows."""
+
+    OWNER = "OWNER"
+    MEMBER = "MEMBER"
+    DEVELOPER = "DEVELOPER"
+    VIEWER = "VIEWER"
+    BILLING = "BILLING"
+
+
+class Scope(StrEnum):
+    """What a token may be used for; of what its user may do, a token allows no more."""
+
+    READ = "read"
+    WRITE = "write"
+    EVENTS = "events"
+    ANALYTICS = "analytics"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,39 +58,98 @@ class Team:
     slug: str
     name: str
     created_at_ms: int
+    settings: TeamSettings = TeamSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person. One without a password signs in through the identity provider only."""
+
+    id: str
+    email: str
+    username: str
+    name: str
+    created_at_ms: int
+    disabled_at_ms: int | None
+    has_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person in a team. `remote_caching` False shuts the cache for them alone."""
+
+    team: Team
+    user: User
+    role: Role
+    remote_caching: bool
+    created_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as it is kept: its secret is not here. `team` is None for the operator's."""
+    """A token as it is kept: its secret is not here.
+
+    Of a team (`user` is None), of a person (in `team` only, or in all their teams when that is
+    None), or the operator's (neither).
+    """
 
     id: str
     team: Team | None
+    user: User | None
     label: str
-    read_only: bool
+    scopes: frozenset[Scope]
     created_at_ms: int
     expires_at_ms: int | None
     revoked_at_ms: int | None
+    used_at_ms: int | None
+
+    @property
+    def is_operator(self) -> bool:
+        return self.team is None and self.user is None
 
     def valid_at(self, now_ms: int) -> bool:
-        return self.revoked_at_ms is None and (
-            self.expires_at_ms is None or now_ms < self.expires_at_ms
+        return (
+            self.revoked_at_ms is None
+            and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
+            and (self.user is None or self.user.disabled_at_ms is None)
         )
 
 
-class Access(Enum):
-    """What a route needs. PUBLIC needs nothing; OPERATOR is whoever may read the data folder."""
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something: `kind` is user, token or operator."""
 
-    PUBLIC = "public"
-    READ = "read"
-    EVENTS = "events"
-    WRITE = "write"
-    OPERATOR = "operator"
+    kind: str
+    id: str
+    name: str
+
+
+OPERATOR = Actor("operator", "operator", "operator")
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An admitted request: the team it acts in and the token that let it in."""
+    """An admitted request: the team it acts in, the token that let it in, and what it may do.
+    `member` is who a person's token stands for."""
 
     team: Team
-    token_id: str
+    token: Token
+    access: frozenset[Access]
+    member: Member | None = None
+
+    @property
+    def token_id(self) -> str:
+        return self.token.id
+
+    @property
+    def actor(self) -> Actor:
+        return actor_of(self.token)
+
+
+def actor_of(token: Token) -> Actor:
+    """Who acts when this token is used."""
+    if token.user is not None:
+        return Actor("user", token.user.id, token.user.email)
+    if token.team is None:
+        return OPERATOR
+    return Actor("token", token.id, token.label)

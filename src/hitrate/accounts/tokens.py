@@ -48,10 +48,6 @@ def digest(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
 
 
-def new_team_id() -> str:
-    """`turbo` sends a team id only when it starts with `team_`."""
-    return "team_" + _random(24)
-
-
-def new_token_id() -> str:
-    return "tok_" + _random(16)
+def new_id(kind: str, length: int) -> str:
+    """A new id, such as `team_…`: `turbo` sends a team's id only when it starts so."""
+    return f"{kind}_{_random(length)}"

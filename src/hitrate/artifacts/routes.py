@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from hitrate.accounts.model import Grant
+from hitrate.accounts.standing import Standing
 from hitrate.artifacts.local import BlobWriter
 from hitrate.artifacts.model import (
     Artifact,
@@ -33,7 +34,6 @@ _QUERY_MOST = 10_000
 
 _OCTETS: Header = (b"content-type", b"application/octet-stream")
 _MISS = error_response(NotFound("There is no artifact with this hash in this team's cache."))
-_ENABLED = Response(200, b'{"status":"enabled"}')
 
 PREFLIGHT = Response(
     200,
@@ -86,6 +86,7 @@ class ArtifactRoutes:
     def __init__(
         self,
         store: ArtifactStore,
+        standing: Standing,
         metrics: Metrics,
         clock: Clock,
         *,
@@ -93,6 +94,7 @@ class ArtifactRoutes:
         max_body_bytes: int,
     ) -> None:
         self._store = store
+        self._standing = standing
         self._metrics = metrics
         self._clock = clock
         self._max_artifact_bytes = max_artifact_bytes
@@ -102,9 +104,9 @@ class ArtifactRoutes:
         """Answer an OPTIONS request; the real one comes to the same address."""
         return PREFLIGHT
 
-    async def status(self, _request: Request, _grant: Grant) -> Response:
-        """Whether Remote Caching is enabled for the token."""
-        return _ENABLED
+    async def status(self, _request: Request, grant: Grant) -> Response:
+        """Whether Remote Caching is enabled for the token, and if not, why."""
+        return Response(200, msgspec.json.encode({"status": self._standing.status(grant)}))
 
     async def download(self, request: Request, grant: Grant) -> Response:
         """The artifact, straight from its file."""
@@ -115,7 +117,7 @@ class ArtifactRoutes:
         self._metrics.add("hitrate_artifact_hits")
         self._metrics.add("hitrate_artifact_sent_bytes", artifact.size_bytes)
         path = self._store.blobs.path(grant.team.id, artifact.blob)
-        return Response(200, b"", _headers(artifact, request), path)
+        return Response(200, b"", _headers(artifact, request), path, artifact.size_bytes)
 
     async def exists(self, request: Request, grant: Grant) -> Response:
         """The headers of a download."""
@@ -173,6 +175,7 @@ class ArtifactRoutes:
             created_at_ms=self._clock.now_ms(),
         )
         await self._store.put(artifact, writer)
+        request.uploaded_bytes = writer.size_bytes
         self._metrics.add("hitrate_artifact_received_bytes", writer.size_bytes)
         return Response(202, msgspec.json.encode({"urls": [_url(request, artifact_hash)]}))
 

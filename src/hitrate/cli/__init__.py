@@ -12,6 +12,7 @@ from hitrate.errors import HitrateError
 COMMANDS = {
     "serve": "hitrate.cli.serve:serve",
     "team": "hitrate.cli.team:team",
+    "user": "hitrate.cli.user:user",
     "token": "hitrate.cli.token:token",
     "events": "hitrate.cli.events:events",
     "gc": "hitrate.cli.gc:gc",

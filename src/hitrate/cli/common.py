@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hitrate.accounts.model import Team
+from hitrate.accounts.model import Role, Team
 from hitrate.accounts.store import AccountStore
 from hitrate.clock import Clock
 from hitrate.config import OPTIONS, Option, Settings, load_settings
@@ -16,6 +16,14 @@ from hitrate.database import open_database
 from hitrate.errors import ConfigError, NotFound
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+role_option = click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role], case_sensitive=False),
+    default=Role.DEVELOPER.value,
+    show_default=True,
+    help="What they are in the team.",
+)
 
 as_json = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
 
@@ -78,9 +86,9 @@ def accounts(settings: Settings, *, create: bool = False) -> Iterator[AccountSto
 
 def find_team(store: AccountStore, slug: str) -> Team:
     """The team with this slug. Raises NotFound that names the ones there are."""
-    team = store.team(slug=slug)
+    team = store.teams.find(slug=slug)
     if team is None:
-        known = ", ".join(t.slug for t in store.teams()) or "none yet"
+        known = ", ".join(t.slug for t in store.teams.all()) or "none yet"
         raise NotFound(
             f"There is no team {slug!r} (teams: {known}); `hitrate team create` adds one."
         )

@@ -54,7 +54,9 @@ def _message(response: httpx.Response) -> str:
 def operator_client(settings: Settings, holder: Holder) -> Iterator[OperatorClient]:
     """A client of the server that holds the data folder."""
     with accounts(settings) as store:
-        token, secret = store.create_token(None, "operator", lifetime_s=_LIFETIME_S)
+        token, secret = store.tokens.create(
+            None, "operator", scopes=(), lifetime_s=_LIFETIME_S, actor=None
+        )
         try:
             with httpx.Client(
                 base_url=holder.url,
@@ -65,7 +67,7 @@ def operator_client(settings: Settings, holder: Holder) -> Iterator[OperatorClie
             ) as client:
                 yield OperatorClient(client)
         finally:
-            store.forget_token(token)
+            store.tokens.forget(token)
 
 
 def _trust(holder: Holder) -> ssl.SSLContext | bool:

@@ -42,15 +42,16 @@ def _check_tls(settings: Settings) -> None:
 
 def _greet(settings: Settings, store: AccountStore) -> None:
     url = server_url(settings)
-    if store.teams():
+    teams = store.teams.all()
+    if teams:
         click.echo(
             f"hitrate on {url}. The lines for turbo were shown at the first start on this data "
-            f"folder;\nfor a new token: hitrate token create --team {store.teams()[0].slug} "
+            f"folder;\nfor a new token: hitrate token create --team {teams[0].slug} "
             f"--data-dir {settings.data_dir}"
         )
         return
-    team = store.create_team(FIRST_TEAM)
-    _, secret = store.create_token(team, "owner")
+    team = store.teams.create(FIRST_TEAM)
+    _, secret = store.tokens.create(team, "first token")
     click.echo(
         f"hitrate on {url}, with a new team and token. Paste these lines where turbo runs;\n"
         "the token is not shown again:\n\n"

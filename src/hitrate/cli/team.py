@@ -1,27 +1,52 @@
-"""`hitrate team`: make and list teams."""
+"""`hitrate team`: make and list teams, switch them, say who is in them."""
+
+from typing import Any
 
 import click
+import msgspec
 
-from hitrate.cli.common import accounts, as_json, data_dir_option
+from hitrate.accounts.api.members import member_info
+from hitrate.accounts.api.team import SettingsPatch, apply_settings, settings_info
+from hitrate.accounts.limits import State, state_of
+from hitrate.accounts.meter import meter_reading
+from hitrate.accounts.model import OPERATOR, Role, Team
+from hitrate.cli.common import accounts, as_json, data_dir_option, find_team, role_option
 from hitrate.cli.output import print_json, print_table
-from hitrate.clock import iso
+from hitrate.cli.team_billing import audit, billing, block, limit, payment, unblock, usage
+from hitrate.clock import Clock, iso
 from hitrate.config import Settings
+from hitrate.errors import BadRequest
+
+_ON_OFF = {"on": True, "off": False}
+_caching_option = click.option(
+    "--remote-caching", type=click.Choice(list(_ON_OFF)), help="Whether the cache is open."
+)
 
 
 @click.group()
 def team() -> None:
-    """Make and list teams."""
+    """Make and list teams, switch them, say who is in them."""
+
+
+for _command in (limit, billing, block, unblock, payment, usage, audit):
+    team.add_command(_command)
 
 
 @team.command()
 @click.argument("slug")
 @click.option("--name", help="What people call it.")
+@click.option("--owner", "email", help="Address of a person who owns it.")
 @as_json
 @data_dir_option
-def create(settings: Settings, slug: str, name: str | None, json_output: bool) -> None:
+def create(
+    settings: Settings, slug: str, name: str | None, email: str | None, json_output: bool
+) -> None:
     """Make the team SLUG."""
     with accounts(settings, create=True) as store:
-        made = store.create_team(slug, name)
+        owner = None if email is None else store.users.get(email)
+        made = store.teams.create(slug, name)
+        if owner is not None:
+            store.members.add(made, owner, Role.OWNER, OPERATOR)
     if json_output:
         print_json({"id": made.id, "slug": made.slug, "name": made.name})
     else:
@@ -34,16 +59,130 @@ def create(settings: Settings, slug: str, name: str | None, json_output: bool) -
 @as_json
 @data_dir_option
 def list_teams(settings: Settings, json_output: bool) -> None:
-    """List the teams."""
+    """List the teams and the states they are in."""
     with accounts(settings) as store:
-        teams = store.teams()
+        teams = [(t, state_now(settings, t)) for t in store.teams.all()]
     if json_output:
-        print_json(
-            [
-                {"id": t.id, "slug": t.slug, "name": t.name, "createdAt": iso(t.created_at_ms)}
-                for t in teams
-            ]
-        )
+        names = ("id", "slug", "name", "createdAt", "state")
+        rows = [(t.id, t.slug, t.name, iso(t.created_at_ms), state) for t, state in teams]
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
-        rows = [(t.slug, t.name, t.id, iso(t.created_at_ms)) for t in teams]
-        print_table(("Slug", "Name", "Id", "Created"), rows)
+        rows = [(t.slug, t.name, t.id, iso(t.created_at_ms), state) for t, state in teams]
+        print_table(("Slug", "Name", "Id", "Created", "State"), rows)
+
+
+@team.command("set")
+@click.argument("slug")
+@click.option("--name", help="What people call it.")
+@_caching_option
+@click.option("--requests-per-minute", metavar="N", help="Most requests; 'none' is no limit.")
+@as_json
+@data_dir_option
+def set_(
+    settings: Settings,
+    slug: str,
+    name: str | None,
+    remote_caching: str | None,
+    requests_per_minute: str | None,
+    json_output: bool,
+) -> None:
+    """Change a team's name and switches; shows them when none is given."""
+    changes: dict[str, Any] = {}
+    if remote_caching is not None:
+        changes["remoteCaching"] = _ON_OFF[remote_caching]
+    if requests_per_minute is not None:
+        changes["requestsPerMinute"] = _count(requests_per_minute, "--requests-per-minute")
+    patch = msgspec.convert(changes, SettingsPatch)
+    with accounts(settings) as store:
+        found = find_team(store, slug)
+        if name is not None:
+            store.teams.rename(found, name, OPERATOR)
+        if changes:
+            store.teams.change(
+                found, lambda now: apply_settings(patch, now), OPERATOR, "settings.change"
+            )
+        found = find_team(store, slug)
+    info = settings_info(found, state_now(settings, found))
+    if json_output:
+        print_json(info)
+    else:
+        print_table(("Setting", ""), list(msgspec.to_builtins(info).items()))
+
+
+@team.command()
+@click.argument("slug")
+@as_json
+@data_dir_option
+def members(settings: Settings, slug: str, json_output: bool) -> None:
+    """List who is in the team SLUG."""
+    with accounts(settings) as store:
+        infos = [member_info(m) for m in store.members.of_team(find_team(store, slug))]
+    if json_output:
+        print_json({"members": infos})
+    else:
+        print_table(
+            ("E-mail", "Name", "Role", "Remote caching", "Since", "User id"),
+            [(i.email, i.name, i.role, _yes(i.remote_caching), i.since, i.user_id) for i in infos],
+        )
+
+
+@team.command()
+@click.argument("slug")
+@click.argument("email")
+@role_option
+@data_dir_option
+def add(settings: Settings, slug: str, email: str, role: str) -> None:
+    """Let the person EMAIL into the team SLUG."""
+    with accounts(settings) as store:
+        store.members.add(find_team(store, slug), store.users.get(email), Role(role), OPERATOR)
+    click.echo(f"{email} is in {slug} as {role}.", err=True)
+
+
+@team.command()
+@click.argument("slug")
+@click.argument("email")
+@click.option("--role", type=click.Choice([role.value for role in Role], case_sensitive=False))
+@_caching_option
+@data_dir_option
+def change(
+    settings: Settings, slug: str, email: str, role: str | None, remote_caching: str | None
+) -> None:
+    """Change what EMAIL is in the team SLUG, or open or shut the cache for them alone."""
+    with accounts(settings) as store:
+        store.members.change(
+            find_team(store, slug),
+            store.users.get(email).id,
+            OPERATOR,
+            role=None if role is None else Role(role),
+            remote_caching=None if remote_caching is None else _ON_OFF[remote_caching],
+        )
+    click.echo(f"{email} is changed in {slug}.", err=True)
+
+
+@team.command()
+@click.argument("slug")
+@click.argument("email")
+@data_dir_option
+def remove(settings: Settings, slug: str, email: str) -> None:
+    """Take the person EMAIL out of the team SLUG."""
+    with accounts(settings) as store:
+        store.members.remove(find_team(store, slug), store.users.get(email).id, OPERATOR)
+    click.echo(f"{email} is no longer in {slug}.", err=True)
+
+
+def state_now(settings: Settings, team: Team) -> State:
+    """From what is on the disk, whether or not a server runs."""
+    cycle, used = meter_reading(settings.data_dir, team, Clock().now_ms())
+    return state_of(team.settings, used, cycle.end_ms - cycle.start_ms)
+
+
+def _count(text: str, option: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    if not text.isdecimal():
+        raise BadRequest(f"{option} is {text!r}; it takes a whole number from 0, or 'none'.")
+    return int(text)
+
+
+def _yes(value: bool) -> str:
+    return "on" if value else "off"

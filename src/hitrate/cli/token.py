@@ -1,64 +1,101 @@
-"""`hitrate token`: make, list and revoke tokens."""
+"""`hitrate token`: make, list, rotate and revoke tokens."""
 
 import click
+import msgspec
 
-from hitrate.accounts.model import Token
+from hitrate.accounts.api.tokens import TokenInfo, token_info
+from hitrate.accounts.model import OPERATOR, Scope
+from hitrate.accounts.roles import READ_ONLY, READ_WRITE
 from hitrate.cli.common import accounts, as_json, data_dir_option, find_team
 from hitrate.cli.output import print_json, print_table
-from hitrate.clock import Clock, iso
+from hitrate.clock import Clock
 from hitrate.config import Settings, parse_duration
 from hitrate.errors import BadRequest
+
+_ALL_SCOPES = ",".join(Scope)
 
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke tokens."""
+    """Make, list, rotate and revoke tokens."""
 
 
 @token.command()
-@click.option("--team", "slug", required=True, help="Slug of the team it acts in.")
+@click.option("--team", "slug", help="Slug of the team it acts in.")
+@click.option("--user", "email", help="Address of the person it acts for.")
+@click.option("--operator", is_flag=True, help="For what only the server's operator may do.")
 @click.option("--read-only", is_flag=True, help="May read and send events, not change the cache.")
+@click.option("--scopes", help=f"Any of {_ALL_SCOPES}, with commas; all but admin if left out.")
 @click.option("--expires", metavar="TIME", help="Ends after this time, such as 30d.")
 @click.option("--label", default="", help="What it is for.")
 @as_json
 @data_dir_option
 def create(
     settings: Settings,
-    slug: str,
+    slug: str | None,
+    email: str | None,
+    operator: bool,
     read_only: bool,
+    scopes: str | None,
     expires: str | None,
     label: str,
     json_output: bool,
 ) -> None:
-    """Make a token; prints it alone on standard output. It is not shown again."""
-    lifetime_s = None if expires is None else _lifetime(expires)
+    """Make a token; prints it alone on standard output. It is not shown again.
+
+    Of a team (--team), of a person (--user; with --team for that team alone), or the operator's.
+    """
+    if operator == (slug is not None or email is not None):
+        raise BadRequest("Name --team, --user or both; or --operator alone.")
+    wanted = _scopes(scopes, read_only=read_only)
+    lifetime_s = None if expires is None else _lifetime(expires, "--expires")
     with accounts(settings) as store:
-        made, secret = store.create_token(
-            find_team(store, slug), label, read_only=read_only, lifetime_s=lifetime_s
+        made, secret = store.tokens.create(
+            None if slug is None else find_team(store, slug),
+            label,
+            user=None if email is None else store.users.get(email),
+            scopes=() if operator else wanted,
+            lifetime_s=lifetime_s,
         )
-    if json_output:
-        print_json({**_public(made), "token": secret})
-    else:
-        click.echo(secret)
+    _print_made(token_info(made, made.created_at_ms), secret, json_output=json_output)
 
 
 @token.command("list")
 @click.option("--team", "slug", help="Only the tokens of this team.")
+@click.option("--user", "email", help="Only the tokens of this person.")
 @as_json
 @data_dir_option
-def list_tokens(settings: Settings, slug: str | None, json_output: bool) -> None:
+def list_tokens(settings: Settings, slug: str | None, email: str | None, json_output: bool) -> None:
     """List the tokens, without their secrets."""
     with accounts(settings) as store:
-        tokens = store.tokens(None if slug is None else find_team(store, slug))
-    public = [_public(one) for one in tokens]
+        if email is not None:
+            tokens = store.tokens.of_user(store.users.get(email))
+        elif slug is not None:
+            tokens = store.tokens.of_team(find_team(store, slug))
+        else:
+            tokens = store.tokens.all()
+    now_ms = Clock().now_ms()
+    public = [token_info(one, now_ms) for one in tokens]
     if json_output:
         print_json(public)
     else:
-        names = ("id", "team", "label", "readOnly", "state", "createdAt", "expiresAt")
         print_table(
-            ("Id", "Team", "Label", "Read-only", "State", "Created", "Expires"),
-            [[one[name] for name in names] for one in public],
+            ("Id", "Team", "User", "Label", "Scopes", "State", "Created", "Expires", "Last used"),
+            [_row(info) for info in public],
         )
+
+
+@token.command()
+@click.argument("token_id")
+@click.option("--overlap", default="1h", show_default=True, help="How long the old one goes on.")
+@as_json
+@data_dir_option
+def rotate(settings: Settings, token_id: str, overlap: str, json_output: bool) -> None:
+    """Make a token that takes the place of TOKEN_ID, which ends after the overlap."""
+    overlap_s = _lifetime(overlap, "--overlap")
+    with accounts(settings) as store:
+        made, secret = store.tokens.rotate(store.tokens.get(token_id), overlap_s, OPERATOR)
+    _print_made(token_info(made, made.created_at_ms), secret, json_output=json_output)
 
 
 @token.command()
@@ -67,25 +104,37 @@ def list_tokens(settings: Settings, slug: str | None, json_output: bool) -> None
 def revoke(settings: Settings, token_id: str) -> None:
     """End the token with the id TOKEN_ID; a running server refuses it within seconds."""
     with accounts(settings) as store:
-        store.revoke_token(token_id)
+        store.tokens.revoke(store.tokens.get(token_id))
     click.echo(f"{token_id} is revoked.", err=True)
 
 
-def _lifetime(text: str) -> float:
+def _row(info: TokenInfo) -> tuple[object, ...]:
+    scopes = " ".join(info.scopes)
+    ends = (info.state, info.created_at, info.expires_at, info.last_used_at)
+    return (info.id, info.team, info.user, info.label, scopes, *ends)
+
+
+def _print_made(info: TokenInfo, secret: str, *, json_output: bool) -> None:
+    if json_output:
+        print_json({**msgspec.to_builtins(info), "token": secret})
+    else:
+        click.echo(secret)
+
+
+def _scopes(text: str | None, *, read_only: bool) -> frozenset[Scope]:
+    if text is None:
+        return READ_ONLY if read_only else READ_WRITE
+    if read_only:
+        raise BadRequest("Give --scopes or --read-only, not both.")
+    names = {name.strip() for name in text.split(",")}
+    unknown = sorted(names - set(Scope))
+    if unknown:
+        raise BadRequest(f"--scopes has {', '.join(unknown)}; it takes any of {_ALL_SCOPES}.")
+    return frozenset(Scope(name) for name in names)
+
+
+def _lifetime(text: str, option: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise BadRequest(f"--expires is {text!r}; it takes {error}.") from error
-
-
-def _public(one: Token) -> dict[str, object]:
-    state = "valid" if one.valid_at(Clock().now_ms()) else "expired"
-    return {
-        "id": one.id,
-        "team": one.team.slug if one.team else None,
-        "label": one.label,
-        "readOnly": one.read_only,
-        "state": "revoked" if one.revoked_at_ms else state,
-        "createdAt": iso(one.created_at_ms),
-        "expiresAt": None if one.expires_at_ms is None else iso(one.expires_at_ms),
-    }
+        raise BadRequest(f"{option} is {text!r}; it takes {error}.") from error

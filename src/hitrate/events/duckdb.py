@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from hitrate.events.store import (
+    Dropped,
     EventFilter,
     EventRecord,
     Loaded,
@@ -86,7 +87,8 @@ SELECT line FROM incoming SEMI JOIN batches
 """
 
 _DUPLICATE_EVENTS = """
-SELECT sum(len(events))::BIGINT FROM incoming WHERE line IN (SELECT line FROM duplicates)
+SELECT team, max("receivedAt"), sum(len(events))::BIGINT FROM incoming
+WHERE line IN (SELECT line FROM duplicates) GROUP BY team
 """
 
 _KEEP_EVENTS = """
@@ -152,7 +154,7 @@ class DuckDBEventStore:
         """
         with self._cursor() as cursor:
             if cursor.execute("SELECT 1 FROM segments WHERE name = ?", [name]).fetchone():
-                return Loaded(0, 0)
+                return Loaded(0)
             self._read(cursor, segment)
             dropped = self._drop_duplicates(cursor)
             cursor.execute("BEGIN")
@@ -208,12 +210,12 @@ class DuckDBEventStore:
             rows = cursor.execute(query, [*values, wanted.limit]).fetchall()
         return [record(row) for row in rows]
 
-    def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> int:
+    def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> tuple[Dropped, ...]:
         if _changed(cursor, _DUPLICATES, [RESEND_WINDOW_MS, RESEND_WINDOW_MS]) == 0:
-            return 0
-        events = _changed(cursor, _DUPLICATE_EVENTS)
+            return ()
+        dropped = tuple(Dropped(*row) for row in cursor.execute(_DUPLICATE_EVENTS).fetchall())
         cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM duplicates)")
-        return events
+        return dropped
 
     def _read(self, cursor: duckdb.DuckDBPyConnection, segment: Path) -> None:
         try:

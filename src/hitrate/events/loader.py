@@ -9,6 +9,7 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hitrate import logs
@@ -21,6 +22,8 @@ from hitrate.metrics import Metrics
 INTERVAL_S = 0.5
 TIDY_EVERY_S = 60.0
 NICENESS = 10
+
+OnDropped = Callable[[str, int, int], None]
 
 _log = logs.get("events")
 
@@ -36,7 +39,10 @@ class Loader:
         metrics: Metrics,
         clock: Clock,
         event_ttl_s: float | None = None,
+        on_dropped: OnDropped | None = None,
     ) -> None:
+        """`on_dropped` hears of events that were acknowledged and had come before."""
+        self._on_dropped = on_dropped
         self._spool = spool
         self._rejected = rejected_folder(spool_folder)
         self._store = store
@@ -105,6 +111,9 @@ class Loader:
             loaded = self._store.load(segment, segment.name)
         except PoisonedSegment:
             loaded = self._load_sound_lines(segment)
+        if self._on_dropped is not None:
+            for dropped in loaded.dropped:
+                self._on_dropped(*dropped)
         segment.unlink()
         self._metrics.add("hitrate_events_loaded", loaded.events)
         self._metrics.add("hitrate_events_deduplicated", loaded.duplicates)

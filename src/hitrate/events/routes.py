@@ -41,5 +41,6 @@ class EventRoutes:
                 events=events,
             )
             await self._spool.append(wire.encode_batch(batch))
+            request.events = len(events)
             self._metrics.add("hitrate_events_accepted", len(events))
         return _RECORDED

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,12 +25,24 @@ class PoisonedSegment(HitrateError):
     """A segment holds a line that can never be loaded."""
 
 
+class Dropped(NamedTuple):
+    """Events of a team's batches that had come before; `received_at_ms` of the latest."""
+
+    team_id: str
+    received_at_ms: int
+    events: int
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading a segment did, in events."""
+    """What loading a segment did: events kept, and those dropped."""
 
     events: int
-    duplicates: int
+    dropped: tuple[Dropped, ...] = ()
+
+    @property
+    def duplicates(self) -> int:
+        return sum(dropped.events for dropped in self.dropped)
 
 
 class EventRecord(msgspec.Struct, rename="camel"):

@@ -5,7 +5,7 @@ Nothing here knows of routes, teams or errors' meaning.
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from hitrate.errors import BadRequest, TooLarge
 
@@ -20,13 +20,29 @@ Header = tuple[bytes, bytes]
 _DRAIN_MOST_BYTES = 16 * 2**20
 _DRAIN_MOST_S = 5.0
 
+PIECE_BYTES = 512 * 1024
+"""A file up to this size goes out whole."""
+
 JSON: Header = (b"content-type", b"application/json")
 
 
 class Request:
-    """One request. `headers` has lower-case names; of a repeated header the last counts."""
+    """One request. `headers` has lower-case names; of a repeated header the last counts.
 
-    __slots__ = ("_ended", "headers", "id", "path", "query_string", "receive", "scope")
+    `uploaded_bytes` and `events` are what its handler stored, to be metered.
+    """
+
+    __slots__ = (
+        "_ended",
+        "events",
+        "headers",
+        "id",
+        "path",
+        "query_string",
+        "receive",
+        "scope",
+        "uploaded_bytes",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
         self.scope = scope
@@ -35,6 +51,8 @@ class Request:
         self.path: str = scope["path"]
         self.query_string: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.uploaded_bytes = 0
+        self.events = 0
         self._ended = not (
             b"content-length" in self.headers or b"transfer-encoding" in self.headers
         )
@@ -113,9 +131,9 @@ def body_too_large(limit_bytes: int, option: str = "--max-body-bytes") -> TooLar
 
 
 class Response:
-    """Status, headers, and either bytes or the path of a file that is the body."""
+    """Status, headers, and either bytes or the path of a file of `file_bytes` that is the body."""
 
-    __slots__ = ("body", "file", "headers", "status")
+    __slots__ = ("body", "file", "file_bytes", "headers", "status")
 
     def __init__(
         self,
@@ -123,17 +141,56 @@ class Response:
         body: bytes = b"",
         headers: tuple[Header, ...] = (JSON,),
         file: str | None = None,
+        file_bytes: int = 0,
     ) -> None:
         self.status = status
         self.body = body
         self.headers = headers
         self.file = file
+        self.file_bytes = file_bytes
 
-    async def send(self, send: Send, request_id: str) -> None:
-        """Put it on the wire; a file goes straight to the socket."""
-        headers = [*self.headers, (b"x-request-id", request_id.encode())]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+    @property
+    def sent_at_once(self) -> int:
+        """How many bytes of a file go out in one go: none when it is sent in pieces."""
+        return self.file_bytes if self.file_bytes <= PIECE_BYTES else 0
+
+    async def send(self, request: Request, send: Send, on_piece: Callable[[int], None]) -> None:
+        """Put it on the wire.
+
+        A small file goes straight to the socket. A large one goes in pieces, each when there is
+        room for it, so that what a client that goes away did not take is not counted as sent;
+        `on_piece` is told the size of each before it goes.
+        """
+        headers = [*self.headers, (b"x-request-id", request.id.encode())]
+        start = {"type": "http.response.start", "status": self.status, "headers": headers}
         if self.file is None:
+            await send(start)
             await send({"type": "http.response.body", "body": self.body})
-        else:
+        elif self.file_bytes <= PIECE_BYTES:
+            await send(start)
             await send({"type": "http.response.pathsend", "path": self.file})
+        else:
+            with await asyncio.to_thread(open, self.file, "rb", 0) as file:
+                await send(start)
+                await _send_pieces(file, self.file_bytes, request.receive, send, on_piece)
+
+
+async def _send_pieces(
+    file: BinaryIO, left: int, receive: Receive, send: Send, on_piece: Callable[[int], None]
+) -> None:
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        while left > 0:
+            piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, left))
+            left -= len(piece)
+            if gone.done() or not piece:
+                return
+            on_piece(len(piece))
+            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+    finally:
+        gone.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

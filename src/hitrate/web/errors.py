@@ -8,10 +8,15 @@ from hitrate.web.asgi import JSON, Header, Response
 TABLE: dict[type[errors.HitrateError], tuple[int, str]] = {
     errors.BadRequest: (400, "bad_request"),
     errors.Unauthorized: (401, "unauthorized"),
+    errors.PaymentRequired: (402, "payment_required"),
     errors.Forbidden: (403, "forbidden"),
+    errors.CachingDisabled: (403, "remote_caching_disabled"),
+    errors.CachingPaused: (403, "remote_caching_paused"),
+    errors.CachingOverLimit: (403, "remote_caching_over_limit"),
     errors.NotFound: (404, "not_found"),
     errors.MethodNotAllowed: (405, "method_not_allowed"),
     errors.TooLarge: (413, "payload_too_large"),
+    errors.RateLimited: (429, "rate_limited"),
     errors.Unavailable: (503, "unavailable"),
 }
 
@@ -48,7 +53,7 @@ def _extra_headers(error: BaseException) -> tuple[Header, ...]:
             return ((b"www-authenticate", b"Bearer"),)
         case errors.MethodNotAllowed():
             return ((b"allow", ", ".join(error.allowed).encode()),)
-        case errors.Unavailable():
+        case errors.Unavailable() | errors.RateLimited():
             return ((b"retry-after", str(error.retry_after_s).encode()),)
         case errors.TooLarge():
             # What is left of the body is not read, so the connection cannot be used again.

@@ -1,0 +1,142 @@
+"""Who changed what: `/v1/teams/{team}/audit`, a page at a time or all at once."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
+from litestar.response import Stream
+
+from hitrate.accounts.api.office import Office
+from hitrate.accounts.api.team import AnyRequest
+from hitrate.accounts.audit import AuditEntry
+from hitrate.accounts.guard import grant_of
+from hitrate.accounts.model import Access
+from hitrate.clock import iso
+
+_LIMIT_MOST = 1000
+_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+
+
+class AuditInfo(msgspec.Struct, rename="camel"):
+    """One change: `actor` did `action` to `target`; `details` say what it was and is."""
+
+    id: int
+    at: str
+    actor_kind: str
+    actor_id: str
+    actor: str
+    action: str
+    target: str
+    details: dict[str, object]
+
+
+class AuditPage(msgspec.Struct, rename="camel"):
+    """Newest first. `next_cursor` asks for the ones after them; null at the end."""
+
+    entries: list[AuditInfo]
+    next_cursor: str | None
+
+
+def audit_info(entry: AuditEntry) -> AuditInfo:
+    """As it is shown."""
+    return AuditInfo(
+        entry.id,
+        iso(entry.at),
+        entry.actor_kind,
+        entry.actor_id,
+        entry.actor_name,
+        entry.action,
+        entry.target,
+        entry.details,
+    )
+
+
+def as_ndjson(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
+    """A line of JSON each."""
+    for entry in entries:
+        yield msgspec.json.encode(audit_info(entry)) + b"\n"
+
+
+def as_csv(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
+    """A header and a row each; a value that a spreadsheet would run as a formula is quoted."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(field.encode_name for field in msgspec.structs.fields(AuditInfo))
+    for entry in entries:
+        row = msgspec.structs.asdict(audit_info(entry))
+        row["details"] = msgspec.json.encode(entry.details).decode()
+        writer.writerow(_harmless(str(value)) for value in row.values())
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue().encode()
+
+
+def _harmless(value: str) -> str:
+    return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def audit_api(office: Office) -> list[HTTPRouteHandler]:
+    """The routes of this file."""
+    log, needs = office.accounts.audit, office.needs(Access.AUDIT)
+
+    @get(
+        "/v1/teams/{team:str}/audit",
+        operation_id="listAudit",
+        tags=["audit"],
+        guards=[needs],
+        sync_to_thread=True,
+    )
+    def page(
+        request: AnyRequest,
+        action: Annotated[
+            str | None, QueryParameter(name="action", description="Such as token.create.")
+        ] = None,
+        limit: Annotated[
+            int, QueryParameter(name="limit", ge=1, le=_LIMIT_MOST, description="Entries a page.")
+        ] = 100,
+        cursor: Annotated[
+            str | None,
+            QueryParameter(
+                name="cursor",
+                pattern=r"^\d{1,18}$",
+                description="nextCursor of the page before.",
+            ),
+        ] = None,
+    ) -> AuditPage:
+        """Every change of the team's tokens, members, settings and billing, newest first."""
+        before = None if cursor is None else int(cursor)
+        team_id = grant_of(request).team.id
+        entries = log.page(team_id, limit + 1, before=before, action=action)
+        shown = [audit_info(entry) for entry in entries[:limit]]
+        return AuditPage(shown, str(shown[-1].id) if len(entries) > limit else None)
+
+    @get(
+        "/v1/teams/{team:str}/audit/export",
+        operation_id="exportAudit",
+        tags=["audit"],
+        guards=[needs],
+        sync_to_thread=True,
+    )
+    def export(
+        request: AnyRequest,
+        form: Annotated[
+            Literal["ndjson", "csv"], QueryParameter(name="format", description="ndjson or csv.")
+        ] = "ndjson",
+    ) -> Stream:
+        """The whole log as one file."""
+        team = grant_of(request).team
+        encode = as_csv if form == "csv" else as_ndjson
+        name = f"{team.slug}-audit.{form}"
+        return Stream(
+            encode(log.all(team.id)),
+            media_type=_TYPES[form],
+            headers={"content-disposition": f'attachment; filename="{name}"'},
+        )
+
+    return [page, export]

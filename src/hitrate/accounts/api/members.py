@@ -1,0 +1,158 @@
+"""Who is in a team: `/v1/teams/{team}/members`."""
+
+import msgspec
+from litestar import delete, get, patch, post
+from litestar.handlers import HTTPRouteHandler
+from msgspec import UNSET, UnsetType
+
+from hitrate.accounts.api.office import Office
+from hitrate.accounts.api.team import AnyRequest
+from hitrate.accounts.guard import grant_of
+from hitrate.accounts.model import Access, Grant, Member, Role
+from hitrate.clock import iso
+from hitrate.errors import Forbidden, NotFound
+
+
+class MemberInfo(msgspec.Struct, rename="camel"):
+    """A person in a team; `remote_caching` false shuts the cache for them alone."""
+
+    user_id: str
+    email: str
+    username: str
+    name: str
+    role: Role
+    remote_caching: bool
+    disabled: bool
+    since: str
+
+
+class Members(msgspec.Struct):
+    """By address."""
+
+    members: list[MemberInfo]
+
+
+class NewMember(msgspec.Struct, forbid_unknown_fields=True):
+    """A person who has an account here, by their address."""
+
+    email: str
+    role: Role = Role.DEVELOPER
+
+
+class MemberPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What is to be changed; the rest stays."""
+
+    role: Role | UnsetType = UNSET
+    remote_caching: bool | UnsetType = UNSET
+
+
+class Left(msgspec.Struct):
+    """The team that is no longer yours."""
+
+    left: str
+
+
+def member_info(member: Member) -> MemberInfo:
+    """What others of the team see."""
+    user = member.user
+    return MemberInfo(
+        user.id,
+        user.email,
+        user.username,
+        user.name,
+        member.role,
+        member.remote_caching,
+        user.disabled_at_ms is not None,
+        iso(member.created_at_ms),
+    )
+
+
+def member_api(office: Office) -> list[HTTPRouteHandler]:
+    """The routes of this file."""
+    store = office.accounts.members
+
+    def one(grant: Grant, user_id: str) -> MemberInfo:
+        found = [m for m in store.of_team(grant.team) if m.user.id == user_id]
+        if not found:
+            raise NotFound(f"Nobody with the id {user_id[:80]!a} is in this team.")
+        return member_info(found[0])
+
+    @get(
+        "/v1/teams/{team:str}/members",
+        operation_id="listMembers",
+        tags=["members"],
+        guards=[office.needs(Access.TEAM)],
+        sync_to_thread=True,
+    )
+    def members(request: AnyRequest) -> Members:
+        """Everybody in the team."""
+        return Members([member_info(m) for m in store.of_team(grant_of(request).team)])
+
+    @post(
+        "/v1/teams/{team:str}/members",
+        operation_id="addMember",
+        tags=["members"],
+        guards=[office.needs(Access.MEMBERS)],
+        sync_to_thread=True,
+    )
+    def add(request: AnyRequest, data: NewMember) -> MemberInfo:
+        """Let a person who has an account into the team."""
+        grant = grant_of(request)
+        user = office.accounts.users.get(data.email)
+        store.add(grant.team, user, data.role, grant.actor)
+        office.gate.forget()
+        return one(grant, user.id)
+
+    @patch(
+        "/v1/teams/{team:str}/members/{user:str}",
+        operation_id="changeMember",
+        tags=["members"],
+        guards=[office.needs(Access.MEMBERS)],
+        sync_to_thread=True,
+    )
+    def change(request: AnyRequest, user: str, data: MemberPatch) -> MemberInfo:
+        """Change a person's role, or Remote Caching for them alone."""
+        grant = grant_of(request)
+        store.change(
+            grant.team,
+            user,
+            grant.actor,
+            role=None if data.role is UNSET else data.role,
+            remote_caching=None if data.remote_caching is UNSET else data.remote_caching,
+        )
+        office.gate.forget()
+        return one(grant, user)
+
+    @delete(
+        "/v1/teams/{team:str}/members/{user:str}",
+        operation_id="removeMember",
+        tags=["members"],
+        guards=[office.needs(Access.MEMBERS)],
+        status_code=200,
+        sync_to_thread=True,
+    )
+    def remove(request: AnyRequest, user: str) -> Members:
+        """Take a person out of the team."""
+        grant = grant_of(request)
+        store.remove(grant.team, user, grant.actor)
+        office.gate.forget()
+        return Members([member_info(m) for m in store.of_team(grant.team)])
+
+    @post(
+        "/v1/teams/{team:str}/leave",
+        operation_id="leaveTeam",
+        tags=["members"],
+        guards=[office.needs(Access.TEAM)],
+        status_code=200,
+        sync_to_thread=True,
+    )
+    def leave(request: AnyRequest) -> Left:
+        """Leave the team; the last owner cannot."""
+        grant = grant_of(request)
+        if grant.member is None:
+            raise Forbidden("Only a person can leave a team; a token is revoked instead.")
+        store.remove(grant.team, grant.member.user.id, grant.actor)
+        office.gate.forget()
+        return Left(grant.team.slug)
+
+    return [members, add, change, remove, leave]

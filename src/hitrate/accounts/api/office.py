@@ -1,0 +1,41 @@
+"""What the routes of this room share."""
+
+from dataclasses import dataclass
+
+from hitrate.accounts.gate import Gate
+from hitrate.accounts.guard import Needs
+from hitrate.accounts.meter import Meter
+from hitrate.accounts.model import Access
+from hitrate.accounts.standing import Standing
+from hitrate.accounts.store import AccountStore
+from hitrate.clock import Clock, iso
+from hitrate.config import parse_duration
+from hitrate.errors import BadRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """The parts that routes work with. `gate.forget()` after a change makes it count at once."""
+
+    accounts: AccountStore
+    gate: Gate
+    meter: Meter
+    standing: Standing
+    clock: Clock
+
+    def needs(self, access: Access) -> Needs:
+        """The guard of a route."""
+        return Needs(self.gate, access)
+
+
+def iso_or_none(at_ms: int | None) -> str | None:
+    """ISO 8601 in UTC."""
+    return None if at_ms is None else iso(at_ms)
+
+
+def duration_s(text: str, field: str) -> float:
+    """Seconds of `45s`, `10m`, `30d`. Raises BadRequest that names the field."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise BadRequest(f"$.{field} is {text[:40]!a}; it takes {error}.") from error

@@ -1,0 +1,101 @@
+"""The audit log: who changed what, and when. Written in the transaction of the change itself."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, Row
+
+from hitrate.accounts.model import Actor
+from hitrate.accounts.tables import AUDIT
+from hitrate.database import translated
+
+_MANY = 1000
+
+
+class AuditEntry(msgspec.Struct, rename="camel"):
+    """One change. `at` in UTC milliseconds; `details` says what it was before and is now."""
+
+    id: int
+    at: int
+    team_id: str | None
+    actor_kind: str
+    actor_id: str
+    actor_name: str
+    action: str
+    target: str
+    details: dict[str, Any]
+
+
+def note(
+    connection: Connection,
+    now_ms: int,
+    actor: Actor,
+    action: str,
+    team_id: str | None,
+    target: str,
+    **details: Any,
+) -> None:
+    """Write down a change. `action` is a thing and a verb: `token.create`."""
+    row = {
+        "at": now_ms,
+        "team_id": team_id,
+        "actor_kind": actor.kind,
+        "actor_id": actor.id,
+        "actor_name": actor.name,
+        "action": action,
+        "target": target,
+        "details": msgspec.json.encode(details).decode(),
+    }
+    connection.execute(sa.insert(AUDIT), row)
+
+
+class AuditLog:
+    """Reading. There is no way to change or remove an entry."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def page(
+        self,
+        team_id: str | None,
+        limit: int,
+        *,
+        before: int | None = None,
+        action: str | None = None,
+        since_ms: int | None = None,
+    ) -> list[AuditEntry]:
+        """The newest entries of one team, or of everything when `team_id` is None."""
+        query = sa.select(AUDIT).order_by(AUDIT.c.id.desc()).limit(limit)
+        for condition, value in (
+            (AUDIT.c.team_id == team_id, team_id),
+            (AUDIT.c.id < before, before),
+            (AUDIT.c.action == action, action),
+            (AUDIT.c.at >= since_ms, since_ms),
+        ):
+            if value is not None:
+                query = query.where(condition)
+        with translated(), self._engine.connect() as connection:
+            return [_entry(row) for row in connection.execute(query)]
+
+    def all(self, team_id: str | None) -> Iterator[AuditEntry]:
+        """Every entry, newest first, in flat memory."""
+        before: int | None = None
+        while entries := self.page(team_id, _MANY, before=before):
+            yield from entries
+            before = entries[-1].id
+
+
+def _entry(row: Row[*tuple[Any, ...]]) -> AuditEntry:
+    return AuditEntry(
+        row.id,
+        row.at,
+        row.team_id,
+        row.actor_kind,
+        row.actor_id,
+        row.actor_name,
+        row.action,
+        row.target,
+        msgspec.json.decode(row.details, type=dict[str, Any]),
+    )

@@ -1,0 +1,102 @@
+"""Changes of what a team may use and what it pays: limits, prices, spend cap, cycle, blocks. Pure.
+
+The same for the API and the command line.
+"""
+
+import re
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from hitrate.accounts.money import parse_money
+from hitrate.accounts.settings import Count, TeamSettings
+from hitrate.errors import BadRequest
+
+Money = str | int | float
+
+_PRICES = ("uploaded_gb", "downloaded_gb", "stored_gb", "million_requests", "million_events")
+_LAST_DAY = 31
+
+
+class LimitsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Most of each measure in a cycle; null is no limit; what is left out stays."""
+
+    uploaded_bytes: Count | UnsetType | None = UNSET
+    downloaded_bytes: Count | UnsetType | None = UNSET
+    requests: Count | UnsetType | None = UNSET
+    events: Count | UnsetType | None = UNSET
+    stored_bytes: Count | UnsetType | None = UNSET
+
+
+class PricesPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """For a GB (10^9 bytes) up, down, and stored for a cycle; for a million requests or events."""
+
+    uploaded_gb: Money | UnsetType = UNSET
+    downloaded_gb: Money | UnsetType = UNSET
+    stored_gb: Money | UnsetType = UNSET
+    million_requests: Money | UnsetType = UNSET
+    million_events: Money | UnsetType = UNSET
+
+
+class BillingPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What is to be changed; the rest stays. The two last are for the operator alone."""
+
+    cycle_day: int | UnsetType = UNSET
+    limits: LimitsPatch | UnsetType = UNSET
+    currency: str | UnsetType = UNSET
+    prices: PricesPatch | UnsetType = UNSET
+    spend_cap: Money | UnsetType | None = UNSET
+    soft_blocked: bool | UnsetType = UNSET
+    payment_missing: bool | UnsetType = UNSET
+
+    @property
+    def is_for_operator(self) -> bool:
+        return self.soft_blocked is not UNSET or self.payment_missing is not UNSET
+
+
+def apply_billing(patch: BillingPatch, settings: TeamSettings, now_ms: int) -> TeamSettings:
+    """The settings with what the patch names. Raises BadRequest; then nothing is changed."""
+    changed: dict[str, object] = {}
+    if patch.cycle_day is not UNSET and patch.cycle_day != settings.cycle.day:
+        if not 1 <= patch.cycle_day <= _LAST_DAY:
+            raise BadRequest(f"$.cycleDay is {patch.cycle_day}; it takes a day from 1 to 31.")
+        changed["cycle"] = settings.cycle.with_day(patch.cycle_day, now_ms)
+    if patch.limits is not UNSET:
+        changed["limits"] = msgspec.structs.replace(settings.limits, **_given(patch.limits))
+    if patch.currency is not UNSET:
+        if not re.fullmatch("[A-Z]{3}", patch.currency):
+            raise BadRequest(
+                f"$.currency is {patch.currency[:40]!a}; it takes three capital letters, such as "
+                "EUR."
+            )
+        changed["currency"] = patch.currency
+    if patch.prices is not UNSET:
+        prices = {
+            name: _money(value, f"prices.{name}") for name, value in _given(patch.prices).items()
+        }
+        changed["prices"] = msgspec.structs.replace(settings.prices, **prices)
+    for name in ("soft_blocked", "payment_missing"):
+        if (value := getattr(patch, name)) is not UNSET:
+            changed[name] = value
+    if patch.spend_cap is not UNSET:
+        changed |= _spend_cap(patch.spend_cap, settings)
+    return msgspec.structs.replace(settings, **changed)
+
+
+def _spend_cap(value: Money | None, settings: TeamSettings) -> dict[str, object]:
+    """A cap that is raised or disabled ends a pause; any other change does not."""
+    cap = None if value is None else _money(value, "spendCap")
+    if cap is None or (settings.spend_cap is not None and cap > settings.spend_cap):
+        return {"spend_cap": cap, "paused_at_ms": None}
+    return {"spend_cap": cap}
+
+
+def _money(value: Money, field: str) -> int:
+    try:
+        return parse_money(value, f"$.{field}")
+    except ValueError as error:
+        raise BadRequest(f"{error}.") from error
+
+
+def _given(patch: msgspec.Struct) -> dict[str, Money]:
+    return {name: v for name, v in msgspec.structs.asdict(patch).items() if v is not UNSET}

@@ -1,0 +1,72 @@
+"""Past billing cycles, one row each; written once a cycle has ended, by whoever metered it."""
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.dialects.sqlite import insert
+
+from hitrate.accounts.cycles import Cycle
+from hitrate.accounts.limits import Amounts, cost
+from hitrate.accounts.model import Team
+from hitrate.accounts.tables import USAGE
+from hitrate.database import transaction, translated
+
+
+class PastCycle(msgspec.Struct, rename="camel"):
+    """What a team used in a cycle that has ended. `cost` in millionths of the currency, at the
+    prices of its end."""
+
+    start_ms: int
+    end_ms: int
+    uploaded_bytes: int
+    downloaded_bytes: int
+    requests: int
+    events: int
+    stored_bytes: int
+    average_stored_bytes: int
+    currency: str
+    cost: int
+
+
+class Ledger:
+    """Safe to use from several threads and processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def write(self, team: Team, cycle: Cycle, used: Amounts) -> None:
+        """Keep a cycle that has ended; writing it again changes nothing."""
+        length_ms = cycle.end_ms - cycle.start_ms
+        row = {
+            "team_id": team.id,
+            "start_at": cycle.start_ms,
+            "end_at": cycle.end_ms,
+            "uploaded_bytes": used.uploaded_bytes,
+            "downloaded_bytes": used.downloaded_bytes,
+            "requests": used.requests,
+            "events": used.events,
+            "stored_bytes": used.stored_bytes,
+            "average_stored_bytes": used.stored_byte_ms // length_ms,
+            "currency": team.settings.currency,
+            "cost": cost(team.settings.prices, used, length_ms),
+        }
+        with transaction(self._engine) as connection:
+            connection.execute(insert(USAGE).on_conflict_do_nothing(), row)
+
+    def past(self, team: Team, limit: int) -> list[PastCycle]:
+        """The last cycles that have ended, newest first."""
+        query = (
+            sa.select(USAGE)
+            .where(USAGE.c.team_id == team.id)
+            .order_by(USAGE.c.start_at.desc())
+            .limit(limit)
+        )
+        with translated(), self._engine.connect() as connection:
+            rows = connection.execute(query)
+            return [
+                PastCycle(row.start_at, row.end_at, *(getattr(row, name) for name in _FIELDS))
+                for row in rows
+            ]
+
+
+_FIELDS = PastCycle.__struct_fields__[2:]

@@ -1,0 +1,265 @@
+"""The meter: what each team uses in its billing cycle, exactly, through any crash of the process.
+
+A file of fixed records, `meter.ndjson`: one a team and cycle, a line of JSON padded to 512 bytes.
+A count is written over its record before the answer goes out, so whoever has an answer was
+counted; the write is one small system call into the page cache, which a killed process does not
+lose. Once a second `sync` flushes the file, so that a power cut takes no more than that second.
+
+A record whose cycle is over stays for a while, for counts that are still to be corrected, and is
+then handed over to the ledger.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from hitrate import logs
+from hitrate.accounts.cycles import Cycle, CyclePlan
+from hitrate.accounts.limits import Amounts
+from hitrate.accounts.model import Team
+from hitrate.clock import Clock
+from hitrate.errors import Unavailable
+
+FILE_NAME = "meter.ndjson"
+RECORD_BYTES = 512
+GRACE_MS = 60_000
+"""How long a record stays after its cycle's end."""
+
+_BLANK = b" " * (RECORD_BYTES - 1) + b"\n"
+
+_log = logs.get("accounts")
+
+
+class Record(msgspec.Struct, rename="camel"):
+    """One line of the file. `stored_at_ms`: until when `stored_byte_ms` is summed up."""
+
+    team: str
+    start_ms: int
+    end_ms: int
+    used: Amounts
+    stored_at_ms: int
+
+    @property
+    def cycle(self) -> Cycle:
+        return Cycle(self.start_ms, self.end_ms)
+
+    def store(self, stored_bytes: int, now_ms: int) -> bool:
+        """Sum up what was stored until now, or the cycle's end, and note what is stored now;
+        whether that is another amount than before."""
+        until_ms = min(now_ms, self.end_ms)
+        if until_ms > self.stored_at_ms:
+            self.used.stored_byte_ms += self.used.stored_bytes * (until_ms - self.stored_at_ms)
+            self.stored_at_ms = until_ms
+        if now_ms >= self.end_ms or stored_bytes == self.used.stored_bytes:
+            return False
+        self.used.stored_bytes = stored_bytes
+        return True
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(Record)
+
+
+def read_meter(data_dir: Path) -> list[tuple[int, Record]]:
+    """The file's records and where they stand, whether or not a server runs."""
+    path = data_dir / FILE_NAME
+    content = path.read_bytes() if path.exists() else b""
+    records = []
+    for offset in range(0, len(content), RECORD_BYTES):
+        line = content[offset : offset + RECORD_BYTES].strip(b" \0\n")
+        if line:
+            try:
+                records.append((offset, _decoder.decode(line)))
+            except msgspec.DecodeError as error:
+                _log.error("record of the meter cannot be read", offset=offset, reason=str(error))
+    return records
+
+
+def meter_reading(data_dir: Path, team: Team, now_ms: int) -> tuple[Cycle, Amounts]:
+    """The cycle in progress and what was used in it so far, from the file alone."""
+    cycle, used = team.settings.cycle.at(now_ms), Amounts()
+    records = [record for _, record in read_meter(data_dir) if record.team == team.id]
+    latest = max(records, key=lambda record: record.start_ms, default=None)
+    if latest is None:
+        return cycle, used
+    latest.store(latest.used.stored_bytes, now_ms)
+    if latest.start_ms >= cycle.start_ms:
+        return Cycle(latest.start_ms, cycle.end_ms), latest.used
+    return cycle, Amounts(stored_bytes=latest.used.stored_bytes)
+
+
+class _Running:
+    """A record, where it stands in the file, and the plan that its end was reckoned by."""
+
+    __slots__ = ("offset", "plan", "record")
+
+    def __init__(self, record: Record, offset: int, plan: CyclePlan | None) -> None:
+        self.record = record
+        self.offset = offset
+        self.plan = plan
+
+
+class Meter:
+    """Counts come from any thread. Owns the file while it is open."""
+
+    def __init__(self, data_dir: Path, stored_bytes: Callable[[str], int], clock: Clock) -> None:
+        """`stored_bytes` tells what a team, by its id, keeps now."""
+        self._data_dir = data_dir
+        self._stored_bytes = stored_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._fd = -1
+        self._free: list[int] = []
+        self._current: dict[str, _Running] = {}
+        self._over: list[_Running] = []
+        self._unsynced = False
+
+    def open(self) -> None:
+        """Read what was counted so far."""
+        if self._fd >= 0:
+            return
+        self._fd = os.open(self._data_dir / FILE_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        found = sorted(read_meter(self._data_dir), key=lambda one: one[1].start_ms)
+        for offset, record in found:
+            older = self._current.get(record.team)
+            if older is not None:
+                self._over.append(older)
+            self._current[record.team] = _Running(record, offset, None)
+        end = os.fstat(self._fd).st_size // RECORD_BYTES * RECORD_BYTES
+        taken = {offset for offset, _ in found}
+        self._free = [offset for offset in range(0, end, RECORD_BYTES) if offset not in taken]
+
+    def close(self) -> None:
+        """Flush."""
+        if self._fd >= 0:
+            self.sync()
+            os.close(self._fd)
+            self._fd = -1
+
+    def current(self, team: Team) -> Record:
+        """The record of the cycle in progress; to be looked at, not to be changed nor kept.
+
+        Raises Unavailable when there is no room on the disk to count a new team.
+        """
+        running = self._current.get(team.id)
+        if running is None or self._clock.now_ms() >= running.record.end_ms:
+            with self._lock:
+                running = self._run(team)
+        return running.record
+
+    def reading(self, team: Team) -> tuple[Cycle, Amounts]:
+        """The cycle in progress, and a copy of what was used in it so far."""
+        with self._lock:
+            record = self._run(team).record
+            record.store(self._stored_bytes(team.id), self._clock.now_ms())
+            return record.cycle, msgspec.structs.replace(record.used)
+
+    def count(
+        self,
+        team: Team,
+        *,
+        requests: int = 0,
+        uploaded: int = 0,
+        downloaded: int = 0,
+        events: int = 0,
+    ) -> None:
+        """Add to what the team used; when this returns, a crash of the process cannot undo it.
+
+        Raises Unavailable.
+        """
+        with self._lock:
+            running = self._run(team)
+            running.record.store(self._stored_bytes(team.id), self._clock.now_ms())
+            used = running.record.used
+            used.requests += requests
+            used.uploaded_bytes += uploaded
+            used.downloaded_bytes += downloaded
+            used.events += events
+            self._write(running)
+
+    def take_back_events(self, team_id: str, received_at_ms: int, events: int) -> None:
+        """Events that were counted when they came turned out to have come before."""
+        with self._lock:
+            for running in (*self._over, self._current.get(team_id)):
+                record = running.record if running else None
+                if (
+                    running
+                    and record
+                    and record.team == team_id
+                    and record.start_ms <= received_at_ms < record.end_ms
+                ):
+                    record.used.events = max(0, record.used.events - events)
+                    self._write(running)
+
+    def observe(self, team: Team) -> None:
+        """Take note of what the team stores, and of its plan; for between its requests."""
+        with self._lock:
+            running = self._run(team)
+            if running.record.store(self._stored_bytes(team.id), self._clock.now_ms()):
+                self._write(running)
+
+    def over(self) -> list[Record]:
+        """Copies of the records whose cycle ended a while ago."""
+        latest_ms = self._clock.now_ms() - GRACE_MS
+        with self._lock:
+            records = [running.record for running in self._over]
+            return [msgspec.structs.replace(r) for r in records if r.end_ms <= latest_ms]
+
+    def forget(self, record: Record) -> None:
+        """Give a record's place free, once the ledger has it."""
+        with self._lock:
+            for running in list(self._over):
+                if (running.record.team, running.record.start_ms) == (record.team, record.start_ms):
+                    os.pwrite(self._fd, _BLANK, running.offset)
+                    self._over.remove(running)
+                    self._free.append(running.offset)
+
+    def sync(self) -> None:
+        """Flush what was counted."""
+        if self._unsynced:
+            self._unsynced = False
+            os.fdatasync(self._fd)
+
+    def _run(self, team: Team) -> _Running:
+        """The record of the cycle in progress. Never goes back to an older one: a request may
+        carry a plan that has changed since, and a clock may be set back."""
+        now_ms, plan = self._clock.now_ms(), team.settings.cycle
+        running = self._current.get(team.id)
+        if running is None:
+            return self._begin(team.id, plan, plan.at(now_ms), Amounts(), now_ms)
+        record = running.record
+        if now_ms < record.end_ms and (running.plan is plan or running.plan == plan):
+            return running
+        cycle = plan.at(now_ms)
+        if cycle.start_ms <= record.start_ms:
+            running.plan = plan
+            if cycle.start_ms == record.start_ms:
+                record.end_ms = cycle.end_ms
+            return running
+        record.end_ms = min(record.end_ms, cycle.start_ms)
+        record.store(0, record.end_ms)
+        self._write(running)
+        self._over.append(running)
+        stored = Amounts(stored_bytes=record.used.stored_bytes)
+        return self._begin(team.id, plan, cycle, stored, cycle.start_ms)
+
+    def _begin(
+        self, team_id: str, plan: CyclePlan, cycle: Cycle, used: Amounts, stored_at_ms: int
+    ) -> _Running:
+        record = Record(team_id, cycle.start_ms, cycle.end_ms, used, stored_at_ms)
+        size = os.fstat(self._fd).st_size // RECORD_BYTES * RECORD_BYTES
+        running = _Running(record, self._free.pop() if self._free else size, plan)
+        self._write(running)
+        self._current[team_id] = running
+        return running
+
+    def _write(self, running: _Running) -> None:
+        line = _encode(running.record).ljust(RECORD_BYTES - 1) + b"\n"
+        try:
+            os.pwrite(self._fd, line, running.offset)
+        except OSError as error:
+            raise Unavailable(f"Use cannot be metered now: {error.strerror}.") from error
+        self._unsynced = True

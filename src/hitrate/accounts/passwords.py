@@ -1,0 +1,36 @@
+"""Passwords: what is kept is an argon2id hash. Checking one takes a core for some milliseconds,
+on purpose; so it never happens on the event loop, and few at a time."""
+
+import threading
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from hitrate.errors import BadRequest
+
+_LEAST = 10
+_MOST = 1024
+_AT_ONCE = threading.BoundedSemaphore(2)
+
+_hasher = PasswordHasher()
+
+_NOBODYS = _hasher.hash("nobody has this password")
+"""Checked when there is nothing to check: an unknown address takes as long as a known one."""
+
+
+def hash_password(password: str) -> str:
+    """What to keep. Raises BadRequest for one that is too short or too long."""
+    if not _LEAST <= len(password) <= _MOST:
+        raise BadRequest(f"A password has {_LEAST} to {_MOST} characters; choose another.")
+    with _AT_ONCE:
+        return _hasher.hash(password)
+
+
+def password_matches(kept: str | None, password: str) -> bool:
+    """Whether this is the password. Takes as long when there is none."""
+    with _AT_ONCE:
+        try:
+            _hasher.verify(kept or _NOBODYS, password[:_MOST])
+        except (VerificationError, InvalidHashError):
+            return False
+    return kept is not None

@@ -1,0 +1,103 @@
+"""In which state a team is right now, and what that means for a request: the 402, the 403s and the
+429. Permission was judged before, by the gate."""
+
+import math
+
+from hitrate.accounts.limits import STATUS, State, limits_reached, state_of
+from hitrate.accounts.meter import Meter
+from hitrate.accounts.model import Grant, Team
+from hitrate.clock import Clock
+from hitrate.errors import (
+    CachingDisabled,
+    CachingOverLimit,
+    CachingPaused,
+    PaymentRequired,
+    RateLimited,
+    Refused,
+)
+
+_MINUTE_MS = 60_000
+
+_REFUSALS: dict[State, tuple[type[Refused], str]] = {
+    State.SOFT_BLOCKED: (
+        PaymentRequired,
+        "The team {team} is blocked. The operator of this server lifts the block.",
+    ),
+    State.PAYMENT_MISSING: (
+        PaymentRequired,
+        "A payment of the team {team} is missing. The operator of this server notes its arrival.",
+    ),
+    State.DISABLED: (
+        CachingDisabled,
+        "Remote Caching is disabled for the team {team}. An owner can enable it.",
+    ),
+    State.PAUSED: (
+        CachingPaused,
+        "Remote Caching of {team} is paused: its spend cap is reached. An owner can raise it.",
+    ),
+    State.OVER_LIMIT: (
+        CachingOverLimit,
+        "The team {team} has reached a usage limit of its billing cycle: {measures}.",
+    ),
+}
+
+_DISABLED_FOR_USER = (
+    "Remote Caching is disabled for you in the team {team}. An owner can enable it."
+)
+
+
+class Standing:
+    """Judges the operations of the contract. Its memory of the last minute is its own."""
+
+    def __init__(self, meter: Meter, clock: Clock) -> None:
+        self._meter = meter
+        self._clock = clock
+        self._minutes: dict[str, tuple[int, int]] = {}
+
+    def check(self, grant: Grant) -> None:
+        """Raises PaymentRequired, CachingDisabled, CachingPaused, CachingOverLimit or RateLimited:
+        the first that holds, in this order."""
+        state = self.state(grant)
+        if state is not State.ACTIVE:
+            raise self._refusal(state, grant)
+        if grant.team.settings.requests_per_minute is not None:
+            self._count_minute(grant.team, grant.team.settings.requests_per_minute)
+
+    def status(self, grant: Grant) -> str:
+        """What `GET /v8/artifacts/status` says: enabled, disabled, over_limit or paused."""
+        return STATUS[self.state(grant)]
+
+    def state(self, grant: Grant) -> State:
+        """The team's state as the one sees it who was admitted."""
+        state = self.of_team(grant.team)
+        mine = grant.member is None or grant.member.remote_caching
+        if not mine and state not in (State.SOFT_BLOCKED, State.PAYMENT_MISSING):
+            return State.DISABLED
+        return state
+
+    def of_team(self, team: Team) -> State:
+        """The team's state for all of its members."""
+        record = self._meter.current(team)
+        return state_of(team.settings, record.used, record.end_ms - record.start_ms)
+
+    def _refusal(self, state: State, grant: Grant) -> Refused:
+        team = grant.team
+        kind, message = _REFUSALS[state]
+        if state is State.DISABLED and team.settings.remote_caching:
+            message = _DISABLED_FOR_USER
+        measures = limits_reached(team.settings.limits, self._meter.current(team).used)
+        return kind(message.format(team=team.slug, measures=", ".join(measures).replace("_", " ")))
+
+    def _count_minute(self, team: Team, limit: int) -> None:
+        now_ms = self._clock.now_ms()
+        began_ms, count = self._minutes.get(team.id, (now_ms, 0))
+        if not 0 <= now_ms - began_ms < _MINUTE_MS:
+            began_ms, count = now_ms, 0
+        if count >= limit:
+            left_s = math.ceil((began_ms + _MINUTE_MS - now_ms) / 1000)
+            raise RateLimited(
+                f"The team {team.slug} may make {limit} requests a minute, and made them; "
+                f"go on in {left_s} s. An owner can raise the limit.",
+                left_s,
+            )
+        self._minutes[team.id] = (began_ms, count + 1)

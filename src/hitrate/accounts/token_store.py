@@ -1,0 +1,232 @@
+"""Tokens in the database."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, Row
+
+from hitrate.accounts import tokens
+from hitrate.accounts.audit import note
+from hitrate.accounts.model import OPERATOR, Actor, Scope, Team, Token, User
+from hitrate.accounts.roles import READ_WRITE
+from hitrate.accounts.settings import decode_settings
+from hitrate.accounts.tables import TEAMS, TOKENS, USERS
+from hitrate.clock import Clock
+from hitrate.database import transaction, translated
+from hitrate.errors import BadRequest, NotFound
+
+_LIFETIME_MOST_S = 100 * 366 * 86400.0
+_LABEL_MOST = 200
+
+_ROWS = (
+    sa.select(
+        TOKENS,
+        TEAMS.c.slug, TEAMS.c.name.label("team_name"), TEAMS.c.created_at.label("team_created"),
+        TEAMS.c.settings,
+        USERS.c.email, USERS.c.username, USERS.c.name.label("user_name"),
+        USERS.c.created_at.label("user_created"), USERS.c.disabled_at,
+        USERS.c.password_hash.is_not(None).label("has_password"),
+    )
+    .outerjoin(TEAMS, TOKENS.c.team_id == TEAMS.c.id)
+    .outerjoin(USERS, TOKENS.c.user_id == USERS.c.id)
+)  # fmt: skip
+
+
+class TokenStore:
+    """Safe to use from several threads and processes."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def create(
+        self,
+        team: Team | None,
+        label: str,
+        *,
+        user: User | None = None,
+        scopes: Iterable[Scope] = READ_WRITE,
+        lifetime_s: float | None = None,
+        actor: Actor | None = OPERATOR,
+    ) -> tuple[Token, str]:
+        """A new token and its secret, which is not kept.
+
+        Of a team, of a person (for one team, or for all of theirs), or with neither the
+        operator's. `actor` None leaves no trace; for the operator's short-lived ones.
+        Raises BadRequest.
+        """
+        secret, now_ms = tokens.new_secret(), self._clock.now_ms()
+        token = Token(
+            id=tokens.new_id("tok", 16),
+            team=team,
+            user=user,
+            label=_label(label),
+            scopes=frozenset(scopes),
+            created_at_ms=now_ms,
+            expires_at_ms=None if lifetime_s is None else now_ms + _lifetime_ms(lifetime_s),
+            revoked_at_ms=None,
+            used_at_ms=None,
+        )
+        with transaction(self._engine) as connection:
+            self._insert(connection, token, secret)
+            if actor is not None:
+                _note(connection, now_ms, actor, "token.create", token)
+        return token, secret
+
+    def rotate(self, token: Token, overlap_s: float, actor: Actor) -> tuple[Token, str]:
+        """A token that takes the place of this one, which ends after the overlap.
+
+        The new one lives as long as the old one was meant to. Raises BadRequest when the old one
+        is not valid any more.
+        """
+        now_ms = self._clock.now_ms()
+        if not token.valid_at(now_ms):
+            raise BadRequest("The token is expired or revoked; create a new one instead.")
+        lifetime_ms = (
+            None if token.expires_at_ms is None else token.expires_at_ms - token.created_at_ms
+        )
+        secret = tokens.new_secret()
+        new = Token(
+            id=tokens.new_id("tok", 16),
+            team=token.team,
+            user=token.user,
+            label=token.label,
+            scopes=token.scopes,
+            created_at_ms=now_ms,
+            expires_at_ms=None if lifetime_ms is None else now_ms + lifetime_ms,
+            revoked_at_ms=None,
+            used_at_ms=None,
+        )
+        ends_ms = now_ms + _lifetime_ms(overlap_s)
+        change = (
+            sa.update(TOKENS)
+            .where(TOKENS.c.id == token.id)
+            .values(expires_at=sa.func.min(sa.func.coalesce(TOKENS.c.expires_at, ends_ms), ends_ms))
+        )
+        with transaction(self._engine) as connection:
+            connection.execute(change)
+            self._insert(connection, new, secret)
+            _note(connection, now_ms, actor, "token.rotate", new, replaces=token.id, ends=ends_ms)
+        return new, secret
+
+    def of_team(self, team: Team | None = None) -> list[Token]:
+        """The tokens of one team, or of every team when `team` is None, by age."""
+        query = _ROWS.where(TOKENS.c.user_id.is_(None), TOKENS.c.team_id.is_not(None))
+        return self._list(query if team is None else query.where(TOKENS.c.team_id == team.id))
+
+    def of_user(self, user: User) -> list[Token]:
+        """A person's tokens, by age."""
+        return self._list(_ROWS.where(TOKENS.c.user_id == user.id))
+
+    def all(self) -> list[Token]:
+        """Everybody's, by age; not the operator's short-lived ones."""
+        return self._list(
+            _ROWS.where(sa.or_(TOKENS.c.user_id.is_not(None), TOKENS.c.team_id.is_not(None)))
+        )
+
+    def get(self, token_id: str) -> Token:
+        """Raises NotFound."""
+        found = self._list(_ROWS.where(TOKENS.c.id == token_id))
+        if not found:
+            raise NotFound(f"There is no token {token_id[:80]!a}.")
+        return found[0]
+
+    def revoke(self, token: Token, actor: Actor = OPERATOR) -> None:
+        """End a token. Revoking twice is no error."""
+        now_ms = self._clock.now_ms()
+        change = (
+            sa.update(TOKENS)
+            .where(TOKENS.c.id == token.id, TOKENS.c.revoked_at.is_(None))
+            .values(revoked_at=now_ms)
+        )
+        with transaction(self._engine) as connection:
+            if connection.execute(change).rowcount:
+                _note(connection, now_ms, actor, "token.revoke", token)
+
+    def forget(self, token: Token) -> None:
+        """Remove a token without a trace; for the operator's short-lived ones."""
+        with transaction(self._engine) as connection:
+            connection.execute(sa.delete(TOKENS).where(TOKENS.c.id == token.id))
+
+    def find(self, digest: bytes) -> tuple[Token, bytes] | None:
+        """The token with this digest, and the digest as it is kept."""
+        with translated(), self._engine.connect() as connection:
+            row = connection.execute(_ROWS.where(TOKENS.c.hash == digest)).first()
+        return None if row is None else (_token(row), row.hash)
+
+    def write_last_uses(self, used_at_ms: Mapping[str, int]) -> None:
+        """When tokens were last used, by id."""
+        change = (
+            sa.update(TOKENS)
+            .where(TOKENS.c.id == sa.bindparam("token"))
+            .values(used_at=sa.bindparam("at"))
+        )
+        with transaction(self._engine) as connection:
+            connection.execute(change, [{"token": i, "at": at} for i, at in used_at_ms.items()])
+
+    def _list(self, query: sa.Select[Any]) -> list[Token]:
+        with translated(), self._engine.connect() as connection:
+            return [_token(row) for row in connection.execute(query.order_by(TOKENS.c.created_at))]
+
+    @staticmethod
+    def _insert(connection: Connection, token: Token, secret: str) -> None:
+        row = {
+            "id": token.id,
+            "hash": tokens.digest(secret.encode()),
+            "team_id": token.team.id if token.team else None,
+            "user_id": token.user.id if token.user else None,
+            "label": token.label,
+            "scopes": " ".join(sorted(token.scopes)),
+            "created_at": token.created_at_ms,
+            "expires_at": token.expires_at_ms,
+        }
+        connection.execute(sa.insert(TOKENS), row)
+
+
+def _note(
+    connection: Connection, now_ms: int, actor: Actor, action: str, token: Token, **details: Any
+) -> None:
+    facts = {
+        "label": token.label,
+        "scopes": sorted(token.scopes),
+        "user": token.user.email if token.user else None,
+        "expiresAt": token.expires_at_ms,
+    }
+    team_id = token.team.id if token.team else None
+    note(connection, now_ms, actor, action, team_id, token.id, **facts, **details)
+
+
+def _label(label: str) -> str:
+    if len(label) > _LABEL_MOST or not (label.isprintable()):
+        raise BadRequest(f"A label has at most {_LABEL_MOST} printable characters.")
+    return label
+
+
+def _lifetime_ms(lifetime_s: float) -> int:
+    if not 0 <= lifetime_s <= _LIFETIME_MOST_S:
+        raise BadRequest("A token lives at most 100 years.")
+    return int(lifetime_s * 1000)
+
+
+def _token(row: Row[*tuple[Any, ...]]) -> Token:
+    team = user = None
+    if row.team_id is not None:
+        settings = decode_settings(row.settings)
+        team = Team(row.team_id, row.slug, row.team_name, row.team_created, settings)
+    if row.user_id is not None:
+        user = User(
+            row.user_id, row.email, row.username, row.user_name, row.user_created,
+            row.disabled_at, row.has_password,
+        )  # fmt: skip
+    return Token(
+        id=row.id,
+        team=team,
+        user=user,
+        label=row.label,
+        scopes=frozenset(Scope(scope) for scope in row.scopes.split()),
+        created_at_ms=row.created_at,
+        expires_at_ms=row.expires_at,
+        revoked_at_ms=row.revoked_at,
+        used_at_ms=row.used_at,
+    )
