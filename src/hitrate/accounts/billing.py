@@ -1,6 +1,5 @@
-"""Changes of what a team may use and what it pays: limits, prices, spend cap, cycle, blocks. Pure.
-
-The same for the API and the command line.
+"""What a team may use and what it pays: limits, prices, spend cap, cycle, blocks; shown and changed
+in the same way by the API and by commands. Pure.
 """
 
 import re
@@ -8,14 +7,60 @@ import re
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from hitrate.accounts.money import parse_money
-from hitrate.accounts.settings import Count, TeamSettings
+from hitrate.accounts.limits import STATUS, State
+from hitrate.accounts.model import Team
+from hitrate.accounts.money import money_text, parse_money
+from hitrate.accounts.settings import Count, Limits, TeamSettings
+from hitrate.accounts.shown import iso_or_none
+from hitrate.clock import iso
 from hitrate.errors import BadRequest
 
 Money = str | int | float
 
 _PRICES = ("uploaded_gb", "downloaded_gb", "stored_gb", "million_requests", "million_events")
 _LAST_DAY = 31
+
+
+class CycleInfo(msgspec.Struct):
+    """`day` of the month on which cycles begin, at 00:00 UTC; `start` and `end` of this one."""
+
+    day: int
+    start: str
+    end: str
+
+
+class BillingInfo(msgspec.Struct, rename="camel"):
+    """Money as text in the currency; a null limit or cap is none."""
+
+    cycle: CycleInfo
+    limits: Limits
+    currency: str
+    prices: dict[str, str]
+    spend_cap: str | None
+    paused_since: str | None
+    soft_blocked: bool
+    payment_missing: bool
+    state: State
+    status: str
+
+
+def billing_info(team: Team, state: State, now_ms: int) -> BillingInfo:
+    """What a team may use and pays."""
+    settings = team.settings
+    cycle = settings.cycle.at(now_ms)
+    prices: dict[str, int] = msgspec.to_builtins(settings.prices)
+    return BillingInfo(
+        cycle=CycleInfo(settings.cycle.day, iso(cycle.start_ms), iso(cycle.end_ms)),
+        limits=settings.limits,
+        currency=settings.currency,
+        prices={name: money_text(price) for name, price in prices.items()},
+        spend_cap=None if settings.spend_cap is None else money_text(settings.spend_cap),
+        paused_since=iso_or_none(settings.paused_at_ms),
+        soft_blocked=settings.soft_blocked,
+        payment_missing=settings.payment_missing,
+        state=state,
+        status=STATUS[state],
+    )
 
 
 class LimitsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):

@@ -5,11 +5,10 @@ from typing import Any
 import click
 import msgspec
 
-from hitrate.accounts.api.members import member_info
-from hitrate.accounts.api.team import SettingsPatch, apply_settings, settings_info
 from hitrate.accounts.limits import State, state_of
 from hitrate.accounts.meter import meter_reading
 from hitrate.accounts.model import OPERATOR, Role, Team
+from hitrate.accounts.shown import SettingsPatch, apply_settings, member_info, settings_info
 from hitrate.cli.common import accounts, as_json, data_dir_option, find_team, role_option
 from hitrate.cli.output import print_json, print_table
 from hitrate.cli.team_billing import audit, billing, block, limit, payment, unblock, usage

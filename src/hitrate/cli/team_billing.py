@@ -7,9 +7,8 @@ from typing import Any
 import click
 import msgspec
 
-from hitrate.accounts.api.audit import as_csv, as_ndjson, audit_info
-from hitrate.accounts.api.billing import BillingInfo, billing_info
-from hitrate.accounts.billing import BillingPatch, apply_billing
+from hitrate.accounts.audit_export import as_csv, as_ndjson, audit_info
+from hitrate.accounts.billing import BillingInfo, BillingPatch, apply_billing, billing_info
 from hitrate.accounts.limits import state_of
 from hitrate.accounts.meter import meter_reading
 from hitrate.accounts.model import OPERATOR, Team

@@ -3,9 +3,9 @@
 import click
 import msgspec
 
-from hitrate.accounts.api.tokens import TokenInfo, token_info
 from hitrate.accounts.model import OPERATOR, Scope
 from hitrate.accounts.roles import READ_ONLY, READ_WRITE
+from hitrate.accounts.shown import TokenInfo, token_info
 from hitrate.cli.common import accounts, as_json, data_dir_option, find_team
 from hitrate.cli.output import print_json, print_table
 from hitrate.clock import Clock

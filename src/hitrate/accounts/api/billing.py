@@ -1,61 +1,14 @@
 """Limits, prices and payment of a team: `/v1/teams/{team}/billing`."""
 
-import msgspec
 from litestar import get, patch
 from litestar.handlers import HTTPRouteHandler
 
-from hitrate.accounts.api.office import Office, iso_or_none
+from hitrate.accounts.api.office import Office
 from hitrate.accounts.api.team import AnyRequest
-from hitrate.accounts.billing import BillingPatch, apply_billing
+from hitrate.accounts.billing import BillingInfo, BillingPatch, apply_billing, billing_info
 from hitrate.accounts.guard import grant_of
-from hitrate.accounts.limits import STATUS, State
 from hitrate.accounts.model import Access, Team
-from hitrate.accounts.money import money_text
-from hitrate.accounts.settings import Limits
-from hitrate.clock import iso
 from hitrate.errors import Forbidden
-
-
-class CycleInfo(msgspec.Struct):
-    """`day` of the month on which cycles begin, at 00:00 UTC; `start` and `end` of this one."""
-
-    day: int
-    start: str
-    end: str
-
-
-class BillingInfo(msgspec.Struct, rename="camel"):
-    """Money as text in the currency; a null limit or cap is none."""
-
-    cycle: CycleInfo
-    limits: Limits
-    currency: str
-    prices: dict[str, str]
-    spend_cap: str | None
-    paused_since: str | None
-    soft_blocked: bool
-    payment_missing: bool
-    state: State
-    status: str
-
-
-def billing_info(team: Team, state: State, now_ms: int) -> BillingInfo:
-    """What a team may use and pays."""
-    settings = team.settings
-    cycle = settings.cycle.at(now_ms)
-    prices: dict[str, int] = msgspec.to_builtins(settings.prices)
-    return BillingInfo(
-        cycle=CycleInfo(settings.cycle.day, iso(cycle.start_ms), iso(cycle.end_ms)),
-        limits=settings.limits,
-        currency=settings.currency,
-        prices={name: money_text(price) for name, price in prices.items()},
-        spend_cap=None if settings.spend_cap is None else money_text(settings.spend_cap),
-        paused_since=iso_or_none(settings.paused_at_ms),
-        soft_blocked=settings.soft_blocked,
-        payment_missing=settings.payment_missing,
-        state=state,
-        status=STATUS[state],
-    )
 
 
 def billing_api(office: Office) -> list[HTTPRouteHandler]:

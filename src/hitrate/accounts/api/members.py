@@ -8,22 +8,9 @@ from msgspec import UNSET, UnsetType
 from hitrate.accounts.api.office import Office
 from hitrate.accounts.api.team import AnyRequest
 from hitrate.accounts.guard import grant_of
-from hitrate.accounts.model import Access, Grant, Member, Role
-from hitrate.clock import iso
+from hitrate.accounts.model import Access, Grant, Role
+from hitrate.accounts.shown import MemberInfo, member_info
 from hitrate.errors import Forbidden, NotFound
-
-
-class MemberInfo(msgspec.Struct, rename="camel"):
-    """A person in a team; `remote_caching` false shuts the cache for them alone."""
-
-    user_id: str
-    email: str
-    username: str
-    name: str
-    role: Role
-    remote_caching: bool
-    disabled: bool
-    since: str
 
 
 class Members(msgspec.Struct):
@@ -50,21 +37,6 @@ class Left(msgspec.Struct):
     """The team that is no longer yours."""
 
     left: str
-
-
-def member_info(member: Member) -> MemberInfo:
-    """What others of the team see."""
-    user = member.user
-    return MemberInfo(
-        user.id,
-        user.email,
-        user.username,
-        user.name,
-        member.role,
-        member.remote_caching,
-        user.disabled_at_ms is not None,
-        iso(member.created_at_ms),
-    )
 
 
 def member_api(office: Office) -> list[HTTPRouteHandler]:

@@ -8,7 +8,7 @@ from hitrate.accounts.meter import Meter
 from hitrate.accounts.model import Access
 from hitrate.accounts.standing import Standing
 from hitrate.accounts.store import AccountStore
-from hitrate.clock import Clock, iso
+from hitrate.clock import Clock
 from hitrate.config import parse_duration
 from hitrate.errors import BadRequest
 
@@ -26,11 +26,6 @@ class Office:
     def needs(self, access: Access) -> Needs:
         """The guard of a route."""
         return Needs(self.gate, access)
-
-
-def iso_or_none(at_ms: int | None) -> str | None:
-    """ISO 8601 in UTC."""
-    return None if at_ms is None else iso(at_ms)
 
 
 def duration_s(text: str, field: str) -> float:

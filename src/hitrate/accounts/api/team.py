@@ -1,68 +1,23 @@
 """A team and its switches: `/v1/teams/{team}` and `/settings`."""
 
-from typing import Annotated
-
-import msgspec
 from litestar import Request, get, patch
-from litestar.datastructures import State as _State
+from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 
 from hitrate.accounts.api.office import Office
 from hitrate.accounts.guard import grant_of
-from hitrate.accounts.limits import STATUS, State
-from hitrate.accounts.model import Access, Team
-from hitrate.accounts.settings import Count, TeamSettings
-from hitrate.clock import iso
+from hitrate.accounts.model import Access
+from hitrate.accounts.shown import (
+    SettingsInfo,
+    SettingsPatch,
+    TeamInfo,
+    apply_settings,
+    settings_info,
+    team_info,
+)
 
-AnyRequest = Request[None, None, _State]
-
-
-class TeamInfo(msgspec.Struct, rename="camel"):
-    """`state` says what shuts the cache; `status` is what `turbo` is told."""
-
-    id: str
-    slug: str
-    name: str
-    created_at: str
-    state: State
-    status: str
-
-
-class SettingsInfo(msgspec.Struct, rename="camel"):
-    """`requests_per_minute`: null is no limit."""
-
-    name: str
-    remote_caching: bool
-    requests_per_minute: int | None
-    state: State
-    status: str
-
-
-class SettingsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What is to be changed; the rest stays."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
-    remote_caching: bool | UnsetType = UNSET
-    requests_per_minute: Count | UnsetType | None = UNSET
-
-
-def settings_info(team: Team, state: State) -> SettingsInfo:
-    """How a team's switches stand."""
-    settings = team.settings
-    return SettingsInfo(
-        team.name, settings.remote_caching, settings.requests_per_minute, state, STATUS[state]
-    )
-
-
-def apply_settings(patch: SettingsPatch, settings: TeamSettings) -> TeamSettings:
-    """The settings with what the patch names."""
-    changed = {
-        name: value
-        for name in ("remote_caching", "requests_per_minute")
-        if (value := getattr(patch, name)) is not UNSET
-    }
-    return msgspec.structs.replace(settings, **changed)
+AnyRequest = Request[None, None, State]
 
 
 def team_api(office: Office) -> list[HTTPRouteHandler]:
@@ -78,9 +33,7 @@ def team_api(office: Office) -> list[HTTPRouteHandler]:
     def show(request: AnyRequest) -> TeamInfo:
         """A team, named by id or slug, and the state it is in."""
         team = grant_of(request).team
-        state = office.standing.of_team(team)
-        created = iso(team.created_at_ms)
-        return TeamInfo(team.id, team.slug, team.name, created, state, STATUS[state])
+        return team_info(team, office.standing.of_team(team))
 
     @get(
         "/v1/teams/{team:str}/settings",

@@ -7,28 +7,13 @@ from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta
 
-from hitrate.accounts.api.office import Office, duration_s, iso_or_none
+from hitrate.accounts.api.office import Office, duration_s
 from hitrate.accounts.api.team import AnyRequest
 from hitrate.accounts.guard import grant_of
 from hitrate.accounts.model import Access, Grant, Scope, Token
 from hitrate.accounts.roles import READ_WRITE, scoped
-from hitrate.clock import iso
+from hitrate.accounts.shown import TokenInfo, token_info
 from hitrate.errors import Forbidden, NotFound
-
-
-class TokenInfo(msgspec.Struct, rename="camel"):
-    """A token without its secret. `state`: valid, expired or revoked."""
-
-    id: str
-    label: str
-    team: str | None
-    user: str | None
-    scopes: list[Scope]
-    state: str
-    created_at: str
-    expires_at: str | None
-    revoked_at: str | None
-    last_used_at: str | None
 
 
 class MadeToken(TokenInfo, kw_only=True):
@@ -57,23 +42,6 @@ class Rotation(msgspec.Struct, forbid_unknown_fields=True):
     """How long the old token goes on beside the new one."""
 
     overlap: str = "1h"
-
-
-def token_info(token: Token, now_ms: int) -> TokenInfo:
-    """What may be shown of a token."""
-    state = "revoked" if token.revoked_at_ms is not None else "expired"
-    return TokenInfo(
-        id=token.id,
-        label=token.label,
-        team=token.team.slug if token.team else None,
-        user=token.user.email if token.user else None,
-        scopes=sorted(token.scopes),
-        state="valid" if token.valid_at(now_ms) else state,
-        created_at=iso(token.created_at_ms),
-        expires_at=iso_or_none(token.expires_at_ms),
-        revoked_at=iso_or_none(token.revoked_at_ms),
-        last_used_at=iso_or_none(token.used_at_ms),
-    )
 
 
 def made_token(token: Token, secret: str) -> MadeToken:

@@ -13,13 +13,12 @@ from hitrate.accounts.api.tokens import (
     MadeToken,
     NewToken,
     Rotation,
-    TokenInfo,
     Tokens,
     made_token,
-    token_info,
 )
 from hitrate.accounts.guard import token_of
 from hitrate.accounts.model import Access, Role, Scope, Team, Token, User, actor_of
+from hitrate.accounts.shown import TokenInfo, token_info
 from hitrate.errors import BadRequest, Forbidden, NotFound
 
 
