@@ -30,4 +30,4 @@ def test_what_is_no_token_is_noticed(text: bytes) -> None:
 
 
 def test_a_team_id_is_sent_by_turbo() -> None:
-    assert re.fullmatch(r"team_[0-9A-Za-z]{24}", tokens.new_team_id())
+    assert re.fullmatch(r"team_[0-9A-Za-z]{24}", tokens.new_id("team", 24))

@@ -2,6 +2,7 @@
 
 from litestar import get, patch
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
 
 from hitrate.accounts.api.office import Office
 from hitrate.accounts.api.team import AnyRequest
@@ -35,7 +36,7 @@ def billing_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[office.needs(Access.BILLING)],
         sync_to_thread=True,
     )
-    def change(request: AnyRequest, data: BillingPatch) -> BillingInfo:
+    def change(request: AnyRequest, data: JSONBody[BillingPatch]) -> BillingInfo:
         """Change limits, prices, spend cap or the cycle's day; a block only as the operator."""
         grant = grant_of(request)
         if data.is_for_operator and not grant.token.is_operator:

@@ -3,6 +3,7 @@
 import msgspec
 from litestar import delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, UnsetType
 
 from hitrate.accounts.api.office import Office
@@ -67,7 +68,7 @@ def member_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[office.needs(Access.MEMBERS)],
         sync_to_thread=True,
     )
-    def add(request: AnyRequest, data: NewMember) -> MemberInfo:
+    def add(request: AnyRequest, data: JSONBody[NewMember]) -> MemberInfo:
         """Let a person who has an account into the team."""
         grant = grant_of(request)
         user = office.accounts.users.get(data.email)
@@ -82,7 +83,7 @@ def member_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[office.needs(Access.MEMBERS)],
         sync_to_thread=True,
     )
-    def change(request: AnyRequest, user: str, data: MemberPatch) -> MemberInfo:
+    def change(request: AnyRequest, user: FromPath[str], data: JSONBody[MemberPatch]) -> MemberInfo:
         """Change a person's role, or Remote Caching for them alone."""
         grant = grant_of(request)
         store.change(
@@ -103,7 +104,7 @@ def member_api(office: Office) -> list[HTTPRouteHandler]:
         status_code=200,
         sync_to_thread=True,
     )
-    def remove(request: AnyRequest, user: str) -> Members:
+    def remove(request: AnyRequest, user: FromPath[str]) -> Members:
         """Take a person out of the team."""
         grant = grant_of(request)
         store.remove(grant.team, user, grant.actor)

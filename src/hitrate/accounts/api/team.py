@@ -3,6 +3,7 @@
 from litestar import Request, get, patch
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
 from msgspec import UNSET
 
 from hitrate.accounts.api.office import Office
@@ -54,7 +55,7 @@ def team_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[office.needs(Access.SETTINGS)],
         sync_to_thread=True,
     )
-    def change(request: AnyRequest, data: SettingsPatch) -> SettingsInfo:
+    def change(request: AnyRequest, data: JSONBody[SettingsPatch]) -> SettingsInfo:
         """Change the name, Remote Caching for the whole team, or requests a minute."""
         grant = grant_of(request)
         if data.name is not UNSET:

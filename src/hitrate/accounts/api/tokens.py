@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from hitrate.accounts.api.office import Office, duration_s
@@ -90,7 +91,7 @@ def team_token_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[needs],
         sync_to_thread=True,
     )
-    def create(request: AnyRequest, data: NewToken) -> MadeToken:
+    def create(request: AnyRequest, data: JSONBody[NewToken]) -> MadeToken:
         """Make a token of the team, which can do no more than who makes it."""
         grant = grant_of(request)
         check_scopes(data.scopes, grant)
@@ -107,7 +108,7 @@ def team_token_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[needs],
         sync_to_thread=True,
     )
-    def rotate(request: AnyRequest, token: str, data: Rotation) -> MadeToken:
+    def rotate(request: AnyRequest, token: FromPath[str], data: JSONBody[Rotation]) -> MadeToken:
         """Make a token that takes the place of another, which ends after the overlap."""
         grant = grant_of(request)
         old = of_team(grant, token)
@@ -124,7 +125,7 @@ def team_token_api(office: Office) -> list[HTTPRouteHandler]:
         status_code=200,
         sync_to_thread=True,
     )
-    def revoke(request: AnyRequest, token: str) -> TokenInfo:
+    def revoke(request: AnyRequest, token: FromPath[str]) -> TokenInfo:
         """End a token at once. Revoking twice is no error."""
         grant = grant_of(request)
         store.revoke(of_team(grant, token), grant.actor)

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 import msgspec
 from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from hitrate.accounts.api.office import Office, duration_s
@@ -132,7 +133,7 @@ def user_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[needs],
         sync_to_thread=True,
     )
-    def create(request: AnyRequest, data: NewOwnToken) -> MadeToken:
+    def create(request: AnyRequest, data: JSONBody[NewOwnToken]) -> MadeToken:
         """Make a token of yours: for one team, or for all that you are in."""
         mine = own(request)
         lifetime_s = None if data.expires_in is None else duration_s(data.expires_in, "expiresIn")
@@ -153,7 +154,7 @@ def user_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[needs],
         sync_to_thread=True,
     )
-    def rotate(request: AnyRequest, token: str, data: Rotation) -> MadeToken:
+    def rotate(request: AnyRequest, token: FromPath[str], data: JSONBody[Rotation]) -> MadeToken:
         """Make a token that takes the place of another, which ends after the overlap."""
         mine, overlap_s = own(request), duration_s(data.overlap, "overlap")
         old = mine.token(token)
@@ -170,7 +171,7 @@ def user_api(office: Office) -> list[HTTPRouteHandler]:
         status_code=200,
         sync_to_thread=True,
     )
-    def revoke(request: AnyRequest, token: str) -> TokenInfo:
+    def revoke(request: AnyRequest, token: FromPath[str]) -> TokenInfo:
         """End one of your tokens at once."""
         mine = own(request)
         store.revoke(mine.token(token), mine.actor)
