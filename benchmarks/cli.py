@@ -12,8 +12,8 @@ from benchmarks import report, rounds
 from benchmarks.errors import MissingToolError
 from benchmarks.measure import Bench
 from benchmarks.node import find_node, install_peer
-from benchmarks.scenarios import SCENARIOS, Scenario
-from benchmarks.servers import Contender, Hitrate, Peer
+from benchmarks.scenarios import SCENARIOS, Scenario, beside_itself
+from benchmarks.servers import Before, Contender, Hitrate, Peer
 from benchmarks.wrk import require_wrk
 
 HERE = Path(__file__).resolve().parent
@@ -27,14 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         require_wrk()
-        contenders, versions = _contenders(asked.contenders)
+        contenders, versions = _contenders(asked.contenders, asked.before)
     except MissingToolError as error:
         print(error, file=sys.stderr)
         return UNABLE
     asked.data_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=asked.data_dir.resolve()) as folder:
         bench = Bench(Path(folder), asked.seconds, asked.patience)
-        outcomes = [rounds.run(each, contenders, bench, asked.rounds) for each in asked.only]
+        chosen = asked.only if asked.before is None else tuple(map(beside_itself, asked.only))
+        outcomes = [rounds.run(each, contenders, bench, asked.rounds) for each in chosen]
     machine = f"{os.cpu_count()} cores, {platform.machine()}; {versions}; {asked.seconds} s a run"
     if asked.json:
         print(report.as_json(outcomes, machine))
@@ -43,11 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return PASSED if report.all_passed(outcomes) else MISSED
 
 
-def _contenders(which: str) -> tuple[list[Contender], str]:
+def _contenders(which: str, before: Path | None) -> tuple[list[Contender], str]:
     """Who takes part, and their versions in words."""
     contenders: list[Contender] = []
     versions: list[str] = []
-    if which in ("both", "peer"):
+    if before is not None:
+        contenders.append(Before(before))
+        versions.append(f"peer hitrate of {before}")
+    elif which in ("both", "peer"):
         node = find_node()
         contenders.append(Peer(node.binary, install_peer(node, HERE, CACHE / "bench-node")))
         versions.append(f"peer turborepo-remote-cache 2.12.0 on Node {node.version()}")
@@ -83,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
         "repeated when they were not (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--before", type=Path, metavar="CHECKOUT",
+        help="measure beside another checkout of hitrate instead of the npm package: what a "
+        "change costs, at most a tenth",
+    )  # fmt: skip
     alone = parser.add_mutually_exclusive_group()
     for name in ("peer", "hitrate"):
         alone.add_argument(

@@ -1,7 +1,7 @@
 """The scenarios and their targets, as data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
@@ -91,3 +91,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         (Target("start_s", Kind.AT_MOST, 1.5),),
     ),
 )
+
+LEAST_OF_BEFORE = 0.9
+
+
+def beside_itself(scenario: Scenario) -> Scenario:
+    """The scenario when the peer is hitrate before a change: rates may fall by a tenth."""
+    rates = scenario.leading == "rate"
+    target = Target("rate", Kind.RATIO_AT_LEAST, LEAST_OF_BEFORE)
+    return replace(scenario, targets=(target,) if rates else ())

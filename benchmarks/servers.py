@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -82,11 +82,33 @@ class Hitrate:
         create = ["token", "create", "--team", "default", "--data-dir", str(folder)]
         done = subprocess.run(
             [*self._program, *create],
-            cwd=folder, env=_clean_environment(), capture_output=True, text=True,
+            cwd=folder, env=self._environment(), capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode != 0:
             raise MeasurementError(f"hitrate token create failed:\n{done.stderr}")
         return done.stdout.strip()
+
+    def _environment(self) -> dict[str, str]:
+        return _clean_environment()
+
+
+class Before(Hitrate):
+    """hitrate from another checkout, in the peer's place: what a change costs."""
+
+    name = "peer"
+
+    def __init__(self, checkout: Path) -> None:
+        super().__init__()
+        self._source = checkout.resolve() / "src"
+        if not (self._source / "hitrate").is_dir():
+            raise MissingToolError(f"{checkout} is no checkout of hitrate: it has no src/hitrate.")
+
+    def launch(self, port: int, folder: Path) -> Launch:
+        launch = super().launch(port, folder)
+        return replace(launch, environment={"PYTHONPATH": str(self._source)})
+
+    def _environment(self) -> dict[str, str]:
+        return _clean_environment() | {"PYTHONPATH": str(self._source)}
 
 
 class Peer:
