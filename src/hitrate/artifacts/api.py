@@ -1,17 +1,39 @@
-"""Collecting garbage on demand: `POST /v1/operator/gc`."""
+"""Making room on demand: `DELETE /v1/teams/{team}/artifacts`, `POST /v1/operator/gc`."""
 
 from typing import Annotated
 
-from litestar import post
+import msgspec
+from litestar import Request, delete, post
+from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
-from hitrate.accounts.guard import Needs
+from hitrate.accounts.guard import Needs, grant_of
 from hitrate.artifacts.retention import Report, Retention
+from hitrate.artifacts.store import ArtifactStore
 
 
-def artifact_api(retention: Retention, operates: Needs) -> list[HTTPRouteHandler]:
+class Deleted(msgspec.Struct, rename="camel"):
+    """How many artifacts were removed."""
+
+    deleted_count: int
+
+
+def artifact_api(
+    store: ArtifactStore, retention: Retention, empties: Needs, operates: Needs
+) -> list[HTTPRouteHandler]:
     """The routes of this room."""
+
+    @delete(
+        "/v1/teams/{team:str}/artifacts",
+        operation_id="emptyTeamCache",
+        tags=["teams"],
+        guards=[empties],
+        status_code=200,
+    )
+    async def empty(request: Request[None, None, State]) -> Deleted:
+        """Empty the team's cache, also where its stored bytes have shut it."""
+        return Deleted(await store.remove_team(grant_of(request).team.id))
 
     @post(
         "/v1/operator/gc",
@@ -29,4 +51,4 @@ def artifact_api(retention: Retention, operates: Needs) -> list[HTTPRouteHandler
     ) -> Report:
         return retention.collect(dry_run=dry_run)
 
-    return [collect]
+    return [empty, collect]

@@ -128,21 +128,24 @@ def usage(settings: Settings, slug: str, json_output: bool) -> None:
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", required=False)
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "ndjson", "csv"]), default="table"
 )
 @click.option("--limit", type=click.IntRange(1), default=100, help="Entries of a table or JSON.")
 @data_dir_option
-def audit(settings: Settings, slug: str, form: str, limit: int) -> None:
-    """Show who changed what in the team SLUG, newest first; ndjson and csv give all of it."""
+def audit(settings: Settings, slug: str | None, form: str, limit: int) -> None:
+    """Show who changed what in the team SLUG, newest first; ndjson and csv give all of it.
+
+    Without SLUG in every team, with what concerns none: people and their own tokens.
+    """
     with accounts(settings) as store:
-        team = find_team(store, slug)
+        team_id = None if slug is None else find_team(store, slug).id
         if form in ("ndjson", "csv"):
             encode = as_csv if form == "csv" else as_ndjson
-            sys.stdout.buffer.writelines(encode(store.audit.all(team.id)))
+            sys.stdout.buffer.writelines(encode(store.audit.all(team_id)))
             return
-        entries = [audit_info(entry) for entry in store.audit.page(team.id, limit)]
+        entries = [audit_info(entry) for entry in store.audit.page(team_id, limit)]
     if form == "json":
         print_json({"entries": entries})
     else:
