@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from hitrate.accounts import store as accounts_store
+from hitrate.accounts import tables
 from hitrate.artifacts import index
 from hitrate.database import (
     FILE_NAME,
@@ -20,12 +20,12 @@ from hitrate.errors import DatabaseError
 
 
 def test_the_version_in_the_code_is_the_newest_migration() -> None:
-    script = ScriptDirectory(str(Path(accounts_store.__file__).parent.parent / "migrations"))
+    script = ScriptDirectory(str(Path(tables.__file__).parent.parent / "migrations"))
     assert script.get_current_head() == SCHEMA_VERSION
 
 
 def test_the_tables_in_the_code_are_what_the_migrations_make(tmp_path: Path) -> None:
-    assert index.ARTIFACTS.metadata is accounts_store.TEAMS.metadata is metadata
+    assert index.ARTIFACTS.metadata is tables.TEAMS.metadata is metadata
     engine = open_database(tmp_path)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []

@@ -20,6 +20,7 @@ _SIZE_UNITS = {
     "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
 }  # fmt: skip
+_ROLES = ("OWNER", "MEMBER", "DEVELOPER", "VIEWER", "BILLING")
 _DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -65,6 +66,35 @@ def _optional_path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
+def _join(text: str) -> tuple[str, str] | None:
+    """A team's slug and a role."""
+    if not text:
+        return None
+    slug, _, role = text.rpartition(":")
+    if not slug or role.upper() not in _ROLES:
+        raise ValueError(f"TEAM:ROLE, where ROLE is one of {', '.join(_ROLES)}")
+    return slug, role.upper()
+
+
+def _public_url(text: str) -> str:
+    """Scheme, host and port; the pages have fixed addresses below it."""
+    match = re.fullmatch(
+        r"(https?://[A-Za-z0-9._-]+(?::\d+)?|https?://\[[0-9A-Fa-f:]+\](?::\d+)?)/?", text
+    )
+    if text and match is None:
+        raise ValueError("an address without a path, such as https://cache.example.com")
+    return match[1] if match else ""
+
+
+def _issuer(text: str) -> str:
+    safe = text.startswith("https://") or re.match(
+        r"http://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)", text
+    )
+    if text and not safe:
+        raise ValueError("an address that begins with https://")
+    return text
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -74,8 +104,12 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def _setting(default: str, parse: Callable[[str], Any], text: str) -> Any:
-    return field(default=parse(default), metadata={"parse": parse, "help": text, "text": default})
+def _setting(default: str, parse: Callable[[str], Any], text: str, *, secret: bool = False) -> Any:
+    return field(
+        default=parse(default),
+        repr=not secret,
+        metadata={"parse": parse, "help": text, "text": default},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +138,23 @@ class Settings:
     min_free_bytes: int = _setting(
         "64MiB", parse_size, "Uploads are refused while the disk has less room than this."
     )
+    public_url: str = _setting(
+        "", _public_url, "Where browsers reach the server; as they ask for it if left out."
+    )
+    login_token_ttl_s: float | None = _setting(
+        "90d", _lifetime, "How long a token of `turbo login` lives; 'never' ends it only by hand."
+    )
+    oidc_issuer: str = _setting(
+        "", _issuer, "OpenID Connect provider that people sign in with: its issuer's address."
+    )
+    oidc_client_id: str = _setting("", str, "What the provider calls this server.")
+    oidc_client_secret: str = _setting(
+        "", str, "What the provider knows it by; better not on the command line.", secret=True
+    )
+    oidc_name: str = _setting("single sign-on", str, "What the provider is called on the button.")
+    oidc_join: tuple[str, str] | None = _setting(
+        "", _join, "TEAM:ROLE for people whom the provider knows and we do not; else they stay out."
+    )
     log_level: str = _setting(
         "info", _choice("debug", "info", "warning", "error"), "Least level that is logged."
     )
@@ -113,6 +164,16 @@ class Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError(
                 "tls_cert and tls_key go together: give both to serve HTTPS, or neither."
+            )
+        self._check_oidc()
+
+    def _check_oidc(self) -> None:
+        together = ("oidc_issuer", "oidc_client_id", "oidc_client_secret")
+        missing = [name for name in together if not getattr(self, name)]
+        if missing and (len(missing) < len(together) or self.oidc_join is not None):
+            raise ConfigError(
+                f"Single sign-on lacks {' and '.join(missing)}: {', '.join(together)} go together, "
+                "and oidc_join needs them."
             )
 
 

@@ -39,6 +39,7 @@ from hitrate.events.loader import Loader
 from hitrate.events.routes import EventRoutes
 from hitrate.events.spool import Spool
 from hitrate.health import Health, health_api
+from hitrate.login.api import login_api
 from hitrate.metrics import Metrics
 from hitrate.openapi import openapi_api
 from hitrate.web.asgi import App
@@ -136,7 +137,8 @@ class HitrateServer:
         handlers = [
             *event_api(store, clock, Needs(gate, Access.ANALYTICS)),
             *account_api(office),
-            *artifact_api(self._retention, operates),
+            *login_api(self._engine, office.accounts, gate, metrics, settings, clock),
+            *artifact_api(self._artifacts, self._retention, Needs(gate, Access.SETTINGS), operates),
             *health_api(health, metrics, operates),
         ]
         framework = framework_app([*handlers, *openapi_api(handlers)])

@@ -27,9 +27,7 @@ class House:
 
     def token(self, *, read_only: bool = False, lifetime_s: float | None = None) -> bytes:
         scopes = READ_ONLY if read_only else READ_WRITE
-        _, secret = self.accounts.tokens.create(
-            self.ours, "", scopes=scopes, lifetime_s=lifetime_s
-        )
+        _, secret = self.accounts.tokens.create(self.ours, "", scopes=scopes, lifetime_s=lifetime_s)
         return b"Bearer " + secret.encode()
 
 

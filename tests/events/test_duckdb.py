@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from hitrate.events.duckdb import FILE_NAME, RESEND_WINDOW_MS, DuckDBEventStore
-from hitrate.events.store import EventFilter, Loaded, PoisonedSegment, StoreAway
+from hitrate.events.store import Dropped, EventFilter, Loaded, PoisonedSegment, StoreAway
 from tests.events.factory import event, line
 
 START = 1_800_000_000_000
@@ -46,11 +46,11 @@ def test_an_event_comes_back_as_it_was_sent(store: DuckDBEventStore, tmp_path: P
 def test_a_segment_is_loaded_once_whatever_comes_again(
     store: DuckDBEventStore, tmp_path: Path
 ) -> None:
-    assert load(store, tmp_path, "one", line(), line()) == Loaded(2, 0)
-    assert load(store, tmp_path, "one", line(), line()) == Loaded(0, 0)
+    assert load(store, tmp_path, "one", line(), line()) == Loaded(2)
+    assert load(store, tmp_path, "one", line(), line()) == Loaded(0)
     store.close()
     store.open()
-    assert load(store, tmp_path, "one", line()) == Loaded(0, 0)
+    assert load(store, tmp_path, "one", line()) == Loaded(0)
     assert len(store.events(ALL)) == 2
 
 
@@ -60,17 +60,40 @@ def test_a_batch_that_comes_again_within_ten_minutes_counts_once(
     batch = [event(), event()]
     first, again = line(batch, received_at=START), line(batch, received_at=START + 1)
     late = line(batch, received_at=START + RESEND_WINDOW_MS - 1)
-    assert load(store, tmp_path, "one", first, again) == Loaded(2, 2)
+    assert load(store, tmp_path, "one", first, again) == Loaded(
+        2, (Dropped("team_a", START + 1, 2),)
+    )
     store.close()
     store.open()
-    assert load(store, tmp_path, "two", late) == Loaded(0, 2)
+    latest = START + RESEND_WINDOW_MS - 1
+    loaded = load(store, tmp_path, "two", late)
+    assert loaded == Loaded(0, (Dropped("team_a", latest, 2),))
+    assert loaded.duplicates == 2
+
+
+def test_what_was_dropped_is_told_for_each_team_at_its_latest_time(
+    store: DuckDBEventStore, tmp_path: Path
+) -> None:
+    batch = [event(), event()]
+    lines = [
+        line(batch, team=team, received_at=START + n)
+        for team in ("team_a", "team_b")
+        for n in range(3)
+    ]
+    loaded = load(store, tmp_path, "one", *lines, line([event()]))
+    assert loaded.events == 5
+    assert sorted(loaded.dropped) == [
+        Dropped("team_a", START + 2, 4),
+        Dropped("team_b", START + 2, 4),
+    ]
+    assert loaded.duplicates == 8
 
 
 def test_after_ten_minutes_it_counts_again(store: DuckDBEventStore, tmp_path: Path) -> None:
     batch = [event()]
     load(store, tmp_path, "one", line(batch, received_at=START))
     later = line(batch, received_at=START + RESEND_WINDOW_MS)
-    assert load(store, tmp_path, "two", later) == Loaded(1, 0)
+    assert load(store, tmp_path, "two", later) == Loaded(1)
 
 
 def test_the_same_batch_from_another_token_or_team_is_another(
@@ -78,7 +101,7 @@ def test_the_same_batch_from_another_token_or_team_is_another(
 ) -> None:
     batch = [event()]
     lines = (line(batch), line(batch, token="tok_b"), line(batch, team="team_b"))
-    assert load(store, tmp_path, "one", *lines) == Loaded(3, 0)
+    assert load(store, tmp_path, "one", *lines) == Loaded(3)
 
 
 def test_events_of_another_team_are_not_seen(store: DuckDBEventStore, tmp_path: Path) -> None:
@@ -117,7 +140,7 @@ def test_a_poisoned_segment_takes_nothing_in(store: DuckDBEventStore, tmp_path: 
     with pytest.raises(PoisonedSegment):
         load(store, tmp_path, "bad", line(), b'{"team": "team_a", "events": 7}\n', line())
     assert store.events(ALL) == []
-    assert load(store, tmp_path, "bad", line()) == Loaded(1, 0)
+    assert load(store, tmp_path, "bad", line()) == Loaded(1)
 
 
 def test_tidying_removes_old_events_and_forgets_what_cannot_come_again(
@@ -129,9 +152,11 @@ def test_tidying_removes_old_events_and_forgets_what_cannot_come_again(
     assert store.tidy({"two"}, START + 100_000, keep_s=60) == 1
     assert hashes(store) == ["new"]
     again = line(batch, received_at=START + 1)
-    assert load(store, tmp_path, "three", again) == Loaded(0, 1)  # its digest is not too old yet
-    assert load(store, tmp_path, "two", line()) == Loaded(0, 0)
-    assert load(store, tmp_path, "one", line([event()])) == Loaded(1, 0)
+    # Its digest is not too old yet.
+    dropped = (Dropped("team_a", START + 1, 1),)
+    assert load(store, tmp_path, "three", again) == Loaded(0, dropped)
+    assert load(store, tmp_path, "two", line()) == Loaded(0)
+    assert load(store, tmp_path, "one", line([event()])) == Loaded(1)
 
 
 def test_a_locked_store_is_away_and_comes_back(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from playwright.sync_api import Page
 
 from tests.clients import node
 from tests.clients.node import Clients
+from tests.login.listener import Listener, listening
 from tests.login.provider import Provider
 from tests.support.browser import Browser, UnavailableError
 
@@ -75,6 +76,13 @@ def start_provider(packages: Clients, tmp_path: Path) -> Iterator[StartProvider]
     yield start
     for provider in providers:
         provider.stop()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """A program on this computer that a browser is sent back to."""
+    with listening() as listener:
+        yield listener
 
 
 def go_without(error: Exception) -> NoReturn:

@@ -1,10 +1,12 @@
 """Every route of the server, hot or the framework's, with the access that it states."""
 
 import asyncio
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
@@ -13,12 +15,19 @@ from hitrate.accounts.guard import Needs
 from hitrate.accounts.model import Access
 from hitrate.config import Settings
 from hitrate.dispatch import HotApp
+from hitrate.login.guard import SignedIn
 from hitrate.openapi import document
 from hitrate.server import HitrateServer
 
+_SINGLE_SIGN_ON = {
+    "oidc_issuer": "https://id.example",
+    "oidc_client_id": "hitrate",
+    "oidc_client_secret": "secret",
+}
+
 
 class Row(NamedTuple):
-    """One method of one path."""
+    """One method of one path, whose parameters stand in braces."""
 
     method: str
     path: str
@@ -26,28 +35,31 @@ class Row(NamedTuple):
     access: Access
 
 
-def all_routes() -> list[Row]:
-    """Every method of every path."""
-    app = asyncio.run(_app())
+def all_routes(*, single_sign_on: bool = False) -> list[Row]:
+    """Every method of every path; those for single sign-on are there where it is set up."""
+    app = asyncio.run(_app(_SINGLE_SIGN_ON if single_sign_on else {}))
     rows = [Row(r.method, r.path, r.operation, r.access) for r in app.routes]
     for handler in _handlers(app):
-        stated = [g.access for g in handler.guards or [] if isinstance(g, Needs)]
+        stated = [g.access for g in handler.guards or [] if isinstance(g, (Needs, SignedIn))]
         access = stated[0] if stated else Access.PUBLIC
         operation = str(handler.operation_id or handler.handler_name)
         [path] = handler.paths
-        rows += [Row(m, path, operation, access) for m in handler.http_methods]
+        path = re.sub(r":\w+}", "}", path)
+        rows += [Row(m, path, operation, access) for m in sorted(handler.http_methods)]
     return rows
 
 
 def documentation() -> dict[str, Any]:
     """What `/openapi.json` says."""
-    return document(_handlers(asyncio.run(_app())))
+    text = msgspec.json.encode(document(_handlers(asyncio.run(_app({})))))
+    documented: dict[str, Any] = msgspec.json.decode(text)
+    return documented
 
 
-async def _app() -> HotApp:
+async def _app(settings: dict[str, Any]) -> HotApp:
     """The app of a server that is made and closed again."""
     with tempfile.TemporaryDirectory() as folder:
-        server = HitrateServer(Settings(data_dir=Path(folder)))
+        server = HitrateServer(Settings(data_dir=Path(folder), **settings))
         app = server.open()
         await server.close()
     return app

@@ -68,14 +68,14 @@ class AuditLog:
     ) -> list[AuditEntry]:
         """The newest entries of one team, or of everything when `team_id` is None."""
         query = sa.select(AUDIT).order_by(AUDIT.c.id.desc()).limit(limit)
-        for condition, value in (
-            (AUDIT.c.team_id == team_id, team_id),
-            (AUDIT.c.id < before, before),
-            (AUDIT.c.action == action, action),
-            (AUDIT.c.at >= since_ms, since_ms),
-        ):
-            if value is not None:
-                query = query.where(condition)
+        if team_id is not None:
+            query = query.where(AUDIT.c.team_id == team_id)
+        if before is not None:
+            query = query.where(AUDIT.c.id < before)
+        if action is not None:
+            query = query.where(AUDIT.c.action == action)
+        if since_ms is not None:
+            query = query.where(AUDIT.c.at >= since_ms)
         with translated(), self._engine.connect() as connection:
             return [_entry(row) for row in connection.execute(query)]
 

@@ -9,6 +9,9 @@ import msgspec
 from hitrate.accounts.audit import AuditEntry
 from hitrate.clock import iso
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula, the wide forms of = + - @ too."""
+
 
 class AuditInfo(msgspec.Struct, rename="camel"):
     """One change: `actor` did `action` to `target`; `details` say what it was and is."""
@@ -59,4 +62,4 @@ def as_csv(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
 
 
 def _harmless(value: str) -> str:
-    return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return "'" + value if value.startswith(_FORMULA) else value

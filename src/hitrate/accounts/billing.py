@@ -3,9 +3,10 @@ in the same way by the API and by commands. Pure.
 """
 
 import re
+from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from hitrate.accounts.limits import STATUS, State
 from hitrate.accounts.model import Team
@@ -17,8 +18,11 @@ from hitrate.errors import BadRequest
 
 Money = str | int | float
 
-_PRICES = ("uploaded_gb", "downloaded_gb", "stored_gb", "million_requests", "million_events")
 _LAST_DAY = 31
+
+# Said in the documentation; checked by `apply_billing`, whose messages say more.
+_DAY = Meta(extra_json_schema={"minimum": 1, "maximum": _LAST_DAY})
+_CURRENCY = Meta(extra_json_schema={"pattern": "^[A-Z]{3}$"})
 
 
 class CycleInfo(msgspec.Struct):
@@ -83,12 +87,15 @@ class PricesPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     million_events: Money | UnsetType = UNSET
 
 
+_WIRE_NAMES = {field.name: field.encode_name for field in msgspec.structs.fields(PricesPatch)}
+
+
 class BillingPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What is to be changed; the rest stays. The two last are for the operator alone."""
 
-    cycle_day: int | UnsetType = UNSET
+    cycle_day: Annotated[int, _DAY] | UnsetType = UNSET
     limits: LimitsPatch | UnsetType = UNSET
-    currency: str | UnsetType = UNSET
+    currency: Annotated[str, _CURRENCY] | UnsetType = UNSET
     prices: PricesPatch | UnsetType = UNSET
     spend_cap: Money | UnsetType | None = UNSET
     soft_blocked: bool | UnsetType = UNSET
@@ -117,7 +124,8 @@ def apply_billing(patch: BillingPatch, settings: TeamSettings, now_ms: int) -> T
         changed["currency"] = patch.currency
     if patch.prices is not UNSET:
         prices = {
-            name: _money(value, f"prices.{name}") for name, value in _given(patch.prices).items()
+            name: _money(value, f"prices.{_WIRE_NAMES[name]}")
+            for name, value in _given(patch.prices).items()
         }
         changed["prices"] = msgspec.structs.replace(settings.prices, **prices)
     for name in ("soft_blocked", "payment_missing"):

@@ -35,6 +35,7 @@ class Bookkeeper:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._uses_written_at = time.monotonic()
+        self._seen_until_ms = 0
 
     def open(self) -> None:
         """Start."""
@@ -56,14 +57,21 @@ class Bookkeeper:
 
     def step(self) -> None:
         """All of it, once."""
+        now_ms = self._clock.now_ms()
         teams = {team.id: team for team in self._accounts.teams.all()}
         for team in teams.values():
             self._meter.observe(team)
             record = self._meter.current(team)
             self._pause_if_due(team, record.used, record.end_ms - record.start_ms)
+        for record in self._meter.over(grace_ms=0):  # a cap may be reached in the last second
+            if record.end_ms > self._seen_until_ms and record.team in teams:
+                team, length_ms = teams[record.team], record.end_ms - record.start_ms
+                self._pause_if_due(team, record.used, length_ms)
+        self._seen_until_ms = now_ms
         for record in self._meter.over():
-            self._accounts.ledger.write(teams[record.team], record.cycle, record.used)
-            self._meter.forget(record)
+            if record.team in teams:
+                self._accounts.ledger.write(teams[record.team], record.cycle, record.used)
+                self._meter.forget(record)
         self._meter.sync()
         if time.monotonic() - self._uses_written_at > LAST_USES_EVERY_S:
             self._write_last_uses()

@@ -29,8 +29,11 @@ class CyclePlan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
     def at(self, now_ms: int) -> Cycle:
         """The cycle that a moment belongs to."""
-        if self.since_ms is None or self.until_ms is None or now_ms < self.since_ms:
+        if self.since_ms is None or self.until_ms is None:
             return _whole(self.day, now_ms)
+        if now_ms < self.since_ms:
+            start_ms, end_ms = _whole(self.day, now_ms)
+            return Cycle(start_ms, min(end_ms, self.since_ms))
         if now_ms < self.until_ms:
             return Cycle(self.since_ms, self.until_ms)
         start_ms, end_ms = _whole(self.day, now_ms)

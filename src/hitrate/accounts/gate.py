@@ -6,7 +6,6 @@ may not use.
 """
 
 import hmac
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
@@ -19,6 +18,7 @@ from hitrate.errors import BadRequest, Forbidden, Unauthorized
 
 REMEMBER_MS = 2_000
 _REMEMBER_MOST = 10_000
+_LONGEST_REMEMBERED = 1000
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -32,6 +32,7 @@ _WRONG_TEAM = (
     "This token has no permission for the team that was asked for; "
     "check teamId and slug (TURBO_TEAM, TURBO_TEAMID) or use a token of that team."
 )
+_NO_TEAM = "You are in no team that this token is for; an owner of one lets you in."
 _NAME_ONE = "Name the team by the query parameter `slug` or `teamId` (TURBO_TEAM, TURBO_TEAMID)."
 _NOT_OWN = (
     "This is for a person's own account: it needs a token of theirs with the scope `admin`; the "
@@ -56,7 +57,6 @@ class _Wanted(NamedTuple):
         return named and self.in_path in (None, team.id, team.slug)
 
 
-@lru_cache(maxsize=1024)
 def _wanted(query_string: bytes, in_path: str | None) -> _Wanted:
     pairs = parse_qsl(query_string.decode("latin-1"))
     return _Wanted(
@@ -95,7 +95,8 @@ class Gate:
         if known is None or abs(now_ms - known[1]) >= REMEMBER_MS:
             token = self._valid_token(authorization, digest, now_ms)
             grant = self._grant(token, _wanted(query_string, in_path))
-            _remember(self._grants, key, (grant, now_ms))
+            if len(query_string) + len(in_path or "") <= _LONGEST_REMEMBERED:
+                _remember(self._grants, key, (grant, now_ms))
         else:
             grant = known[0]
             if not grant.token.valid_at(now_ms):
@@ -172,16 +173,17 @@ class Gate:
         if wanted.none and len(matching) > 1:
             slugs = ", ".join(member.team.slug for member in matching)
             raise BadRequest(f"You are in several teams ({slugs}). {_NAME_ONE}")
-        raise Forbidden(_WRONG_TEAM)
+        raise Forbidden(_NO_TEAM if wanted.none else _WRONG_TEAM)
 
     def _any_team(self, wanted: _Wanted) -> Team:
         if wanted.none:
             raise BadRequest(_NAME_ONE)
         slug, team_id = next(iter(wanted.slugs), None), next(iter(wanted.ids), None)
-        if wanted.in_path is not None and slug is None and team_id is None:
-            is_id = wanted.in_path.startswith("team_")
-            slug, team_id = (None, wanted.in_path) if is_id else (wanted.in_path, None)
-        team = self._accounts.teams.find(slug=slug, team_id=team_id)
+        find = self._accounts.teams.find
+        if slug is None and team_id is None:
+            team = find(team_id=wanted.in_path) or find(slug=wanted.in_path)
+        else:
+            team = find(slug=slug, team_id=team_id)
         if team is None or not wanted.matches(team):
             raise Forbidden(_WRONG_TEAM)
         return team

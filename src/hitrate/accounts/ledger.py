@@ -11,6 +11,9 @@ from hitrate.accounts.model import Team
 from hitrate.accounts.tables import USAGE
 from hitrate.database import transaction, translated
 
+_MOST = 2**63 - 1
+"""The largest number that the database keeps."""
+
 
 class PastCycle(msgspec.Struct, rename="camel"):
     """What a team used in a cycle that has ended. `cost` in millionths of the currency, at the
@@ -48,7 +51,7 @@ class Ledger:
             "stored_bytes": used.stored_bytes,
             "average_stored_bytes": used.stored_byte_ms // length_ms,
             "currency": team.settings.currency,
-            "cost": cost(team.settings.prices, used, length_ms),
+            "cost": min(cost(team.settings.prices, used, length_ms), _MOST),
         }
         with transaction(self._engine) as connection:
             connection.execute(insert(USAGE).on_conflict_do_nothing(), row)

@@ -1,4 +1,4 @@
-"""Who is in which team, as what. A team that has owners keeps at least one."""
+"""Who is in which team, as what. A team that has owners keeps at least one who is not disabled."""
 
 from typing import Any
 
@@ -16,10 +16,11 @@ from hitrate.database import transaction, translated
 from hitrate.errors import BadRequest, NotFound
 
 _LAST_OWNER = (
-    "This is the team's last owner, who can neither leave nor be demoted: make somebody else an "
-    "OWNER first."
+    "This is the team's last owner who can act, and can neither leave nor be demoted: make "
+    "somebody else an OWNER first."
 )
 _MEMBERSHIP = (MEMBERS.c.role, MEMBERS.c.remote_caching, MEMBERS.c.created_at.label("since"))
+_SHOWN = {"role": "role", "remote_caching": "remoteCaching"}
 _Row = Row[*tuple[Any, ...]]
 
 
@@ -66,10 +67,11 @@ class MemberStore:
                 after["remote_caching"] = remote_caching
             if after:
                 connection.execute(sa.update(MEMBERS).where(_is(team.id, user_id)).values(after))
-                before = {name: getattr(old, name) for name in after}
+                before = {_SHOWN[name]: getattr(old, name) for name in after}
                 self._note(
-                    connection, actor, "member.change", team, old.email, before=before, after=after
-                )
+                    connection, actor, "member.change", team, old.email,
+                    before=before, after={_SHOWN[name]: new for name, new in after.items()},
+                )  # fmt: skip
 
     def remove(self, team: Team, user_id: str, actor: Actor) -> None:
         """Take a person out of a team, and revoke the tokens they have for it alone."""
@@ -77,7 +79,7 @@ class MemberStore:
             old = _row(connection, team, user_id)
             _keep_an_owner(connection, team, old)
             connection.execute(sa.delete(MEMBERS).where(_is(team.id, user_id)))
-            connection.execute(
+            revoked = connection.execute(
                 sa.update(TOKENS)
                 .where(
                     TOKENS.c.team_id == team.id,
@@ -85,8 +87,12 @@ class MemberStore:
                     TOKENS.c.revoked_at.is_(None),
                 )
                 .values(revoked_at=self._clock.now_ms())
+                .returning(TOKENS.c.id)
             )
-            self._note(connection, actor, "member.remove", team, old.email, role=old.role)
+            self._note(
+                connection, actor, "member.remove", team, old.email,
+                role=old.role, revokedTokens=sorted(revoked.scalars()),
+            )  # fmt: skip
 
     def of_team(self, team: Team) -> list[Member]:
         """Everybody in a team, by address."""
@@ -145,10 +151,15 @@ def _row(connection: Connection, team: Team, user_id: str) -> _Row:
 
 
 def _keep_an_owner(connection: Connection, team: Team, leaving: _Row) -> None:
-    owners = (
-        sa.select(sa.func.count())
-        .select_from(MEMBERS)
-        .where(MEMBERS.c.team_id == team.id, MEMBERS.c.role == Role.OWNER.value)
+    others = (
+        sa.select(MEMBERS.c.user_id)
+        .join(USERS, USERS.c.id == MEMBERS.c.user_id)
+        .where(
+            MEMBERS.c.team_id == team.id,
+            MEMBERS.c.role == Role.OWNER.value,
+            MEMBERS.c.user_id != leaving.user_id,
+            USERS.c.disabled_at.is_(None),
+        )
     )
-    if leaving.role == Role.OWNER and connection.execute(owners).scalar() == 1:
+    if leaving.role == Role.OWNER and connection.execute(others).first() is None:
         raise BadRequest(_LAST_OWNER)

@@ -9,6 +9,7 @@ A record whose cycle is over stays for a while, for counts that are still to be 
 then handed over to the ledger.
 """
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -28,6 +29,8 @@ RECORD_BYTES = 512
 GRACE_MS = 60_000
 """How long a record stays after its cycle's end."""
 
+_READ_MOST = 100
+
 _BLANK = b" " * (RECORD_BYTES - 1) + b"\n"
 
 _log = logs.get("accounts")
@@ -46,17 +49,18 @@ class Record(msgspec.Struct, rename="camel"):
     def cycle(self) -> Cycle:
         return Cycle(self.start_ms, self.end_ms)
 
-    def store(self, stored_bytes: int, now_ms: int) -> bool:
-        """Sum up what was stored until now, or the cycle's end, and note what is stored now;
-        whether that is another amount than before."""
+    def copy(self) -> "Record":
+        """One to be changed in its stead."""
+        return msgspec.structs.replace(self, used=msgspec.structs.replace(self.used))
+
+    def store(self, stored_bytes: int, now_ms: int) -> None:
+        """Sum up what was stored until now, or the cycle's end, and note what is stored now."""
         until_ms = min(now_ms, self.end_ms)
         if until_ms > self.stored_at_ms:
             self.used.stored_byte_ms += self.used.stored_bytes * (until_ms - self.stored_at_ms)
             self.stored_at_ms = until_ms
-        if now_ms >= self.end_ms or stored_bytes == self.used.stored_bytes:
-            return False
-        self.used.stored_bytes = stored_bytes
-        return True
+        if now_ms < self.end_ms:
+            self.used.stored_bytes = stored_bytes
 
 
 _encode = msgspec.json.Encoder().encode
@@ -66,16 +70,27 @@ _decoder = msgspec.json.Decoder(Record)
 def read_meter(data_dir: Path) -> list[tuple[int, Record]]:
     """The file's records and where they stand, whether or not a server runs."""
     path = data_dir / FILE_NAME
-    content = path.read_bytes() if path.exists() else b""
+    content = _read_whole(path) if path.exists() else b""
     records = []
     for offset in range(0, len(content), RECORD_BYTES):
         line = content[offset : offset + RECORD_BYTES].strip(b" \0\n")
         if line:
             try:
                 records.append((offset, _decoder.decode(line)))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 _log.error("record of the meter cannot be read", offset=offset, reason=str(error))
     return records
+
+
+def _read_whole(path: Path) -> bytes:
+    """The file as it was at one moment: a read beside a write may see half of a record."""
+    content = path.read_bytes()
+    for _ in range(_READ_MOST):
+        again = path.read_bytes()
+        if again == content:
+            break
+        content = again
+    return content
 
 
 def meter_reading(data_dir: Path, team: Team, now_ms: int) -> tuple[Cycle, Amounts]:
@@ -86,9 +101,13 @@ def meter_reading(data_dir: Path, team: Team, now_ms: int) -> tuple[Cycle, Amoun
     if latest is None:
         return cycle, used
     latest.store(latest.used.stored_bytes, now_ms)
-    if latest.start_ms >= cycle.start_ms:
-        return Cycle(latest.start_ms, cycle.end_ms), latest.used
-    return cycle, Amounts(stored_bytes=latest.used.stored_bytes)
+    if latest.start_ms > cycle.start_ms:  # the clock was set back
+        return latest.cycle, latest.used
+    if latest.start_ms == cycle.start_ms:
+        return cycle, latest.used
+    stored_bytes, since_ms = latest.used.stored_bytes, max(cycle.start_ms, latest.stored_at_ms)
+    used.stored_bytes, used.stored_byte_ms = stored_bytes, stored_bytes * (now_ms - since_ms)
+    return cycle, used
 
 
 class _Running:
@@ -122,13 +141,15 @@ class Meter:
         if self._fd >= 0:
             return
         self._fd = os.open(self._data_dir / FILE_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        end = -(-os.fstat(self._fd).st_size // RECORD_BYTES) * RECORD_BYTES
+        os.ftruncate(self._fd, end)
+        self._current, self._over = {}, []
         found = sorted(read_meter(self._data_dir), key=lambda one: one[1].start_ms)
         for offset, record in found:
             older = self._current.get(record.team)
             if older is not None:
                 self._over.append(older)
             self._current[record.team] = _Running(record, offset, None)
-        end = os.fstat(self._fd).st_size // RECORD_BYTES * RECORD_BYTES
         taken = {offset for offset, _ in found}
         self._free = [offset for offset in range(0, end, RECORD_BYTES) if offset not in taken]
 
@@ -153,9 +174,8 @@ class Meter:
     def reading(self, team: Team) -> tuple[Cycle, Amounts]:
         """The cycle in progress, and a copy of what was used in it so far."""
         with self._lock:
-            record = self._run(team).record
-            record.store(self._stored_bytes(team.id), self._clock.now_ms())
-            return record.cycle, msgspec.structs.replace(record.used)
+            record = self._up_to_now(self._run(team))
+            return record.cycle, record.used
 
     def count(
         self,
@@ -172,48 +192,45 @@ class Meter:
         """
         with self._lock:
             running = self._run(team)
-            running.record.store(self._stored_bytes(team.id), self._clock.now_ms())
-            used = running.record.used
-            used.requests += requests
-            used.uploaded_bytes += uploaded
-            used.downloaded_bytes += downloaded
-            used.events += events
-            self._write(running)
+            record = self._up_to_now(running)
+            record.used.requests += requests
+            record.used.uploaded_bytes += uploaded
+            record.used.downloaded_bytes += downloaded
+            record.used.events += events
+            self._write(running, record)
 
     def take_back_events(self, team_id: str, received_at_ms: int, events: int) -> None:
         """Events that were counted when they came turned out to have come before."""
         with self._lock:
-            for running in (*self._over, self._current.get(team_id)):
-                record = running.record if running else None
-                if (
-                    running
-                    and record
-                    and record.team == team_id
-                    and record.start_ms <= received_at_ms < record.end_ms
-                ):
+            current = self._current.get(team_id)
+            for running in (*self._over, *([] if current is None else [current])):
+                record = running.record
+                if record.team == team_id and record.start_ms <= received_at_ms < record.end_ms:
+                    record = record.copy()
                     record.used.events = max(0, record.used.events - events)
-                    self._write(running)
+                    self._write(running, record)
 
     def observe(self, team: Team) -> None:
         """Take note of what the team stores, and of its plan; for between its requests."""
         with self._lock:
             running = self._run(team)
-            if running.record.store(self._stored_bytes(team.id), self._clock.now_ms()):
-                self._write(running)
+            record = self._up_to_now(running)
+            if record.used.stored_bytes != running.record.used.stored_bytes:
+                self._write(running, record)
 
-    def over(self) -> list[Record]:
+    def over(self, grace_ms: int = GRACE_MS) -> list[Record]:
         """Copies of the records whose cycle ended a while ago."""
-        latest_ms = self._clock.now_ms() - GRACE_MS
+        latest_ms = self._clock.now_ms() - grace_ms
         with self._lock:
             records = [running.record for running in self._over]
-            return [msgspec.structs.replace(r) for r in records if r.end_ms <= latest_ms]
+            return [record.copy() for record in records if record.end_ms <= latest_ms]
 
     def forget(self, record: Record) -> None:
         """Give a record's place free, once the ledger has it."""
         with self._lock:
             for running in list(self._over):
                 if (running.record.team, running.record.start_ms) == (record.team, record.start_ms):
-                    os.pwrite(self._fd, _BLANK, running.offset)
+                    self._put(_BLANK, running.offset)
                     self._over.remove(running)
                     self._free.append(running.offset)
 
@@ -235,31 +252,50 @@ class Meter:
             return running
         cycle = plan.at(now_ms)
         if cycle.start_ms <= record.start_ms:
+            if cycle.start_ms == record.start_ms and cycle.end_ms < record.end_ms:
+                self._write(running, msgspec.structs.replace(record, end_ms=cycle.end_ms))
             running.plan = plan
-            if cycle.start_ms == record.start_ms:
-                record.end_ms = cycle.end_ms
             return running
-        record.end_ms = min(record.end_ms, cycle.start_ms)
-        record.store(0, record.end_ms)
-        self._write(running)
+        ended = record.copy()
+        ended.end_ms = min(record.end_ms, cycle.start_ms)
+        ended.store(0, ended.end_ms)
+        self._write(running, ended)
+        stored = Amounts(stored_bytes=ended.used.stored_bytes)
+        if stored.stored_bytes:  # also in cycles that went by while nothing ran
+            after = plan.at(ended.end_ms)
+            cycle = Cycle(max(after.start_ms, ended.end_ms), after.end_ms)
+        stored_at_ms = max(cycle.start_ms, ended.stored_at_ms)
+        begun = self._begin(team.id, plan, cycle, stored, stored_at_ms)
         self._over.append(running)
-        stored = Amounts(stored_bytes=record.used.stored_bytes)
-        return self._begin(team.id, plan, cycle, stored, cycle.start_ms)
+        return self._run(team) if now_ms >= cycle.end_ms else begun
 
     def _begin(
         self, team_id: str, plan: CyclePlan, cycle: Cycle, used: Amounts, stored_at_ms: int
     ) -> _Running:
         record = Record(team_id, cycle.start_ms, cycle.end_ms, used, stored_at_ms)
-        size = os.fstat(self._fd).st_size // RECORD_BYTES * RECORD_BYTES
-        running = _Running(record, self._free.pop() if self._free else size, plan)
-        self._write(running)
+        end = os.fstat(self._fd).st_size // RECORD_BYTES * RECORD_BYTES
+        running = _Running(record, self._free[-1] if self._free else end, plan)
+        self._write(running, record)
+        if self._free:
+            self._free.pop()
         self._current[team_id] = running
         return running
 
-    def _write(self, running: _Running) -> None:
-        line = _encode(running.record).ljust(RECORD_BYTES - 1) + b"\n"
+    def _up_to_now(self, running: _Running) -> Record:
+        """A copy of the record, with what is stored until now."""
+        record = running.record.copy()
+        record.store(self._stored_bytes(record.team), self._clock.now_ms())
+        return record
+
+    def _write(self, running: _Running, record: Record) -> None:
+        """Put the record in the place of the one before, in the file first."""
+        self._put(_encode(record).ljust(RECORD_BYTES - 1) + b"\n", running.offset)
+        running.record = record
+
+    def _put(self, line: bytes, offset: int) -> None:
         try:
-            os.pwrite(self._fd, line, running.offset)
+            if os.pwrite(self._fd, line, offset) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise Unavailable(f"Use cannot be metered now: {error.strerror}.") from error
         self._unsynced = True

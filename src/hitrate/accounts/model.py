@@ -9,7 +9,8 @@ from hitrate.accounts.settings import TeamSettings
 class Access(Enum):
     """What a route needs. Every route states one; `roles.py` says who has it.
 
-    PUBLIC needs nothing; PROFILE any valid token; OPERATOR is whoever may read the data folder.
+    PUBLIC needs nothing; PROFILE any valid token; SESSION somebody who signed in to the pages;
+    OPERATOR is whoever may read the data folder.
     """
 
     PUBLIC = "public"
@@ -27,6 +28,7 @@ class Access(Enum):
     BILLING = "billing"
     AUDIT = "audit"
     ACCOUNT = "account"
+    SESSION = "session"
     OPERATOR = "operator"
 
 

@@ -2,26 +2,25 @@
 
 from decimal import Decimal, InvalidOperation
 
-_MILLION = 10**6
+_DECIMALS = 6
+_MILLION = 10**_DECIMALS
 _MOST = 10**12
 
 
 def parse_money(value: str | int | float, field: str) -> int:  # noqa: PYI041  # reason: JSON has both
     """Millionths of `12.5` or `"12.50"`. Raises ValueError that names the field."""
+    shown = str(value)[:40]
     try:
         amount = Decimal(str(value).strip())
         if not amount.is_finite():
             raise InvalidOperation
     except InvalidOperation:
-        raise ValueError(
-            f"{field} is {str(value)[:40]!a}; it takes an amount, such as 12.50"
-        ) from None
+        raise ValueError(f"{field} is {shown!a}; it takes an amount, such as 12.50") from None
     if not 0 <= amount <= _MOST:
-        raise ValueError(f"{field} is {amount}; it takes an amount from 0 to {_MOST}")
-    millionths = amount * _MILLION
-    if millionths != int(millionths):
-        raise ValueError(f"{field} is {amount}; it takes at most six decimals")
-    return int(millionths)
+        raise ValueError(f"{field} is {shown}; it takes an amount from 0 to {_MOST}")
+    if amount != round(amount, _DECIMALS):
+        raise ValueError(f"{field} is {shown}; it takes at most six decimals")
+    return int(amount * _MILLION)
 
 
 def money_text(millionths: int) -> str:

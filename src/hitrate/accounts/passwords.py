@@ -20,7 +20,7 @@ _NOBODYS = _hasher.hash("nobody has this password")
 
 def hash_password(password: str) -> str:
     """What to keep. Raises BadRequest for one that is too short or too long."""
-    if not _LEAST <= len(password) <= _MOST:
+    if not _LEAST <= len(password) <= _MOST or not _is_text(password):
         raise BadRequest(f"A password has {_LEAST} to {_MOST} characters; choose another.")
     with _AT_ONCE:
         return _hasher.hash(password)
@@ -28,9 +28,19 @@ def hash_password(password: str) -> str:
 
 def password_matches(kept: str | None, password: str) -> bool:
     """Whether this is the password. Takes as long when there is none."""
+    possible = len(password) <= _MOST and _is_text(password)
     with _AT_ONCE:
         try:
-            _hasher.verify(kept or _NOBODYS, password[:_MOST])
+            _hasher.verify(_NOBODYS if kept is None else kept, password if possible else "")
         except (VerificationError, InvalidHashError):
             return False
-    return kept is not None
+    return kept is not None and possible
+
+
+def _is_text(password: str) -> bool:
+    """Whether it has bytes: half a surrogate pair has none."""
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from hitrate.accounts.cycles import CyclePlan
 
-Count = Annotated[int, Meta(ge=0, le=2**62)]
+COUNT_MOST = 2**62
+Count = Annotated[int, Meta(ge=0, le=COUNT_MOST)]
 
 MEASURES = ("uploaded_bytes", "downloaded_bytes", "requests", "events", "stored_bytes")
 """What is metered, limited and priced; all but `stored_bytes` begin at 0 with each cycle."""

@@ -23,7 +23,7 @@ class Throttle:
     def wait_s(self, key: str, now_ms: int) -> float:
         """How long, from now, the next try has to wait."""
         count, last_ms = self._failures.get(key, (0, now_ms))
-        if count < self._free or now_ms - last_ms >= self._window_ms:
+        if count < self._free or not 0 <= now_ms - last_ms < self._window_ms:
             return 0.0
         doubled = min(count - self._free, 30)
         wait_s: float = min(self._first_wait_s * 2**doubled, self._most_wait_s)
@@ -32,7 +32,7 @@ class Throttle:
     def fail(self, key: str, now_ms: int) -> None:
         """Note a failure."""
         count, last_ms = self._failures.pop(key, (0, now_ms))
-        if now_ms - last_ms >= self._window_ms:
+        if not 0 <= now_ms - last_ms < self._window_ms:
             count = 0
         self._failures[key] = (count + 1, now_ms)
         if len(self._failures) > _REMEMBER_MOST:

@@ -1,6 +1,7 @@
 """Tokens in the database."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,13 +12,16 @@ from hitrate.accounts.audit import note
 from hitrate.accounts.model import OPERATOR, Actor, Scope, Team, Token, User
 from hitrate.accounts.roles import READ_WRITE
 from hitrate.accounts.settings import decode_settings
-from hitrate.accounts.tables import TEAMS, TOKENS, USERS
+from hitrate.accounts.tables import AUDIT, TEAMS, TOKENS, USERS
 from hitrate.clock import Clock
 from hitrate.database import transaction, translated
 from hitrate.errors import BadRequest, NotFound
 
 _LIFETIME_MOST_S = 100 * 366 * 86400.0
 _LABEL_MOST = 200
+
+OPERATOR_LIFETIME_S = 60.0
+"""How long a token lives at most that a command makes for itself, to talk to the server."""
 
 _ROWS = (
     sa.select(
@@ -78,36 +82,35 @@ class TokenStore:
         """A token that takes the place of this one, which ends after the overlap.
 
         The new one lives as long as the old one was meant to. Raises BadRequest when the old one
-        is not valid any more.
+        is not valid any more, or has been rotated before.
         """
-        now_ms = self._clock.now_ms()
-        if not token.valid_at(now_ms):
-            raise BadRequest("The token is expired or revoked; create a new one instead.")
-        lifetime_ms = (
-            None if token.expires_at_ms is None else token.expires_at_ms - token.created_at_ms
-        )
-        secret = tokens.new_secret()
-        new = Token(
-            id=tokens.new_id("tok", 16),
-            team=token.team,
-            user=token.user,
-            label=token.label,
-            scopes=token.scopes,
-            created_at_ms=now_ms,
-            expires_at_ms=None if lifetime_ms is None else now_ms + lifetime_ms,
-            revoked_at_ms=None,
-            used_at_ms=None,
-        )
+        secret, now_ms = tokens.new_secret(), self._clock.now_ms()
         ends_ms = now_ms + _lifetime_ms(overlap_s)
-        change = (
-            sa.update(TOKENS)
-            .where(TOKENS.c.id == token.id)
-            .values(expires_at=sa.func.min(sa.func.coalesce(TOKENS.c.expires_at, ends_ms), ends_ms))
-        )
         with transaction(self._engine) as connection:
-            connection.execute(change)
+            old = _token(connection.execute(_ROWS.where(TOKENS.c.id == token.id)).one())
+            if not old.valid_at(now_ms):
+                raise BadRequest("The token is expired or revoked; create a new one instead.")
+            if _rotated(connection, old):
+                raise BadRequest(
+                    "The token was rotated before; rotate the one that took its place."
+                )
+            new = replace(
+                old,
+                id=tokens.new_id("tok", 16),
+                created_at_ms=now_ms,
+                expires_at_ms=(
+                    None
+                    if old.expires_at_ms is None
+                    else now_ms + old.expires_at_ms - old.created_at_ms
+                ),
+                used_at_ms=None,
+            )
+            ends_ms = min(ends_ms, old.expires_at_ms or ends_ms)
+            connection.execute(
+                sa.update(TOKENS).where(TOKENS.c.id == old.id).values(expires_at=ends_ms)
+            )
             self._insert(connection, new, secret)
-            _note(connection, now_ms, actor, "token.rotate", new, replaces=token.id, ends=ends_ms)
+            _note(connection, now_ms, actor, "token.rotate", new, replaces=old.id, ends=ends_ms)
         return new, secret
 
     def of_team(self, team: Team | None = None) -> list[Token]:
@@ -120,9 +123,16 @@ class TokenStore:
         return self._list(_ROWS.where(TOKENS.c.user_id == user.id))
 
     def all(self) -> list[Token]:
-        """Everybody's, by age; not the operator's short-lived ones."""
+        """Everybody's, by age; not the short-lived ones that commands use for themselves."""
         return self._list(
-            _ROWS.where(sa.or_(TOKENS.c.user_id.is_not(None), TOKENS.c.team_id.is_not(None)))
+            _ROWS.where(
+                sa.or_(
+                    TOKENS.c.user_id.is_not(None),
+                    TOKENS.c.team_id.is_not(None),
+                    TOKENS.c.expires_at.is_(None),
+                    TOKENS.c.expires_at - TOKENS.c.created_at > OPERATOR_LIFETIME_S * 1000,
+                )
+            )
         )
 
     def get(self, token_id: str) -> Token:
@@ -195,6 +205,16 @@ def _note(
     }
     team_id = token.team.id if token.team else None
     note(connection, now_ms, actor, action, team_id, token.id, **facts, **details)
+
+
+def _rotated(connection: Connection, token: Token) -> bool:
+    """Whether another token took the place of this one: the audit log remembers."""
+    entry = sa.select(AUDIT.c.id).where(
+        AUDIT.c.team_id.is_not_distinct_from(token.team.id if token.team else None),
+        AUDIT.c.action == "token.rotate",
+        sa.func.json_extract(AUDIT.c.details, "$.replaces") == token.id,
+    )
+    return connection.execute(entry).first() is not None
 
 
 def _label(label: str) -> str:

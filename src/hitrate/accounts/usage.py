@@ -69,7 +69,7 @@ def usage_of(
     """The whole account of a team, from the meter and the ledger."""
     settings = team.settings
     length_ms, elapsed_ms = cycle.end_ms - cycle.start_ms, max(1, now_ms - cycle.start_ms)
-    ahead = forecast(used, elapsed_ms, cycle.end_ms - now_ms)
+    ahead = forecast(used, elapsed_ms, max(0, cycle.end_ms - now_ms))
     spent, will_spend = (cost(settings.prices, a, length_ms) for a in (used, ahead))
     cap = settings.spend_cap
     expected = _measures(ahead, length_ms, will_spend)

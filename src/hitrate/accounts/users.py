@@ -36,7 +36,8 @@ def user_of(row: Row[*tuple[Any, ...]]) -> User:
 def normal_email(email: str) -> str:
     """An address as it is kept. Raises BadRequest for what cannot be one."""
     normal = email.strip().lower()
-    if len(normal) > 254 or not re.fullmatch(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", normal):
+    formed = re.fullmatch(r"[^@\s]+@[^@\s]+", normal) and normal.isprintable()
+    if len(normal) > 254 or not formed:
         raise BadRequest(f"{email[:80]!a} is not an e-mail address; it looks like ann@example.com.")
     return normal
 

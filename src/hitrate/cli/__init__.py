@@ -2,9 +2,10 @@
 
 import importlib
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+import msgspec
 
 from hitrate import __version__
 from hitrate.errors import HitrateError
@@ -59,13 +60,21 @@ def cli() -> None:
     """A self-hosted Turborepo Remote Cache that keeps every cache usage event."""
 
 
+def _fail(message: str) -> NoReturn:
+    click.echo(f"hitrate: {message}", err=True)
+    sys.exit(1)
+
+
 def main() -> None:
     """Run a command; an expected error is one line on standard error and exit code 1."""
     try:
         cli(prog_name="hitrate")
     except HitrateError as error:
-        click.echo(f"hitrate: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except msgspec.ValidationError as error:
+        _fail(f"A value is not possible: {error}")
+    except UnicodeError:
+        _fail("What was given is not text in UTF-8.")
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         sys.exit(0)

@@ -1,5 +1,6 @@
 """What the commands on a data folder share: options, and the database."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Any, TypeVar
 import click
 
 from hitrate.accounts.model import Role, Team
+from hitrate.accounts.settings import COUNT_MOST
 from hitrate.accounts.store import AccountStore
 from hitrate.clock import Clock
 from hitrate.config import OPTIONS, Option, Settings, load_settings
 from hitrate.data_folder import make_private
 from hitrate.database import open_database
-from hitrate.errors import ConfigError, NotFound
+from hitrate.errors import BadRequest, ConfigError, NotFound
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -82,6 +84,17 @@ def accounts(settings: Settings, *, create: bool = False) -> Iterator[AccountSto
         yield AccountStore(engine, Clock())
     finally:
         engine.dispose()
+
+
+def count_or_none(text: str, option: str) -> int | None:
+    """A whole number, or None for 'none'. Raises BadRequest that names the option."""
+    if text.lower() == "none":
+        return None
+    if not re.fullmatch(r"\d{1,20}", text) or int(text) > COUNT_MOST:
+        raise BadRequest(
+            f"{option} is {text[:40]!r}; it takes a whole number from 0 to {COUNT_MOST}, or 'none'."
+        )
+    return int(text)
 
 
 def find_team(store: AccountStore, slug: str) -> Team:

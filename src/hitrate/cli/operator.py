@@ -10,12 +10,12 @@ from pathlib import Path
 
 import httpx
 
+from hitrate.accounts.token_store import OPERATOR_LIFETIME_S
 from hitrate.cli.common import accounts
 from hitrate.config import Settings
 from hitrate.data_folder import Holder
 from hitrate.errors import HitrateError
 
-_LIFETIME_S = 60.0
 _TIMEOUT_S = 600.0
 
 
@@ -55,7 +55,7 @@ def operator_client(settings: Settings, holder: Holder) -> Iterator[OperatorClie
     """A client of the server that holds the data folder."""
     with accounts(settings) as store:
         token, secret = store.tokens.create(
-            None, "operator", scopes=(), lifetime_s=_LIFETIME_S, actor=None
+            None, "operator", scopes=(), lifetime_s=OPERATOR_LIFETIME_S, actor=None
         )
         try:
             with httpx.Client(

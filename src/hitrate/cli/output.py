@@ -21,10 +21,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    # Whoever reads a pipe or a file wants every value whole.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+        table.add_row(*("" if cell is None else plain(str(cell)) for cell in row))
+    # Whoever reads a pipe or a file wants every value whole; and no value is markup of ours.
+    width = None if sys.stdout.isatty() else 240
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     console.print(table)
+
+
+def plain(text: str) -> str:
+    """Without what would steer a terminal: `\\x1b` for an escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def size_text(size_bytes: float) -> str:

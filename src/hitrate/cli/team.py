@@ -9,7 +9,14 @@ from hitrate.accounts.limits import State, state_of
 from hitrate.accounts.meter import meter_reading
 from hitrate.accounts.model import OPERATOR, Role, Team
 from hitrate.accounts.shown import SettingsPatch, apply_settings, member_info, settings_info
-from hitrate.cli.common import accounts, as_json, data_dir_option, find_team, role_option
+from hitrate.cli.common import (
+    accounts,
+    as_json,
+    count_or_none,
+    data_dir_option,
+    find_team,
+    role_option,
+)
 from hitrate.cli.output import print_json, print_table
 from hitrate.cli.team_billing import audit, billing, block, limit, payment, unblock, usage
 from hitrate.clock import Clock, iso
@@ -90,7 +97,7 @@ def set_(
     if remote_caching is not None:
         changes["remoteCaching"] = _ON_OFF[remote_caching]
     if requests_per_minute is not None:
-        changes["requestsPerMinute"] = _count(requests_per_minute, "--requests-per-minute")
+        changes["requestsPerMinute"] = count_or_none(requests_per_minute, "--requests-per-minute")
     patch = msgspec.convert(changes, SettingsPatch)
     with accounts(settings) as store:
         found = find_team(store, slug)
@@ -140,13 +147,19 @@ def add(settings: Settings, slug: str, email: str, role: str) -> None:
 @team.command()
 @click.argument("slug")
 @click.argument("email")
-@click.option("--role", type=click.Choice([role.value for role in Role], case_sensitive=False))
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role], case_sensitive=False),
+    help="What they are to be in the team.",
+)
 @_caching_option
 @data_dir_option
 def change(
     settings: Settings, slug: str, email: str, role: str | None, remote_caching: str | None
 ) -> None:
     """Change what EMAIL is in the team SLUG, or open or shut the cache for them alone."""
+    if role is None and remote_caching is None:
+        raise BadRequest("Say what to change: --role, --remote-caching or both.")
     with accounts(settings) as store:
         store.members.change(
             find_team(store, slug),
@@ -173,14 +186,6 @@ def state_now(settings: Settings, team: Team) -> State:
     """From what is on the disk, whether or not a server runs."""
     cycle, used = meter_reading(settings.data_dir, team, Clock().now_ms())
     return state_of(team.settings, used, cycle.end_ms - cycle.start_ms)
-
-
-def _count(text: str, option: str) -> int | None:
-    if text.lower() == "none":
-        return None
-    if not text.isdecimal():
-        raise BadRequest(f"{option} is {text!r}; it takes a whole number from 0, or 'none'.")
-    return int(text)
 
 
 def _yes(value: bool) -> str:

@@ -1,21 +1,23 @@
 """The commands of `hitrate team` for use and money: limit, billing, block, usage, audit."""
 
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 import msgspec
 
-from hitrate.accounts.audit_export import as_csv, as_ndjson, audit_info
+from hitrate.accounts.audit_export import AuditInfo, as_csv, as_ndjson, audit_info
 from hitrate.accounts.billing import BillingInfo, BillingPatch, apply_billing, billing_info
 from hitrate.accounts.limits import state_of
 from hitrate.accounts.meter import meter_reading
 from hitrate.accounts.model import OPERATOR, Team
-from hitrate.accounts.settings import MEASURES
+from hitrate.accounts.settings import COUNT_MOST, MEASURES
 from hitrate.accounts.store import AccountStore
 from hitrate.accounts.usage import Measures, Usage, usage_of
-from hitrate.cli.common import Command, accounts, as_json, data_dir_option, find_team
+from hitrate.cli.common import Command, accounts, as_json, count_or_none, data_dir_option, find_team
 from hitrate.cli.output import print_json, print_table, size_text
 from hitrate.clock import Clock
 from hitrate.config import Settings, parse_size
@@ -43,7 +45,9 @@ def _options(
 
 @click.command()
 @click.argument("slug")
-@_options(MEASURES, "", "N", "Most of it in a cycle, such as 5000 or 200GB; 'none' is no limit.")
+@_options(
+    MEASURES, "", "N", "Most of it in a cycle, such as 5000, or 200GB of bytes; 'none' is no limit."
+)
 @as_json
 @data_dir_option
 def limit(settings: Settings, slug: str, json_output: bool, **limits: str | None) -> None:
@@ -82,7 +86,7 @@ def billing(
     if cycle_day is not None:
         changes["cycleDay"] = cycle_day
     if currency is not None:
-        changes["currency"] = currency
+        changes["currency"] = currency.upper()
     if spend_cap is not None:
         changes["spendCap"] = None if spend_cap.lower() == "none" else spend_cap
     _change(settings, slug, changes, json_output)
@@ -150,10 +154,17 @@ def audit(settings: Settings, slug: str | None, form: str, limit: int) -> None:
         print_json({"entries": entries})
     else:
         rows = [
-            (e.at, e.actor, e.action, e.target, msgspec.json.encode(e.details).decode())
+            (e.at, _who(e), e.action, e.target, msgspec.json.encode(e.details).decode())
             for e in entries
         ]
         print_table(("At", "Who", "Did", "To", "Details"), rows)
+
+
+def _who(entry: AuditInfo) -> str:
+    """A token is called one: its label may be anybody's name."""
+    if entry.actor_kind == "token":
+        return f"token {entry.actor_id} {entry.actor}".rstrip()
+    return entry.actor
 
 
 def _change(settings: Settings, slug: str, changes: dict[str, Any], json_output: bool) -> None:
@@ -162,12 +173,13 @@ def _change(settings: Settings, slug: str, changes: dict[str, Any], json_output:
     with accounts(settings) as store:
         team = find_team(store, slug)
         if changes:
-            team = store.teams.change(
-                team,
-                lambda settings: apply_billing(patch, settings, now_ms),
-                OPERATOR,
-                "billing.change",
-            )
+            with _named_as_options():
+                team = store.teams.change(
+                    team,
+                    lambda settings: apply_billing(patch, settings, now_ms),
+                    OPERATOR,
+                    "billing.change",
+                )
     cycle, used = meter_reading(settings.data_dir, team, now_ms)
     state = state_of(team.settings, used, cycle.end_ms - cycle.start_ms)
     info = billing_info(team, state, now_ms)
@@ -177,13 +189,35 @@ def _change(settings: Settings, slug: str, changes: dict[str, Any], json_output:
         _print_billing(info)
 
 
+@contextmanager
+def _named_as_options() -> Iterator[None]:
+    """A refusal that names `$.prices.storedGb` names `--price-stored-gb` instead."""
+    try:
+        yield
+    except BadRequest as error:
+        text = str(error)
+        field = re.match(r"\$\.(?:(price)s\.)?(\w+)", text)
+        if field is None:
+            raise
+        option = f"--{field[1]}-" if field[1] else "--"
+        raise BadRequest(f"{option}{_dashed(field[2])}{text[field.end() :]}") from error
+
+
 def _size(text: str, name: str) -> int | None:
+    if not name.endswith("_bytes"):
+        return count_or_none(text, f"--{_dashed(name)}")
     if text.lower() == "none":
         return None
+    option = f"--{_dashed(name)} is {text[:40]!r}"
     try:
-        return parse_size(text)
+        size = parse_size(text)
     except ValueError as error:
-        raise BadRequest(f"--{_dashed(name)} is {text!r}; it takes {error}, or 'none'.") from error
+        raise BadRequest(f"{option}; it takes {error}, or 'none'.") from error
+    except OverflowError:
+        size = COUNT_MOST + 1
+    if size > COUNT_MOST:
+        raise BadRequest(f"{option}; it takes at most {COUNT_MOST}, or 'none'.")
+    return size
 
 
 def _usage(settings: Settings, store: AccountStore, team: Team) -> Usage:

@@ -3,9 +3,10 @@
 import click
 import msgspec
 
-from hitrate.accounts.model import OPERATOR, Scope
+from hitrate.accounts.model import OPERATOR, Scope, Team, User
 from hitrate.accounts.roles import READ_ONLY, READ_WRITE
 from hitrate.accounts.shown import TokenInfo, token_info
+from hitrate.accounts.store import AccountStore
 from hitrate.cli.common import accounts, as_json, data_dir_option, find_team
 from hitrate.cli.output import print_json, print_table
 from hitrate.clock import Clock
@@ -47,13 +48,19 @@ def create(
     """
     if operator == (slug is not None or email is not None):
         raise BadRequest("Name --team, --user or both; or --operator alone.")
+    if operator and (scopes is not None or read_only):
+        raise BadRequest("An operator's token has no scopes: it may do everything.")
     wanted = _scopes(scopes, read_only=read_only)
     lifetime_s = None if expires is None else _lifetime(expires, "--expires")
     with accounts(settings) as store:
+        team = None if slug is None else find_team(store, slug)
+        user = None if email is None else store.users.get(email)
+        if team is not None and user is not None:
+            _check_member(store, team, user)
         made, secret = store.tokens.create(
-            None if slug is None else find_team(store, slug),
+            team,
             label,
-            user=None if email is None else store.users.get(email),
+            user=user,
             scopes=() if operator else wanted,
             lifetime_s=lifetime_s,
         )
@@ -108,6 +115,14 @@ def revoke(settings: Settings, token_id: str) -> None:
     click.echo(f"{token_id} is revoked.", err=True)
 
 
+def _check_member(store: AccountStore, team: Team, user: User) -> None:
+    if team.id not in {member.team.id for member in store.members.of_user(user)}:
+        raise BadRequest(
+            f"{user.email} is not in the team {team.slug}; "
+            f"`hitrate team add {team.slug} {user.email}` lets them in."
+        )
+
+
 def _row(info: TokenInfo) -> tuple[object, ...]:
     scopes = " ".join(info.scopes)
     ends = (info.state, info.created_at, info.expires_at, info.last_used_at)
@@ -129,7 +144,8 @@ def _scopes(text: str | None, *, read_only: bool) -> frozenset[Scope]:
     names = {name.strip() for name in text.split(",")}
     unknown = sorted(names - set(Scope))
     if unknown:
-        raise BadRequest(f"--scopes has {', '.join(unknown)}; it takes any of {_ALL_SCOPES}.")
+        named = ", ".join(f"{name[:40]!r}" for name in unknown)
+        raise BadRequest(f"--scopes has {named}; it takes any of {_ALL_SCOPES}.")
     return frozenset(Scope(name) for name in names)
 
 
@@ -137,4 +153,4 @@ def _lifetime(text: str, option: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise BadRequest(f"{option} is {text!r}; it takes {error}.") from error
+        raise BadRequest(f"{option} is {text[:40]!r}; it takes {error}.") from error

@@ -11,6 +11,7 @@ from hitrate.cli.common import accounts, as_json, data_dir_option, find_team, ro
 from hitrate.cli.output import print_json, print_table
 from hitrate.clock import iso
 from hitrate.config import Settings
+from hitrate.errors import BadRequest
 
 _password_option = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."
@@ -44,6 +45,8 @@ def create(
     json_output: bool,
 ) -> None:
     """Make the person EMAIL; prints a password for them, alone, on standard output."""
+    if no_password and password_stdin:
+        raise BadRequest("Give --password-stdin or --no-password, not both.")
     password, shown = (None, False) if no_password else _new_password(password_stdin)
     with accounts(settings, create=True) as store:
         team = None if slug is None else find_team(store, slug)
@@ -132,7 +135,7 @@ def _set_disabled(settings: Settings, email: str, *, disabled: bool) -> None:
 def _new_password(from_stdin: bool) -> tuple[str, bool]:
     """A password, and whether it has to be shown."""
     if from_stdin:
-        return sys.stdin.readline().rstrip("\n"), False
+        return sys.stdin.buffer.readline().rstrip(b"\r\n").decode(), False
     return secrets.token_urlsafe(15), True
 
 

@@ -1,10 +1,12 @@
 """Who is in a team: `/v1/teams/{team}/members`."""
 
+from typing import Annotated
+
 import msgspec
 from litestar import delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from hitrate.accounts.api.office import Office
 from hitrate.accounts.api.team import AnyRequest
@@ -12,6 +14,9 @@ from hitrate.accounts.guard import grant_of
 from hitrate.accounts.model import Access, Grant, Role
 from hitrate.accounts.shown import MemberInfo, member_info
 from hitrate.errors import Forbidden, NotFound
+
+# Said in the documentation; checked by `users`, whose message says more.
+_EMAIL = Meta(extra_json_schema={"format": "email", "maxLength": 254})
 
 
 class Members(msgspec.Struct):
@@ -23,7 +28,7 @@ class Members(msgspec.Struct):
 class NewMember(msgspec.Struct, forbid_unknown_fields=True):
     """A person who has an account here, by their address."""
 
-    email: str
+    email: Annotated[str, _EMAIL]
     role: Role = Role.DEVELOPER
 
 
@@ -120,10 +125,12 @@ def member_api(office: Office) -> list[HTTPRouteHandler]:
         sync_to_thread=True,
     )
     def leave(request: AnyRequest) -> Left:
-        """Leave the team; the last owner cannot."""
+        """Leave the team; the last owner cannot. Takes a person's token with the scope admin."""
         grant = grant_of(request)
         if grant.member is None:
             raise Forbidden("Only a person can leave a team; a token is revoked instead.")
+        if Access.ACCOUNT not in grant.access:
+            raise Forbidden("Leaving a team takes a token with the scope `admin`.")
         store.remove(grant.team, grant.member.user.id, grant.actor)
         office.gate.forget()
         return Left(grant.team.slug)

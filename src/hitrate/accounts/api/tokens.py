@@ -39,10 +39,14 @@ class NewToken(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     expires_in: str | None = None
 
 
-class Rotation(msgspec.Struct, forbid_unknown_fields=True):
+class Rotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the old token goes on beside the new one."""
 
     overlap: str = "1h"
+
+
+AN_HOUR = Rotation()
+"""Where nothing is said."""
 
 
 def made_token(token: Token, secret: str) -> MadeToken:
@@ -108,7 +112,9 @@ def team_token_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[needs],
         sync_to_thread=True,
     )
-    def rotate(request: AnyRequest, token: FromPath[str], data: JSONBody[Rotation]) -> MadeToken:
+    def rotate(
+        request: AnyRequest, token: FromPath[str], data: JSONBody[Rotation] = AN_HOUR
+    ) -> MadeToken:
         """Make a token that takes the place of another, which ends after the overlap."""
         grant = grant_of(request)
         old = of_team(grant, token)

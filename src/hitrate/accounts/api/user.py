@@ -11,6 +11,7 @@ from msgspec import Meta
 from hitrate.accounts.api.office import Office, duration_s
 from hitrate.accounts.api.team import AnyRequest
 from hitrate.accounts.api.tokens import (
+    AN_HOUR,
     MadeToken,
     NewToken,
     Rotation,
@@ -18,7 +19,7 @@ from hitrate.accounts.api.tokens import (
     made_token,
 )
 from hitrate.accounts.guard import token_of
-from hitrate.accounts.model import Access, Role, Scope, Team, Token, User, actor_of
+from hitrate.accounts.model import Access, Member, Role, Scope, Team, Token, User, actor_of
 from hitrate.accounts.shown import TokenInfo, token_info
 from hitrate.errors import BadRequest, Forbidden, NotFound
 
@@ -61,6 +62,11 @@ class _Own:
     def user(self) -> User:
         return cast("User", self._token.user)  # the guard admits people only
 
+    def memberships(self) -> list[Member]:
+        confined = self._token.team
+        members = self._accounts.members.of_user(self.user)
+        return [m for m in members if confined is None or m.team.id == confined.id]
+
     def tokens(self) -> list[Token]:
         confined = self._token.team
         tokens = self._accounts.tokens.of_user(self.user)
@@ -74,13 +80,11 @@ class _Own:
 
     def team(self, name: str | None) -> Team | None:
         """The team that a new token is to be for; None is all of the person's."""
-        confined = self._token.team
         if name is None:
-            return confined
-        for member in self._accounts.members.of_user(self.user):
-            team = member.team
-            if name in (team.id, team.slug) and (confined is None or confined.id == team.id):
-                return team
+            return self._token.team
+        for member in self.memberships():
+            if name in (member.team.id, member.team.slug):
+                return member.team
         raise BadRequest(f"$.team is {name!a}; you are in no team of that id or slug.")
 
     def scopes(self, wanted: list[Scope]) -> list[Scope]:
@@ -107,10 +111,11 @@ def user_api(office: Office) -> list[HTTPRouteHandler]:
     )
     def show(request: AnyRequest) -> UserInfo:
         """Who you are, and in which teams."""
-        user = own(request).user
+        mine = own(request)
+        user = mine.user
         teams = [
             Membership(m.team.id, m.team.slug, m.team.name, m.role, m.remote_caching)
-            for m in office.accounts.members.of_user(user)
+            for m in mine.memberships()
         ]
         return UserInfo(user.id, user.email, user.username, user.name, teams)
 
@@ -154,7 +159,9 @@ def user_api(office: Office) -> list[HTTPRouteHandler]:
         guards=[needs],
         sync_to_thread=True,
     )
-    def rotate(request: AnyRequest, token: FromPath[str], data: JSONBody[Rotation]) -> MadeToken:
+    def rotate(
+        request: AnyRequest, token: FromPath[str], data: JSONBody[Rotation] = AN_HOUR
+    ) -> MadeToken:
         """Make a token that takes the place of another, which ends after the overlap."""
         mine, overlap_s = own(request), duration_s(data.overlap, "overlap")
         old = mine.token(token)

@@ -1,0 +1,67 @@
+"""The routes of this room, and the parts that they work with."""
+
+from collections.abc import Sequence
+
+from litestar.handlers import HTTPRouteHandler
+from sqlalchemy import Engine
+
+from hitrate.accounts.gate import Gate
+from hitrate.accounts.store import AccountStore
+from hitrate.clock import Clock
+from hitrate.config import Settings
+from hitrate.login.account import account_page_api
+from hitrate.login.addresses import origin
+from hitrate.login.connect import connect_api
+from hitrate.login.desk import Desk
+from hitrate.login.doorman import Doorman
+from hitrate.login.entrance import entrance_api
+from hitrate.login.guard import SignedIn
+from hitrate.login.pages import Pages, style_api
+from hitrate.login.provider import Provider
+from hitrate.login.sessions import Sessions, Waiting
+from hitrate.login.site import Site
+from hitrate.login.sso import SingleSignOn, sso_api
+from hitrate.login.tickets import Tickets
+from hitrate.login.turbo import turbo_api
+from hitrate.metrics import Metrics
+
+# Chromium holds these against redirects after a form, too: to turbo, and to the provider.
+_LOOPBACKS = ("http://127.0.0.1:*", "http://localhost:*")
+
+
+def login_api(
+    engine: Engine,
+    accounts: AccountStore,
+    gate: Gate,
+    metrics: Metrics,
+    settings: Settings,
+    clock: Clock,
+) -> Sequence[HTTPRouteHandler]:
+    """The routes of this room."""
+    issuer = settings.oidc_issuer
+    sessions, site = Sessions(engine, clock), Site(settings.public_url)
+    desk = Desk(
+        settings=settings,
+        accounts=accounts,
+        gate=gate,
+        clock=clock,
+        sessions=sessions,
+        waiting=Waiting(engine, clock),
+        doorman=Doorman(accounts.users, metrics, clock),
+        site=site,
+        pages=Pages([*_LOOPBACKS, *([origin(issuer)] if issuer else [])]),
+        signed_in=SignedIn(sessions, site),
+    )
+    tickets = Tickets(desk)
+    sso = None
+    if issuer:
+        secret = settings.oidc_client_secret
+        sso = SingleSignOn(desk, tickets, Provider(issuer, settings.oidc_client_id, secret, clock))
+    return [
+        *style_api(),
+        *entrance_api(desk),
+        *account_page_api(desk),
+        *connect_api(desk, tickets, sso),
+        *(sso_api(desk, sso) if sso else []),
+        *turbo_api(accounts, gate),
+    ]

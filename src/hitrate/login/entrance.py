@@ -1,0 +1,79 @@
+"""The way in and out: `/login` and `/logout`."""
+
+from litestar import get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import RawBody
+
+from hitrate.errors import RateLimited
+from hitrate.login.addresses import HOME, safe_next
+from hitrate.login.desk import Desk, in_thread
+from hitrate.login.guard import session_of
+from hitrate.login.pages import Page
+from hitrate.login.site import BROWSER, SESSION, form_token
+from hitrate.web.framework import AnyRequest
+
+_WRONG = "The e-mail address or the password is wrong."
+
+
+def entrance_api(desk: Desk) -> list[HTTPRouteHandler]:
+    """The routes of this file."""
+
+    def sign_in_page(
+        request: AnyRequest,
+        wanted: str | None,
+        *,
+        status: int = 200,
+        problem: str | None = None,
+        email: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> Page:
+        secret, cookie = desk.site.browser(request)
+        return desk.pages.show(
+            "login.html",
+            status=status,
+            headers=headers,
+            cookies=[cookie],
+            form_token=form_token(secret),
+            next=safe_next(wanted),
+            provider=desk.provider_name,
+            problem=problem,
+            email=email[:254],
+        )
+
+    @get("/", **desk.page, sync_to_thread=False)
+    def start() -> Page:
+        return desk.pages.send(HOME)
+
+    @get("/login", **desk.page)
+    @in_thread
+    def ask(request: AnyRequest) -> Page:
+        wanted = request.query_params.get("next")
+        if desk.signed_in.find(request) is not None:
+            return desk.pages.send(safe_next(wanted))
+        return sign_in_page(request, wanted)
+
+    @post("/login", **desk.page)
+    @in_thread
+    def check(request: AnyRequest, body: RawBody) -> Page:
+        form = desk.form(request, body, desk.site.secret(request, BROWSER))
+        wanted, email = form.one("next"), form.one("email")
+        try:
+            user = desk.doorman.admit(email, form.one("password"))
+        except RateLimited as error:
+            headers = {"retry-after": str(error.retry_after_s)}
+            return sign_in_page(
+                request, wanted, status=429, problem=str(error), email=email, headers=headers
+            )
+        if user is None:
+            return sign_in_page(request, wanted, status=403, problem=_WRONG, email=email)
+        return desk.welcome(request, desk.sessions.start(user), wanted)
+
+    @post("/logout", **desk.page, guards=[desk.signed_in])
+    @in_thread
+    def leave(request: AnyRequest, body: RawBody) -> Page:
+        session = session_of(request)
+        desk.form(request, body, session.secret)
+        desk.sessions.end(session.secret)
+        return desk.pages.send("/login", [desk.site.without(request, SESSION)])
+
+    return [start, ask, check, leave]

@@ -1,0 +1,36 @@
+"""A town to try things in, by itself or with a server that runs in it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from argon2 import PasswordHasher
+
+from hitrate.accounts import passwords
+from tests.accounts.api import Api
+from tests.accounts.town import Town
+from tests.support.server import Server
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    """An empty database with a clock that stands still."""
+    town = Town(tmp_path)
+    yield town
+    town.close()
+
+
+@pytest.fixture
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes of the same kind that are cheap to make."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    monkeypatch.setattr(passwords, "_hasher", hasher)
+    monkeypatch.setattr(passwords, "_NOBODYS", hasher.hash("nobody has this password"))
+
+
+@pytest.fixture(scope="module")
+def api(shared_server: Server) -> Iterator[Api]:
+    """The accounts of a running server; each test makes teams and people of its own."""
+    api = Api(shared_server)
+    yield api
+    api.close()
