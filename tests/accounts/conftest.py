@@ -9,12 +9,14 @@ from argon2 import PasswordHasher
 from hitrate.accounts import passwords
 from tests.accounts.api import Api
 from tests.accounts.town import Town
+from tests.support.database import put_empty_database
 from tests.support.server import Server
 
 
 @pytest.fixture
 def town(tmp_path: Path) -> Iterator[Town]:
     """An empty database with a clock that stands still."""
+    put_empty_database(tmp_path)
     town = Town(tmp_path)
     yield town
     town.close()

@@ -193,7 +193,8 @@ def _over(measure: str) -> State:
         f"over the limit of {measure}", 403, "remote_caching_over_limit", "over_limit",
         api=(_billing(limits={camel(measure): 1}), _billing(limits={camel(measure): 10**15})),
         commands=(
-            _run(f"team limit {{team}} --{option} 1"), _run(f"team limit {{team}} --{option} 9TB"),
+            _run(f"team limit {{team}} --{option} 1"),
+            _run(f"team limit {{team}} --{option} 99999999"),
         ),
     )  # fmt: skip
 

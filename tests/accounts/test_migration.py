@@ -150,7 +150,7 @@ def test_a_newer_schema_is_refused_with_a_sentence(old_folder: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     before = (old_folder / FILE_NAME).read_bytes()
-    for arguments in (["team", "list"], ["user", "list"], ["serve", "--port", str(free_port())]):
+    for arguments in (["user", "list"], ["serve", "--port", str(free_port())]):
         done = try_hitrate(*arguments, "--data-dir", str(old_folder))
         assert (done.returncode, done.stdout) == (1, "")
         assert "newer hitrate" in done.stderr

@@ -68,6 +68,10 @@ class Desk:
         [line] = [ln for ln in done.err.splitlines() if ln.startswith(("hitrate: ", "Error: "))]
         return line
 
+    def at(self, folder: Path) -> "Desk":
+        """On another folder."""
+        return Desk(folder, self._capture, self._patch)
+
     def accounts(self) -> AccountStore:
         """The folder's accounts."""
         engine = open_database(self.folder)

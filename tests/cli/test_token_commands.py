@@ -1,6 +1,6 @@
 """`hitrate token`: made, rotated, revoked, listed; its secret shown once and kept nowhere."""
 
-import json
+import shutil
 
 import pytest
 
@@ -144,29 +144,31 @@ def test_an_unknown_token_is_said(token_desk: Desk, token_id: str) -> None:
     ids=lambda command: command[0],
 )
 def test_where_there_is_no_data_folder_it_is_said(desk: Desk, command: list[str]) -> None:
-    desk.folder.rmdir()
+    shutil.rmtree(desk.folder)
     assert "There is no data folder" in desk.refused("token", *command)
     assert not desk.folder.exists()
 
 
-def test_the_last_use_is_shown_once_the_server_has_written_it(server: Server) -> None:
-    token = server.create_token()
-    server.request("GET", "/v8/artifacts/status", token=token)
-    server.stop()
-    used = [row["lastUsedAt"] for row in json.loads(server.command("token", "list", "--json"))]
-    assert [at is None for at in used] == [True, False]
-
-
 def test_a_running_server_knows_a_rotation_at_once_and_a_revocation_within_five_seconds(
-    server: Server,
+    desk: Desk, shared_server: Server
 ) -> None:
-    old = json.loads(server.command("token", "create", "--team", "default", "--json"))
-    new = json.loads(server.command("token", "rotate", old["id"], "--json"))
+    desk = desk.at(shared_server.data_dir)
+    old = desk.json("token", "create", "--team", "default")
+    new = desk.json("token", "rotate", old["id"])
 
     def status(secret: str) -> int:
-        return server.request("GET", "/v8/artifacts/status", token=secret).status_code
+        return shared_server.request("GET", "/v8/artifacts/status", token=secret).status_code
 
     assert [status(secret) for secret in (old["token"], new["token"])] == [200, 200]
-    server.command("token", "revoke", old["id"])
+    desk.ok("token", "revoke", old["id"])
     eventually(lambda: status(old["token"]) == 401, 5)
     assert status(new["token"]) == 200
+
+
+def test_the_last_use_is_shown_once_the_server_has_written_it(desk: Desk, server: Server) -> None:
+    desk = desk.at(server.data_dir)
+    token = desk.ok("token", "create", "--team", "default").strip()
+    server.request("GET", "/v8/artifacts/status", token=token)
+    server.stop()
+    rows = desk.json("token", "list")
+    assert [row["lastUsedAt"] is None for row in rows] == [True, False]

@@ -418,32 +418,36 @@ def settled(look: Callable[[], int]) -> int:
     return seen[-1]
 
 
-@pytest.mark.parametrize("how", ["close", "reset", "stall"])
+def take_some(server: Server, artifact: Artifact, how: str) -> tuple[int, int]:
+    """Take a MiB of an artifact, and go away; what was taken and what is metered for it."""
+    downloads, taken = Downloads(server), 0
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        client.settimeout(TIMEOUT_S)
+        client.connect(("127.0.0.1", server.port))
+        head = f"GET {artifact.path} HTTP/1.1\r\nhost: x\r\n"
+        client.sendall(f"{head}authorization: Bearer {server.token}\r\n\r\n".encode())
+        while taken < 2**20:
+            taken += len(client.recv(65536))
+        if how == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if how != "stall":
+            client.close()
+        return taken, settled(downloads.so_far)
+
+
 def test_of_a_large_artifact_that_is_given_up_early_little_more_is_metered_than_was_taken(
-    start_server: StartServer, how: str, capsys: pytest.CaptureFixture[str]
+    start_server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = start_server()
-    artifact = make_artifact("big", 1, 64 * 2**20)
+    server, artifact = start_server(), make_artifact("big", 1, 64 * 2**20)
     with Client(server) as client:
         assert client.put(artifact).status == 202
-    downloads, taken = Downloads(server), 0
-    with socket.socket() as client_socket:
-        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-        client_socket.settimeout(TIMEOUT_S)
-        client_socket.connect(("127.0.0.1", server.port))
-        head = f"GET {artifact.path} HTTP/1.1\r\nhost: x\r\n"
-        client_socket.sendall(f"{head}authorization: Bearer {server.token}\r\n\r\n".encode())
-        while taken < 2**20:
-            taken += len(client_socket.recv(65536))
-        if how == "reset":
-            client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if how != "stall":
-            client_socket.close()
-        told = settled(downloads.so_far)
-    with capsys.disabled():
-        print(f"\n{how}: {taken} of {len(artifact.body)} bytes taken, {told} metered")
-    assert taken - 1000 <= told <= taken + BUFFERED_BYTES
-    assert told < len(artifact.body) / 4
+    for how in ("close", "reset", "stall"):
+        taken, told = take_some(server, artifact, how)
+        with capsys.disabled():
+            print(f"\n{how}: {taken} of {len(artifact.body)} bytes taken, {told} metered")
+        assert taken - 1000 <= told <= taken + BUFFERED_BYTES
+        assert told < len(artifact.body) / 4
 
 
 def test_an_upload_whose_client_is_gone_counts_exactly_if_it_is_stored(server: Server) -> None:

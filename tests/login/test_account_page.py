@@ -14,6 +14,20 @@ from tests.support.browser import errors_of
 from tests.support.server import Server
 
 NEW = "a much better password"
+IMPOSSIBLE: list[tuple[dict[str, str], str]] = [
+    ({"scopes": ""}, "no such scope"),
+    ({"scopes": "root"}, "no such scope"),
+    ({}, "at least one"),
+    ({"scopes": "read", "team": "team_of_others"}, "not in that team"),
+    ({"scopes": "read", "days": "0"}, "whole number"),
+    ({"scopes": "read", "days": "-1"}, "whole number"),
+    ({"scopes": "read", "days": "1.5"}, "whole number"),
+    ({"scopes": "read", "days": "36501"}, "whole number"),
+    ({"scopes": "read", "days": "9" * 5000}, "whole number"),
+    ({"scopes": "read", "days": "٣"}, "whole number"),
+    ({"scopes": "read", "label": "x" * 201}, "200 printable"),
+    ({"scopes": "read", "label": "a\nb"}, "200 printable"),
+]
 
 
 @pytest.fixture
@@ -94,35 +108,19 @@ def test_a_token_may_be_for_all_teams_and_without_end(shared_server: Server, ann
         assert made.status_code == 200
     with accounts_of(shared_server) as accounts:
         [kept] = accounts.tokens.of_user(accounts.users.get(ann))
-    assert kept.team is kept.expires_at_ms is None
+    assert kept.team is None
+    assert kept.expires_at_ms is None
     assert kept.scopes == {Scope.READ}
 
 
-@pytest.mark.parametrize(
-    ("form", "why"),
-    [
-        ({"scopes": ""}, "no such scope"),
-        ({"scopes": "root"}, "no such scope"),
-        ({}, "at least one"),
-        ({"scopes": "read", "team": "team_of_others"}, "not in that team"),
-        ({"scopes": "read", "days": "0"}, "whole number"),
-        ({"scopes": "read", "days": "-1"}, "whole number"),
-        ({"scopes": "read", "days": "1.5"}, "whole number"),
-        ({"scopes": "read", "days": "36501"}, "whole number"),
-        ({"scopes": "read", "days": "9" * 5000}, "whole number"),
-        ({"scopes": "read", "days": "٣"}, "whole number"),
-        ({"scopes": "read", "label": "x" * 201}, "200 printable"),
-        ({"scopes": "read", "label": "a\nb"}, "200 printable"),
-    ],
-)
-def test_a_token_that_cannot_be_is_not_made(
-    shared_server: Server, ann: str, form: dict[str, str], why: str
-) -> None:
+def test_a_token_that_cannot_be_is_not_made(shared_server: Server, ann: str) -> None:
     with visitor(shared_server) as someone:
         someone.sign_in(ann)
-        answer = someone.post("/account/tokens", someone.form_token("/account"), None, **form)
-        assert answer.status_code == 400
-        assert why in answer.text
+        form_token = someone.form_token("/account")
+        for form, why in IMPOSSIBLE:
+            answer = someone.post("/account/tokens", form_token, None, **form)
+            assert answer.status_code == 400, form
+            assert why in answer.text
     with accounts_of(shared_server) as accounts:
         assert accounts.tokens.of_user(accounts.users.get(ann)) == []
 
@@ -191,12 +189,12 @@ def test_who_finds_an_open_session_cannot_guess_the_password(
     with visitor(shared_server) as someone:
         someone.sign_in(ann)
         form_token = someone.form_token("/account")
-        guesses = [
-            someone.post("/account/password", form_token, old="a guess", new=NEW, again=NEW)
-            for _ in range(6)
-        ]
-    assert [answer.status_code for answer in guesses] == [400] * 5 + [429]
-    assert guesses[-1].headers["retry-after"] == "1"
+        guesses = {"old": "a guess", "new": NEW, "again": NEW}
+        tries = [someone.post("/account/password", form_token, None, **guesses) for _ in range(5)]
+        while tries[-1].status_code == 400 and len(tries) < 12:
+            tries.append(someone.post("/account/password", form_token, None, **guesses))
+    assert [answer.status_code for answer in tries] == [400] * (len(tries) - 1) + [429]
+    assert 1 <= int(tries[-1].headers["retry-after"]) <= 60
 
 
 def test_who_was_disabled_in_the_meantime_changes_nothing(shared_server: Server, ann: str) -> None:
