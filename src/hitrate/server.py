@@ -117,7 +117,7 @@ class HitrateServer:
             metrics,
             clock,
             settings.event_ttl_s,
-            on_dropped=office.meter.take_back_events,
+            office.meter,
         )
         gate = office.gate
         health = Health(settings, self._spool, folder, self._loader, self._artifacts)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 
 import httpx
-import pytest
 
 from tests.support.server import Server
 from tests.web.routes import all_routes
@@ -28,7 +27,6 @@ def test_options_names_the_method_that_an_address_takes(shared_server: Server) -
         assert asked(shared_server, "OPTIONS", path) == (204, METHODS[path])
 
 
-@pytest.mark.xfail(strict=True, reason="the framework's own handler knows but the first of them")
 def test_options_names_all_methods_that_an_address_takes(shared_server: Server) -> None:
     for path in SEVERAL:
         assert asked(shared_server, "OPTIONS", path) == (204, METHODS[path])
@@ -39,7 +37,6 @@ def test_another_method_is_refused_with_those_that_there_are(shared_server: Serv
         assert asked(shared_server, "PUT", path) == (405, METHODS[path])
 
 
-@pytest.mark.xfail(strict=True, reason="the framework's refusal looks for the path as it is sent")
 def test_so_it_is_where_a_path_has_parameters(shared_server: Server) -> None:
     for path in PLACED:
         assert asked(shared_server, "PUT", path) == (405, METHODS[path])

@@ -12,7 +12,6 @@ import pytest
 import schemathesis
 from schemathesis import Case, Config
 from schemathesis.checks import CheckFunction, ignored_auth, unsupported_method
-from schemathesis.specs.openapi.checks import allow_header_conformance, negative_data_rejection
 
 from hitrate.accounts.model import Scope
 from tests.support.server import Server
@@ -30,12 +29,8 @@ LEFT_OUT = {"teamId", "slug", "since", "Content-Length"}
 # Nor does one say which texts are a time or an amount of money, and which can be printed.
 FIELDS_LEFT_OUT = {"team", "expiresIn", "overlap", "prices", "spendCap", "label", "name"}
 
-# Walked elsewhere: methods in test_methods.py, with what is known to be wrong with OPTIONS there;
-# who is let in in test_access.py.
-NOT_HERE = [unsupported_method, allow_header_conformance, ignored_auth]
-
-# Bodies of ours are converted loosely: what is known to be wrong there is in test_bad_input.py.
-LOOSE = [*NOT_HERE, negative_data_rejection]
+# Walked elsewhere: methods in test_methods.py, who is let in in test_access.py.
+NOT_HERE = [unsupported_method, ignored_auth]
 
 
 def load(document: dict[str, Any], max_examples: int = 60) -> Any:
@@ -111,14 +106,14 @@ def test_our_documentation_of_the_cache_holds(
 def test_our_documentation_of_teams_holds(
     case: Case[Any], shared_server: Server, team_token: str
 ) -> None:
-    check(case, shared_server, team_token, LOOSE)
+    check(case, shared_server, team_token, NOT_HERE)
 
 
 @accounts.exclude(path_regex="^/(v8|v1/events|v1/teams|v1/operator)/?").parametrize()
 def test_our_documentation_of_the_rest_holds(
     case: Case[Any], shared_server: Server, persons_token: str
 ) -> None:
-    check(case, shared_server, persons_token, LOOSE)
+    check(case, shared_server, persons_token, NOT_HERE)
 
 
 @published.parametrize()

@@ -31,19 +31,21 @@ def to_the_end_of_the_cycle(stage: Stage, clock: ManualClock) -> None:
     clock.value_ms = int(end.astimezone(UTC).timestamp()) * 1000
 
 
-def test_so_many_requests_a_minute_pass_and_the_next_waits_until_it_is_over(
+def test_a_minutes_requests_may_come_at_once_and_the_next_waits_for_its_share(
     stage: Stage, clock: ManualClock
 ) -> None:
     stage.api("PATCH", "settings", {"requestsPerMinute": 3})
     for _ in range(3):
         assert stage.probe() == 200
-    for wait_s in (60, 20):
+    for wait_s, pause_s in ((20, 15), (5, 4.999)):
         answer = stage.turbo.answer(stage.house.server, stage.caller, Build(), "downloadArtifact")
         assert (answer.status_code, answer.headers["retry-after"]) == (429, str(wait_s))
         assert stage.send("status").value == {"status": "enabled"}
-        clock.advance(40 if wait_s == 60 else 19.999)
+        clock.advance(pause_s)
     assert stage.probe() == 429
     clock.advance(0.001)
+    assert [stage.probe() for _ in range(2)] == [200, 429]
+    clock.advance(60)
     assert [stage.probe() for _ in range(4)] == [200, 200, 200, 429]
 
 

@@ -91,8 +91,12 @@ class Bookkeeper:
     def _write_last_uses(self) -> None:
         self._uses_written_at = time.monotonic()
         uses = self._gate.take_last_uses()
-        if uses:
-            self._accounts.tokens.write_last_uses(uses)
+        try:
+            if uses:
+                self._accounts.tokens.write_last_uses(uses)
+        except Unavailable:
+            self._gate.keep_last_uses(uses)
+            raise
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):

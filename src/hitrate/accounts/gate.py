@@ -20,6 +20,8 @@ REMEMBER_MS = 2_000
 _REMEMBER_MOST = 10_000
 _LONGEST_REMEMBERED = 1000
 
+_GrantKey = tuple[bytes, bytes, str | None, bool]
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -73,7 +75,7 @@ class Gate:
         self._accounts = accounts
         self._clock = clock
         self._tokens: dict[bytes, tuple[Token | None, int]] = {}
-        self._grants: dict[tuple[bytes, bytes, str | None], tuple[Grant, int]] = {}
+        self._grants: dict[_GrantKey, tuple[Grant, int]] = {}
         self._used: dict[str, int] = {}
 
     def admit(
@@ -87,14 +89,17 @@ class Gate:
 
         `authorization` is the header's value; `query_string` may name the team by `teamId`,
         `slug`, both or neither, `in_path` by either. Raises Unauthorized, Forbidden, or BadRequest
-        where no team is named and the token has not just one.
+        where no team is named and the token has not just one; only the status is then that of the
+        first.
         """
         digest, now_ms = _digest(authorization), self._clock.now_ms()
-        key = digest, query_string, in_path
+        # `turbo` up to 2.5 asks for the status before it knows a team.
+        any_team = need is Access.STATUS
+        key = digest, query_string, in_path, any_team
         known = self._grants.get(key)
         if known is None or abs(now_ms - known[1]) >= REMEMBER_MS:
             token = self._valid_token(authorization, digest, now_ms)
-            grant = self._grant(token, _wanted(query_string, in_path))
+            grant = self._grant(token, _wanted(query_string, in_path), any_team=any_team)
             if len(query_string) + len(in_path or "") <= _LONGEST_REMEMBERED:
                 _remember(self._grants, key, (grant, now_ms))
         else:
@@ -138,6 +143,10 @@ class Gate:
         used, self._used = self._used, {}
         return used
 
+    def keep_last_uses(self, uses: dict[str, int]) -> None:
+        """Have uses that were taken be taken again: they could not be written down."""
+        self._used = uses | self._used
+
     def _valid_token(self, authorization: bytes | None, digest: bytes, now_ms: int) -> Token:
         known = self._tokens.get(digest)
         if known is None or abs(now_ms - known[1]) >= REMEMBER_MS:
@@ -152,9 +161,9 @@ class Gate:
             raise Unauthorized(_UNKNOWN)
         return token
 
-    def _grant(self, token: Token, wanted: _Wanted) -> Grant:
+    def _grant(self, token: Token, wanted: _Wanted, *, any_team: bool) -> Grant:
         if token.user is not None:
-            member = self._membership(token, token.user, wanted)
+            member = self._membership(token, token.user, wanted, any_team=any_team)
             access = ROLES[member.role] & scoped(token.scopes)
             return Grant(member.team, token, access, member)
         if token.team is None:
@@ -163,12 +172,12 @@ class Gate:
             raise Forbidden(_WRONG_TEAM)
         return Grant(token.team, token, scoped(token.scopes))
 
-    def _membership(self, token: Token, user: User, wanted: _Wanted) -> Member:
+    def _membership(self, token: Token, user: User, wanted: _Wanted, *, any_team: bool) -> Member:
         members = self._accounts.members.of_user(user)
         if token.team is not None:
             members = [member for member in members if member.team.id == token.team.id]
         matching = [member for member in members if wanted.matches(member.team)]
-        if len(matching) == 1:
+        if len(matching) == 1 or (any_team and matching):
             return matching[0]
         if wanted.none and len(matching) > 1:
             slugs = ", ".join(member.team.slug for member in matching)

@@ -12,7 +12,7 @@ then handed over to the ledger.
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -37,13 +37,17 @@ _log = logs.get("accounts")
 
 
 class Record(msgspec.Struct, rename="camel"):
-    """One line of the file. `stored_at_ms`: until when `stored_byte_ms` is summed up."""
+    """One line of the file. `stored_at_ms`: until when `stored_byte_ms` is summed up; `spooled`:
+    where the last events that were counted stand; `returned`: the last segment of which events
+    were taken back."""
 
     team: str
     start_ms: int
     end_ms: int
     used: Amounts
     stored_at_ms: int
+    spooled: tuple[str, int] = ("", 0)
+    returned: str = ""
 
     @property
     def cycle(self) -> Cycle:
@@ -108,6 +112,14 @@ def meter_reading(data_dir: Path, team: Team, now_ms: int) -> tuple[Cycle, Amoun
     stored_bytes, since_ms = latest.used.stored_bytes, max(cycle.start_ms, latest.stored_at_ms)
     used.stored_bytes, used.stored_byte_ms = stored_bytes, stored_bytes * (now_ms - since_ms)
     return cycle, used
+
+
+def ended_cycles(records: Iterable[Record], team: Team, now_ms: int) -> list[tuple[Cycle, Amounts]]:
+    """Those of a team's cycles among the records that are over, with what was used in them."""
+    ended = [record.copy() for record in records if record.team == team.id]
+    for record in ended:
+        record.store(record.used.stored_bytes, record.end_ms)
+    return [(record.cycle, record.used) for record in ended if record.end_ms <= now_ms]
 
 
 class _Running:
@@ -185,6 +197,7 @@ class Meter:
         uploaded: int = 0,
         downloaded: int = 0,
         events: int = 0,
+        spooled: tuple[str, int] | None = None,
     ) -> None:
         """Add to what the team used; when this returns, a crash of the process cannot undo it.
 
@@ -197,17 +210,37 @@ class Meter:
             record.used.uploaded_bytes += uploaded
             record.used.downloaded_bytes += downloaded
             record.used.events += events
+            record.spooled = spooled or record.spooled
             self._write(running, record)
 
-    def take_back_events(self, team_id: str, received_at_ms: int, events: int) -> None:
-        """Events that were counted when they came turned out to have come before."""
+    @property
+    def spooled(self) -> tuple[str, int]:
+        """Where the last events stand that were counted: all before them were, too."""
+        everyone = (*self._over, *self._current.values())
+        return max((running.record.spooled for running in everyone), default=("", 0))
+
+    def count_late(
+        self, team_id: str, received_at_ms: int, events: int, spooled: tuple[str, int]
+    ) -> None:
+        """Events that are on disk, and that a crash kept from being counted."""
         with self._lock:
-            current = self._current.get(team_id)
-            for running in (*self._over, *([] if current is None else [current])):
-                record = running.record
-                if record.team == team_id and record.start_ms <= received_at_ms < record.end_ms:
-                    record = record.copy()
+            for running in self._at(team_id, received_at_ms):
+                record = running.record.copy()
+                record.used.events += events
+                record.spooled = spooled
+                self._write(running, record)
+
+    def take_back_events(
+        self, team_id: str, received_at_ms: int, events: int, segment: str = ""
+    ) -> None:
+        """Events that were counted when they came turned out to have come before; of a segment,
+        those that loading dropped. Heard twice it counts once."""
+        with self._lock:
+            for running in self._at(team_id, received_at_ms):
+                record = running.record.copy()
+                if not segment or segment != record.returned:
                     record.used.events = max(0, record.used.events - events)
+                    record.returned = segment or record.returned
                     self._write(running, record)
 
     def observe(self, team: Team) -> None:
@@ -269,10 +302,23 @@ class Meter:
         self._over.append(running)
         return self._run(team) if now_ms >= cycle.end_ms else begun
 
+    def _at(self, team_id: str, at_ms: int) -> list[_Running]:
+        """The record of a team's cycle at a moment, if there is one."""
+        current = self._current.get(team_id)
+        return [
+            running
+            for running in (*self._over, *([] if current is None else [current]))
+            if running.record.team == team_id
+            and running.record.start_ms <= at_ms < running.record.end_ms
+        ]
+
     def _begin(
         self, team_id: str, plan: CyclePlan, cycle: Cycle, used: Amounts, stored_at_ms: int
     ) -> _Running:
         record = Record(team_id, cycle.start_ms, cycle.end_ms, used, stored_at_ms)
+        before = self._current.get(team_id)
+        if before is not None:
+            record.spooled, record.returned = before.record.spooled, before.record.returned
         end = os.fstat(self._fd).st_size // RECORD_BYTES * RECORD_BYTES
         running = _Running(record, self._free[-1] if self._free else end, plan)
         self._write(running, record)

@@ -10,7 +10,7 @@ _CACHE = {_A.STATUS, _A.READ, _A.WRITE, _A.EVENTS}
 _WATCH = {_A.STATUS, _A.READ, _A.EVENTS, _A.ANALYTICS}
 
 ROLES: dict[Role, frozenset[Access]] = {
-    Role.OWNER: frozenset(_A) - {_A.PUBLIC, _A.OPERATOR},
+    Role.OWNER: frozenset(_A) - {_A.PUBLIC, _A.SESSION, _A.OPERATOR},
     Role.MEMBER: frozenset({*_CACHE, _A.ANALYTICS, _A.USAGE, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
     Role.DEVELOPER: frozenset({*_CACHE, _A.ANALYTICS, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
     Role.VIEWER: frozenset({*_WATCH, _A.USAGE, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
@@ -31,7 +31,7 @@ READ_ONLY = frozenset({Scope.READ, Scope.EVENTS, Scope.ANALYTICS})
 READ_WRITE = READ_ONLY | {Scope.WRITE}
 """What a token may do unless it is asked for otherwise: use the cache, not manage the team."""
 
-OPERATOR_ACCESS = frozenset(_A) - {_A.ACCOUNT}
+OPERATOR_ACCESS = frozenset(_A) - {_A.ACCOUNT, _A.SESSION}
 
 
 def scoped(scopes: Iterable[Scope]) -> frozenset[Access]:

@@ -45,6 +45,7 @@ class Tollhouse:
                 uploaded=request.uploaded_bytes,
                 downloaded=response.sent_at_once,
                 events=request.events,
+                spooled=request.spooled,
             )
 
     def meter_piece(self, grant: Grant | None, sent_bytes: int) -> None:

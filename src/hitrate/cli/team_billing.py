@@ -12,7 +12,7 @@ import msgspec
 from hitrate.accounts.audit_export import AuditInfo, as_csv, as_ndjson, audit_info
 from hitrate.accounts.billing import BillingInfo, BillingPatch, apply_billing, billing_info
 from hitrate.accounts.limits import state_of
-from hitrate.accounts.meter import meter_reading
+from hitrate.accounts.meter import ended_cycles, meter_reading, read_meter
 from hitrate.accounts.model import OPERATOR, Team
 from hitrate.accounts.settings import COUNT_MOST, MEASURES
 from hitrate.accounts.store import AccountStore
@@ -224,7 +224,9 @@ def _usage(settings: Settings, store: AccountStore, team: Team) -> Usage:
     now_ms = Clock().now_ms()
     cycle, used = meter_reading(settings.data_dir, team, now_ms)
     state = state_of(team.settings, used, cycle.end_ms - cycle.start_ms)
-    return usage_of(team, state, cycle, used, store.ledger.past(team, _PAST_CYCLES), now_ms)
+    records = [record for _, record in read_meter(settings.data_dir)]
+    past = store.ledger.past(team, _PAST_CYCLES, ended_cycles(records, team, now_ms))
+    return usage_of(team, state, cycle, used, past, now_ms)
 
 
 def _print_billing(info: BillingInfo) -> None:

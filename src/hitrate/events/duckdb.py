@@ -16,6 +16,7 @@ from hitrate.events.store import (
     EventFilter,
     EventRecord,
     Loaded,
+    OnDropped,
     PoisonedSegment,
     StoreAway,
     record,
@@ -147,8 +148,11 @@ class DuckDBEventStore:
             if connection is not None:
                 connection.close()
 
-    def load(self, segment: Path, name: str) -> Loaded:
+    def load(self, segment: Path, name: str, on_dropped: OnDropped | None = None) -> Loaded:
         """Take the segment's events in, once: a name that was loaded before is not again.
+
+        `on_dropped` hears of what had come before, and the name, at least once: a crash before
+        the commit has it hear the same again.
 
         Raises PoisonedSegment, with nothing taken in, when a line can never be read.
         """
@@ -164,6 +168,9 @@ class DuckDBEventStore:
                 raise PoisonedSegment(str(error)) from error
             cursor.execute(_KEEP_BATCHES)
             cursor.execute("INSERT INTO segments VALUES (?)", [name])
+            if on_dropped is not None:
+                for one in dropped:
+                    on_dropped(*one, name)
             cursor.execute("COMMIT")
             cursor.execute("DROP TABLE incoming")
             return Loaded(kept, dropped)

@@ -9,11 +9,12 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from hitrate import logs
+from hitrate.accounts.meter import Meter
 from hitrate.clock import Clock
+from hitrate.events import wire
 from hitrate.events.duckdb import DuckDBEventStore
 from hitrate.events.spool import Spool, sync_folder
 from hitrate.events.store import Loaded, PoisonedSegment, StoreAway, rejected_folder
@@ -22,8 +23,6 @@ from hitrate.metrics import Metrics
 INTERVAL_S = 0.5
 TIDY_EVERY_S = 60.0
 NICENESS = 10
-
-OnDropped = Callable[[str, int, int], None]
 
 _log = logs.get("events")
 
@@ -39,10 +38,12 @@ class Loader:
         metrics: Metrics,
         clock: Clock,
         event_ttl_s: float | None = None,
-        on_dropped: OnDropped | None = None,
+        meter: Meter | None = None,
     ) -> None:
-        """`on_dropped` hears of events that were acknowledged and had come before."""
-        self._on_dropped = on_dropped
+        """`meter` has counted each event when it was acknowledged; it hears of those that had come
+        before, and of those that a crash kept from being counted."""
+        self._meter = meter
+        self._on_dropped = None if meter is None else meter.take_back_events
         self._spool = spool
         self._rejected = rejected_folder(spool_folder)
         self._store = store
@@ -58,6 +59,7 @@ class Loader:
     def open(self) -> None:
         """Start loading."""
         if self._thread is None:
+            self._count_what_a_crash_left()
             self._stop.clear()
             self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
             self._thread.start()
@@ -108,15 +110,22 @@ class Loader:
 
     def _load(self, segment: Path) -> None:
         try:
-            loaded = self._store.load(segment, segment.name)
+            loaded = self._store.load(segment, segment.name, self._on_dropped)
         except PoisonedSegment:
             loaded = self._load_sound_lines(segment)
-        if self._on_dropped is not None:
-            for dropped in loaded.dropped:
-                self._on_dropped(*dropped)
         segment.unlink()
         self._metrics.add("hitrate_events_loaded", loaded.events)
         self._metrics.add("hitrate_events_deduplicated", loaded.duplicates)
+
+    def _count_what_a_crash_left(self) -> None:
+        """Count the lines that are on disk and behind the last that was counted."""
+        if self._meter is not None:
+            for position, line in self._spool.lines_after(self._meter.spooled):
+                try:
+                    batch = wire.decode_batch(line)
+                except ValueError:  # it will be set aside
+                    continue
+                self._meter.count_late(batch.team, batch.received_at, len(batch.events), position)
 
     def _load_sound_lines(self, segment: Path) -> Loaded:
         """Set the lines aside that cannot be read, then load the others under the same name."""
@@ -133,7 +142,7 @@ class Loader:
         self._metrics.add("hitrate_rejected_batches", len(reasons))
         sound = [line for number, line in enumerate(lines) if number not in reasons]
         with _as_file(sound) as path:
-            return self._store.load(path, segment.name)
+            return self._store.load(path, segment.name, self._on_dropped)
 
     def _find_unsound(self, lines: list[bytes], first: int) -> dict[int, str]:
         """Line number -> reason, found by halving."""

@@ -40,7 +40,7 @@ class EventRoutes:
                 digest=wire.digest_of(body),
                 events=events,
             )
-            await self._spool.append(wire.encode_batch(batch))
+            request.spooled = await self._spool.append(wire.encode_batch(batch))
             request.events = len(events)
             self._metrics.add("hitrate_events_accepted", len(events))
         return _RECORDED

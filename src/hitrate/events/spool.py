@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from hitrate import logs
@@ -28,6 +29,16 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC
 _FULL = "The disk is full: the events were not stored. Free some room; the server recovers itself."
 
 _log = logs.get("events")
+
+
+class _Line:
+    """A batch that is to be written; where it stands once it is."""
+
+    __slots__ = ("data", "position")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = ("", 0)
 
 
 class _Segment:
@@ -63,7 +74,7 @@ class Spool:
         self._trouble: str | None = None
         self._named_ms = 0
         self._room_until = 0.0
-        self._committer: GroupCommitter[bytes] = GroupCommitter("spool", self._write)
+        self._committer: GroupCommitter[_Line] = GroupCommitter("spool", self._write)
 
     def open(self) -> None:
         """Make the folder, cut torn last lines off, start writing."""
@@ -77,9 +88,23 @@ class Spool:
         self._committer.close()
         self.rotate()
 
-    async def append(self, line: bytes) -> None:
-        """Return when the line is on disk. Raises Unavailable when it is not stored."""
-        await self._committer.submit(line)
+    async def append(self, line: bytes) -> tuple[str, int]:
+        """Return when the line is on disk, where: the segment's name and the line's end in it;
+        greater than that of any line before. Raises Unavailable when it is not stored."""
+        written = _Line(line)
+        await self._committer.submit(written)
+        return written.position
+
+    def lines_after(self, position: tuple[str, int]) -> Iterator[tuple[tuple[str, int], bytes]]:
+        """The closed segments' lines that stand behind a position, each with its own."""
+        for path in self.closed():
+            if path.name >= position[0]:
+                end = 0
+                with path.open("rb") as file:
+                    for line in file:
+                        end += len(line)
+                        if (path.name, end) > position:
+                            yield (path.name, end), line
 
     def rotate(self) -> None:
         """Close the open segment, if it holds anything."""
@@ -107,12 +132,13 @@ class Spool:
     def _segments(self) -> list[Path]:
         return sorted(self._folder.glob("*" + SUFFIX))
 
-    def _write(self, lines: list[bytes]) -> None:
+    def _write(self, lines: list[_Line]) -> None:
         with self._lock:
             try:
                 self._check_room()
                 segment = self._current or self._new_segment()
-                segment.append(b"".join(lines))
+                end = segment.size_bytes
+                segment.append(b"".join([line.data for line in lines]))
             except OSError as error:
                 self._close_current()
                 self._tell(str(error))
@@ -120,6 +146,9 @@ class Spool:
                     _FULL if error.errno == errno.ENOSPC else f"Not stored: {error.strerror}."
                 ) from error
             self._tell(None)
+            for line in lines:
+                end += len(line.data)
+                line.position = (segment.path.name, end)
             if segment.size_bytes >= MAX_SEGMENT_BYTES:
                 self._close_current()
 

@@ -1,5 +1,6 @@
 """What the event store keeps and answers, whatever engine is behind it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,9 @@ class Dropped(NamedTuple):
     team_id: str
     received_at_ms: int
     events: int
+
+
+OnDropped = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Batch(msgspec.Struct, rename="camel", gc=False):
 
 
 _decoder = msgspec.json.Decoder(list[CacheEvent])
+_batch_decoder = msgspec.json.Decoder(Batch)
 _encoder = msgspec.json.Encoder()
 
 _SHAPE = (
@@ -54,6 +55,11 @@ def decode_events(body: bytes) -> list[CacheEvent]:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"{error}. {_SHAPE}") from error
+
+
+def decode_batch(line: bytes) -> Batch:
+    """One line of a segment. Raises ValueError."""
+    return _batch_decoder.decode(line)
 
 
 def digest_of(body: bytes) -> str:

@@ -29,7 +29,8 @@ JSON: Header = (b"content-type", b"application/json")
 class Request:
     """One request. `headers` has lower-case names; of a repeated header the last counts.
 
-    `uploaded_bytes` and `events` are what its handler stored, to be metered.
+    `uploaded_bytes` and `events` are what its handler stored, to be metered; `spooled` says
+    where the events stand.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Request:
         "query_string",
         "receive",
         "scope",
+        "spooled",
         "uploaded_bytes",
     )
 
@@ -53,6 +55,7 @@ class Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.uploaded_bytes = 0
         self.events = 0
+        self.spooled: tuple[str, int] | None = None
         self._ended = not (
             b"content-length" in self.headers or b"transfer-encoding" in self.headers
         )

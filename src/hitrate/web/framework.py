@@ -1,12 +1,15 @@
 """The framework's app: everything that is not a hot route, with our errors and one openapi.json."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from litestar import Litestar, Request, Response
-from litestar.datastructures import State
+from litestar.datastructures import MutableScopeHeaders, State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import Message, Scope
 
 from hitrate import logs
 from hitrate.errors import Refused
@@ -19,10 +22,32 @@ _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: 
 _log = logs.get("web")
 
 
+def _number(text: str) -> int | float:
+    """What JSON Schema calls an integer is one, however it is written."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode
+
+
+class StrictRequest(AnyRequest):
+    """A body is taken at its word: `"5"` is no number, and 0 is not false."""
+
+    async def json(self) -> Any:
+        """Raises ValidationException."""
+        field = self.route_handler.parsed_data_field
+        try:
+            return msgspec.convert(_decode(await self.body()), field.annotation if field else Any)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ValidationException(str(error)) from error
+
+
 def framework_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
     """An app of these handlers."""
     return Litestar(
         route_handlers=list(handlers),
+        request_class=StrictRequest,
         openapi_config=None,
         exception_handlers={
             Refused: _refused,
@@ -31,6 +56,7 @@ def framework_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
         },
         logging_config=None,
         debug=False,
+        before_send=[_name_methods],
     )
 
 
@@ -54,11 +80,23 @@ def _framework_refused(request: AnyRequest, error: HTTPException) -> Response[by
     return _answer(error.status_code, error_body(code, message), headers)
 
 
+async def _name_methods(message: Message, scope: Scope) -> None:
+    """The framework's own answer to OPTIONS knows only the first handler of a path."""
+    if message["type"] == "http.response.start" and scope.get("method") == "OPTIONS":
+        app, path = scope["litestar_app"], scope["path"]
+        MutableScopeHeaders(message)["allow"] = ", ".join(_methods(app, path))
+
+
 def _allowed(request: AnyRequest, error: HTTPException) -> list[str]:
     if not isinstance(error, MethodNotAllowedException):
         return []
-    path = request.scope["path"]
-    return sorted({m for r in request.app.routes if r.path == path for m in r.methods})
+    return _methods(request.app, request.scope["path"])
+
+
+def _methods(app: Litestar, path: str) -> list[str]:
+    """What an address takes."""
+    forms = ((re.sub(r"\{[^}]*\}", "[^/]+", route.path), route.methods) for route in app.routes)
+    return sorted({m for form, methods in forms if re.fullmatch(form, path) for m in methods})
 
 
 def _failed(request: AnyRequest, error: Exception) -> Response[bytes]:

@@ -9,6 +9,7 @@ from litestar.params import QueryParameter
 from hitrate.accounts.api.office import Office
 from hitrate.accounts.api.team import AnyRequest
 from hitrate.accounts.guard import grant_of
+from hitrate.accounts.meter import ended_cycles
 from hitrate.accounts.model import Access
 from hitrate.accounts.usage import Usage, usage_of
 
@@ -32,8 +33,10 @@ def usage_api(office: Office) -> list[HTTPRouteHandler]:
         """Current and past billing cycles: used, left, cost so far, forecast for the end."""
         team = grant_of(request).team
         cycle, used = office.meter.reading(team)
-        past = office.accounts.ledger.past(team, cycles)
+        now_ms = office.clock.now_ms()
+        ended = ended_cycles(office.meter.over(grace_ms=0), team, now_ms)
+        past = office.accounts.ledger.past(team, cycles, ended)
         state = office.standing.of_team(team)
-        return usage_of(team, state, cycle, used, past, office.clock.now_ms())
+        return usage_of(team, state, cycle, used, past, now_ms)
 
     return [usage]
