@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from hitrate.accounts.cycles import CyclePlan
-from hitrate.accounts.meter import FILE_NAME, Meter
+from hitrate.accounts.meter import Meter
+from hitrate.accounts.meter_file import FILE_NAME
 from hitrate.accounts.model import Team
 from hitrate.accounts.settings import TeamSettings
 from hitrate.clock import ManualClock

@@ -16,7 +16,8 @@ from hitrate.accounts.bookkeeping import Bookkeeper
 from hitrate.accounts.gate import Gate
 from hitrate.accounts.ledger import Ledger, PastCycle
 from hitrate.accounts.limits import State
-from hitrate.accounts.meter import GRACE_MS, RECORD_BYTES, Record, read_meter
+from hitrate.accounts.meter import GRACE_MS
+from hitrate.accounts.meter_file import RECORD_BYTES, Record, read_meter
 from hitrate.accounts.model import OPERATOR, Access, Team
 from hitrate.accounts.settings import Prices, TeamSettings
 from hitrate.accounts.standing import Standing

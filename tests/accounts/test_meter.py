@@ -15,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from hitrate.accounts.cycles import Cycle, CyclePlan
 from hitrate.accounts.limits import Amounts
-from hitrate.accounts.meter import (
-    GRACE_MS,
+from hitrate.accounts.meter import GRACE_MS, Meter
+from hitrate.accounts.meter_file import (
     RECORD_BYTES,
-    Meter,
     Record,
+    encode_record,
     meter_reading,
     read_meter,
 )
@@ -760,3 +760,11 @@ class MeterMachine(RuleBasedStateMachine):
 
 MeterMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestMeterMachine = MeterMachine.TestCase
+
+
+def test_a_record_of_the_largest_numbers_fits_into_its_place() -> None:
+    most = 2**62
+    used = Amounts(most, most, most, most, most, most * 31 * 86_400_000)
+    spooled = ("9999999999999-ffffffff.ndjson", most)
+    record = Record("team_" + "W" * 24, most, most, used, most, spooled, spooled[0])
+    assert len(encode_record(record)) == RECORD_BYTES

@@ -1,6 +1,6 @@
 """The meter: what each team uses in its billing cycle, exactly, through any crash of the process.
 
-A file of fixed records, `meter.ndjson`: one a team and cycle, a line of JSON padded to 512 bytes.
+A file of fixed records, `meter.ndjson`: one a team and cycle, a line of JSON padded to a kilobyte.
 A count is written over its record before the answer goes out, so whoever has an answer was
 counted; the write is one small system call into the page cache, which a killed process does not
 lose. Once a second `sync` flushes the file, so that a power cut takes no more than that second.
@@ -12,114 +12,27 @@ then handed over to the ledger.
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from hitrate import logs
 from hitrate.accounts.cycles import Cycle, CyclePlan
 from hitrate.accounts.limits import Amounts
+from hitrate.accounts.meter_file import (
+    BLANK,
+    FILE_NAME,
+    RECORD_BYTES,
+    Record,
+    encode_record,
+    read_meter,
+)
 from hitrate.accounts.model import Team
 from hitrate.clock import Clock
 from hitrate.errors import Unavailable
 
-FILE_NAME = "meter.ndjson"
-RECORD_BYTES = 512
 GRACE_MS = 60_000
 """How long a record stays after its cycle's end."""
-
-_READ_MOST = 100
-
-_BLANK = b" " * (RECORD_BYTES - 1) + b"\n"
-
-_log = logs.get("accounts")
-
-
-class Record(msgspec.Struct, rename="camel"):
-    """One line of the file. `stored_at_ms`: until when `stored_byte_ms` is summed up; `spooled`:
-    where the last events that were counted stand; `returned`: the last segment of which events
-    were taken back."""
-
-    team: str
-    start_ms: int
-    end_ms: int
-    used: Amounts
-    stored_at_ms: int
-    spooled: tuple[str, int] = ("", 0)
-    returned: str = ""
-
-    @property
-    def cycle(self) -> Cycle:
-        return Cycle(self.start_ms, self.end_ms)
-
-    def copy(self) -> "Record":
-        """One to be changed in its stead."""
-        return msgspec.structs.replace(self, used=msgspec.structs.replace(self.used))
-
-    def store(self, stored_bytes: int, now_ms: int) -> None:
-        """Sum up what was stored until now, or the cycle's end, and note what is stored now."""
-        until_ms = min(now_ms, self.end_ms)
-        if until_ms > self.stored_at_ms:
-            self.used.stored_byte_ms += self.used.stored_bytes * (until_ms - self.stored_at_ms)
-            self.stored_at_ms = until_ms
-        if now_ms < self.end_ms:
-            self.used.stored_bytes = stored_bytes
-
-
-_encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(Record)
-
-
-def read_meter(data_dir: Path) -> list[tuple[int, Record]]:
-    """The file's records and where they stand, whether or not a server runs."""
-    path = data_dir / FILE_NAME
-    content = _read_whole(path) if path.exists() else b""
-    records = []
-    for offset in range(0, len(content), RECORD_BYTES):
-        line = content[offset : offset + RECORD_BYTES].strip(b" \0\n")
-        if line:
-            try:
-                records.append((offset, _decoder.decode(line)))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                _log.error("record of the meter cannot be read", offset=offset, reason=str(error))
-    return records
-
-
-def _read_whole(path: Path) -> bytes:
-    """The file as it was at one moment: a read beside a write may see half of a record."""
-    content = path.read_bytes()
-    for _ in range(_READ_MOST):
-        again = path.read_bytes()
-        if again == content:
-            break
-        content = again
-    return content
-
-
-def meter_reading(data_dir: Path, team: Team, now_ms: int) -> tuple[Cycle, Amounts]:
-    """The cycle in progress and what was used in it so far, from the file alone."""
-    cycle, used = team.settings.cycle.at(now_ms), Amounts()
-    records = [record for _, record in read_meter(data_dir) if record.team == team.id]
-    latest = max(records, key=lambda record: record.start_ms, default=None)
-    if latest is None:
-        return cycle, used
-    latest.store(latest.used.stored_bytes, now_ms)
-    if latest.start_ms > cycle.start_ms:  # the clock was set back
-        return latest.cycle, latest.used
-    if latest.start_ms == cycle.start_ms:
-        return cycle, latest.used
-    stored_bytes, since_ms = latest.used.stored_bytes, max(cycle.start_ms, latest.stored_at_ms)
-    used.stored_bytes, used.stored_byte_ms = stored_bytes, stored_bytes * (now_ms - since_ms)
-    return cycle, used
-
-
-def ended_cycles(records: Iterable[Record], team: Team, now_ms: int) -> list[tuple[Cycle, Amounts]]:
-    """Those of a team's cycles among the records that are over, with what was used in them."""
-    ended = [record.copy() for record in records if record.team == team.id]
-    for record in ended:
-        record.store(record.used.stored_bytes, record.end_ms)
-    return [(record.cycle, record.used) for record in ended if record.end_ms <= now_ms]
 
 
 class _Running:
@@ -263,7 +176,7 @@ class Meter:
         with self._lock:
             for running in list(self._over):
                 if (running.record.team, running.record.start_ms) == (record.team, record.start_ms):
-                    self._put(_BLANK, running.offset)
+                    self._put(BLANK, running.offset)
                     self._over.remove(running)
                     self._free.append(running.offset)
 
@@ -335,7 +248,7 @@ class Meter:
 
     def _write(self, running: _Running, record: Record) -> None:
         """Put the record in the place of the one before, in the file first."""
-        self._put(_encode(record).ljust(RECORD_BYTES - 1) + b"\n", running.offset)
+        self._put(encode_record(record), running.offset)
         running.record = record
 
     def _put(self, line: bytes, offset: int) -> None:

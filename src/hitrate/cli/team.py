@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from hitrate.accounts.limits import State, state_of
-from hitrate.accounts.meter import meter_reading
+from hitrate.accounts.meter_file import meter_reading
 from hitrate.accounts.model import OPERATOR, Role, Team
 from hitrate.accounts.shown import SettingsPatch, apply_settings, member_info, settings_info
 from hitrate.cli.common import (

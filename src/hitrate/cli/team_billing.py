@@ -12,7 +12,7 @@ import msgspec
 from hitrate.accounts.audit_export import AuditInfo, as_csv, as_ndjson, audit_info
 from hitrate.accounts.billing import BillingInfo, BillingPatch, apply_billing, billing_info
 from hitrate.accounts.limits import state_of
-from hitrate.accounts.meter import ended_cycles, meter_reading, read_meter
+from hitrate.accounts.meter_file import ended_cycles, meter_reading, read_meter
 from hitrate.accounts.model import OPERATOR, Team
 from hitrate.accounts.settings import COUNT_MOST, MEASURES
 from hitrate.accounts.store import AccountStore

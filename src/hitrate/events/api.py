@@ -16,8 +16,7 @@ from hitrate.config import parse_duration
 from hitrate.errors import BadRequest, Unavailable
 from hitrate.events.duckdb import DuckDBEventStore
 from hitrate.events.store import EventFilter, EventRecord, StoreAway
-
-_LIMIT_MOST = 1000
+from hitrate.web.paging import Cursor, Limit
 
 
 class EventPage(msgspec.Struct, rename="camel"):
@@ -61,17 +60,8 @@ def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPR
             str | None,
             QueryParameter(name="since", description="ISO 8601, or a length of time such as 7d."),
         ] = None,
-        limit: Annotated[
-            int, QueryParameter(name="limit", ge=1, le=_LIMIT_MOST, description="Events a page.")
-        ] = 100,
-        cursor: Annotated[
-            str | None,
-            QueryParameter(
-                name="cursor",
-                pattern=r"^\d{1,18}$",
-                description="nextCursor of the page before.",
-            ),
-        ] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
     ) -> EventPage:
         wanted = EventFilter(
             team_id=grant_of(request).team.id,

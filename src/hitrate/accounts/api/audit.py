@@ -13,8 +13,8 @@ from hitrate.accounts.api.team import AnyRequest
 from hitrate.accounts.audit_export import AuditInfo, as_csv, as_ndjson, audit_info
 from hitrate.accounts.guard import grant_of
 from hitrate.accounts.model import Access
+from hitrate.web.paging import Cursor, Limit
 
-_LIMIT_MOST = 1000
 _TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
 
@@ -41,17 +41,8 @@ def audit_api(office: Office) -> list[HTTPRouteHandler]:
         action: Annotated[
             str | None, QueryParameter(name="action", description="Such as token.create.")
         ] = None,
-        limit: Annotated[
-            int, QueryParameter(name="limit", ge=1, le=_LIMIT_MOST, description="Entries a page.")
-        ] = 100,
-        cursor: Annotated[
-            str | None,
-            QueryParameter(
-                name="cursor",
-                pattern=r"^\d{1,18}$",
-                description="nextCursor of the page before.",
-            ),
-        ] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
     ) -> AuditPage:
         """Every change of the team's tokens, members, settings and billing, newest first."""
         before = None if cursor is None else int(cursor)

@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 from hitrate.accounts.api.office import Office
 from hitrate.accounts.api.team import AnyRequest
 from hitrate.accounts.guard import grant_of
-from hitrate.accounts.meter import ended_cycles
+from hitrate.accounts.meter_file import ended_cycles
 from hitrate.accounts.model import Access
 from hitrate.accounts.usage import Usage, usage_of
 
