@@ -65,6 +65,7 @@ def _configure(connection: sqlite3.Connection, _record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
+        "recursive_triggers=ON",  # else a REPLACE would remove entries of the audit log
         "cache_size=-16000",  # 16 MB
         "wal_autocheckpoint=4000",  # pages: 16 MB
     ):
@@ -93,6 +94,8 @@ def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", "hitrate:migrations")
     with engine.begin() as connection:
+        # Whole or not at all, and one process at a time: the rest of a half would be in the way.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")

@@ -158,9 +158,6 @@ def test_a_newer_schema_is_refused_with_a_sentence(old_folder: Path) -> None:
     assert (old_folder / FILE_NAME).read_bytes() == before
 
 
-@pytest.mark.xfail(
-    reason="database._migrate has no transaction: each statement of a migration counts at once"
-)
 def test_an_upgrade_that_is_interrupted_is_done_again(
     old_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,11 +90,12 @@ class Gate:
         `authorization` is the header's value; `query_string` may name the team by `teamId`,
         `slug`, both or neither, `in_path` by either. Raises Unauthorized, Forbidden, or BadRequest
         where no team is named and the token has not just one; only the status is then that of the
-        first.
+        first that lets it be seen.
         """
         digest, now_ms = _digest(authorization), self._clock.now_ms()
         # `turbo` up to 2.5 asks for the status before it knows a team.
-        any_team = need is Access.STATUS
+        # Where one is named nothing differs, and what is remembered is so for all requests at once.
+        any_team = need is Access.STATUS and not query_string
         key = digest, query_string, in_path, any_team
         known = self._grants.get(key)
         if known is None or abs(now_ms - known[1]) >= REMEMBER_MS:
@@ -177,7 +178,9 @@ class Gate:
         if token.team is not None:
             members = [member for member in members if member.team.id == token.team.id]
         matching = [member for member in members if wanted.matches(member.team)]
-        if len(matching) == 1 or (any_team and matching):
+        if any_team:
+            matching = [m for m in matching if Access.STATUS in ROLES[m.role]][:1] or matching[:1]
+        if len(matching) == 1:
             return matching[0]
         if wanted.none and len(matching) > 1:
             slugs = ", ".join(member.team.slug for member in matching)
