@@ -37,7 +37,7 @@ _REFUSALS: dict[State, tuple[type[Refused], str]] = {
     ),
     State.OVER_LIMIT: (
         CachingOverLimit,
-        "The team {team} has reached a usage limit of its billing cycle: {measures}.",
+        "{team} reached a usage limit of its billing cycle ({measures}). An owner can raise it.",
     ),
 }
 

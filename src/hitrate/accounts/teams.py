@@ -118,14 +118,20 @@ def named(name: str) -> str:
 
 
 def _differences(old: TeamSettings, new: TeamSettings) -> tuple[dict[str, Any], dict[str, Any]]:
-    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
-    names = {name for name in before | after if before.get(name) != after.get(name)}
-    defaults = {
-        field.encode_name: msgspec.to_builtins(getattr(TeamSettings(), field.name))
-        for field in msgspec.structs.fields(TeamSettings)
-    }
-    shown = sorted(names)
-    return (
-        {name: before.get(name, defaults[name]) for name in shown},
-        {name: after.get(name, defaults[name]) for name in shown},
-    )
+    """What differs, as it was and as it is."""
+    before, after = _flat(old), _flat(new)
+    shown = [name for name in after if after[name] != before[name]]
+    return {name: before[name] for name in shown}, {name: after[name] for name in shown}
+
+
+def _flat(settings: TeamSettings) -> dict[str, Any]:
+    """`limits.requests` for a value within a value."""
+    flat: dict[str, Any] = {}
+    for field in msgspec.structs.fields(TeamSettings):
+        value = getattr(settings, field.name)
+        if isinstance(value, msgspec.Struct):
+            for part in msgspec.structs.fields(value):
+                flat[f"{field.encode_name}.{part.encode_name}"] = getattr(value, part.name)
+        else:
+            flat[field.encode_name] = value
+    return flat
