@@ -1,13 +1,34 @@
 """Fixtures that every room's tests may use."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.server import Server
 
+# How fast a machine is says nothing of what runs on it; and CI tries the same examples each time.
+settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=(HealthCheck.too_slow,),
+    derandomize="CI" in os.environ,
+)
+settings.load_profile("unhurried")
+
 StartServer = Callable[..., Server]
+
+# turbo waits for a person to come back at one port, whichever test started it.
+ONE_AT_A_TIME = {"test_turbo_login.py", "test_sso.py", "test_connect.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, a file's stay together: they share servers."""
+    for item in items:
+        group = "turbo's port" if item.path.name in ONE_AT_A_TIME else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture
