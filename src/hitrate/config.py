@@ -165,9 +165,10 @@ class Settings:
             raise ConfigError(
                 "tls_cert and tls_key go together: give both to serve HTTPS, or neither."
             )
-        self._check_oidc()
 
-    def _check_oidc(self) -> None:
+    def check_oidc(self) -> None:
+        """Raises ConfigError for half of a single sign-on. For who serves: other commands may be
+        run where its secret is not."""
         together = ("oidc_issuer", "oidc_client_id", "oidc_client_secret")
         missing = [name for name in together if not getattr(self, name)]
         if missing and (len(missing) < len(together) or self.oidc_join is not None):

@@ -46,7 +46,8 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 def open_database(data_dir: Path) -> Engine:
     """An engine on the data folder's database, its schema brought up to date."""
     path = data_dir / FILE_NAME
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10})
+    # As many connections as are asked for: who reads must not wait for those who wait to write.
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10}, max_overflow=-1)
     event.listen(engine, "connect", _configure)
     try:
         if _version(engine) != SCHEMA_VERSION:

@@ -136,7 +136,7 @@ class HotApp:
                 return operation, await route.handler(request), None
             grant = self._tollhouse.admit(request, route.access)
             response = await route.handler(request, grant)
-            self._tollhouse.meter(request, route.access, grant, response)
+            await self._tollhouse.meter(request, route.access, grant, response)
             return operation, response, grant
         except Refused as error:
             response = error_response(error)

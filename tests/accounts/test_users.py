@@ -33,7 +33,6 @@ def sessions(town: Town) -> int:
         ("Ann@Example.COM", "ann@example.com"),
         ("  ann@example.com\n", "ann@example.com"),
         ("a+b.c@x", "a+b.c@x"),
-        ("ÄNN@exämple.com", "änn@exämple.com"),
         ("o'hara;--@example.com", "o'hara;--@example.com"),
         ("a" * 250 + "@x", "a" * 250 + "@x"),
     ],
@@ -49,6 +48,7 @@ def test_an_address_is_one_person_however_it_is_written(town: Town, given: str, 
 @pytest.mark.parametrize(
     "email",
     ["", " ", "ann", "@", "ann@", "@x", "a@b@c", "a b@x", "a\tb@x", "a\0@x", "a\x1b[31m@x",
+     "änn@x", "\u212aen@x", "a@\uff58",
      "a\x9b31m@x", "a\u200b@x", "a\u202e@x", "a\udcff@x", "a" * 253 + "@x"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(town: Town, email: str) -> None:

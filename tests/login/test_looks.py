@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from hitrate.accounts.model import OPERATOR, Role, Scope
 from tests.login.people import PASSWORD, accounts_of, add_person, fill_in, sign_in, visitor
@@ -122,7 +122,8 @@ def test_the_whole_way_works_with_the_keyboard_alone_and_without_scripts(
 ) -> None:
     page = browser.new_page(scripts=False)
     page.goto(f"{shared_server.url}/login")
-    page.keyboard.type(ann)  # the first field has the focus
+    expect(page.get_by_label("E-mail address")).to_be_focused()
+    page.keyboard.type(ann)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")

@@ -181,8 +181,9 @@ def test_login_for_one_team_works_at_the_provider(
             page.goto(command.opened())
             field = page.get_by_label("Login")
             field.fill("ann")
+            page.get_by_role("button", name="Sign in", exact=True).click()
             with page.expect_request(AFTER_SSO):
-                page.get_by_role("button", name="Sign in", exact=True).click()
+                page.get_by_role("button", name="Allow").click()
             assert command.finish() == 0, command.text
             assert AUTHORIZED in command.text
         [token] = tokens(server)

@@ -33,7 +33,7 @@ In this order; the first that holds is the answer.
 4. **403** `remote_caching_disabled`: for the team, or for this person in it.
 5. **403** `remote_caching_paused`: the spend cap is reached.
 6. **403** `remote_caching_over_limit`: a usage limit of the billing cycle is reached.
-7. **429** `rate_limited`: the team made as many requests in a minute as it may; `Retry-After` says
+7. **429** `rate_limited`: the team made its requests of a minute; `Retry-After` says
    when to go on.
 
 From 3 on this concerns `/v8/artifacts` alone: managing a team works in every state, and
@@ -76,8 +76,8 @@ PROSE = """\
   that does not exist are refused in the same words.
 - **The audit log** has every change of people, members, tokens, settings and billing, written in
   the transaction of the change. A trigger of the database refuses to change or remove an entry.
-- **Guesses are slowed.** Who sends one bad token after the other waits for each answer, longer each
-  time, and so does who tries passwords.
+- **Guesses are slowed.** Who sends hundreds of bad tokens waits up to a second for each further
+  answer. After five wrong passwords an address has to wait before the next try, longer each time.
 """
 
 

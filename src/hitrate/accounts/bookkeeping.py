@@ -56,7 +56,8 @@ class Bookkeeper:
         self._meter.close()
 
     def step(self) -> None:
-        """All of it, once."""
+        """All of it, once; the flush first, whatever may fail after it."""
+        self._meter.sync()
         now_ms = self._clock.now_ms()
         teams = {team.id: team for team in self._accounts.teams.all()}
         for team in teams.values():
@@ -72,7 +73,6 @@ class Bookkeeper:
             if record.team in teams:
                 self._accounts.ledger.write(teams[record.team], record.cycle, record.used)
                 self._meter.forget(record)
-        self._meter.sync()
         if time.monotonic() - self._uses_written_at > LAST_USES_EVERY_S:
             self._write_last_uses()
 

@@ -77,6 +77,7 @@ class Gate:
         self._tokens: dict[bytes, tuple[Token | None, int]] = {}
         self._grants: dict[_GrantKey, tuple[Grant, int]] = {}
         self._used: dict[str, int] = {}
+        self._changes = 0
 
     def admit(
         self,
@@ -99,10 +100,12 @@ class Gate:
         key = digest, query_string, in_path, any_team
         known = self._grants.get(key)
         if known is None or abs(now_ms - known[1]) >= REMEMBER_MS:
-            token = self._valid_token(authorization, digest, now_ms)
+            changes = self._changes
+            token, since_ms = self._valid_token(authorization, digest, now_ms)
             grant = self._grant(token, _wanted(query_string, in_path), any_team=any_team)
-            if len(query_string) + len(in_path or "") <= _LONGEST_REMEMBERED:
-                _remember(self._grants, key, (grant, now_ms))
+            short = len(query_string) + len(in_path or "") <= _LONGEST_REMEMBERED
+            if short and changes == self._changes:
+                _remember(self._grants, key, (grant, since_ms))
         else:
             grant = known[0]
             if not grant.token.valid_at(now_ms):
@@ -120,7 +123,7 @@ class Gate:
     def identify(self, authorization: bytes | None) -> Token:
         """The valid token that the header carries. Raises Unauthorized."""
         now_ms = self._clock.now_ms()
-        token = self._valid_token(authorization, _digest(authorization), now_ms)
+        token, _ = self._valid_token(authorization, _digest(authorization), now_ms)
         self._used[token.id] = now_ms
         return token
 
@@ -136,6 +139,7 @@ class Gate:
 
     def forget(self) -> None:
         """Look everything up anew: something was changed in this process."""
+        self._changes += 1  # what is being looked up meanwhile may be out of date
         self._tokens.clear()
         self._grants.clear()
 
@@ -148,19 +152,23 @@ class Gate:
         """Have uses that were taken be taken again: they could not be written down."""
         self._used = uses | self._used
 
-    def _valid_token(self, authorization: bytes | None, digest: bytes, now_ms: int) -> Token:
+    def _valid_token(
+        self, authorization: bytes | None, digest: bytes, now_ms: int
+    ) -> tuple[Token, int]:
+        """The token, and when it was looked up."""
         known = self._tokens.get(digest)
         if known is None or abs(now_ms - known[1]) >= REMEMBER_MS:
             if not tokens.well_formed(_secret(authorization)):
                 raise Unauthorized(_UNKNOWN)
+            changes = self._changes
             found = self._accounts.tokens.find(digest)
-            token = found[0] if found and hmac.compare_digest(found[1], digest) else None
-            _remember(self._tokens, digest, (token, now_ms))
-        else:
-            token = known[0]
+            known = (found[0] if found and hmac.compare_digest(found[1], digest) else None, now_ms)
+            if changes == self._changes:
+                _remember(self._tokens, digest, known)
+        token, since_ms = known
         if token is None or not token.valid_at(now_ms):
             raise Unauthorized(_UNKNOWN)
-        return token
+        return token, since_ms
 
     def _grant(self, token: Token, wanted: _Wanted, *, any_team: bool) -> Grant:
         if token.user is not None:

@@ -24,6 +24,7 @@ from hitrate.accounts.meter_file import (
     FILE_NAME,
     RECORD_BYTES,
     Record,
+    blank_places,
     encode_record,
     read_meter,
 )
@@ -75,8 +76,7 @@ class Meter:
             if older is not None:
                 self._over.append(older)
             self._current[record.team] = _Running(record, offset, None)
-        taken = {offset for offset, _ in found}
-        self._free = [offset for offset in range(0, end, RECORD_BYTES) if offset not in taken]
+        self._free = blank_places(self._data_dir)
 
     def close(self) -> None:
         """Flush."""
@@ -137,11 +137,15 @@ class Meter:
     ) -> None:
         """Events that are on disk, and that a crash kept from being counted."""
         with self._lock:
-            for running in self._at(team_id, received_at_ms):
-                record = running.record.copy()
-                record.used.events += events
-                record.spooled = spooled
-                self._write(running, record)
+            running = self._at(team_id, received_at_ms) or self._current.get(team_id)
+            if running is None:  # its plan is not known here; the next request puts it right
+                plan = CyclePlan()
+                cycle = plan.at(received_at_ms)
+                running = self._begin(team_id, plan, cycle, Amounts(), received_at_ms)
+            record = running.record.copy()
+            record.used.events += events
+            record.spooled = spooled
+            self._write(running, record)
 
     def take_back_events(
         self, team_id: str, received_at_ms: int, events: int, segment: str = ""
@@ -149,12 +153,12 @@ class Meter:
         """Events that were counted when they came turned out to have come before; of a segment,
         those that loading dropped. Heard twice it counts once."""
         with self._lock:
-            for running in self._at(team_id, received_at_ms):
+            running = self._at(team_id, received_at_ms)
+            if running is not None and (not segment or segment != running.record.returned):
                 record = running.record.copy()
-                if not segment or segment != record.returned:
-                    record.used.events = max(0, record.used.events - events)
-                    record.returned = segment or record.returned
-                    self._write(running, record)
+                record.used.events = max(0, record.used.events - events)
+                record.returned = segment or record.returned
+                self._write(running, record)
 
     def observe(self, team: Team) -> None:
         """Take note of what the team stores, and of its plan; for between its requests."""
@@ -184,7 +188,11 @@ class Meter:
         """Flush what was counted."""
         if self._unsynced:
             self._unsynced = False
-            os.fdatasync(self._fd)
+            try:
+                os.fdatasync(self._fd)
+            except OSError:
+                self._unsynced = True
+                raise
 
     def _run(self, team: Team) -> _Running:
         """The record of the cycle in progress. Never goes back to an older one: a request may
@@ -215,15 +223,14 @@ class Meter:
         self._over.append(running)
         return self._run(team) if now_ms >= cycle.end_ms else begun
 
-    def _at(self, team_id: str, at_ms: int) -> list[_Running]:
+    def _at(self, team_id: str, at_ms: int) -> _Running | None:
         """The record of a team's cycle at a moment, if there is one."""
         current = self._current.get(team_id)
-        return [
-            running
-            for running in (*self._over, *([] if current is None else [current]))
-            if running.record.team == team_id
-            and running.record.start_ms <= at_ms < running.record.end_ms
-        ]
+        for running in (*self._over, *([] if current is None else [current])):
+            record = running.record
+            if record.team == team_id and record.start_ms <= at_ms < record.end_ms:
+                return running
+        return None
 
     def _begin(
         self, team_id: str, plan: CyclePlan, cycle: Cycle, used: Amounts, stored_at_ms: int

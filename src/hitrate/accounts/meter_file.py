@@ -1,6 +1,6 @@
 """The meter's file: its records, and reading them whether or not a server runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -63,17 +63,26 @@ def encode_record(record: Record) -> bytes:
 
 def read_meter(data_dir: Path) -> list[tuple[int, Record]]:
     """The file's records and where they stand, whether or not a server runs."""
-    path = data_dir / FILE_NAME
-    content = _read_whole(path) if path.exists() else b""
     records = []
-    for offset in range(0, len(content), RECORD_BYTES):
-        line = content[offset : offset + RECORD_BYTES].strip(b" \0\n")
+    for offset, line in _places(data_dir):
         if line:
             try:
                 records.append((offset, _decoder.decode(line)))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 _log.error("record of the meter cannot be read", offset=offset, reason=str(error))
     return records
+
+
+def blank_places(data_dir: Path) -> list[int]:
+    """Where nothing stands. What cannot be read is left for a person to look at."""
+    return [offset for offset, line in _places(data_dir) if not line]
+
+
+def _places(data_dir: Path) -> Iterator[tuple[int, bytes]]:
+    path = data_dir / FILE_NAME
+    content = _read_whole(path) if path.exists() else b""
+    for offset in range(0, len(content), RECORD_BYTES):
+        yield offset, content[offset : offset + RECORD_BYTES].strip(b" \0\n")
 
 
 def _read_whole(path: Path) -> bytes:

@@ -101,8 +101,8 @@ class Standing:
         if wait_us > 0:
             wait_s = math.ceil(wait_us / 10**6)
             raise RateLimited(
-                f"The team {team.slug} may make {limit} requests a minute, and made them; "
-                f"go on in {wait_s} s. An owner can raise the limit.",
+                f"The team {team.slug} may make {limit} requests at once and so many a minute, and "
+                f"made them; go on in {wait_s} s. An owner can raise the limit.",
                 wait_s,
             )
         self._taken_until_us[team.id] = until_us

@@ -4,10 +4,11 @@ import asyncio
 
 from hitrate.accounts.gate import Gate
 from hitrate.accounts.meter import Meter
-from hitrate.accounts.model import Access, Grant
+from hitrate.accounts.model import Access, Grant, Team
 from hitrate.accounts.standing import Standing
 from hitrate.accounts.throttle import Throttle
 from hitrate.clock import Clock
+from hitrate.errors import Unavailable
 from hitrate.web.asgi import Request, Response, Scope
 
 _NOT_FOUND = 404
@@ -18,6 +19,20 @@ _GUESS_WAIT_MOST_S = 1.0
 _GUESS_WINDOW_S = 60.0
 
 
+class _Tally:
+    """What one team used in one turn of the event loop."""
+
+    __slots__ = ("downloaded", "events", "requests", "spooled", "team", "uploaded")
+
+    def __init__(self, team: Team) -> None:
+        self.team = team
+        self.requests = 0
+        self.uploaded = 0
+        self.downloaded = 0
+        self.events = 0
+        self.spooled: tuple[str, int] | None = None
+
+
 class Tollhouse:
     """For the operations of the contract; what manages a team works in each of its states."""
 
@@ -26,6 +41,8 @@ class Tollhouse:
         self._standing = standing
         self._meter = meter
         self._clock = clock
+        self._tallies: dict[str, _Tally] = {}
+        self._counted: asyncio.Future[None] | None = None
         self._guesses = Throttle(_GUESSES_FREE, _GUESS_WAIT_S, _GUESS_WAIT_MOST_S, _GUESS_WINDOW_S)
 
     def admit(self, request: Request, access: Access) -> Grant:
@@ -36,17 +53,50 @@ class Tollhouse:
             self._standing.check(grant)
         return grant
 
-    def meter(self, request: Request, access: Access, grant: Grant, response: Response) -> None:
-        """Count a request that is answered; one that was refused, and `status`, are free."""
-        if access is not Access.STATUS and (response.status < 300 or response.status == _NOT_FOUND):
-            self._meter.count(
-                grant.team,
-                requests=1,
-                uploaded=request.uploaded_bytes,
-                downloaded=response.sent_at_once,
-                events=request.events,
-                spooled=request.spooled,
-            )
+    async def meter(
+        self, request: Request, access: Access, grant: Grant, response: Response
+    ) -> None:
+        """Return when a request that is answered is counted; one that was refused, and `status`,
+        are free. Raises Unavailable."""
+        if access is Access.STATUS or not (response.status < 300 or response.status == _NOT_FOUND):
+            return
+        tally = self._tallies.get(grant.team.id)
+        if tally is None:
+            tally = self._tallies[grant.team.id] = _Tally(grant.team)
+        tally.requests += 1
+        tally.uploaded += request.uploaded_bytes
+        tally.downloaded += response.sent_at_once
+        tally.events += request.events
+        if request.spooled is not None:
+            tally.spooled = max(tally.spooled or request.spooled, request.spooled)
+        if self._counted is None:
+            loop = asyncio.get_running_loop()
+            self._counted = loop.create_future()
+            loop.call_soon(self._count)
+        await self._counted
+
+    def _count(self) -> None:
+        """All that were answered in one turn of the event loop, with one write a team."""
+        tallies, self._tallies = self._tallies, {}
+        counted, self._counted = self._counted, None
+        error: Unavailable | None = None
+        for tally in tallies.values():
+            try:
+                self._meter.count(
+                    tally.team,
+                    requests=tally.requests,
+                    uploaded=tally.uploaded,
+                    downloaded=tally.downloaded,
+                    events=tally.events,
+                    spooled=tally.spooled,
+                )
+            except Unavailable as raised:
+                error = raised
+        if counted is not None:
+            if error is None:
+                counted.set_result(None)
+            else:
+                counted.set_exception(error)
 
     def meter_piece(self, grant: Grant | None, sent_bytes: int) -> None:
         """Count a piece of a large file that goes out, if to somebody who was admitted."""

@@ -36,7 +36,8 @@ def user_of(row: Row[*tuple[Any, ...]]) -> User:
 def normal_email(email: str) -> str:
     """An address as it is kept. Raises BadRequest for what cannot be one."""
     normal = email.strip().lower()
-    formed = re.fullmatch(r"[^@\s]+@[^@\s]+", normal) and normal.isprintable()
+    # ASCII alone: other letters fold into these (the Kelvin sign is a k), and look like them.
+    formed = re.fullmatch(r"[!-?A-~]+@[!-?A-~]+", email.strip())
     if len(normal) > 254 or not formed:
         raise BadRequest(f"{email[:80]!a} is not an e-mail address; it looks like ann@example.com.")
     return normal

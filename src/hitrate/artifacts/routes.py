@@ -1,7 +1,7 @@
 """The artifact operations of the contract, all hot routes."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import msgspec
 from msgspec import Meta
@@ -20,14 +20,21 @@ from hitrate.artifacts.store import ArtifactStore
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, NotFound
 from hitrate.metrics import Metrics
-from hitrate.web.asgi import JSON, Header, Request, Response, body_too_large
+from hitrate.web.asgi import (
+    JSON,
+    PIECE_BYTES,
+    Header,
+    Request,
+    Response,
+    body_too_large,
+)
 from hitrate.web.client import client_of
 from hitrate.web.errors import error_response
 
 SMALL_BYTES = 256 * 1024
 """A body up to this size is held in memory, and written and flushed with its neighbours'."""
 
-PIECE_BYTES = 1024 * 1024
+WRITTEN_BYTES = 1024 * 1024
 """A larger one is written and flushed by a thread of its own, in pieces of this size."""
 
 _QUERY_MOST = 10_000
@@ -111,13 +118,13 @@ class ArtifactRoutes:
     async def download(self, request: Request, grant: Grant) -> Response:
         """The artifact, straight from its file."""
         artifact = await self._find(request, grant)
-        if artifact is None:
+        file = None if artifact is None else await self._file(artifact)
+        if artifact is None or file is None:
             self._metrics.add("hitrate_artifact_misses")
             return _MISS
         self._metrics.add("hitrate_artifact_hits")
         self._metrics.add("hitrate_artifact_sent_bytes", artifact.size_bytes)
-        path = self._store.blobs.path(grant.team.id, artifact.blob)
-        return Response(200, b"", _headers(artifact, request), path, artifact.size_bytes)
+        return Response(200, b"", _headers(artifact, request), file, artifact.size_bytes)
 
     async def exists(self, request: Request, grant: Grant) -> Response:
         """The headers of a download."""
@@ -183,6 +190,16 @@ class ArtifactRoutes:
         client_of(request)  # the contract has bad client headers refused here too
         return await self._store.find(Key(grant.team.id, hash_of(request)))
 
+    async def _file(self, artifact: Artifact) -> str | BinaryIO | None:
+        """What is to be sent; None when it was removed in this moment."""
+        path = self._store.blobs.path(artifact.key.team_id, artifact.blob)
+        if artifact.size_bytes <= PIECE_BYTES:
+            return path
+        try:
+            return await asyncio.to_thread(open, path, "rb", 0)
+        except FileNotFoundError:
+            return None
+
     def _announced(self, request: Request) -> int | None:
         announced = request.announced_length()
         if announced is None and b"transfer-encoding" not in request.headers:
@@ -202,7 +219,7 @@ class ArtifactRoutes:
                 if size > self._max_artifact_bytes:
                     raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
                 pieces += chunk
-                if len(pieces) >= PIECE_BYTES:
+                if len(pieces) >= WRITTEN_BYTES:
                     self._store.blobs.check_room(len(pieces))
                     await asyncio.to_thread(writer.write, pieces)
                     pieces = bytearray()

@@ -56,6 +56,7 @@ def doctor(settings: Settings, json_output: bool) -> None:
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     try:
+        settings.check_oidc()
         make_private(settings.data_dir)
         yield Finding("ok", f"data folder {settings.data_dir} can be written")
         yield from _database(settings)

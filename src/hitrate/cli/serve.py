@@ -27,6 +27,7 @@ def serve(settings: Settings) -> None:
 
     logs.configure(settings.log_level, settings.log_format)
     _check_tls(settings)
+    settings.check_oidc()
     with DataFolder(settings):
         check_port_free(settings)
         with accounts(settings, create=True) as store:

@@ -23,6 +23,8 @@ from hitrate.metrics import Metrics
 INTERVAL_S = 0.5
 TIDY_EVERY_S = 60.0
 NICENESS = 10
+A_TURN_S = 0.02
+COUNTED_WITHIN_S = 3.0
 
 _log = logs.get("events")
 
@@ -80,7 +82,7 @@ class Loader:
             self._store.open()
             self._spool.rotate()
             for segment in self._spool.closed():
-                if time.monotonic() > until:
+                if time.monotonic() > until or not self._counted(segment):
                     break
                 self._load(segment)
             if time.monotonic() - self._tidied_at > TIDY_EVERY_S:
@@ -116,6 +118,17 @@ class Loader:
         segment.unlink()
         self._metrics.add("hitrate_events_loaded", loaded.events)
         self._metrics.add("hitrate_events_deduplicated", loaded.duplicates)
+
+    def _counted(self, segment: Path) -> bool:
+        """Whether the meter has counted all of a segment: only while it is there can a crash be
+        made up for. A count that failed holds nothing up for long."""
+        if self._meter is None or self._stop.is_set():
+            return True
+        state = segment.stat()
+        end = segment.name, state.st_size
+        if self._meter.spooled < end:
+            self._stop.wait(A_TURN_S)
+        return self._meter.spooled >= end or time.time() - state.st_mtime > COUNTED_WITHIN_S
 
     def _count_what_a_crash_left(self) -> None:
         """Count the lines that are on disk and behind the last that was counted."""

@@ -56,7 +56,7 @@ def login_api(
     sso = None
     if issuer:
         secret = settings.oidc_client_secret
-        sso = SingleSignOn(desk, tickets, Provider(issuer, settings.oidc_client_id, secret, clock))
+        sso = SingleSignOn(desk, Provider(issuer, settings.oidc_client_id, secret, clock))
     return [
         *style_api(),
         *entrance_api(desk),

@@ -14,7 +14,7 @@ from litestar.params import QueryParameter, RawBody
 from hitrate.accounts.model import Team
 from hitrate.login.addresses import origin
 from hitrate.login.desk import Desk, in_thread
-from hitrate.login.guard import session_of
+from hitrate.login.guard import here, session_of
 from hitrate.login.pages import Page, day
 from hitrate.login.sessions import Session
 from hitrate.login.site import Connection
@@ -63,8 +63,9 @@ def _team_api(desk: Desk, tickets: Tickets, sso: SingleSignOn | None) -> list[HT
     @in_thread
     def ask_for_team(request: AnyRequest) -> Page:
         target, name = target_of(request, "next"), request.query_params.get("teamId", "")
-        if sso is not None:
-            return sso.begin(request, target=target, team=name)
+        if sso is not None and desk.signed_in.find(request) is None:
+            return sso.begin(request, here(request))
+        # Asked for, however somebody signed in: any other site could have sent the browser here.
         session = desk.signed_in.session(request)
         team = tickets.team(session.user, name)
         return _connect_page(desk, request, session, target, [team], _AFTER_SSO)

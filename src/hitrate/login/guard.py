@@ -18,9 +18,7 @@ class SignInNeeded(Unauthorized):
         super().__init__("Nobody is signed in; open /login in a browser.")
         self.sign_in = "/login"
         if connection.scope.get("method") == "GET":
-            query = connection.scope["query_string"].decode("latin-1")
-            here = connection.scope["path"] + (f"?{query}" if query else "")
-            self.sign_in += "?" + urlencode({"next": here})
+            self.sign_in += "?" + urlencode({"next": here(connection)})
 
 
 class SignedIn:
@@ -45,6 +43,13 @@ class SignedIn:
         if session is None:
             raise SignInNeeded(connection)
         return session
+
+
+def here(connection: Connection) -> str:
+    """Path and query of a request."""
+    query = connection.scope["query_string"].decode("latin-1")
+    path: str = connection.scope["path"]
+    return f"{path}?{query}" if query else path
 
 
 def session_of(connection: Connection) -> Session:

@@ -15,7 +15,7 @@ from hitrate.accounts.tables import SESSIONS, SIGN_INS, USERS
 from hitrate.accounts.users import user_of
 from hitrate.clock import Clock
 from hitrate.database import transaction, translated
-from hitrate.errors import Unauthorized, Unavailable
+from hitrate.errors import Unauthorized
 
 SESSION_S = 12 * 3600
 _WAIT_MOST = 10_000
@@ -100,7 +100,8 @@ class Waiting:
         self._clock = clock
 
     def keep(self, kind: str, details: msgspec.Struct, lifetime_s: int) -> str:
-        """The secret under which the details wait. Raises Unavailable when too much waits."""
+        """The secret under which the details wait. Where too many of a kind do, the oldest go:
+        whoever begins thousands must not shut out the others."""
         secret, now_ms = secrets.token_urlsafe(32), self._clock.now_ms()
         row = {
             "hash": _digest(secret),
@@ -110,9 +111,15 @@ class Waiting:
         }
         with transaction(self._engine) as connection:
             connection.execute(sa.delete(SIGN_INS).where(SIGN_INS.c.expires_at <= now_ms))
-            count = sa.select(sa.func.count()).select_from(SIGN_INS)
-            if connection.execute(count).scalar_one() >= _WAIT_MOST:
-                raise Unavailable("Too many people are signing in; try again in a minute.", 60)
+            newest = (
+                sa.select(SIGN_INS.c.hash)
+                .where(SIGN_INS.c.kind == kind)
+                .order_by(SIGN_INS.c.expires_at.desc())
+                .limit(_WAIT_MOST)
+            )
+            connection.execute(
+                sa.delete(SIGN_INS).where(SIGN_INS.c.kind == kind, SIGN_INS.c.hash.not_in(newest))
+            )
             connection.execute(sa.insert(SIGN_INS), row)
         return secret
 

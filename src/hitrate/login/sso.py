@@ -11,7 +11,7 @@ import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
-from hitrate.accounts.model import Actor, Role, User
+from hitrate.accounts.model import Actor, Role, Team, User
 from hitrate.accounts.tokens import digest
 from hitrate.errors import BadRequest, Forbidden, Refused, Unavailable
 from hitrate.login.addresses import safe_next
@@ -20,7 +20,6 @@ from hitrate.login.id_token import Person
 from hitrate.login.pages import Page
 from hitrate.login.provider import Provider
 from hitrate.login.site import BROWSER
-from hitrate.login.tickets import Target, Tickets
 from hitrate.web.framework import AnyRequest
 
 CALLBACK = "/login/sso/callback"
@@ -34,41 +33,29 @@ _OVER = (
 
 
 class Begun(msgspec.Struct):
-    """A sign-in that waits for the provider's answer. With a target it is turbo's, for a team."""
+    """A sign-in that waits for the provider's answer."""
 
     browser: str
     nonce: str
     verifier: str
     next: str
-    team: str
-    target: Target | None
 
 
 class SingleSignOn:
     """The flow, and whom it lets in."""
 
-    def __init__(self, desk: Desk, tickets: Tickets, provider: Provider) -> None:
+    def __init__(self, desk: Desk, provider: Provider) -> None:
         self._desk = desk
-        self._tickets = tickets
         self._provider = provider
 
-    def begin(
-        self,
-        request: AnyRequest,
-        *,
-        wanted: str | None = None,
-        target: Target | None = None,
-        team: str = "",
-    ) -> Page:
-        """Send the browser to the provider."""
+    def begin(self, request: AnyRequest, wanted: str | None) -> Page:
+        """Send the browser to the provider, and afterwards where it wanted to go."""
         browser, cookie = self._desk.site.browser(request)
         begun = Begun(
             browser=_bound(browser),
             nonce=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(48),
             next=safe_next(wanted),
-            team=team[:200],
-            target=target,
         )
         state = self._desk.waiting.keep(_KIND, begun, _WAIT_S)
         url = self._provider.authorization_url(
@@ -83,10 +70,7 @@ class SingleSignOn:
         except Refused:
             self._desk.doorman.refuse()
             raise
-        if begun.target is None:
-            return self._desk.welcome(request, self._desk.sessions.start(user), begun.next)
-        team = self._tickets.team(user, begun.team)
-        return self._desk.pages.send(self._tickets.send_back(user, team, begun.target))
+        return self._desk.welcome(request, self._desk.sessions.start(user), begun.next)
 
     def _admit(self, request: AnyRequest) -> tuple[Begun, User]:
         query = request.query_params
@@ -110,25 +94,34 @@ class SingleSignOn:
 
     def _known(self, person: Person) -> User:
         """The person here. Raises Forbidden for strangers and who is disabled."""
-        user = self._desk.accounts.users.find(person.email) or self._join(person)
+        user = self._desk.accounts.users.find(person.email) or self._make(person)
+        self._join(user)
         if user.disabled_at_ms is not None:
             raise Forbidden(f"The account of {user.email} is disabled; an operator can enable it.")
         return user
 
-    def _join(self, person: Person) -> User:
-        join, accounts = self._desk.settings.oidc_join, self._desk.accounts
-        if join is None:
+    def _make(self, person: Person) -> User:
+        if self._desk.settings.oidc_join is None:
             raise Forbidden(
                 f"{person.email} has no account on this server. Ask its operator to make one, with "
                 "`hitrate user create`."
             )
-        team = accounts.teams.find(slug=join[0])
+        self._team_to_join()
+        return self._desk.accounts.users.create(person.email, person.name, actor=SINGLE_SIGN_ON)
+
+    def _join(self, user: User) -> None:
+        """Have somebody who came this way and is in no team yet join the one for newcomers."""
+        join, members = self._desk.settings.oidc_join, self._desk.accounts.members
+        if join is not None and not user.has_password and not members.of_user(user):
+            actor = Actor("user", user.id, user.email)
+            members.add(self._team_to_join(), user, Role(join[1]), actor)
+
+    def _team_to_join(self) -> Team:
+        join = self._desk.settings.oidc_join
+        team = None if join is None else self._desk.accounts.teams.find(slug=join[0])
         if team is None:
             raise Unavailable("The team that new people join is not there; tell the operator.")
-        user = accounts.users.create(person.email, person.name, actor=SINGLE_SIGN_ON)
-        actor = Actor("user", user.id, user.email)
-        accounts.members.add(team, user, Role(join[1]), actor)
-        return user
+        return team
 
     def _callback(self, request: AnyRequest) -> str:
         return self._desk.site.url(request) + CALLBACK
@@ -148,7 +141,7 @@ def sso_api(desk: Desk, sso: SingleSignOn) -> list[HTTPRouteHandler]:
     @get("/login/sso", **desk.page)
     @in_thread
     def begin(request: AnyRequest) -> Page:
-        return sso.begin(request, wanted=request.query_params.get("next"))
+        return sso.begin(request, request.query_params.get("next"))
 
     @get(CALLBACK, **desk.page)
     @in_thread

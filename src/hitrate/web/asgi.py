@@ -134,7 +134,8 @@ def body_too_large(limit_bytes: int, option: str = "--max-body-bytes") -> TooLar
 
 
 class Response:
-    """Status, headers, and either bytes or the path of a file of `file_bytes` that is the body."""
+    """Status, headers, and the body: bytes, or a file of `file_bytes`: a small one by its path, one
+    that is larger than PIECE_BYTES opened."""
 
     __slots__ = ("body", "file", "file_bytes", "headers", "status")
 
@@ -143,7 +144,7 @@ class Response:
         status: int,
         body: bytes = b"",
         headers: tuple[Header, ...] = (JSON,),
-        file: str | None = None,
+        file: str | BinaryIO | None = None,
         file_bytes: int = 0,
     ) -> None:
         self.status = status
@@ -155,7 +156,7 @@ class Response:
     @property
     def sent_at_once(self) -> int:
         """How many bytes of a file go out in one go: none when it is sent in pieces."""
-        return self.file_bytes if self.file_bytes <= PIECE_BYTES else 0
+        return self.file_bytes if isinstance(self.file, str) else 0
 
     async def send(self, request: Request, send: Send, on_piece: Callable[[int], None]) -> None:
         """Put it on the wire.
@@ -166,15 +167,13 @@ class Response:
         """
         headers = [*self.headers, (b"x-request-id", request.id.encode())]
         start = {"type": "http.response.start", "status": self.status, "headers": headers}
+        await send(start)
         if self.file is None:
-            await send(start)
             await send({"type": "http.response.body", "body": self.body})
-        elif self.file_bytes <= PIECE_BYTES:
-            await send(start)
+        elif isinstance(self.file, str):
             await send({"type": "http.response.pathsend", "path": self.file})
         else:
-            with await asyncio.to_thread(open, self.file, "rb", 0) as file:
-                await send(start)
+            with self.file as file:
                 await _send_pieces(file, self.file_bytes, request.receive, send, on_piece)
 
 
