@@ -137,7 +137,7 @@ def test_a_hitrate_servers_own_request_id_is_told(connect: Connect, fake: Strict
         ("3", 3, 3),
         ("0", 0, 0),
         ("-5", 0, 0),
-        (formatdate(time.time() + 100_000, usegmt=True), 90_000, 100_000),
+        pytest.param(formatdate(time.time() + 100_000, usegmt=True), 90_000, 100_000, id="a date"),
         (formatdate(0, usegmt=True), 0, 0),
         ("soon", None, None),
         ("nan", None, None),
