@@ -49,11 +49,12 @@ def test_what_happens_is_counted(server: Server) -> None:
     server.request("PUT", "/v8/artifacts/a", content=b"12345")
     server.request("GET", "/v8/artifacts/a")
     server.request("GET", "/v8/artifacts/b")
-    eventually(lambda: server.metric("hitrate_events_loaded_total") == 2)
+    # The two batches may be loaded one after the other; the second is the one that is dropped.
+    eventually(lambda: server.metric("hitrate_events_deduplicated_total") == 2)
     found = samples(server)
     counts = {name[0]: value for name, value in found.items() if len(name) == 1}
     assert counts["hitrate_events_accepted_total"] == 4
-    assert counts["hitrate_events_deduplicated_total"] == 2
+    assert counts["hitrate_events_loaded_total"] == 2
     assert counts["hitrate_event_requests_refused_total"] == 1
     assert counts["hitrate_artifact_received_bytes_total"] == 5
     assert counts["hitrate_artifact_sent_bytes_total"] == 5
