@@ -11,6 +11,15 @@ from pathlib import Path
 
 import duckdb
 
+from hitrate.events.intake import (
+    RUN_KEY,
+    Durations,
+    hash_key,
+    kind_names,
+    note_resent,
+    take_in,
+)
+from hitrate.events.schema import make_tables
 from hitrate.events.store import (
     Dropped,
     EventFilter,
@@ -25,31 +34,6 @@ from hitrate.events.store import (
 FILE_NAME = "events.duckdb"
 _READERS_S = 5.0
 RESEND_WINDOW_MS = 10 * 60 * 1000
-
-_SCHEMA = """
-CREATE SEQUENCE IF NOT EXISTS event_ids;
-CREATE TABLE IF NOT EXISTS events (
-    id BIGINT NOT NULL,
-    received_at BIGINT NOT NULL,
-    team_id VARCHAR NOT NULL,
-    token_id VARCHAR NOT NULL,
-    ci VARCHAR,
-    interactive BOOLEAN,
-    agent VARCHAR,
-    session_id VARCHAR NOT NULL,
-    source VARCHAR NOT NULL,
-    event VARCHAR NOT NULL,
-    hash VARCHAR NOT NULL,
-    duration DOUBLE
-);
-CREATE TABLE IF NOT EXISTS batches (
-    team_id VARCHAR NOT NULL,
-    token_id VARCHAR NOT NULL,
-    digest VARCHAR NOT NULL,
-    received_at BIGINT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS segments (name VARCHAR NOT NULL);
-"""
 
 _READ = """
 CREATE OR REPLACE TEMP TABLE incoming AS
@@ -92,27 +76,49 @@ SELECT team, max("receivedAt"), sum(len(events))::BIGINT FROM incoming
 WHERE line IN (SELECT line FROM duplicates) GROUP BY team
 """
 
-_KEEP_EVENTS = """
-INSERT INTO events
-SELECT nextval('event_ids'), "receivedAt", team, token, ci, interactive, agent,
-       e."sessionId", e.source, e.event, e.hash, e.duration
-FROM (SELECT *, unnest(events) AS e FROM incoming)
-"""
-
 _KEEP_BATCHES = """
 INSERT INTO batches
 SELECT team, token, digest, "receivedAt" FROM incoming
 """
 
-_FIELDS = (
-    "id, received_at, session_id, source, event, hash, duration, ci, interactive, agent, token_id"
-)
+_AGAIN = """
+CREATE OR REPLACE TEMP TABLE again AS
+SELECT * FROM incoming WHERE line IN (SELECT line FROM duplicates)
+"""
+
+_RECORDS = f"""
+SELECT e.id, e.received_at, r.session_id, {kind_names("e.kind")},
+       coalesce(n.name, printf('%016x', e.hash)), e.duration, s.ci, s.interactive, s.agent,
+       s.token_id
+FROM (
+    SELECT * FROM events
+    WHERE sender IN (SELECT id FROM senders WHERE team_id = $team) {{clauses}}
+    ORDER BY id DESC LIMIT $limit
+) e
+JOIN runs r ON r.id = e.run
+JOIN senders s ON s.id = e.sender
+LEFT JOIN names n ON n.team_id = $team AND n.hash = e.hash
+ORDER BY e.id DESC
+"""
+
+_CLAUSES = {
+    "session_id": "run IN (SELECT id FROM runs WHERE key = "
+    + RUN_KEY.format(team="$team", session="$session_id")
+    + " AND team_id = $team AND session_id = $session_id)",
+    "hash": f"hash = {hash_key('$hash')}",
+    "since_ms": "received_at >= $since_ms",
+    "before": "id < $before",
+}
 
 
 class DuckDBEventStore:
     """Loading on one thread; queries from any. Everything may raise StoreAway."""
 
-    def __init__(self, data_dir: Path, max_line_bytes: int) -> None:
+    def __init__(
+        self, data_dir: Path, max_line_bytes: int, durations: Durations | None = None
+    ) -> None:
+        """`durations` knows the artifacts' own, for remote hits that tell none."""
+        self._durations = durations
         self._path = data_dir / FILE_NAME
         self._max_line_bytes = max_line_bytes
         self._lock = threading.Condition()
@@ -136,7 +142,7 @@ class DuckDBEventStore:
                     "checkpoint_threshold": "64MB",
                 },
             )
-            connection.execute(_SCHEMA)
+            make_tables(connection)
             self._path.chmod(0o600)
             self._connection = connection
 
@@ -162,18 +168,16 @@ class DuckDBEventStore:
             self._read(cursor, segment)
             dropped = self._drop_duplicates(cursor)
             cursor.execute("BEGIN")
-            try:
-                kept = _changed(cursor, _KEEP_EVENTS)
-            except duckdb.ConstraintException as error:
-                raise PoisonedSegment(str(error)) from error
+            totals = take_in(cursor, self._durations)
+            if dropped:
+                note_resent(cursor)
             cursor.execute(_KEEP_BATCHES)
             cursor.execute("INSERT INTO segments VALUES (?)", [name])
             if on_dropped is not None:
                 for one in dropped:
                     on_dropped(*one, name)
             cursor.execute("COMMIT")
-            cursor.execute("DROP TABLE incoming")
-            return Loaded(kept, dropped)
+            return Loaded(totals.events, dropped, totals)
 
     def check(self, segment: Path) -> str | None:
         """Why the segment cannot be read, or None when it can. Takes nothing in."""
@@ -195,32 +199,36 @@ class DuckDBEventStore:
             if keep_s is None:
                 return 0
             oldest_ms = now_ms - int(keep_s * 1000)
-            return _changed(cursor, "DELETE FROM events WHERE received_at < ?", [oldest_ms])
+            cursor.execute("BEGIN")
+            removed = _changed(cursor, "DELETE FROM events WHERE received_at < ?", [oldest_ms])
+            cursor.execute("DELETE FROM runs WHERE ended_at < ?", [oldest_ms])
+            cursor.execute("DELETE FROM transfers WHERE moved_at < ?", [oldest_ms])
+            cursor.execute("COMMIT")
+            return removed
 
     def events(self, wanted: EventFilter) -> list[EventRecord]:
         """Matching events, newest first, `wanted.limit` at most."""
-        clauses, values = ["team_id = ?"], [wanted.team_id]
-        for clause, value in (
-            ("session_id = ?", wanted.session_id),
-            ("hash = ?", wanted.hash),
-            ("received_at >= ?", wanted.since_ms),
-            ("id < ?", wanted.before),
-        ):
-            if value is not None:
-                clauses.append(clause)
-                values.append(value)  # type: ignore[arg-type]  # reason: bound by DuckDB
-        query = (
-            f"SELECT {_FIELDS} FROM events WHERE {' AND '.join(clauses)} "  # noqa: S608  # reason: our own words
-            "ORDER BY id DESC LIMIT ?"
-        )
-        with self._cursor() as cursor:
-            rows = cursor.execute(query, [*values, wanted.limit]).fetchall()
+        given = {name: value for name in _CLAUSES if (value := getattr(wanted, name)) is not None}
+        clauses = "".join(f" AND {_CLAUSES[name]}" for name in given)
+        values = {**given, "team": wanted.team_id, "limit": wanted.limit}
+        with self.reading() as cursor:
+            rows = cursor.execute(_RECORDS.format(clauses=clauses), values).fetchall()
         return [record(row) for row in rows]
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for queries; what it reads is all of a segment or nothing of it.
+
+        Raises StoreAway.
+        """
+        with self._cursor() as cursor:
+            yield cursor
 
     def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> tuple[Dropped, ...]:
         if _changed(cursor, _DUPLICATES, [RESEND_WINDOW_MS, RESEND_WINDOW_MS]) == 0:
             return ()
         dropped = tuple(Dropped(*row) for row in cursor.execute(_DUPLICATE_EVENTS).fetchall())
+        cursor.execute(_AGAIN)
         cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM duplicates)")
         return dropped
 

@@ -1,7 +1,7 @@
 """What the event store keeps and answers, whatever engine is behind it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,18 @@ class Dropped(NamedTuple):
     events: int
 
 
+class Totals(NamedTuple):
+    """What a segment brought, and changed in all runs together. A miss may have become a hit."""
+
+    events: int = 0
+    runs: int = 0
+    tasks: int = 0
+    local_hits: int = 0
+    remote_hits: int = 0
+    local_ms: int = 0
+    remote_ms: int = 0
+
+
 OnDropped = Callable[[str, int, int, str], None]
 
 
@@ -43,6 +55,7 @@ class Loaded:
 
     events: int
     dropped: tuple[Dropped, ...] = ()
+    totals: Totals = field(default=Totals(), compare=False)
 
     @property
     def duplicates(self) -> int:
