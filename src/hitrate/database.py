@@ -17,7 +17,7 @@ from hitrate.errors import DatabaseError
 
 FILE_NAME = "hitrate.sqlite"
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest migration; a test holds it equal to what Alembic finds."""
 
 metadata = MetaData()

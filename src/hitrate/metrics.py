@@ -8,6 +8,7 @@ asked then. Names and labels never carry a token, a hash or a team.
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -38,6 +39,40 @@ COUNTERS = {
 }
 
 
+_OUTCOMES = {"local_hit": "local_hits", "remote_hit": "remote_hits", "miss": "misses"}
+_TASK_TOTALS = ("runs", *_OUTCOMES.values(), "local_ms", "remote_ms")
+
+
+class TaskTotals(Protocol):
+    """How much more there is of each since the last time, or less: a miss may become a hit."""
+
+    @property
+    def runs(self) -> int: ...
+    @property
+    def tasks(self) -> int: ...
+    @property
+    def local_hits(self) -> int: ...
+    @property
+    def remote_hits(self) -> int: ...
+    @property
+    def local_ms(self) -> int: ...
+    @property
+    def remote_ms(self) -> int: ...
+
+
+class Rising:
+    """A total that may fall, as a counter that must not: it waits until the total is above it."""
+
+    __slots__ = ("shown", "total")
+
+    def __init__(self) -> None:
+        self.total = self.shown = 0
+
+    def add(self, change: int) -> None:
+        self.total += change
+        self.shown = max(self.shown, self.total)
+
+
 class Histogram:
     """Durations in seconds, in fixed buckets."""
 
@@ -66,6 +101,14 @@ class Metrics(Collector):
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self._requests: defaultdict[tuple[str, int], Histogram] = defaultdict(Histogram)
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._tasks: dict[str, Rising] = {name: Rising() for name in _TASK_TOTALS}
+
+    def add_tasks(self, totals: TaskTotals) -> None:
+        """Count what events came to: tasks by outcome, time saved, runs."""
+        changes = {name: getattr(totals, name) for name in _TASK_TOTALS if name != "misses"}
+        changes["misses"] = totals.tasks - totals.local_hits - totals.remote_hits
+        for name, change in changes.items():
+            self._tasks[name].add(change)
 
     def add(self, counter: str, amount: int = 1) -> None:
         """Add to one of COUNTERS."""
@@ -86,7 +129,24 @@ class Metrics(Collector):
             yield CounterMetricFamily(name, text, value=self.counters[name])
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
+        yield from self._collect_tasks()
         yield self._collect_requests()
+
+    def _collect_tasks(self) -> Iterable[Metric]:
+        shown = {name: rising.shown for name, rising in self._tasks.items()}
+        yield CounterMetricFamily("hitrate_runs", "Runs that sent events.", value=shown["runs"])
+        tasks = CounterMetricFamily(
+            "hitrate_tasks", "Tasks of runs, each once, by what became of it.", labels=["outcome"]
+        )
+        for outcome, name in _OUTCOMES.items():
+            tasks.add_metric([outcome], shown[name])
+        yield tasks
+        saved = CounterMetricFamily(
+            "hitrate_saved_seconds", "Time that hits saved.", labels=["source"]
+        )
+        for source in ("local", "remote"):
+            saved.add_metric([source], shown[f"{source}_ms"] / 1000)
+        yield saved
 
     def _collect_requests(self) -> Metric:
         family = HistogramMetricFamily(

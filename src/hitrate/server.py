@@ -23,7 +23,14 @@ from hitrate.accounts.model import Access
 from hitrate.accounts.standing import Standing
 from hitrate.accounts.store import AccountStore
 from hitrate.accounts.tollhouse import Tollhouse
+from hitrate.analytics.api import analytics_api
+from hitrate.analytics.asked import Analyst
+from hitrate.analytics.cache_reports import CacheReports
+from hitrate.analytics.makers import Makers
+from hitrate.analytics.reports import Reports
 from hitrate.artifacts.api import artifact_api
+from hitrate.artifacts.index import ArtifactIndex
+from hitrate.artifacts.listing import ArtifactList
 from hitrate.artifacts.local import LocalBlobs
 from hitrate.artifacts.retention import Retention
 from hitrate.artifacts.routes import ArtifactRoutes
@@ -38,6 +45,7 @@ from hitrate.events.duckdb import DuckDBEventStore
 from hitrate.events.loader import Loader
 from hitrate.events.routes import EventRoutes
 from hitrate.events.spool import Spool
+from hitrate.events.transfers import TransferCounter
 from hitrate.health import Health, health_api
 from hitrate.login.api import login_api
 from hitrate.metrics import Metrics
@@ -61,9 +69,11 @@ def spool_folder(data_dir: Path) -> Path:
     return data_dir / SPOOL_FOLDER
 
 
-def event_store(settings: Settings) -> DuckDBEventStore:
-    """The event store of the settings, not opened."""
-    return DuckDBEventStore(settings.data_dir, _LINE_ROOM * settings.max_body_bytes + 64 * 1024)
+def event_store(settings: Settings, index: ArtifactIndex | None = None) -> DuckDBEventStore:
+    """The event store of the settings, not opened. One that loads wants to know the artifacts."""
+    longest_line = _LINE_ROOM * settings.max_body_bytes + 64 * 1024
+    durations = None if index is None else index.durations
+    return DuckDBEventStore(settings.data_dir, longest_line, durations)
 
 
 def hot_routes(events: EventRoutes, artifacts: ArtifactRoutes) -> list[AnyRoute]:
@@ -100,9 +110,10 @@ class HitrateServer:
         metrics = Metrics()
         folder = spool_folder(settings.data_dir)
         self._spool = Spool(folder, clock)
-        store = event_store(settings)
         blobs = LocalBlobs(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
         self._artifacts = ArtifactStore(self._engine, blobs, clock)
+        store = event_store(settings, self._artifacts.index)
+        transfers, listing = TransferCounter(clock), ArtifactList(self._engine)
         limits = Limits(
             settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
         )
@@ -118,6 +129,8 @@ class HitrateServer:
             clock,
             settings.event_ttl_s,
             office.meter,
+            transfers,
+            Makers(store, listing, clock).look,
         )
         gate = office.gate
         health = Health(settings, self._spool, folder, self._loader, self._artifacts)
@@ -131,11 +144,21 @@ class HitrateServer:
                 clock,
                 max_artifact_bytes=_largest_artifact(settings),
                 max_body_bytes=settings.max_body_bytes,
+                transfers=transfers,
             ),
+        )
+        reports = Reports(store, self._artifacts, office.accounts.tokens)
+        analyst = Analyst(
+            reports,
+            CacheReports(reports, listing),
+            self._loader,
+            clock,
+            Needs(gate, Access.ANALYTICS),
         )
         operates = Needs(gate, Access.OPERATOR)
         handlers = [
             *event_api(store, clock, Needs(gate, Access.ANALYTICS)),
+            *analytics_api(analyst),
             *account_api(office),
             *login_api(self._engine, office.accounts, gate, metrics, settings, clock),
             *artifact_api(self._artifacts, self._retention, Needs(gate, Access.SETTINGS), operates),

@@ -15,6 +15,7 @@ class AccountStore:
     """Safe to use from several threads and processes: the command line and the server both do."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
+        self.engine = engine
         self.teams = TeamStore(engine, clock)
         self.users = UserStore(engine, clock)
         self.members = MemberStore(engine, clock)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
 from hitrate.artifacts.model import Artifact, Key
-from hitrate.database import metadata
+from hitrate.database import metadata, translated
 
 ARTIFACTS = sa.Table(
     "artifacts",
@@ -32,6 +32,7 @@ ARTIFACTS = sa.Table(
     sa.Column("token_id", sa.String, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("used_at", sa.BigInteger, nullable=False),
+    sa.Column("made_by", sa.String),
     sa.Index("artifacts_used", "used_at"),
     sa.Index("artifacts_team_used", "team_id", "used_at"),
 )
@@ -165,6 +166,19 @@ class ArtifactIndex:
             for artifact in saved:
                 self._remember(artifact)
 
+    def durations(self, team_id: str, hashes: Sequence[str]) -> dict[str, float]:
+        """The durations, in ms, that uploads told of those artifacts that are there."""
+        found: dict[str, float] = {}
+        for some in _slices(hashes):
+            query = sa.select(ARTIFACTS.c.hash, ARTIFACTS.c.duration_ms).where(
+                ARTIFACTS.c.team_id == team_id,
+                ARTIFACTS.c.hash.in_(some),
+                ARTIFACTS.c.duration_ms.is_not(None),
+            )
+            with translated(), self._engine.connect() as connection:
+                found.update({row.hash: row.duration_ms for row in connection.execute(query)})
+        return found
+
     def usage(self) -> dict[str, Usage]:
         """What each team keeps, counted from the rows."""
         query = sa.select(
@@ -259,4 +273,5 @@ def _values(artifact: Artifact) -> tuple[object, ...]:
         artifact.token_id,
         artifact.created_at_ms,
         artifact.created_at_ms,
+        None,  # the run that made it is known later
     )

@@ -1,7 +1,7 @@
 """The artifact operations of the contract, all hot routes."""
 
 import asyncio
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -28,7 +28,7 @@ from hitrate.web.asgi import (
     Response,
     body_too_large,
 )
-from hitrate.web.client import client_of
+from hitrate.web.client import Client, client_of
 from hitrate.web.errors import error_response
 
 SMALL_BYTES = 256 * 1024
@@ -84,6 +84,13 @@ class NotAsked(msgspec.Struct):
     error: Problem
 
 
+class TransferCounts(Protocol):
+    """Hears of what was stored and sent: team, token, client, bytes."""
+
+    def uploaded(self, team_id: str, token_id: str, client: Client, size_bytes: int) -> None: ...
+    def downloaded(self, team_id: str, token_id: str, client: Client, size_bytes: int) -> None: ...
+
+
 _query_decoder = msgspec.json.Decoder(ArtifactQuery)
 
 
@@ -99,7 +106,9 @@ class ArtifactRoutes:
         *,
         max_artifact_bytes: int,
         max_body_bytes: int,
+        transfers: TransferCounts,
     ) -> None:
+        self._transfers = transfers
         self._store = store
         self._standing = standing
         self._metrics = metrics
@@ -117,6 +126,7 @@ class ArtifactRoutes:
 
     async def download(self, request: Request, grant: Grant) -> Response:
         """The artifact, straight from its file."""
+        client = client_of(request)
         artifact = await self._find(request, grant)
         file = None if artifact is None else await self._file(artifact)
         if artifact is None or file is None:
@@ -124,10 +134,12 @@ class ArtifactRoutes:
             return _MISS
         self._metrics.add("hitrate_artifact_hits")
         self._metrics.add("hitrate_artifact_sent_bytes", artifact.size_bytes)
+        self._transfers.downloaded(grant.team.id, grant.token_id, client, artifact.size_bytes)
         return Response(200, b"", _headers(artifact, request), file, artifact.size_bytes)
 
     async def exists(self, request: Request, grant: Grant) -> Response:
         """The headers of a download."""
+        client_of(request)  # the contract has bad client headers refused here too
         artifact = await self._find(request, grant)
         if artifact is None:
             return Response(404, b"", _MISS.headers)
@@ -184,10 +196,10 @@ class ArtifactRoutes:
         await self._store.put(artifact, writer)
         request.uploaded_bytes = writer.size_bytes
         self._metrics.add("hitrate_artifact_received_bytes", writer.size_bytes)
+        self._transfers.uploaded(grant.team.id, grant.token_id, client, writer.size_bytes)
         return Response(202, msgspec.json.encode({"urls": [_url(request, artifact_hash)]}))
 
     async def _find(self, request: Request, grant: Grant) -> Artifact | None:
-        client_of(request)  # the contract has bad client headers refused here too
         return await self._store.find(Key(grant.team.id, hash_of(request)))
 
     async def _file(self, artifact: Artifact) -> str | BinaryIO | None:

@@ -9,6 +9,7 @@ from itertools import islice
 import click
 import msgspec
 
+from hitrate.artifacts.index import ArtifactIndex
 from hitrate.cli.common import accounts, as_json, data_dir_option, find_team
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_table
@@ -16,11 +17,12 @@ from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.data_folder import DataFolder, holder
 from hitrate.errors import BadRequest, HitrateError
-from hitrate.events.api import EventPage, moment_ms
+from hitrate.events.api import EventPage
 from hitrate.events.loader import Loader
 from hitrate.events.spool import Spool
 from hitrate.events.store import EventFilter, EventRecord
 from hitrate.metrics import Metrics
+from hitrate.web.moments import moment_ms
 
 _PAGE = 1000
 
@@ -104,7 +106,8 @@ def _offline(
     clock = Clock()
     with DataFolder(settings), accounts(settings) as accounts_store:
         team = find_team(accounts_store, slug)
-        folder, store = spool_folder(settings.data_dir), event_store(settings)
+        folder = spool_folder(settings.data_dir)
+        store = event_store(settings, ArtifactIndex(accounts_store.engine))
         spool = Spool(folder, clock)
         spool.open()
         spool.close()

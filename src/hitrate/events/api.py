@@ -1,7 +1,5 @@
 """Reading recorded events: `GET /v1/events`."""
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -12,10 +10,10 @@ from litestar.params import QueryParameter
 
 from hitrate.accounts.guard import Needs, grant_of
 from hitrate.clock import Clock
-from hitrate.config import parse_duration
-from hitrate.errors import BadRequest, Unavailable
+from hitrate.errors import Unavailable
 from hitrate.events.duckdb import DuckDBEventStore
 from hitrate.events.store import EventFilter, EventRecord, StoreAway
+from hitrate.web.moments import asked_moment_ms
 from hitrate.web.paging import Cursor, Limit
 
 
@@ -24,17 +22,6 @@ class EventPage(msgspec.Struct, rename="camel"):
 
     events: list[EventRecord]
     next_cursor: str | None
-
-
-def moment_ms(text: str, now_ms: int) -> int:
-    """UTC milliseconds of `2026-11-21T20:33:00Z`, `2026-11-21` or `7d` (that long ago).
-
-    A time without a zone is UTC. Raises ValueError.
-    """
-    if re.fullmatch(r"\d+(\.\d+)?[smhdw]", text):
-        return max(0, now_ms - int(parse_duration(text) * 1000))
-    moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPRouteHandler]:
@@ -67,7 +54,7 @@ def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPR
             team_id=grant_of(request).team.id,
             session_id=session_id,
             hash=event_hash,
-            since_ms=None if since is None else _since(since, clock),
+            since_ms=None if since is None else asked_moment_ms("since", since, clock.now_ms()),
             before=None if cursor is None else int(cursor),
             limit=limit + 1,
         )
@@ -80,13 +67,3 @@ def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPR
         return EventPage(page, str(page[-1].id) if more else None)
 
     return [list_events]
-
-
-def _since(text: str, clock: Clock) -> int:
-    try:
-        return moment_ms(text, clock.now_ms())
-    except (ValueError, OverflowError) as error:
-        raise BadRequest(
-            f"since is {text[:40]!a}; send a time in ISO 8601, such as "
-            "2026-11-21T20:33:00Z, or a length of time, such as 7d."
-        ) from error

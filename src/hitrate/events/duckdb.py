@@ -12,7 +12,9 @@ from pathlib import Path
 import duckdb
 
 from hitrate.events.intake import (
+    NEW_SENDERS,
     RUN_KEY,
+    WITH_SENDER,
     Durations,
     hash_key,
     kind_names,
@@ -30,6 +32,7 @@ from hitrate.events.store import (
     StoreAway,
     record,
 )
+from hitrate.events.transfers import Transfers
 
 FILE_NAME = "events.duckdb"
 _READERS_S = 5.0
@@ -84,6 +87,22 @@ SELECT team, token, digest, "receivedAt" FROM incoming
 _AGAIN = """
 CREATE OR REPLACE TEMP TABLE again AS
 SELECT * FROM incoming WHERE line IN (SELECT line FROM duplicates)
+"""
+
+_MOVED = {
+    "moved_at": "BIGINT", "team": "VARCHAR", "token": "VARCHAR", "ci": "VARCHAR",
+    "interactive": "BOOLEAN", "agent": "VARCHAR", "uploads": "BIGINT", "uploaded_bytes": "BIGINT",
+    "downloads": "BIGINT", "downloaded_bytes": "BIGINT",
+}  # fmt: skip
+
+_ARRIVED = "CREATE OR REPLACE TEMP TABLE moved AS SELECT " + ", ".join(
+    f"unnest(${name}::{kind}[]) AS {name}" for name, kind in _MOVED.items()
+)
+
+_KEEP_TRANSFERS = f"""
+INSERT INTO transfers
+SELECT moved_at, s.id, uploads, uploaded_bytes, downloads, downloaded_bytes
+FROM {WITH_SENDER.format(batches="moved")}
 """
 
 _RECORDS = f"""
@@ -205,6 +224,19 @@ class DuckDBEventStore:
             cursor.execute("DELETE FROM transfers WHERE moved_at < ?", [oldest_ms])
             cursor.execute("COMMIT")
             return removed
+
+    def add_transfers(self, transfers: Transfers) -> None:
+        """Write down what was uploaded and downloaded."""
+        if not transfers:
+            return
+        rows = [(*route, *amounts) for route, amounts in transfers.items()]
+        columns = dict(zip(_MOVED, (list(c) for c in zip(*rows, strict=True)), strict=True))
+        with self._cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(_ARRIVED, columns)
+            cursor.execute(NEW_SENDERS.format(batches="moved"))
+            cursor.execute(_KEEP_TRANSFERS)
+            cursor.execute("COMMIT")
 
     def events(self, wanted: EventFilter) -> list[EventRecord]:
         """Matching events, newest first, `wanted.limit` at most."""

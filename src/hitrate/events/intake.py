@@ -92,7 +92,7 @@ LEFT JOIN runs r ON r.key = c.key AND r.team_id = c.team AND r.session_id = c.se
 
 _PLACES = """
 CREATE OR REPLACE TEMP TABLE places AS
-SELECT line, session, run, came.sender, received_at
+SELECT line, team, session, run, came.sender, received_at
 FROM came JOIN sessions USING (key, team, session)
 """
 
@@ -109,13 +109,13 @@ SELECT unnest($teams) AS team, unnest($names) AS name, unnest($durations) AS mad
 _ROWS = f"""
 CREATE OR REPLACE TEMP TABLE coming AS
 SELECT nextval('event_ids') AS id, received_at, sender, run, kind,
-       coalesce(hash, {_OTHER.format("name")}) AS hash, duration, {{made}} AS made_ms
+       coalesce(hash, {_OTHER.format("fresh.name")}) AS hash, duration, {{made}} AS made_ms
 FROM fresh JOIN places USING (line, session) {{join}}
 """
 
 _FROM_ARTIFACTS = f"""
-JOIN lines USING (line) LEFT JOIN made
-    ON made.team = lines.team AND made.name = fresh.name
+LEFT JOIN made
+    ON made.team = places.team AND made.name = fresh.name
     AND kind = {REMOTE_HIT} AND coalesce(duration, 0) = 0
 """
 

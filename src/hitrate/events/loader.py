@@ -9,15 +9,18 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hitrate import logs
 from hitrate.accounts.meter import Meter
 from hitrate.clock import Clock
+from hitrate.errors import DatabaseError
 from hitrate.events import wire
 from hitrate.events.duckdb import DuckDBEventStore
 from hitrate.events.spool import Spool, sync_folder
 from hitrate.events.store import Loaded, PoisonedSegment, StoreAway, rejected_folder
+from hitrate.events.transfers import TransferCounter
 from hitrate.metrics import Metrics
 
 INTERVAL_S = 0.5
@@ -41,9 +44,14 @@ class Loader:
         clock: Clock,
         event_ttl_s: float | None = None,
         meter: Meter | None = None,
+        transfers: TransferCounter | None = None,
+        on_loaded: Callable[[], None] | None = None,
     ) -> None:
         """`meter` has counted each event when it was acknowledged; it hears of those that had come
-        before, and of those that a crash kept from being counted."""
+        before, and of those that a crash kept from being counted. `transfers` are written down
+        on the way; `on_loaded` is called after what was loaded."""
+        self._transfers = transfers
+        self._on_loaded = on_loaded
         self._meter = meter
         self._on_dropped = None if meter is None else meter.take_back_events
         self._spool = spool
@@ -53,6 +61,9 @@ class Loader:
         self._clock = clock
         self._event_ttl_s = event_ttl_s
         self._stop = threading.Event()
+        self._steps = threading.Condition()
+        self._begun = self._caught_up = 0
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._tidied_at = time.monotonic()
         self.trouble: str | None = None
@@ -63,6 +74,7 @@ class Loader:
         if self._thread is None:
             self._count_what_a_crash_left()
             self._stop.clear()
+            self._wake.clear()
             self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
             self._thread.start()
 
@@ -71,6 +83,7 @@ class Loader:
         if self._thread is None:
             return
         self._stop.set()
+        self._wake.set()
         self._thread.join()
         self._thread = None
         self.step(time.monotonic() + patience_s)
@@ -78,19 +91,23 @@ class Loader:
 
     def step(self, until: float = float("inf")) -> bool:
         """Load all that waits (until that moment of the monotonic clock); whether it went well."""
+        with self._steps:
+            self._begun += 1
+            step = self._begun
         try:
             self._store.open()
             self._spool.rotate()
-            for segment in self._spool.closed():
-                if time.monotonic() > until or not self._counted(segment):
-                    break
-                self._load(segment)
+            self._write_transfers()
+            if self._load_closed(until):
+                with self._steps:
+                    self._caught_up = step
+                    self._steps.notify_all()
             if time.monotonic() - self._tidied_at > TIDY_EVERY_S:
                 self._tidy()
         except StoreAway as error:
             self._fail(str(error), reopen=error.reopen)
             return False
-        except OSError as error:
+        except (OSError, DatabaseError) as error:
             self._fail(str(error), reopen=False)
             return False
         if self.trouble is not None:
@@ -98,17 +115,48 @@ class Loader:
             self.trouble = None
         return True
 
+    def catch_up(self, patience_s: float) -> bool:
+        """Wait until all events that were acknowledged before the call are loaded; whether they
+        are."""
+        with self._steps:
+            wanted = self._begun + 1
+            self._wake.set()
+            return self._steps.wait_for(lambda: self._caught_up >= wanted, patience_s)
+
     def _run(self) -> None:
         # Behind the requests: on a busy machine events wait in the spool, not clients for cores.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         wait_s = 0.0
-        while not self._stop.wait(wait_s):
+        while not self._stop.is_set():
+            self._wake.wait(wait_s)
+            self._wake.clear()
             wait_s = INTERVAL_S
             try:
                 if not self.step():
                     wait_s = 2 * INTERVAL_S
             except Exception:  # whatever it is, what waits must be tried again
                 _log.exception("loading failed")
+            self._stop.wait(A_TURN_S)  # whoever is in a hurry must not have it work all the time
+
+    def _load_closed(self, until: float) -> bool:
+        """Load the closed segments, oldest first; whether that was all of them."""
+        closed = self._spool.closed()
+        for segment in closed:
+            if time.monotonic() > until or not self._counted(segment):
+                return False
+            self._load(segment)
+        if closed and self._on_loaded is not None:
+            self._on_loaded()
+        return True
+
+    def _write_transfers(self) -> None:
+        if self._transfers is not None:
+            moved = self._transfers.take()
+            try:
+                self._store.add_transfers(moved)
+            except BaseException:
+                self._transfers.put_back(moved)
+                raise
 
     def _load(self, segment: Path) -> None:
         try:
@@ -118,6 +166,7 @@ class Loader:
         segment.unlink()
         self._metrics.add("hitrate_events_loaded", loaded.events)
         self._metrics.add("hitrate_events_deduplicated", loaded.duplicates)
+        self._metrics.add_tasks(loaded.totals)
 
     def _counted(self, segment: Path) -> bool:
         """Whether the meter has counted all of a segment: only while it is there can a crash be

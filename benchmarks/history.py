@@ -1,0 +1,69 @@
+"""Owns a year of generated events: made by SQL, taken in by the loader's own statements.
+
+Only the way over the wire and through the spool is left out; rows, runs and their totals come
+about as they do in a server.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from hitrate.events.duckdb import DuckDBEventStore
+from hitrate.events.intake import take_in
+
+YEAR_MS = 365 * 24 * 3600 * 1000
+RUNS_A_SLICE = 5_000
+EVENTS_A_RUN = 100
+TASKS_A_RUN = 60
+
+# A task in four was changed and misses (two events); of the others, from a pool that moves with
+# time, half come from the remote cache (two events) and half from the local one.
+_INCOMING = f"""
+CREATE OR REPLACE TEMP TABLE incoming AS
+WITH batch AS (
+    SELECT i AS line, uuid()::VARCHAR AS session,
+           ($end - {YEAR_MS} + i::HUGEINT * {YEAR_MS} // $runs)::BIGINT AS received_at
+    FROM range($first, $first + {RUNS_A_SLICE}) t(i)
+), task AS (
+    SELECT line, session, j, random() AS r,
+           printf('%016x', CASE WHEN random() < 0.3 THEN (random() * 1.8e19)::UBIGINT
+                  ELSE hash(line // 2000 * 4000 + (random() * 4000)::BIGINT) END) AS hash,
+           (100 + random() * 60000)::INTEGER::DOUBLE AS duration
+    FROM batch, range({TASKS_A_RUN}) u(j)
+), event AS (
+    SELECT line, unnest(CASE
+        WHEN r < 0.25 THEN [
+            {{'sessionId': session, 'source': 'LOCAL', 'event': 'MISS', 'hash': hash, 'duration': 0::DOUBLE}},
+            {{'sessionId': session, 'source': 'REMOTE', 'event': 'MISS', 'hash': hash, 'duration': 0::DOUBLE}}]
+        WHEN r < 0.67 THEN [
+            {{'sessionId': session, 'source': 'LOCAL', 'event': 'MISS', 'hash': hash, 'duration': 0::DOUBLE}},
+            {{'sessionId': session, 'source': 'REMOTE', 'event': 'HIT', 'hash': hash, 'duration': duration}}]
+        ELSE [{{'sessionId': session, 'source': 'LOCAL', 'event': 'HIT', 'hash': hash, 'duration': duration}}]
+    END) AS e FROM task
+)
+SELECT line, 'team_' || printf('%022d', line % $teams) AS team,
+       'tok_' || printf('%020d', hash(line) % 40) AS token, received_at AS "receivedAt",
+       CASE hash(line) % 3 WHEN 0 THEN NULL ELSE 'GITHUB_ACTIONS' END AS ci,
+       hash(line) % 3 = 0 AS interactive,
+       CASE hash(line) % 12 WHEN 0 THEN 'claude-code' END AS agent,
+       e.events
+FROM batch JOIN (SELECT line, list(e) AS events FROM event GROUP BY line) e USING (line)
+"""  # noqa: E501  # reason: an event is a line
+
+
+def fill(store: DuckDBEventStore, events: int, end_ms: int, teams: int = 1) -> int:
+    """Make about that many events, in the year before `end_ms`; how many there are."""
+    runs, made = events // EVENTS_A_RUN, 0
+    with store.reading() as cursor:
+        cursor.execute("SELECT setseed(0.5)")
+        for first in range(0, runs, RUNS_A_SLICE):
+            cursor.execute("BEGIN")
+            made += _slice(cursor, {"first": first, "runs": runs, "end": end_ms, "teams": teams})
+            cursor.execute("COMMIT")
+        cursor.execute("CHECKPOINT")
+    return made
+
+
+def _slice(cursor: duckdb.DuckDBPyConnection, values: dict[str, int]) -> int:
+    cursor.execute(_INCOMING, values)
+    return take_in(cursor).events

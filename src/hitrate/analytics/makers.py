@@ -1,0 +1,69 @@
+"""Which run made an artifact: the one that missed it, with the same token, nearest to its upload.
+
+Events come after the upload, or, in a long run, before it; so uploads are looked at again, behind
+the loader, until their run is known or they are too old.
+"""
+
+import time
+
+from hitrate import logs
+from hitrate.artifacts.listing import ArtifactList, Upload
+from hitrate.clock import Clock
+from hitrate.errors import DatabaseError
+from hitrate.events.duckdb import DuckDBEventStore
+from hitrate.events.fold import LOCAL_MISS, REMOTE_MISS
+from hitrate.events.intake import hash_key
+
+_log = logs.get("analytics")
+
+LOOK_EVERY_S = 1.0
+LOOK_BACK_MS = 3600 * 1000
+_MANY = 2000
+
+_MAKERS = f"""
+SELECT u.position, arg_min(r.session_id, abs(e.received_at - u.made_at))
+FROM (
+    SELECT team, {hash_key("name")} AS hash, token, made_at, position
+    FROM (SELECT unnest($teams::VARCHAR[]) AS team, unnest($names::VARCHAR[]) AS name,
+                 unnest($tokens::VARCHAR[]) AS token, unnest($made::BIGINT[]) AS made_at,
+                 unnest(range(len($made))) AS position)
+) u
+JOIN events e ON e.hash = u.hash
+JOIN senders s ON s.id = e.sender AND s.team_id = u.team AND s.token_id = u.token
+JOIN runs r ON r.id = e.run
+WHERE e.kind IN ({LOCAL_MISS}, {REMOTE_MISS}) AND e.received_at >= $since
+GROUP BY u.position
+"""
+
+
+class Makers:
+    """Called by the loader when it has loaded something."""
+
+    def __init__(self, store: DuckDBEventStore, artifacts: ArtifactList, clock: Clock) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._clock = clock
+        self._looked_at = float("-inf")
+
+    def look(self, *, now: bool = False) -> None:
+        """Find and note the makers of the last uploads. Not more than once a second, unless `now`.
+
+        Raises StoreAway.
+        """
+        if not now and time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        since_ms = self._clock.now_ms() - LOOK_BACK_MS
+        try:
+            uploads = self._artifacts.without_maker(since_ms, _MANY)
+            if uploads:
+                found = self._find(uploads, since_ms - LOOK_BACK_MS)
+                self._artifacts.note_makers([(uploads[n], session) for n, session in found])
+        except DatabaseError as error:  # loading must go on
+            _log.warning("makers of artifacts are noted later", reason=str(error))
+
+    def _find(self, uploads: list[Upload], since_ms: int) -> list[tuple[int, str]]:
+        teams, names, tokens, made = (list(column) for column in zip(*uploads, strict=True))
+        values = {"teams": teams, "names": names, "tokens": tokens, "made": made}
+        with self._store.reading() as cursor:
+            return cursor.execute(_MAKERS, {**values, "since": since_ms}).fetchall()

@@ -1,0 +1,183 @@
+"""The reports on periods and runs. Every number that the API, the pages, commands and exports show
+is made here or in `cache_reports`."""
+
+from collections.abc import Iterable
+from datetime import tzinfo
+from typing import Any
+
+from hitrate.accounts.model import Team, Token
+from hitrate.accounts.token_store import TokenStore
+from hitrate.analytics import queries
+from hitrate.analytics.filters import Scope
+from hitrate.analytics.measured import Row, bands, measures, run_info
+from hitrate.analytics.period import bucket_starts
+from hitrate.analytics.shown import (
+    Breakdown,
+    Bucket,
+    Group,
+    MovedAndStored,
+    Previous,
+    RunInfo,
+    RunPage,
+    Summary,
+    Timeseries,
+)
+from hitrate.artifacts.store import ArtifactStore
+from hitrate.clock import iso
+from hitrate.errors import NotFound
+from hitrate.events.duckdb import DuckDBEventStore
+
+NO_VALUE = {
+    "ci": "no CI",
+    "interactive": "did not say",
+    "agent": "no agent",
+    "token": "unknown token",
+    "user": "a team's token",
+}
+_IN_WORDS = {"true": "interactive", "false": "not interactive"}
+
+
+class Reports:
+    """Reads; safe from any thread. Everything may raise StoreAway and DatabaseError."""
+
+    def __init__(
+        self, store: DuckDBEventStore, artifacts: ArtifactStore, tokens: TokenStore
+    ) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._tokens = tokens
+
+    def summary(self, scope: Scope) -> Summary:
+        """The period's measures, and those of the one before."""
+        before = Scope(scope.team_id, scope.period.before, scope.filters)
+        kept = self._artifacts.usage(scope.team_id)
+        now, then = self._measures(scope), self._measures(before)
+        moved = now.pop("artifacts")
+        return Summary(
+            **now,
+            artifacts=MovedAndStored(
+                moved.uploads,
+                moved.uploaded_bytes,
+                moved.downloads,
+                moved.downloaded_bytes,
+                stored_bytes=kept.size_bytes,
+                stored=kept.artifacts,
+            ),
+            **ends(scope),
+            previous=Previous(**then, **ends(before)),
+        )
+
+    def timeseries(self, scope: Scope, bucket: str, zone: tzinfo) -> Timeseries:
+        """The measures over time. Raises BadRequest for too many buckets."""
+        starts = bucket_starts(scope.period, bucket, zone)
+        rows = self._keyed(scope, queries.TIMESERIES, queries.MOVED_IN_TIME, {"starts": starts})
+        stops = [*starts[1:], scope.period.to_ms]
+        buckets = [
+            Bucket(
+                **measures(*rows.get(start, (None, None))),
+                hit_rate_bands=bands(rows.get(start, (None, None))[0]),
+                from_=iso(start),
+                to=iso(stop),
+            )
+            for start, stop in zip(starts, stops, strict=True)
+        ]
+        return Timeseries(bucket, str(zone), buckets, **ends(scope))
+
+    def breakdown(self, scope: Scope, by: str) -> Breakdown:
+        """The measures of runs that have something in common."""
+        values: dict[str, Any] = {}
+        if by == "user":
+            whose = self._tokens_of_team(scope.team_id)
+            values["tokens"] = list(whose)
+            values["users"] = [t.user.email if t.user else None for t in whose.values()]
+        key = queries.KEYS[by]
+        rows = self._keyed(scope, queries.BREAKDOWN, queries.MOVED_BY_KEY, values, key=key)
+        known = self.tokens(rows) if by == "token" else {}
+        groups = [
+            Group(
+                **measures(*found),
+                key=value,
+                label=_label(by, value, known),
+                hit_rate_bands=bands(found[0]),
+            )
+            for value, found in rows.items()
+        ]
+        groups.sort(key=lambda group: (-group.tasks, group.key is None, group.key or ""))
+        return Breakdown(by, groups, **ends(scope))
+
+    def runs(self, scope: Scope, order: str, limit: int, offset: int) -> RunPage:
+        """The period's runs; `next_cursor` is the offset of the next page."""
+        clause, values = scope.runs()
+        query = queries.RUNS.format(runs=clause, order=queries.ORDERS[order])
+        rows = self.rows(query, {**values, "limit": limit + 1, "offset": offset})
+        more, rows = len(rows) > limit, rows[:limit]
+        known = self.tokens(row[-1] for row in rows)
+        return RunPage(
+            [run_info(row, known) for row in rows],
+            str(offset + limit) if more else None,
+            **ends(scope),
+        )
+
+    def run_row(self, team: Team, session_id: str) -> Row:
+        """A run, as queries.RUN has it. Raises NotFound."""
+        rows = self.rows(queries.ONE_RUN, {"team": team.id, "session": session_id})
+        if not rows:
+            raise NotFound(
+                f"There is no run with the session {session_id[:80]!a} in this team, or its "
+                "events have not been loaded yet."
+            )
+        return rows[0]
+
+    def run(self, team: Team, session_id: str) -> RunInfo:
+        """One run. Raises NotFound."""
+        row = self.run_row(team, session_id)
+        return run_info(row, self.tokens([row[-1]]))
+
+    def tokens(self, token_ids: Iterable[str | None]) -> dict[str, Token]:
+        """Those that are known."""
+        return self._tokens.some({one for one in token_ids if one is not None})
+
+    def rows(self, query: str, values: dict[str, Any]) -> list[Row]:
+        """What a query answers."""
+        with self._store.reading() as cursor:
+            return cursor.execute(query, values).fetchall()
+
+    def _measures(self, scope: Scope) -> dict[str, Any]:
+        runs, values = scope.runs()
+        transfers, moved_values = scope.transfers()
+        [row] = self.rows(queries.SUMMARY.format(runs=runs), values)
+        [moved] = self.rows(queries.MOVED_IN_ALL.format(transfers=transfers), moved_values)
+        return measures(row, moved)
+
+    def _keyed(
+        self, scope: Scope, counted: str, moved: str, more: dict[str, Any], key: str = ""
+    ) -> dict[Any, tuple[Row | None, Row | None]]:
+        """By the first column: a row of MEASURES and one of MOVED, where there are any."""
+        runs, values = scope.runs()
+        transfers, moved_values = scope.transfers()
+        found: dict[Any, tuple[Row | None, Row | None]] = {}
+        for first, *row in self.rows(counted.format(runs=runs, key=key), {**values, **more}):
+            found[first] = (tuple(row), None)
+        query = moved.format(transfers=transfers, key=key)
+        for first, *row in self.rows(query, {**moved_values, **more}):
+            found[first] = (found.get(first, (None, None))[0], tuple(row))
+        return found
+
+    def _tokens_of_team(self, team_id: str) -> dict[str, Token]:
+        ids = self.rows(queries.SENDING_TOKENS, {"team": team_id})
+        return self.tokens(token_id for (token_id,) in ids)
+
+
+def ends(scope: Scope) -> dict[str, Any]:
+    """The fields `from` and `to`."""
+    return {"from_": iso(scope.period.from_ms), "to": iso(scope.period.to_ms)}
+
+
+def _label(by: str, key: str | None, known: dict[str, Token]) -> str:
+    if key is None:
+        return NO_VALUE[by]
+    if by == "interactive":
+        return _IN_WORDS[key]
+    if by == "token":
+        return known[key].label or key if key in known else key
+    return key

@@ -1,0 +1,229 @@
+"""The shapes that analytics are shown in: by the API, the pages, commands and exports alike.
+
+Times are ISO 8601 in UTC, spans and time saved in ms, rates from 0 to 1 and null of no tasks.
+"""
+
+import msgspec
+from msgspec import field
+
+
+class Saved(msgspec.Struct):
+    """Time that hits saved, in ms, by where they were found."""
+
+    local: int
+    remote: int
+
+
+class Bands(msgspec.Struct):
+    """A quarter, half and three quarters of the runs had at most this hit rate."""
+
+    p25: float | None
+    p50: float | None
+    p75: float | None
+
+
+class Moved(msgspec.Struct, rename="camel"):
+    """Artifacts that went up and down."""
+
+    uploads: int = 0
+    uploaded_bytes: int = 0
+    downloads: int = 0
+    downloaded_bytes: int = 0
+
+
+class MovedAndStored(Moved, rename="camel"):
+    """And what is kept now, whatever the period or filters."""
+
+    stored_bytes: int = 0
+    stored: int = 0
+
+
+class Counts(msgspec.Struct, rename="camel"):
+    """What the tasks of runs came to. `events` are those recorded; `duplicates` those that came
+    again: repeated (and among `events`) or resent (and dropped). `anomalies` told a duration that
+    cannot be."""
+
+    tasks: int
+    local_hits: int
+    remote_hits: int
+    misses: int
+    hit_rate: float | None
+    time_saved_ms: Saved
+    events: int
+    duplicates: int
+    anomalies: int
+
+
+class Measures(Counts, rename="camel"):
+    """Of the runs that began in a period."""
+
+    runs: int
+    artifacts: Moved
+
+
+class Previous(Measures, rename="camel"):
+    """The period before, equally long."""
+
+    from_: str = field(name="from")
+    to: str = field()
+
+
+class Summary(Counts, rename="camel"):
+    """Of a period: the runs that began in it. `previous` is the one before, for comparison."""
+
+    runs: int
+    artifacts: MovedAndStored
+    from_: str = field(name="from")
+    to: str = field()
+    previous: Previous = field()
+
+
+class Bucket(Measures, rename="camel"):
+    """A part of the period; the first and last may be cut short by its ends."""
+
+    hit_rate_bands: Bands
+    from_: str = field(name="from")
+    to: str = field()
+
+
+class Timeseries(msgspec.Struct, rename="camel"):
+    """All parts of the period, also those without runs. They begin where hours, days, Mondays or
+    months do in the time zone."""
+
+    bucket: str
+    timezone: str
+    buckets: list[Bucket]
+    from_: str = field(name="from")
+    to: str = field()
+
+
+class Group(Measures, rename="camel"):
+    """Runs that have something in common. `key` is null for those that did not say; `label` says
+    it in words."""
+
+    key: str | None
+    label: str
+    hit_rate_bands: Bands
+
+
+class Breakdown(msgspec.Struct, rename="camel"):
+    """The groups of a period, those with the most tasks first."""
+
+    by: str
+    groups: list[Group]
+    from_: str = field(name="from")
+    to: str = field()
+
+
+class Sender(msgspec.Struct, rename="camel"):
+    """Who sent something: `token_label` and `user` (an e-mail address) as they are called now."""
+
+    ci: str | None
+    interactive: bool | None
+    agent: str | None
+    token_id: str
+    token_label: str | None
+    user: str | None
+
+
+class RunInfo(Counts, rename="camel"):
+    """A run: what one process of the client did. It began with its first events."""
+
+    session_id: str
+    started_at: str
+    ended_at: str
+    sender: Sender
+
+
+class RunPage(msgspec.Struct, rename="camel"):
+    """Some runs of a period."""
+
+    runs: list[RunInfo]
+    next_cursor: str | None
+    from_: str = field(name="from")
+    to: str = field()
+
+
+class Made(msgspec.Struct, rename="camel"):
+    """A stored artifact. `made_by` is the session of the run that made it, null where no events
+    tell; `dirty` whether its files were not all committed, null where the client did not say."""
+
+    size_bytes: int
+    duration_ms: float | None
+    created_at: str
+    last_used_at: str
+    sha: str | None
+    dirty_hash: str | None
+    dirty: bool | None
+    made_by: str | None
+
+
+class TaskInfo(msgspec.Struct, rename="camel"):
+    """A task of a run. `outcome`: local_hit, remote_hit or miss. `duration_ms`: how long it takes
+    to run, as its hit or its artifact tells. `artifact` is null when it is not stored now."""
+
+    hash: str
+    outcome: str
+    duration_ms: float | None
+    time_saved_ms: int
+    artifact: Made | None
+
+
+class RunDetail(msgspec.Struct, rename="camel"):
+    """A run and its tasks: misses first, then those that saved most."""
+
+    run: RunInfo
+    tasks: list[TaskInfo]
+    next_cursor: str | None
+
+
+class Hits(msgspec.Struct):
+    """Tasks that found an artifact, by where."""
+
+    local: int
+    remote: int
+
+
+class ArtifactInfo(Made, rename="camel"):
+    """An artifact that is stored, and its use in a period. `sender` uploaded it."""
+
+    hash: str
+    sender: Sender
+    hits: Hits
+    time_saved_ms: int
+
+
+class ArtifactPage(msgspec.Struct, rename="camel"):
+    """Some artifacts; hits are of the period."""
+
+    artifacts: list[ArtifactInfo]
+    next_cursor: str | None
+    from_: str = field(name="from")
+    to: str = field()
+
+
+class Use(msgspec.Struct, rename="camel"):
+    """A run's task that wanted an artifact, at its last event."""
+
+    session_id: str
+    at: str
+    outcome: str
+    time_saved_ms: int
+    sender: Sender
+
+
+class ArtifactDetail(msgspec.Struct, rename="camel"):
+    """An artifact, null when it is not stored (any more), and the runs that wanted it in the
+    period, the last first."""
+
+    hash: str
+    artifact: ArtifactInfo | None
+    uses: list[Use]
+    next_cursor: str | None
+    from_: str = field(name="from")
+    to: str = field()
+
+
+def hit_rate(tasks: int, hits: int) -> float | None:
+    """Hits of tasks; None of none."""
+    return hits / tasks if tasks else None
