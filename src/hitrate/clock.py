@@ -13,7 +13,7 @@ class Clock:
 
 
 class ManualClock(Clock):
-    """A clock that moves only when told to; for tests."""
+    """A clock that moves only when told to; for tests, and for what is made up."""
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
         self.value_ms = now_ms

@@ -26,6 +26,9 @@ from hitrate.accounts.tollhouse import Tollhouse
 from hitrate.analytics.api import analytics_api
 from hitrate.analytics.asked import Analyst
 from hitrate.analytics.cache_reports import CacheReports
+from hitrate.analytics.export import Exports
+from hitrate.analytics.export_api import export_api
+from hitrate.analytics.export_tables import Tables
 from hitrate.analytics.makers import Makers
 from hitrate.analytics.reports import Reports
 from hitrate.artifacts.api import artifact_api
@@ -38,6 +41,7 @@ from hitrate.artifacts.store import ArtifactStore
 from hitrate.artifacts.surplus import Limits
 from hitrate.clock import Clock
 from hitrate.config import Settings
+from hitrate.dashboard.api import dashboard_api
 from hitrate.database import open_database
 from hitrate.dispatch import AnyRoute, HotApp, PublicRoute, Route
 from hitrate.events.api import event_api
@@ -47,7 +51,7 @@ from hitrate.events.routes import EventRoutes
 from hitrate.events.spool import Spool
 from hitrate.events.transfers import TransferCounter
 from hitrate.health import Health, health_api
-from hitrate.login.api import login_api
+from hitrate.login.api import login_api, make_desk
 from hitrate.metrics import Metrics
 from hitrate.openapi import openapi_api
 from hitrate.web.asgi import App
@@ -55,6 +59,7 @@ from hitrate.web.framework import framework_app
 
 SPOOL_FOLDER = "spool"
 ARTIFACT_FOLDER = "artifacts"
+EXPORT_FOLDER = "exports"
 DRAIN_S = 5
 """How long requests that are in flight at the end may take; what they leave undone is undone."""
 
@@ -155,12 +160,16 @@ class HitrateServer:
             clock,
             Needs(gate, Access.ANALYTICS),
         )
+        desk = make_desk(self._engine, office.accounts, gate, metrics, settings, clock)
+        self._exports = Exports(store, settings.data_dir / EXPORT_FOLDER, settings.min_free_bytes)
         operates = Needs(gate, Access.OPERATOR)
         handlers = [
             *event_api(store, clock, Needs(gate, Access.ANALYTICS)),
             *analytics_api(analyst),
+            *export_api(analyst, self._exports, Tables(reports, listing)),
             *account_api(office),
-            *login_api(self._engine, office.accounts, gate, metrics, settings, clock),
+            *login_api(desk),
+            *dashboard_api(desk, office, reports, analyst.cache),
             *artifact_api(self._artifacts, self._retention, Needs(gate, Access.SETTINGS), operates),
             *health_api(health, metrics, operates),
         ]
@@ -169,6 +178,7 @@ class HitrateServer:
         self._artifacts.open()
         office.meter.open()
         self._loader.open()
+        self._exports.open()
         self._retention.open()
         self._bookkeeper.open()
         tollhouse = Tollhouse(gate, office.standing, office.meter, clock)
@@ -187,7 +197,14 @@ class HitrateServer:
 
     async def close(self) -> None:
         """Drain and close everything, the last opened first; one that fails stops no other."""
-        for part in (self._retention, self._artifacts, self._spool, self._loader, self._bookkeeper):
+        for part in (
+            self._exports,
+            self._retention,
+            self._artifacts,
+            self._spool,
+            self._loader,
+            self._bookkeeper,
+        ):
             try:
                 await asyncio.to_thread(part.close)
             except Exception:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import duckdb
 import pytest
@@ -52,6 +53,17 @@ def test_a_segment_is_loaded_once_whatever_comes_again(
     store.open()
     assert load(store, tmp_path, "one", line()) == Loaded(0)
     assert len(store.events(ALL)) == 2
+
+
+def test_runs_that_come_in_one_segment_are_numbered_in_the_order_in_which_they_came(
+    store: DuckDBEventStore, tmp_path: Path
+) -> None:
+    sessions = [str(UUID(int=number)) for number in range(16)]
+    for name, some in (("one", sessions[:8]), ("two", sessions[8:])):
+        load(store, tmp_path, name, *(line([event(sessionId=session)]) for session in some))
+    with store.reading() as cursor:
+        rows = cursor.execute("SELECT session_id FROM runs ORDER BY id").fetchall()
+    assert [session for (session,) in rows] == sessions
 
 
 def test_a_batch_that_comes_again_within_ten_minutes_counts_once(

@@ -29,6 +29,7 @@ from hitrate.analytics.shown import (
     Summary,
     Timeseries,
 )
+from hitrate.web.framework import rest_of_path
 from hitrate.web.paging import Cursor, Limit
 
 TimeZone = Annotated[
@@ -133,10 +134,10 @@ def _run_api(analyst: Analyst) -> list[HTTPRouteHandler]:
         with analyst.reading():
             return analyst.reports.runs(scope, order, limit, int(cursor or 0))
 
-    @get("/v1/runs/{session_id:path}", operation_id="getRun", **analyst.route)
+    @get("/v1/runs/{session:path}", operation_id="getRun", **analyst.route)
     def run(
         request: AnyRequest,
-        session_id: FromPath[str],
+        session: FromPath[str],  # noqa: ARG001  # reason: for the documentation
         limit: Limit = 1000,
         cursor: Cursor = None,
         fresh: Fresh = False,
@@ -145,7 +146,7 @@ def _run_api(analyst: Analyst) -> list[HTTPRouteHandler]:
         analyst.catch_up(fresh)
         team = grant_of(request).team
         with analyst.reading():
-            return analyst.cache.run(team, str(session_id)[1:], limit, int(cursor or 0))
+            return analyst.cache.run(team, rest_of_path(request), limit, int(cursor or 0))
 
     return [runs, run]
 
@@ -177,10 +178,10 @@ def _artifact_api(analyst: Analyst) -> list[HTTPRouteHandler]:
         with analyst.reading():
             return analyst.cache.artifacts(scope, order, limit, int(cursor or 0), unused=unused)
 
-    @get("/v1/artifacts/{hash:str}", operation_id="getArtifact", **analyst.route)
+    @get("/v1/artifacts/{hash:path}", operation_id="getArtifact", **analyst.route)
     def artifact(
         request: AnyRequest,
-        hash: FromPath[str],  # noqa: A002  # reason: the parameter's name in the path
+        hash: FromPath[str],  # noqa: A002, ARG001  # reason: for the documentation
         limit: Limit = 100,
         cursor: Cursor = None,
         since: Since = None,
@@ -191,6 +192,6 @@ def _artifact_api(analyst: Analyst) -> list[HTTPRouteHandler]:
         analyst.catch_up(fresh)
         scope = analyst.scope(request, since, until)
         with analyst.reading():
-            return analyst.cache.artifact(scope, hash, limit, int(cursor or 0))
+            return analyst.cache.artifact(scope, rest_of_path(request), limit, int(cursor or 0))
 
     return [artifacts, artifact]

@@ -118,6 +118,8 @@ class CacheReports:
     def _never_hit(
         self, scope: Scope, order: str, limit: int, offset: int
     ) -> tuple[list[Listed], int | None]:
+        if order == "hits":  # they all have as many: none
+            order = "newest"
         listed: list[Listed] = []
         while True:
             some = self._artifacts.page(scope.team_id, order, _LOOK_AT_ONCE, offset)

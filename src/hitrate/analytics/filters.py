@@ -27,10 +27,9 @@ class Filters:
 
     def check(self) -> None:
         """Raises BadRequest."""
-        if self.interactive and self.interactive not in (NONE, ANY, *_INTERACTIVE):
-            raise BadRequest(
-                f"interactive is {self.interactive[:40]!a}; send true, false, any or none."
-            )
+        wanted = self.interactive
+        if wanted is not None and wanted not in (NONE, ANY, *_INTERACTIVE):
+            raise BadRequest(f"interactive is {wanted[:40]!a}; send true, false, any or none.")
 
 
 def sender_clause(filters: Filters, values: dict[str, Any]) -> str:

@@ -51,6 +51,15 @@ KEYS = {
 
 BREAKDOWN = f"SELECT {{key}} AS key, {MEASURES} {{runs}} GROUP BY 1"
 MOVED_BY_KEY = f"SELECT {{key}} AS key, {MOVED} {{transfers}} GROUP BY 1"
+SENDING = """
+SELECT list(DISTINCT ci ORDER BY ci) FILTER (ci IS NOT NULL),
+       list(DISTINCT agent ORDER BY agent) FILTER (agent IS NOT NULL)
+FROM senders WHERE team_id = $team
+"""
+PULSE = """
+SELECT count(*), coalesce(sum(events + resent), 0)::BIGINT FROM runs
+WHERE team_id = $team AND ended_at >= $from_ms
+"""
 SENDING_TOKENS = "SELECT DISTINCT token_id FROM senders WHERE team_id = $team"
 
 RUN = """

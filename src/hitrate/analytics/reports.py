@@ -3,7 +3,7 @@ is made here or in `cache_reports`."""
 
 from collections.abc import Iterable
 from datetime import tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 
 from hitrate.accounts.model import Team, Token
 from hitrate.accounts.token_store import TokenStore
@@ -22,6 +22,7 @@ from hitrate.analytics.shown import (
     Summary,
     Timeseries,
 )
+from hitrate.artifacts.index import Usage
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.clock import iso
 from hitrate.errors import NotFound
@@ -37,6 +38,14 @@ NO_VALUE = {
 _IN_WORDS = {"true": "interactive", "false": "not interactive"}
 
 
+class Sending(NamedTuple):
+    """Names of CI and agents, and tokens with their labels."""
+
+    ci: list[str]
+    agents: list[str]
+    tokens: list[tuple[str, str]]
+
+
 class Reports:
     """Reads; safe from any thread. Everything may raise StoreAway and DatabaseError."""
 
@@ -50,7 +59,7 @@ class Reports:
     def summary(self, scope: Scope) -> Summary:
         """The period's measures, and those of the one before."""
         before = Scope(scope.team_id, scope.period.before, scope.filters)
-        kept = self._artifacts.usage(scope.team_id)
+        kept = self.kept(scope.team_id)
         now, then = self._measures(scope), self._measures(before)
         moved = now.pop("artifacts")
         return Summary(
@@ -136,6 +145,22 @@ class Reports:
     def tokens(self, token_ids: Iterable[str | None]) -> dict[str, Token]:
         """Those that are known."""
         return self._tokens.some({one for one in token_ids if one is not None})
+
+    def kept(self, team_id: str) -> Usage:
+        """What the team stores now."""
+        return self._artifacts.usage(team_id)
+
+    def sending(self, team_id: str) -> Sending:
+        """Who sends to the team: what may be filtered by."""
+        [(ci, agents)] = self.rows(queries.SENDING, {"team": team_id})
+        tokens = self._tokens_of_team(team_id).values()
+        named = sorted((token.label or token.id, token.id) for token in tokens)
+        return Sending(ci or [], agents or [], [(token_id, label) for label, token_id in named])
+
+    def pulse(self, team_id: str, since_ms: int) -> tuple[int, int]:
+        """Something that changes whenever the team's runs do: cheap to ask for often."""
+        [row] = self.rows(queries.PULSE, {"team": team_id, "from_ms": since_ms})
+        return (row[0], row[1])
 
     def rows(self, query: str, values: dict[str, Any]) -> list[Row]:
         """What a query answers."""

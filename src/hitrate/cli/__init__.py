@@ -16,8 +16,15 @@ COMMANDS = {
     "user": "hitrate.cli.user:user",
     "token": "hitrate.cli.token:token",
     "events": "hitrate.cli.events:events",
+    "stats": "hitrate.cli.stats:stats",
+    "runs": "hitrate.cli.runs:runs",
+    "run": "hitrate.cli.run:run",
+    "artifacts": "hitrate.cli.artifacts:artifacts",
+    "export": "hitrate.cli.export:export",
+    "report": "hitrate.cli.report:report",
     "gc": "hitrate.cli.gc:gc",
     "doctor": "hitrate.cli.doctor:doctor",
+    "demo": "hitrate.cli.demo:demo",
     "exec": "hitrate.cli.exec:exec_",
 }
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import httpx
 
 from hitrate.accounts.token_store import OPERATOR_LIFETIME_S
-from hitrate.cli.common import accounts
-from hitrate.config import Settings
-from hitrate.data_folder import Holder
+from hitrate.cli.common import accounts, find_team
+from hitrate.cli.output import Failed
+from hitrate.client import Hitrate
+from hitrate.config import Settings, load_settings
+from hitrate.data_folder import Holder, holder
 from hitrate.errors import HitrateError
 
 _TIMEOUT_S = 600.0
@@ -53,19 +55,50 @@ def _message(response: httpx.Response) -> str:
 @contextmanager
 def operator_client(settings: Settings, holder: Holder) -> Iterator[OperatorClient]:
     """A client of the server that holds the data folder."""
+    with _authorized(settings, holder) as (client, _):
+        yield OperatorClient(client)
+
+
+@contextmanager
+def team_client(data_dir: str | None, config: Path | None, slug: str) -> Iterator[Hitrate]:
+    """A client, for one team, of the server that holds the data folder. Raises Failed."""
+    try:
+        settings = load_settings({"data_dir": data_dir}, config)
+        with accounts(settings) as store:
+            find_team(store, slug)
+        running = holder(settings.data_dir)
+        if running is None:
+            raise HitrateError(
+                f"No server runs on the data folder {settings.data_dir}: start it with `hitrate "
+                "serve`, or set TURBO_API and TURBO_TOKEN to ask one elsewhere."
+            )
+        with (
+            _authorized(settings, running) as (http, secret),
+            Hitrate(
+                secret, server_url=running.url, slug=slug, timeout=_TIMEOUT_S, http_client=http
+            ) as client,
+        ):
+            yield client
+    except HitrateError as error:
+        raise Failed(str(error)) from error
+
+
+@contextmanager
+def _authorized(settings: Settings, running: Holder) -> Iterator[tuple[httpx.Client, str]]:
+    """Connections as the operator, and the secret that makes them that."""
     with accounts(settings) as store:
         token, secret = store.tokens.create(
             None, "operator", scopes=(), lifetime_s=OPERATOR_LIFETIME_S, actor=None
         )
         try:
             with httpx.Client(
-                base_url=holder.url,
+                base_url=running.url,
                 headers={"authorization": f"Bearer {secret}"},
                 timeout=_TIMEOUT_S,
-                verify=_trust(holder),
+                verify=_trust(running),
                 trust_env=False,
             ) as client:
-                yield OperatorClient(client)
+                yield client, secret
         finally:
             store.tokens.forget(token)
 

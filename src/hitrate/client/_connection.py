@@ -32,7 +32,7 @@ class Connection:
         """What httpx needs for a request, all but its content."""
         return {
             "method": call.method,
-            "url": self.url + call.path + self._query(options),
+            "url": self.url + call.path + self._query(call.query, options),
             "headers": {
                 "authorization": f"Bearer {self.token}",
                 "user-agent": f"hitrate-python/{__version__}",
@@ -41,12 +41,12 @@ class Connection:
             "timeout": _checked_timeout(options.get("timeout", self.timeout)),
         }
 
-    def _query(self, options: CallOptions) -> str:
+    def _query(self, asked: Mapping[str, str], options: CallOptions) -> str:
         """A team that the call names replaces the client's altogether; an empty one is none."""
         team_id, slug = options.get("team_id"), options.get("slug")
         if team_id is None and slug is None:
             team_id, slug = self.team_id, self.slug
-        named = {"slug": slug, "teamId": team_id}
+        named = {**asked, "slug": slug, "teamId": team_id}
         query = urlencode({name: v for name, v in named.items() if v}, quote_via=quote, safe="")
         return f"?{query}" if query else ""
 

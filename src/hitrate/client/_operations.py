@@ -53,7 +53,7 @@ class Call(Generic[Answer]):
     """One request, and how to read its answer.
 
     `harmless`: done twice, it does no more than done once. `read`: from an answer whose status is
-    2xx, or one of `also`, and whose body was read.
+    2xx, or one of `also`, and whose body was read. `query`: what is asked beside the team.
     """
 
     method: str
@@ -63,6 +63,7 @@ class Call(Generic[Answer]):
     content: bytes | Content | None = None
     harmless: bool = True
     also: tuple[int, ...] = ()
+    query: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def repeatable(self) -> bool:

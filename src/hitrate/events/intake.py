@@ -78,16 +78,21 @@ SELECT line, team, session, {RUN_KEY.format(team="team", session="session")} AS 
 FROM (SELECT DISTINCT line, session FROM fresh) JOIN lines USING (line)
 """
 
-# A run is what the first batch of it said; `line` is the order in which batches came.
+# A run is what the first batch of it said; `line` is the order in which batches came, and that in
+# which new runs are numbered: a segment may hold hours of them.
 _SESSIONS = """
 CREATE OR REPLACE TEMP TABLE sessions AS
-SELECT c.*, coalesce(r.id, nextval('run_ids')) AS run, r.id IS NOT NULL AS known
+SELECT * EXCLUDE (id, first), coalesce(id, nextval('run_ids')) AS run, id IS NOT NULL AS known
 FROM (
-    SELECT key, team, session, min(received_at) AS started_at, max(received_at) AS ended_at,
-           arg_min(sender, line) AS sender
-    FROM came GROUP BY ALL
-) c
-LEFT JOIN runs r ON r.key = c.key AND r.team_id = c.team AND r.session_id = c.session
+    SELECT c.*, r.id
+    FROM (
+        SELECT key, team, session, min(received_at) AS started_at, max(received_at) AS ended_at,
+               arg_min(sender, line) AS sender, min(line) AS first
+        FROM came GROUP BY ALL
+    ) c
+    LEFT JOIN runs r ON r.key = c.key AND r.team_id = c.team AND r.session_id = c.session
+    ORDER BY first
+)
 """
 
 _PLACES = """

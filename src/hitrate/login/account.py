@@ -42,7 +42,7 @@ class _Wanted:
         if not self.scopes:
             raise BadRequest("Choose at least one thing that the token may be used for.")
         self.team = _team(form.one("team"), teams)
-        self.lifetime_s = _lifetime_s(form.one("days").strip())
+        self.lifetime_s = lifetime_s(form.one("days").strip())
 
 
 def _team(team_id: str, teams: list[Team]) -> Team | None:
@@ -54,7 +54,8 @@ def _team(team_id: str, teams: list[Team]) -> Team | None:
     return None
 
 
-def _lifetime_s(days: str) -> float | None:
+def lifetime_s(days: str) -> float | None:
+    """Seconds of the days that a form names; None of none. Raises BadRequest."""
     if not days:
         return None
     # Its length first: Python reads no number of thousands of digits.

@@ -5,6 +5,9 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from hitrate.errors import BadRequest
 
+START = "/"
+"""Where signing in leads: the dashboard."""
+
 HOME = "/account"
 
 _MOST = 2048
@@ -20,10 +23,10 @@ _LOOPBACK = re.compile(
 
 
 def safe_next(wanted: str | None) -> str:
-    """Where to go after signing in: a path of this server, or the account page."""
+    """Where to go after signing in: a path of this server, or its start."""
     if wanted is None or len(wanted) > 2 * _MOST or not _HERE.fullmatch(wanted):
-        return HOME
-    return HOME if _SIGN_IN.match(wanted) else wanted
+        return START
+    return START if _SIGN_IN.match(wanted) else wanted
 
 
 def loopback(url: str | None, name: str) -> str:

@@ -29,18 +29,18 @@ from hitrate.metrics import Metrics
 _LOOPBACKS = ("http://127.0.0.1:*", "http://localhost:*")
 
 
-def login_api(
+def make_desk(
     engine: Engine,
     accounts: AccountStore,
     gate: Gate,
     metrics: Metrics,
     settings: Settings,
     clock: Clock,
-) -> Sequence[HTTPRouteHandler]:
-    """The routes of this room."""
+) -> Desk:
+    """The parts that pages work with."""
     issuer = settings.oidc_issuer
     sessions, site = Sessions(engine, clock), Site(settings.public_url)
-    desk = Desk(
+    return Desk(
         settings=settings,
         accounts=accounts,
         gate=gate,
@@ -52,16 +52,23 @@ def login_api(
         pages=Pages([*_LOOPBACKS, *([origin(issuer)] if issuer else [])]),
         signed_in=SignedIn(sessions, site),
     )
+
+
+def login_api(desk: Desk) -> Sequence[HTTPRouteHandler]:
+    """The routes of this room."""
+    settings = desk.settings
     tickets = Tickets(desk)
     sso = None
-    if issuer:
-        secret = settings.oidc_client_secret
-        sso = SingleSignOn(desk, Provider(issuer, settings.oidc_client_id, secret, clock))
+    if settings.oidc_issuer:
+        provider = Provider(
+            settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, desk.clock
+        )
+        sso = SingleSignOn(desk, provider)
     return [
         *style_api(),
         *entrance_api(desk),
         *account_page_api(desk),
         *connect_api(desk, tickets, sso),
         *(sso_api(desk, sso) if sso else []),
-        *turbo_api(accounts, gate),
+        *turbo_api(desk.accounts, desk.gate),
     ]

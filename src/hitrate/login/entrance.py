@@ -5,7 +5,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import RawBody
 
 from hitrate.errors import RateLimited
-from hitrate.login.addresses import HOME, safe_next
+from hitrate.login.addresses import safe_next
 from hitrate.login.desk import Desk, in_thread
 from hitrate.login.guard import session_of
 from hitrate.login.pages import Page
@@ -40,10 +40,6 @@ def entrance_api(desk: Desk) -> list[HTTPRouteHandler]:
             email=email[:254],
         )
 
-    @get("/", **desk.page, sync_to_thread=False)
-    def start() -> Page:
-        return desk.pages.send(HOME)
-
     @get("/login", **desk.page)
     @in_thread
     def ask(request: AnyRequest) -> Page:
@@ -76,4 +72,4 @@ def entrance_api(desk: Desk) -> list[HTTPRouteHandler]:
         desk.sessions.end(session.secret)
         return desk.pages.send("/login", [desk.site.without(request, SESSION)])
 
-    return [start, ask, check, leave]
+    return [ask, check, leave]

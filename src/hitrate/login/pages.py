@@ -6,7 +6,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from litestar import Response, get
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
@@ -48,17 +48,26 @@ def day(at_ms: int) -> str:
 class Pages:
     """Makes pages. `form_targets` are the origins, other than ours, that forms may lead to."""
 
-    def __init__(self, form_targets: Sequence[str]) -> None:
+    def __init__(
+        self,
+        form_targets: Sequence[str],
+        templates: Sequence[BaseLoader] = (),
+        names: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`templates` other than ours, and what those may use by name; pages made of them may run
+        the server's own scripts, which ours do not need."""
         self._environment = Environment(
-            loader=PackageLoader("hitrate.login", "templates"),
+            loader=ChoiceLoader([*templates, PackageLoader("hitrate.login", "templates")]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self._environment.filters["day"] = day
+        self._environment.globals.update(names or {})
         self._environment.globals["style"] = f"{STYLE}?v={_style()[1]}"
         self._form_targets = ("'self'", *form_targets)
+        self._scripts = "script-src 'self'; connect-src 'self'; " if templates else ""
         self._headers = {
             "content-security-policy": self._policy(),
             "x-content-type-options": "nosniff",
@@ -69,7 +78,7 @@ class Pages:
     def _policy(self, *also: str) -> str:
         targets = " ".join((*self._form_targets, *also))
         return (
-            "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+            f"default-src 'none'; {self._scripts}style-src 'self'; img-src 'self' data:; "
             f"form-action {targets}; base-uri 'none'; frame-ancestors 'none'"
         )
 

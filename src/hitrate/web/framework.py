@@ -1,8 +1,9 @@
 """The framework's app: everything that is not a hot route, with our errors and one openapi.json."""
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import unquote
 
 import msgspec
 from litestar import Litestar, Request, Response
@@ -60,6 +61,13 @@ def framework_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
     )
 
 
+def rest_of_path(request: AnyRequest) -> str:
+    """What follows the words of a route's path, as it was sent: what the framework hands over has
+    dots and slashes folded, and may be the name of something else."""
+    words, _, _ = request.scope["path_template"].partition("{")
+    return unquote(request.scope["raw_path"].decode("latin-1")).removeprefix(words)
+
+
 def _answer(status: int, body: bytes, headers: dict[str, str]) -> Response[bytes]:
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
@@ -75,9 +83,28 @@ def _framework_refused(request: AnyRequest, error: HTTPException) -> Response[by
     code = _CODES.get(error.status_code, "bad_request")
     message = f"{error.detail or code}: {request.method} {request.url.path}"
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
-        message = "; ".join(f"{e.get('key')}: {e.get('message')}" for e in error.extra)
+        message = "; ".join(
+            f"{e.get('key')}: {e.get('message')}{_choices(request, e.get('key'))}"
+            for e in error.extra
+        )
     headers = {"allow": ", ".join(allowed)} if (allowed := _allowed(request, error)) else {}
     return _answer(error.status_code, error_body(code, message), headers)
+
+
+def _choices(request: AnyRequest, name: Any) -> str:
+    """What to send instead, for a parameter that is one of a few words."""
+    signature = request.route_handler.parsed_fn_signature.parameters
+    words = list(_words(signature[name].raw)) if name in signature else []
+    return f"; send {', '.join(words[:-1])} or {words[-1]}." if words else ""
+
+
+def _words(annotation: Any) -> Iterator[str]:
+    """Those of the `Literal` in an annotation."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    else:
+        for part in get_args(annotation):
+            yield from _words(part)
 
 
 async def _name_methods(message: Message, scope: Scope) -> None:
@@ -95,8 +122,13 @@ def _allowed(request: AnyRequest, error: HTTPException) -> list[str]:
 
 def _methods(app: Litestar, path: str) -> list[str]:
     """What an address takes."""
-    forms = ((re.sub(r"\{[^}]*\}", "[^/]+", route.path), route.methods) for route in app.routes)
+    forms = ((_form(route.path), route.methods) for route in app.routes)
     return sorted({m for form, methods in forms if re.fullmatch(form, path) for m in methods})
+
+
+def _form(path: str) -> str:
+    """The regular expression of a route's path."""
+    return re.sub(r"\{[^}]*\}", "[^/]+", re.sub(r"\{[^}]*:path\}", ".+", path))
 
 
 def _failed(request: AnyRequest, error: Exception) -> Response[bytes]:

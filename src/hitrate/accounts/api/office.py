@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from hitrate.accounts.gate import Gate
 from hitrate.accounts.guard import Needs
 from hitrate.accounts.meter import Meter
-from hitrate.accounts.model import Access
+from hitrate.accounts.meter_file import ended_cycles
+from hitrate.accounts.model import Access, Team
 from hitrate.accounts.standing import Standing
 from hitrate.accounts.store import AccountStore
+from hitrate.accounts.usage import Usage, usage_of
 from hitrate.clock import Clock
 from hitrate.config import parse_duration
 from hitrate.errors import BadRequest
@@ -22,6 +24,14 @@ class Office:
     meter: Meter
     standing: Standing
     clock: Clock
+
+    def usage(self, team: Team, past_cycles: int) -> Usage:
+        """What a team used in this billing cycle and in those before."""
+        cycle, used = self.meter.reading(team)
+        now_ms = self.clock.now_ms()
+        ended = ended_cycles(self.meter.over(grace_ms=0), team, now_ms)
+        past = self.accounts.ledger.past(team, past_cycles, ended)
+        return usage_of(team, self.standing.of_team(team), cycle, used, past, now_ms)
 
     def needs(self, access: Access) -> Needs:
         """The guard of a route."""

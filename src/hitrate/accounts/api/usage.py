@@ -9,9 +9,8 @@ from litestar.params import QueryParameter
 from hitrate.accounts.api.office import Office
 from hitrate.accounts.api.team import AnyRequest
 from hitrate.accounts.guard import grant_of
-from hitrate.accounts.meter_file import ended_cycles
 from hitrate.accounts.model import Access
-from hitrate.accounts.usage import Usage, usage_of
+from hitrate.accounts.usage import Usage
 
 
 def usage_api(office: Office) -> list[HTTPRouteHandler]:
@@ -31,12 +30,6 @@ def usage_api(office: Office) -> list[HTTPRouteHandler]:
         ] = 12,
     ) -> Usage:
         """Current and past billing cycles: used, left, cost so far, forecast for the end."""
-        team = grant_of(request).team
-        cycle, used = office.meter.reading(team)
-        now_ms = office.clock.now_ms()
-        ended = ended_cycles(office.meter.over(grace_ms=0), team, now_ms)
-        past = office.accounts.ledger.past(team, cycles, ended)
-        state = office.standing.of_team(team)
-        return usage_of(team, state, cycle, used, past, now_ms)
+        return office.usage(grant_of(request).team, cycles)
 
     return [usage]

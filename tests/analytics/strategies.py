@@ -1,0 +1,92 @@
+"""Batches as clients may send them, and worse, for Hypothesis."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from hitrate.events import wire
+from tests.analytics.books import OTHERS, OURS, TOKEN_IDS
+
+SESSIONS = ("s", "a/s", "", "/", "s\0t", "ünï 😀")
+REGULAR = ("0123456789abcdef", "ffffffffffffffff", "0000000000000000", "8000000000000000")
+HASHES = (
+    *REGULAR, "", "0x12", "0x0123456789abcd", "0123456789ABCDEF", "01234567_9abcdef", "a\0b",
+    "0123456789abcde\n", "\u0661123456789abcdef", "é😀", "f" * 64, "12HKQaOmR5t5Uy6vdcQsNIiZgHGB",
+)  # fmt: skip
+DURATIONS = (
+    msgspec.UNSET, 0.0, -0.0, 0.25, 0.5, 1.5, 0.49999999999999994, 400.0, 59_999.5, 86_399_999.5,
+    86_400_000.0, 86_400_000.25, 86_400_001.0, 2.0**53, 1e300, -0.25, -1.0, -1e300,
+)  # fmt: skip
+MADE_MS = {
+    (OURS, "0123456789abcdef"): 700.5,
+    (OURS, "ffffffffffffffff"): 0.0,
+    (OURS, "f" * 64): -3.0,
+    (OURS, "12HKQaOmR5t5Uy6vdcQsNIiZgHGB"): 1e12,
+    (OTHERS, "0123456789abcdef"): 33.0,
+    (OTHERS, "é😀"): 5.0,
+}
+"""Durations of stored artifacts: some hashes of some teams have one."""
+
+GAPS_MS = (1, 7, 60_000, 299_999, 300_001, 599_999, 600_000, 600_001, 3_600_000, 86_400_000)
+STARTS_MS = (
+    1_774_744_200_000,  # 2026-03-29: clocks go forward in Berlin
+    1_775_314_800_000,  # 2026-04-04: they go back by half an hour on Lord Howe Island
+    1_793_505_600_000,  # 2026-11-01: they go back in New York
+    1_800_000_000_000,
+)
+
+_EVENT = st.builds(
+    wire.CacheEvent,
+    session_id=st.sampled_from(SESSIONS),
+    source=st.sampled_from(("LOCAL", "REMOTE")),
+    event=st.sampled_from(("HIT", "MISS")),
+    hash=st.sampled_from(HASHES),
+    duration=st.sampled_from(DURATIONS),
+)
+_SENDER = st.tuples(
+    st.sampled_from((OURS, OTHERS)),
+    st.sampled_from(TOKEN_IDS),
+    st.sampled_from((None, "GITHUB_ACTIONS", "")),
+    st.sampled_from((None, True, False)),
+    st.sampled_from((None, "claude-code")),
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[wire.Batch]:
+    """In the order in which they came, each at a moment of its own. Some come again."""
+    at_ms = draw(st.sampled_from(STARTS_MS))
+    came: list[wire.Batch] = []
+    for _ in range(draw(st.integers(1, 12))):
+        at_ms += draw(st.sampled_from(GAPS_MS))
+        if came and draw(st.integers(0, 2)) == 0:
+            came.append(_again(draw(st.sampled_from(came)), at_ms, draw(_SENDER), draw))
+        else:
+            events = draw(st.lists(_EVENT, max_size=8))
+            came.append(_batch(draw(_SENDER), at_ms, events))
+    return came
+
+
+def _batch(sender: tuple[Any, ...], at_ms: int, events: list[wire.CacheEvent]) -> wire.Batch:
+    team, token, *client = sender
+    digest = wire.digest_of(msgspec.json.encode(events))
+    return wire.Batch(team, token, at_ms, *client, digest, events)
+
+
+def _again(
+    batch: wire.Batch, at_ms: int, other: tuple[Any, ...], draw: st.DrawFn
+) -> wire.Batch:
+    """The same events: mostly from the same sender, else from somebody else."""
+    same = (batch.team, batch.token, batch.ci, batch.interactive, batch.agent)
+    told = (batch.team, batch.token, *other[2:])
+    sender = draw(st.sampled_from((same, same, same, told, other)))
+    return _batch(sender, at_ms, batch.events)
+
+
+@st.composite
+def splits(draw: st.DrawFn, many: list[wire.Batch]) -> list[list[wire.Batch]]:
+    """The batches as they are, cut into segments."""
+    ends = draw(st.sets(st.integers(1, max(1, len(many) - 1)), max_size=4))
+    cuts = [0, *sorted(end for end in ends if end < len(many)), len(many)]
+    return [many[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
