@@ -54,7 +54,7 @@ def fill_in(page: Page, email: str, password: str = PASSWORD) -> None:
 
 def sign_in(page: Page, server: Server, email: str, password: str = PASSWORD) -> None:
     """Sign in; the account page is shown."""
-    page.goto(f"{server.url}/login")
+    page.goto(f"{server.url}/login?next=/account")
     fill_in(page, email, password)
     page.wait_for_url(f"{server.url}/account")
 

@@ -127,7 +127,7 @@ def test_the_whole_way_works_with_the_keyboard_alone_and_without_scripts(
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
-    page.wait_for_url(f"{shared_server.url}/account")
+    page.wait_for_url(f"{shared_server.url}/teams/*")
 
 
 @pytest.mark.parametrize(

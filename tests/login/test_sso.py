@@ -130,7 +130,7 @@ def test_strangers_join_where_the_operator_says_so(page: Page, start_both: Start
     server, _ = start_both("--oidc-join", "web:viewer")
     begin(page, server)
     at_provider.sign_in(page, "Finn@Example.org")
-    page.wait_for_url(f"{server.url}/account")
+    page.wait_for_url(f"{server.url}/teams/*")
     with accounts_of(server) as accounts:
         finn = accounts.users.get("finn@example.org")
         [member] = accounts.members.of_user(finn)
@@ -177,7 +177,7 @@ def test_who_cancels_at_the_provider_is_not_signed_in(page: Page, server: Server
 def test_an_answer_counts_once(server: Server) -> None:
     with visitor(server) as someone:
         back = way_back(someone, "dora")
-        assert someone.get(back).headers["location"] == "/account"
+        assert someone.get(back).headers["location"] == "/"
         someone.http.cookies.delete("hitrate_session")
         assert "This sign-in is over" in turned_away(someone, back)
 
@@ -227,7 +227,7 @@ def test_nothing_that_is_secret_is_in_the_log(
     page.on("request", lambda r: seen.append(r.url) if "/callback?" in r.url else None)
     begin(page, server)
     at_provider.sign_in(page, "dora")
-    page.wait_for_url(f"{server.url}/account")
+    page.wait_for_url(f"{server.url}/teams/*")
     query = parse_qs(urlsplit(seen[0]).query)
     cookies = [c.get("value", "") for c in page.context.cookies(server.url)]
     for hidden in (query["code"][0], query["state"][0], provider.client_secret, *cookies):
@@ -240,7 +240,7 @@ def test_after_a_restart_of_the_provider_its_new_key_is_fetched(
     server, provider = start_both()
     begin(page, server)
     at_provider.sign_in(page, "dora")
-    page.wait_for_url(f"{server.url}/account")
+    page.wait_for_url(f"{server.url}/teams/*")
     provider.stop()
     provider.start()
     again = browser.new_page()
