@@ -6,7 +6,7 @@ about as they do in a server.
 
 from __future__ import annotations
 
-import duckdb
+import sys
 
 from hitrate.events.duckdb import DuckDBEventStore
 from hitrate.events.intake import take_in
@@ -41,7 +41,7 @@ WITH batch AS (
         ELSE [{{'sessionId': session, 'source': 'LOCAL', 'event': 'HIT', 'hash': hash, 'duration': duration}}]
     END) AS e FROM task
 )
-SELECT line, 'team_' || printf('%022d', line % $teams) AS team,
+SELECT line, $team AS team,
        'tok_' || printf('%020d', hash(line) % 40) AS token, received_at AS "receivedAt",
        CASE hash(line) % 3 WHEN 0 THEN NULL ELSE 'GITHUB_ACTIONS' END AS ci,
        hash(line) % 3 = 0 AS interactive,
@@ -51,19 +51,18 @@ FROM batch JOIN (SELECT line, list(e) AS events FROM event GROUP BY line) e USIN
 """  # noqa: E501  # reason: an event is a line
 
 
-def fill(store: DuckDBEventStore, events: int, end_ms: int, teams: int = 1) -> int:
-    """Make about that many events, in the year before `end_ms`; how many there are."""
+def fill(store: DuckDBEventStore, team_id: str, events: int, end_ms: int) -> int:
+    """Make about that many events of a team, in the year before `end_ms`; how many there are."""
     runs, made = events // EVENTS_A_RUN, 0
     with store.reading() as cursor:
         cursor.execute("SELECT setseed(0.5)")
         for first in range(0, runs, RUNS_A_SLICE):
+            values = {"first": first, "runs": runs, "end": end_ms, "team": team_id}
             cursor.execute("BEGIN")
-            made += _slice(cursor, {"first": first, "runs": runs, "end": end_ms, "teams": teams})
+            cursor.execute(_INCOMING, values)
+            made += take_in(cursor).events
             cursor.execute("COMMIT")
+            if first // RUNS_A_SLICE % 20 == 0:
+                print(f"{made:,} events", file=sys.stderr, flush=True)
         cursor.execute("CHECKPOINT")
     return made
-
-
-def _slice(cursor: duckdb.DuckDBPyConnection, values: dict[str, int]) -> int:
-    cursor.execute(_INCOMING, values)
-    return take_in(cursor).events

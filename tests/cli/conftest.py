@@ -1,5 +1,6 @@
-"""A desk: commands on a data folder of their own."""
+"""A desk: commands on a data folder of their own. A workshop: commands that ask a server."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ from argon2 import PasswordHasher
 
 from hitrate.accounts import passwords
 from tests.cli.desk import Desk
+from tests.cli.workshop import Fake, Workshop, fake_server
 from tests.support.database import put_empty_database
+from tests.support.server import Server
 
 
 @pytest.fixture
@@ -20,3 +23,16 @@ def desk(
     (tmp_path / "data").mkdir(mode=0o700)
     put_empty_database(tmp_path / "data")
     return Desk(tmp_path / "data", capsys, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def workshop(shared_server: Server) -> Workshop:
+    """A team of the module's own."""
+    return Workshop(shared_server)
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    """A server that answers what it is told to."""
+    with fake_server() as fake:
+        yield fake

@@ -16,19 +16,18 @@ from hitrate.accounts.model import OPERATOR
 from hitrate.accounts.store import AccountStore
 from hitrate.cli.demo import NAME, UNFINISHED, Made, make_demo
 from hitrate.cli.demo_history import DAY_MS, GITHUB, GITLAB, History
-from hitrate.cli.demo_runs import ROOM_BYTES, Done, Kept, Run
+from hitrate.cli.demo_runs import ROOM_BYTES, Kept, Run
 from hitrate.clock import Clock, ManualClock
 from hitrate.config import Settings
 from hitrate.database import open_database
 from hitrate.events.duckdb import FILE_NAME
 from tests.cli.desk import Desk
-from tests.conftest import StartServer
 from tests.support.database import put_empty_database
 from tests.support.server import Server, run_hitrate, try_hitrate
 
 # A Wednesday, in the afternoon.
 NOW = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
-DAYS = 12
+DAYS = 7
 
 
 def ms(moment: datetime) -> int:
@@ -96,21 +95,17 @@ def test_people_work_on_working_days_and_ci_always(three_months: Told) -> None:
 
 
 def test_a_hit_has_a_run_that_made_its_artifact_before(three_months: Told) -> None:
-    stored: dict[str, Done] = {}
-    known: dict[str, set[str]] = {}
-    ended = sorted(
-        ((done.at_ms, number, run, done) for run in three_months.runs
-         for number, done in enumerate(run.tasks)),
-        key=lambda one: one[:2],
-    )  # fmt: skip
-    for _, _, run, done in ended:
+    made: set[tuple[str, int, int]] = set()
+    known: set[tuple[str, str]] = set()
+    tasks = ((done, run) for run in three_months.runs for done in run.tasks)
+    for done, run in sorted(tasks, key=lambda one: one[0].at_ms):
         if done.outcome == "remote_hit":
-            assert stored[done.hash][2:] == ("miss", done.duration_ms, done.size_bytes)
+            assert (done.hash, done.duration_ms, done.size_bytes) in made
         elif done.outcome == "local_hit":
-            assert done.hash in known[run.sender.token]
+            assert (run.sender.token, done.hash) in known
         else:
-            stored[done.hash] = done
-        known.setdefault(run.sender.token, set()).add(done.hash)
+            made.add((done.hash, done.duration_ms, done.size_bytes))
+        known.add((run.sender.token, done.hash))
 
 
 def test_there_is_some_of_everything(three_months: Told) -> None:
@@ -133,7 +128,7 @@ def test_there_is_some_of_everything(three_months: Told) -> None:
     assert all((run.dirty_hash is None) == (run.sender.ci is not None) for run in runs)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_the_hit_rate_rises_but_for_one_bad_week(seed: int) -> None:
     # Ends on a Sunday, so that each week is one of the calendar.
     history = History(seed, 91, ms(NOW + timedelta(days=4)))
@@ -165,7 +160,7 @@ class Folder:
 
     path: Path
     made: Made
-    history: History
+    runs: list[Run]
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path / FILE_NAME), read_only=True) as connection:
@@ -184,7 +179,7 @@ def make(path: Path, seed: int = 1) -> Folder:
     accounts = AccountStore(engine, Clock())
     made = make_demo(Settings(data_dir=path), accounts, "demo", DAYS, seed, ManualClock(ms(NOW)))
     engine.dispose()
-    return Folder(path, made, History(seed, DAYS, ms(NOW)))
+    return Folder(path, made, runs_of(History(seed, DAYS, ms(NOW))))
 
 
 @pytest.fixture(scope="module")
@@ -211,13 +206,12 @@ def test_the_same_seed_makes_the_same_rows(folder: Folder, tmp_path: Path) -> No
 
 def test_the_event_store_has_of_each_run_what_its_history_tells(folder: Folder) -> None:
     stored = {row[0]: row for row in folder.rows(_RUNS)}
-    runs = runs_of(folder.history)
-    assert stored.keys() == {run.session_id for run in runs}
-    for run in runs:
+    assert stored.keys() == {run.session_id for run in folder.runs}
+    for run in folder.runs:
         outcomes = Counter(done.outcome for done in run.tasks)
         _, _, ended_ms, *counts = stored[run.session_id]
         assert counts[:3] == [len(run.tasks), outcomes["local_hit"], outcomes["remote_hit"]]
-        assert ended_ms == run.ended_ms
+        assert run.tasks[-1].at_ms <= ended_ms <= run.ended_ms
         assert tuple(counts[-3:]) == run.sender[1:]
 
 
@@ -273,7 +267,7 @@ def test_stored_artifacts_have_bodies_and_the_runs_that_made_them(folder: Folder
     assert (folder.made.stored, folder.made.stored_bytes) == (len(rows), sum(files.values()))
     missed = {
         (run.session_id, done.hash, done.at_ms)
-        for run in runs_of(folder.history)
+        for run in folder.runs
         for done in run.tasks
         if done.outcome == "miss"
     }
@@ -365,7 +359,7 @@ def test_beside_a_running_server_it_says_how_else(server: Server) -> None:
 
 
 def test_a_server_started_on_it_shows_the_same_totals(
-    start_server: StartServer, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "demo-data"
     made = json.loads(run_hitrate("demo", "--months", "1", "--json", "--data-dir", str(path)))

@@ -99,21 +99,15 @@ class CacheReports:
         return {name: (Hits(local, remote), int(saved or 0)) for name, local, remote, saved in rows}
 
     def _most_hit(self, scope: Scope, limit: int, offset: int) -> tuple[list[Listed], int | None]:
-        """Stored ones by hits; many that were hit are not stored any more."""
-        listed: list[Listed] = []
-        while True:
-            rows = self._reports.rows(
-                queries.MOST_HIT, {**_values(scope), "limit": _LOOK_AT_ONCE, "offset": offset}
-            )
-            stored = self._artifacts.find_many(scope.team_id, [name for (name,) in rows])
-            for (name,) in rows:
-                if len(listed) == limit:
-                    return listed, offset
-                offset += 1
-                if name in stored:
-                    listed.append(stored[name])
-            if len(rows) < _LOOK_AT_ONCE:
-                return listed, None
+        """Those that were hit at all."""
+        names = self._artifacts.hashes(scope.team_id)
+        rows = self._reports.rows(
+            queries.MOST_HIT,
+            {**_values(scope), "names": names, "limit": limit + 1, "offset": offset},
+        )
+        stored = self._artifacts.find_many(scope.team_id, [name for (name,) in rows[:limit]])
+        listed = [stored[name] for (name,) in rows[:limit] if name in stored]
+        return listed, offset + limit if len(rows) > limit else None
 
     def _never_hit(
         self, scope: Scope, order: str, limit: int, offset: int

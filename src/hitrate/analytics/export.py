@@ -80,6 +80,11 @@ class Exports:
         if threads is not None:
             threads.shutdown()
 
+    @property
+    def under_way(self) -> int:
+        """How many there are now."""
+        return len(self._under_way)
+
     def begin(self, team_id: str, table: Table, form: Form) -> "Export":
         """A new export; `end` it. Raises RateLimited or Unavailable."""
         export = Export(self._store, self._folder, self._min_free_bytes, table, form)
@@ -183,8 +188,7 @@ class Export:
         return sum(sizes) + 2 * max(sizes) * part.left
 
     def _check_room(self, size_bytes: int) -> None:
-        disk = os.statvfs(self._folder)
-        if disk.f_bavail * disk.f_frsize - size_bytes < self._min_free_bytes:
+        if _free_bytes(self._folder) - size_bytes < self._min_free_bytes:
             raise Unavailable(
                 f"The disk has too little room for this export, which needs {size_bytes} bytes of "
                 "it for a while. Free some, or ask for less: a shorter period, or ndjson or csv, "
@@ -214,6 +218,11 @@ class Export:
         finally:
             with self._lock:
                 self._asked = None
+
+
+def _free_bytes(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _taken(path: Path) -> BinaryIO:

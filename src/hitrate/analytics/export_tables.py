@@ -26,7 +26,7 @@ Values = dict[str, Any]
 Ask = Callable[[str, Values], list[Row]]
 """What a query answers."""
 
-PART_ROWS = 100_000
+PART_ROWS = 50_000
 ARTIFACT_PART_ROWS = 10_000
 """Fewer, because they pass through the interpreter."""
 

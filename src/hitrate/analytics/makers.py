@@ -37,7 +37,7 @@ GROUP BY u.position
 
 
 class Makers:
-    """Called by the loader when it has loaded something."""
+    """Called by the loader when something was loaded or uploaded."""
 
     def __init__(self, store: DuckDBEventStore, artifacts: ArtifactList, clock: Clock) -> None:
         self._store = store
@@ -45,13 +45,14 @@ class Makers:
         self._clock = clock
         self._looked_at = float("-inf")
 
-    def look(self, *, now: bool = False) -> None:
-        """Find and note the makers of the last uploads. Not more than once a second, unless `now`.
+    def look(self, *, now: bool = False) -> bool:
+        """Find and note the makers of the last uploads; not more than once a second, unless `now`.
+        Whether it did: else it has to be called again.
 
         Raises StoreAway.
         """
         if not now and time.monotonic() - self._looked_at < LOOK_EVERY_S:
-            return
+            return False
         self._looked_at = time.monotonic()
         since_ms = self._clock.now_ms() - LOOK_BACK_MS
         try:
@@ -61,6 +62,8 @@ class Makers:
                 self._artifacts.note_makers([(uploads[n], session) for n, session in found])
         except DatabaseError as error:  # loading must go on
             _log.warning("makers of artifacts are noted later", reason=str(error))
+            return False
+        return True
 
     def _find(self, uploads: list[Upload], since_ms: int) -> list[tuple[int, str]]:
         teams, names, tokens, made = (list(column) for column in zip(*uploads, strict=True))

@@ -69,7 +69,7 @@ s.ci, s.interactive, s.agent, s.token_id
 """
 
 ORDERS = {
-    "newest": "r.id DESC",
+    "newest": "r.started_at DESC, r.id DESC",
     "best": f"({_HIT_RATE}) DESC NULLS LAST, r.tasks DESC, r.id DESC",
     "worst": f"({_HIT_RATE}) ASC NULLS LAST, r.tasks DESC, r.id DESC",
     "saved": "r.local_ms + r.remote_ms DESC, r.id DESC",
@@ -127,7 +127,8 @@ ORDER BY u.last_at DESC, r.id DESC LIMIT $limit OFFSET $offset
 MOST_HIT = f"""
 SELECT {NAME.format("u")} FROM (
     SELECT hash, count(DISTINCT run) AS hits FROM events
-    WHERE kind IN ({LOCAL_HIT}, {REMOTE_HIT}) AND {_OF_TEAM}
+    WHERE hash IN (SELECT {hash_key("name")} FROM (SELECT unnest($names::VARCHAR[]) AS name))
+      AND kind IN ({LOCAL_HIT}, {REMOTE_HIT}) AND {_OF_TEAM}
       AND received_at >= $from_ms AND received_at < $to_ms
     GROUP BY hash
 ) u {_NAMED.format("u")}

@@ -84,6 +84,12 @@ class ArtifactList:
         )
         return self._rows(query)
 
+    def hashes(self, team_id: str) -> list[str]:
+        """Of all that a team stores."""
+        query = sa.select(_A.hash).where(_A.team_id == team_id)
+        with translated(), self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def after(self, team_id: str, last_hash: str, limit: int) -> list[Listed]:
         """A team's artifacts by hash, those behind one."""
         query = (

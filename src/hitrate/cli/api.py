@@ -82,8 +82,9 @@ class Api:
         return Answer(whole, msgspec.convert(whole, shape))
 
     @contextmanager
-    def stream(self, path: str, query: Query) -> "Iterator[Download]":
-        """The answer in chunks; one that was cut short raises between two of them."""
+    def stream(self, path: str, kind: str, query: Query) -> "Iterator[Download]":
+        """The answer, of a media type that has the word `kind`, in chunks; one that was cut short
+        raises between two of them."""
         from hitrate.client._operations import Call
         from hitrate.client.sync import Download
 
@@ -91,6 +92,8 @@ class Api:
         options: Any = {"timeout": _EXPORT_TIMEOUT_S}
         send = functools.partial(self._client.send, call, options)
         with closing(self._client.attempted(call, send)) as response:
+            if kind not in response.headers.get("content-type", ""):
+                raise Failed(f"{response.url.host} answered no {kind}: is it a hitrate server?")
             yield Download(response, None)
 
 

@@ -70,7 +70,10 @@ class History:
         self._told: list[Run] = []
 
     def days(self) -> Iterator[list[Run]]:
-        """The runs that began on each day and have ended, in the order in which they began."""
+        """The runs that began on each day and have ended, in the order in which they began.
+
+        A history can be told once.
+        """
         for number in range(self._days):
             day_ms = self.start_ms + number * DAY_MS
             self._plan(day_ms)

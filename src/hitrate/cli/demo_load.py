@@ -32,7 +32,7 @@ from hitrate.events.transfers import TransferCounter
 from hitrate.metrics import Metrics
 
 _BATCH = 100
-_AGAIN_EVERY = 500
+_AGAIN_EVERY = 250
 _AGAIN_AFTER_MS = 2_000
 _AT_ONCE = 200
 

@@ -71,8 +71,8 @@ class Kept:
     used_ms: int
 
 
-Known = dict[str, int]
-"""The cache on a machine's own disk: hash -> duration in ms."""
+Known = dict[str, Done]
+"""The cache on a machine's own disk: what was made or downloaded there, by hash."""
 
 
 class SharedCache:
@@ -118,13 +118,13 @@ class SharedCache:
         for done in run.tasks:
             self._remember(run, done)
             if known is not None:
-                known[done.hash] = done.duration_ms
+                known.setdefault(done.hash, done)
         return run
 
     def _do(self, task: Task, name: str, at_ms: int, known: Known) -> Done:
-        if name in known:
-            return Done(at_ms, name, "local_hit", known[name], 0)
-        found = self.kept.get(name)
+        mine, found = known.get(name), self.kept.get(name)
+        if mine is not None and mine.at_ms <= at_ms:
+            return mine._replace(outcome="local_hit", size_bytes=0)
         if found is not None and found.task.at_ms <= at_ms:
             return found.task._replace(outcome="remote_hit")
         return Done(

@@ -48,12 +48,14 @@ def export(
     \b
     hitrate export events --since 90d -o events.parquet
     """
+    if what == "artifacts" and (given := [name for name, text in filters.items() if text]):
+        raise click.UsageError(f"Artifacts are of all runs: leave out --{given[0]}.")
     ending = output.suffix.lower().removeprefix(".") if output else ""
     form = form or (ending if ending in _FORMATS else "ndjson")
     query = {"format": form, "since": since, "until": until, **filters}
     size_bytes = 0
     with place.open() as api, _sink(output, binary=form == "parquet") as file:
-        with api.stream(f"/v1/export/{what}", query) as download:
+        with api.stream(f"/v1/export/{what}", form, query) as download:
             for chunk in download:
                 file.write(chunk)
                 size_bytes += len(chunk)

@@ -1,7 +1,7 @@
 """`hitrate stats`: hit rate and time saved of a period."""
 
 import shutil
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -138,7 +138,7 @@ def stats(
 def _usual_bucket(summary: _Summary) -> str:
     """One that gives a chart of a page or so."""
     length = datetime.fromisoformat(summary.until) - datetime.fromisoformat(summary.since)
-    return next((name for name, days in _LONGEST_OF if length <= timedelta(days)), "month")
+    return next((name for name, days in _LONGEST_OF if length.days <= days), "month")
 
 
 def _print_summary(now: _Summary) -> None:

@@ -1,16 +1,18 @@
 """Charts: numbers in, the geometry of drawings out. Pure; templates/charts.html draws them.
 
-A drawing is as wide as it has buckets and 100 high, stretched to whatever room there is. Every
-bucket is a link to what it stands for, and says its numbers in words.
+A drawing is as wide as the period has parts and 100 high, stretched to whatever room there is.
+Over it lie points, each a link to what it stands for that says its numbers in words: one for each
+part, or for several where parts are too narrow to be met.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor, log10
 
 HEIGHT = 100.0
 WIDTH = 10.0
-"""Of one bucket."""
+"""Of one part."""
 
 _GAP = 1.2
 _LABELS = 4
@@ -19,19 +21,20 @@ _DAY_MS = 86_400_000
 _SPANS_MS = [
     *(n * 1000 for n in (1, 2, 4, 10, 20, 30)),
     *(n * 60_000 for n in (1, 2, 4, 10, 20, 30)),
-    *(n * 3_600_000 for n in (1, 2, 4, 8, 12, 16)),
+    *(n * 3_600_000 for n in (1, 2, 4, 8, 12, 16, 24)),
 ]
+
+Values = tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A bucket: what it is called, and in short, what it says, where it leads, its values."""
+    """What it is called, what it says, where it leads, and how many parts it covers."""
 
     name: str
-    label: str
     says: str
     link: str
-    values: tuple[float | None, ...]
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,59 +52,76 @@ class Box:
 class Drawing:
     """`boxes` of bars, `lines` and `areas` as lists of points; `scale` from the top down."""
 
-    points: Sequence[Point]
-    boxes: Sequence[Box]
-    lines: Sequence[str]
-    areas: Sequence[str]
+    parts: int
     scale: Sequence[float]
-    labels: Sequence[str]
+    boxes: Sequence[Box] = ()
+    lines: Sequence[str] = ()
+    areas: Sequence[str] = ()
 
     @property
     def width(self) -> float:
-        return len(self.points) * WIDTH
+        return self.parts * WIDTH
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """All boxes of each kind, as one shape to draw."""
+        shapes: dict[str, list[str]] = defaultdict(list)
+        for box in self.boxes:
+            shapes[box.kind].append(
+                f"M{box.x:g} {box.y:g}h{box.width:g}v{box.height:g}h{-box.width:g}z"
+            )
+        return {kind: "".join(drawn) for kind, drawn in shapes.items()}
 
 
 def bars(
-    points: Sequence[Point], kinds: Sequence[str], nice: Callable[[float], float] | None = None
+    parts: Sequence[Values], kinds: Sequence[str], nice: Callable[[float], float] | None = None
 ) -> Drawing:
-    """Stacked bars: a point's values are the series, from the ground up. `nice` finds a round
+    """Stacked bars: a part's values are the series, from the ground up. `nice` finds a round
     number that is not below the highest bar."""
-    most = max((sum(v or 0 for v in p.values) for p in points), default=0)
+    most = max((sum(value or 0 for value in values) for values in parts), default=0)
     top = (nice or nice_top)(most)
     boxes = []
-    for number, point in enumerate(points):
-        y = HEIGHT
-        for kind, value in zip(kinds, point.values, strict=True):
-            height = (value or 0) / top * HEIGHT
-            if height > 0:
-                y -= height
-                x = number * WIDTH + _GAP / 2
-                boxes.append(Box(kind, x, round(y, 3), WIDTH - _GAP, round(height, 3)))
-    return Drawing(points, boxes, (), (), (top, top / 2, 0), _labels(points))
+    for number, values in enumerate(parts):
+        below = 0.0
+        for kind, value in zip(kinds, values, strict=True):
+            y, floor_y = _y((below + (value or 0)) / top), _y(below / top)
+            below += value or 0
+            if y < floor_y:
+                height = round(floor_y - y, 2)
+                boxes.append(Box(kind, number * WIDTH + _GAP / 2, y, WIDTH - _GAP, height))
+    return Drawing(len(parts), (top, top / 2, 0), boxes)
 
 
-def rates(points: Sequence[Point]) -> Drawing:
+def rates(parts: Sequence[Values]) -> Drawing:
     """A line of rates with a band around it: values are the rate, and the band's low and high."""
-    lines, areas = [], []
-    for run in _unbroken(points):
-        lines.append(" ".join(_at(number, point.values[0]) for number, point in run))
-        low = [_at(number, point.values[1]) for number, point in run]
-        high = [_at(number, point.values[2]) for number, point in run]
+    lines, areas, alone = [], [], []
+    for run in _unbroken(parts):
+        lines.append(" ".join(_at(number, values[0]) for number, values in run))
+        low = [_at(number, values[1]) for number, values in run]
+        high = [_at(number, values[2]) for number, values in run]
         areas.append(" ".join([*high, *reversed(low)]))
-    wide = [
-        Box("alone", run[0][0] * WIDTH + _GAP, _y(run[0][1].values[0]) - 1, WIDTH - 2 * _GAP, 2)
-        for run in _unbroken(points)
-        if len(run) == 1
-    ]
-    return Drawing(points, wide, lines, areas, (1, 0.5, 0), _labels(points))
+        if len(run) == 1:
+            number, (rate, *_) = run[0]
+            alone.append(
+                Box("alone", number * WIDTH + _GAP, _y(rate) - 1, WIDTH - 2 * _GAP, 2)
+            )
+    return Drawing(len(parts), (1, 0.5, 0), alone, lines, areas)
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """Those that fit under a chart, evenly spread from the first to the last."""
+    last = len(names) - 1
+    numbers = {round(n * last / (_LABELS - 1)) for n in range(_LABELS)}
+    return [names[number] for number in sorted(numbers)]
 
 
 def nice_top(most: float) -> float:
-    """A round number that is not below the most: 1, 2, 5, 10, 20, 50 and so on."""
-    if most <= 0:
-        return 1
+    """A round number that is not below the most, and whose half is whole: 2, 4, 10, 20, 40, 100
+    and so on."""
+    if most <= 2:
+        return 2
     power = 10.0 ** floor(log10(most))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= most)
+    return next(step * power for step in (1, 2, 4, 10) if step * power >= most)
 
 
 def nice_span(most_ms: float) -> float:
@@ -111,15 +131,15 @@ def nice_span(most_ms: float) -> float:
     )
 
 
-def _unbroken(points: Sequence[Point]) -> list[list[tuple[int, Point]]]:
+def _unbroken(parts: Sequence[Values]) -> list[list[tuple[int, Values]]]:
     """Neighbours that all have a rate."""
-    runs: list[list[tuple[int, Point]]] = []
-    for number, point in enumerate(points):
-        if point.values[0] is not None:
+    runs: list[list[tuple[int, Values]]] = []
+    for number, values in enumerate(parts):
+        if values[0] is not None:
             if runs and runs[-1][-1][0] == number - 1:
-                runs[-1].append((number, point))
+                runs[-1].append((number, values))
             else:
-                runs.append([(number, point)])
+                runs.append([(number, values)])
     return runs
 
 
@@ -128,11 +148,4 @@ def _at(number: int, value: float | None) -> str:
 
 
 def _y(value: float | None) -> float:
-    return round((1 - (value or 0)) * HEIGHT, 3)
-
-
-def _labels(points: Sequence[Point]) -> list[str]:
-    """The names that fit under a chart, evenly spread from the first to the last."""
-    last = len(points) - 1
-    numbers = {round(n * last / (_LABELS - 1)) for n in range(_LABELS)}
-    return [points[number].label for number in sorted(numbers)]
+    return round((1 - (value or 0)) * HEIGHT, 2)

@@ -1,9 +1,11 @@
 """Numbers and moments in words, each with its unit. Pure."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime, tzinfo
 
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
+_LEAST_POINTS = 0.1
 
 
 def percent(rate: float | None) -> str:
@@ -13,18 +15,27 @@ def percent(rate: float | None) -> str:
     return f"{rate * 100:.1f} %"
 
 
-def points(now: float | None, before: float | None) -> str | None:
-    """`+3.1 points` between two rates."""
-    if now is None or before is None:
-        return None
-    return f"{(now - before) * 100:+.1f} points".replace("-", "−")
+def points(now: float | None, before: float | None) -> str:
+    """`up 3.1 points from 69.3 %`: a rate and that of the period before, as they are shown."""
+    if before is None:
+        return "no tasks before"
+    if now is None:
+        return f"{percent(before)} before"
+    moved = round(now * 100, 1) - round(before * 100, 1)
+    if abs(moved) < _LEAST_POINTS / 2:
+        return f"the same as before, {percent(before)}"
+    return f"{'up' if moved > 0 else 'down'} {abs(moved):.1f} points from {percent(before)}"
 
 
-def change(now: float, before: float) -> str | None:
-    """`+12 %` between two amounts; None when there was nothing before."""
+def change(now: float, before: float, say: Callable[[float], str]) -> str:
+    """`up 12 % from 726`: an amount and that of the period before."""
     if not before:
-        return None
-    return f"{(now - before) / before * 100:+,.0f} %".replace("-", "−")
+        return "none before"
+    if now == before:
+        return f"the same as before, {say(before)}"
+    share = abs(now - before) / before * 100
+    much = f"{share:,.0f} %" if share >= 1 else "less than 1 %"
+    return f"{'up' if now > before else 'down'} {much} from {say(before)}"
 
 
 def number(amount: float) -> str:
@@ -41,6 +52,14 @@ def size(size_bytes: float | None) -> str:
             return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:,.1f} {unit}"
         size_bytes /= 1000
     raise AssertionError
+
+
+def exact_size(size_bytes: int) -> str:
+    """`200 MB` for 200000000, and `1500` where that would be less exact; to be read again."""
+    for power in range(len(_SIZES) - 1, 0, -1):
+        if size_bytes and size_bytes % 1000**power == 0:
+            return f"{size_bytes // 1000**power} {_SIZES[power]}"
+    return str(size_bytes)
 
 
 def duration(span_ms: float | None) -> str:

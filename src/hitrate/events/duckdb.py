@@ -5,6 +5,7 @@ transaction. DuckDB reads the segment's file itself, outside the interpreter's l
 """
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,23 +61,26 @@ WHERE team IS NULL OR token IS NULL OR "receivedAt" IS NULL OR digest IS NULL OR
 
 _INCOMPLETE_EVENTS = """
 SELECT count(*) FROM (SELECT unnest(events) AS e FROM incoming)
-WHERE e."sessionId" IS NULL OR e.source IS NULL OR e.event IS NULL OR e.hash IS NULL
+WHERE e."sessionId" IS NULL OR e.hash IS NULL
+   OR coalesce(e.source NOT IN ('LOCAL', 'REMOTE') OR e.event NOT IN ('HIT', 'MISS'), true)
 """
 
-_DUPLICATES = """
-CREATE OR REPLACE TEMP TABLE duplicates AS
-SELECT line FROM incoming
-WINDOW same AS (PARTITION BY team, token, digest ORDER BY line)
-QUALIFY row_number() OVER same > 1 AND "receivedAt" < min("receivedAt") OVER same + ?
-UNION
-SELECT line FROM incoming SEMI JOIN batches
-    ON team = team_id AND token = token_id AND incoming.digest = batches.digest
-    AND "receivedAt" < received_at + ?
+_SUSPECTS = """
+SELECT line, "receivedAt", team, token, digest FROM incoming
+WHERE digest IN (
+    SELECT digest FROM incoming GROUP BY digest HAVING count(*) > 1
+    UNION ALL SELECT digest FROM batches
+)
+ORDER BY "receivedAt", line
+"""
+
+_KEPT = """
+SELECT received_at, team_id, token_id, digest FROM batches
+WHERE digest IN (SELECT digest FROM incoming)
 """
 
 _DUPLICATE_EVENTS = """
-SELECT team, max("receivedAt"), sum(len(events))::BIGINT FROM incoming
-WHERE line IN (SELECT line FROM duplicates) GROUP BY team
+SELECT team, max("receivedAt"), sum(len(events))::BIGINT FROM again GROUP BY team
 """
 
 _KEEP_BATCHES = """
@@ -86,7 +90,7 @@ SELECT team, token, digest, "receivedAt" FROM incoming
 
 _AGAIN = """
 CREATE OR REPLACE TEMP TABLE again AS
-SELECT * FROM incoming WHERE line IN (SELECT line FROM duplicates)
+SELECT * FROM incoming WHERE line IN (SELECT unnest($lines::BIGINT[]))
 """
 
 _MOVED = {
@@ -111,7 +115,8 @@ SELECT e.id, e.received_at, r.session_id, {kind_names("e.kind")},
        s.token_id
 FROM (
     SELECT * FROM events
-    WHERE sender IN (SELECT id FROM senders WHERE team_id = $team) {{clauses}}
+    WHERE sender IN (SELECT id FROM senders WHERE team_id = $team)
+      AND id >= $start AND id < $stop {{clauses}}
     ORDER BY id DESC LIMIT $limit
 ) e
 JOIN runs r ON r.id = e.run
@@ -126,8 +131,11 @@ _CLAUSES = {
     + " AND team_id = $team AND session_id = $session_id)",
     "hash": f"hash = {hash_key('$hash')}",
     "since_ms": "received_at >= $since_ms",
-    "before": "id < $before",
 }
+
+_WINDOW = 100_000
+"""Events that are looked at first for the newest; then four times as many, and so on. Sorting all
+of them takes DuckDB half a minute where there are a hundred million."""
 
 
 class DuckDBEventStore:
@@ -156,13 +164,19 @@ class DuckDBEventStore:
                     # It works on the thread that calls it, and so at that thread's priority.
                     "threads": 1,
                     "autoinstall_known_extensions": False,
-                    "temp_directory": "",
+                    # A report on very many events may need more than that.
+                    "temp_directory": str(self._path.with_name("spill")),
+                    "max_temp_directory_size": "4GB",
                     # Each checkpoint compresses the last rows anew: fewer are cheaper.
                     "checkpoint_threshold": "64MB",
                 },
             )
-            make_tables(connection)
-            self._path.chmod(0o600)
+            try:
+                make_tables(connection)
+                self._path.chmod(0o600)
+            except BaseException:
+                connection.close()  # and undo what it began
+                raise
             self._connection = connection
 
     def close(self) -> None:
@@ -242,9 +256,15 @@ class DuckDBEventStore:
         """Matching events, newest first, `wanted.limit` at most."""
         given = {name: value for name in _CLAUSES if (value := getattr(wanted, name)) is not None}
         clauses = "".join(f" AND {_CLAUSES[name]}" for name in given)
-        values = {**given, "team": wanted.team_id, "limit": wanted.limit}
+        values = {**given, "team": wanted.team_id}
+        query = _RECORDS.format(clauses=clauses)
+        rows: list[tuple[object, ...]] = []
         with self.reading() as cursor:
-            rows = cursor.execute(_RECORDS.format(clauses=clauses), values).fetchall()
+            for start, stop in _windows(cursor, wanted.before):
+                span = {"start": start, "stop": stop, "limit": wanted.limit - len(rows)}
+                rows += cursor.execute(query, {**values, **span}).fetchall()
+                if len(rows) == wanted.limit:
+                    break
         return [record(row) for row in rows]
 
     @contextmanager
@@ -257,12 +277,13 @@ class DuckDBEventStore:
             yield cursor
 
     def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> tuple[Dropped, ...]:
-        if _changed(cursor, _DUPLICATES, [RESEND_WINDOW_MS, RESEND_WINDOW_MS]) == 0:
+        """Move what had come before from `incoming` to `again`; how much that was."""
+        lines = _came_again(cursor)
+        if not lines:
             return ()
-        dropped = tuple(Dropped(*row) for row in cursor.execute(_DUPLICATE_EVENTS).fetchall())
-        cursor.execute(_AGAIN)
-        cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM duplicates)")
-        return dropped
+        cursor.execute(_AGAIN, {"lines": lines})
+        cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM again)")
+        return tuple(Dropped(*row) for row in cursor.execute(_DUPLICATE_EVENTS).fetchall())
 
     def _read(self, cursor: duckdb.DuckDBPyConnection, segment: Path) -> None:
         try:
@@ -287,6 +308,36 @@ class DuckDBEventStore:
             with self._lock:
                 self._cursors -= 1
                 self._lock.notify_all()
+
+
+def _came_again(cursor: duckdb.DuckDBPyConnection) -> list[int]:
+    """The lines of batches that were kept less than ten minutes before or, for one that was
+    loaded late, after."""
+    suspects = cursor.execute(_SUSPECTS).fetchall()
+    if not suspects:
+        return []
+    kept = defaultdict(list)
+    for at_ms, *same in cursor.execute(_KEPT).fetchall():
+        kept[tuple(same)].append(at_ms)
+    lines = []
+    for line, at_ms, *same in suspects:
+        others = kept[tuple(same)]
+        if any(abs(at_ms - other_ms) < RESEND_WINDOW_MS for other_ms in others):
+            lines.append(line)
+        else:
+            others.append(at_ms)
+    return lines
+
+
+def _windows(cursor: duckdb.DuckDBPyConnection, before: int | None) -> Iterator[tuple[int, int]]:
+    """Spans of ids from the newest down to the oldest, each four times as wide as the last."""
+    [(first, last)] = cursor.execute("SELECT min(id), max(id) FROM events").fetchall()
+    if last is None:
+        return
+    stop, width = last + 1 if before is None else min(before, last + 1), _WINDOW
+    while stop > first:
+        yield stop - width, stop
+        stop, width = stop - width, width * 4
 
 
 @contextmanager

@@ -87,7 +87,7 @@ FROM (
     SELECT c.*, r.id
     FROM (
         SELECT key, team, session, min(received_at) AS started_at, max(received_at) AS ended_at,
-               arg_min(sender, line) AS sender, min(line) AS first
+               first(sender ORDER BY received_at, line) AS sender, min(line) AS first
         FROM came GROUP BY ALL
     ) c
     LEFT JOIN runs r ON r.key = c.key AND r.team_id = c.team AND r.session_id = c.session
@@ -159,10 +159,16 @@ SELECT run, {", ".join(f"sum({name})::BIGINT AS {name}" for name in MEASURES)} F
 ) GROUP BY run
 """
 
+# Batches may be loaded late, so that a run began earlier, and otherwise, than it seemed.
+_SPAN = """
+    sender = CASE WHEN {0}.started_at < runs.started_at THEN {0}.sender ELSE runs.sender END,
+    started_at = least(runs.started_at, {0}.started_at),
+    ended_at = greatest(runs.ended_at, {0}.ended_at)
+"""
+
 _KNOWN_RUNS = f"""
 UPDATE runs SET
-    started_at = least(runs.started_at, s.started_at),
-    ended_at = greatest(runs.ended_at, s.ended_at),
+    {_SPAN.format("s")},
     {", ".join(f"{name} = runs.{name} + c.{name}" for name in MEASURES)}
 FROM sessions s JOIN changes c USING (run) WHERE s.known AND runs.id = s.run
 """
@@ -170,10 +176,15 @@ FROM sessions s JOIN changes c USING (run) WHERE s.known AND runs.id = s.run
 _SUMS = "count(*), sum(tasks), sum(local_hits), sum(remote_hits), sum(local_ms), sum(remote_ms)"
 
 _RESENT = f"""
-UPDATE runs SET resent = resent + came.events FROM (
+UPDATE runs SET {_SPAN.format("came")}, resent = runs.resent + came.events FROM (
     SELECT team, session, {RUN_KEY.format(team="team", session="session")} AS key,
-           count(*) AS events
-    FROM (SELECT team, unnest(events)."sessionId" AS session FROM again) GROUP BY ALL
+           count(*) AS events, min(received_at) AS started_at, max(received_at) AS ended_at,
+           first(sender ORDER BY received_at, line) AS sender
+    FROM (
+        SELECT line, team, s.id AS sender, "receivedAt" AS received_at,
+               unnest(events)."sessionId" AS session
+        FROM {WITH_SENDER.format(batches="again")}
+    ) GROUP BY ALL
 ) came
 WHERE runs.key = came.key AND runs.team_id = came.team AND runs.session_id = came.session
 """
@@ -209,7 +220,9 @@ def take_in(cursor: duckdb.DuckDBPyConnection, durations: Durations | None = Non
 
 
 def note_resent(cursor: duckdb.DuckDBPyConnection) -> None:
-    """Note of the runs in the temporary table `again` how many of their events came again."""
+    """Note of the runs in the temporary table `again` how many of their events came again, and
+    when: one that is loaded late may be the first."""
+    cursor.execute(NEW_SENDERS.format(batches="again"))
     cursor.execute(_RESENT)
 
 

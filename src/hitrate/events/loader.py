@@ -45,13 +45,15 @@ class Loader:
         event_ttl_s: float | None = None,
         meter: Meter | None = None,
         transfers: TransferCounter | None = None,
-        on_loaded: Callable[[], None] | None = None,
+        on_loaded: Callable[[], bool] | None = None,
     ) -> None:
         """`meter` has counted each event when it was acknowledged; it hears of those that had come
         before, and of those that a crash kept from being counted. `transfers` are written down
-        on the way; `on_loaded` is called after what was loaded."""
+        on the way; `on_loaded` is called when something was loaded or uploaded, and again until it
+        says that it has looked."""
         self._transfers = transfers
         self._on_loaded = on_loaded
+        self._news = True  # a crash may have come before the last look
         self._meter = meter
         self._on_dropped = None if meter is None else meter.take_back_events
         self._spool = spool
@@ -145,8 +147,9 @@ class Loader:
             if time.monotonic() > until or not self._counted(segment):
                 return False
             self._load(segment)
-        if closed and self._on_loaded is not None:
-            self._on_loaded()
+            self._news = True
+        if self._news and self._on_loaded is not None:
+            self._news = not self._on_loaded()
         return True
 
     def _write_transfers(self) -> None:
@@ -157,6 +160,7 @@ class Loader:
             except BaseException:
                 self._transfers.put_back(moved)
                 raise
+            self._news |= any(amounts.uploads for amounts in moved.values())
 
     def _load(self, segment: Path) -> None:
         try:
