@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 import venv
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.client import documentation
 from tests.client.documentation import Example, examples
+from tests.events.factory import body, event
 from tests.support.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +82,51 @@ def test_help_says_which_commands_are_not_installed(installed: Installed) -> Non
     told = output(str(installed.programs / "hitrate"), "--help")
     assert "exec    Run COMMAND" in told
     assert "serve   Not installed: needs hitrate[server]." in told
+
+
+def test_its_commands_report_what_a_server_counted(
+    installed: Installed, shared_server: Server, tmp_path: Path
+) -> None:
+    """They need neither the server's libraries nor those for tables in a terminal."""
+    program = str(installed.programs / "hitrate")
+    for command in ("report", "stats", "runs", "run", "artifacts", "export"):
+        assert f"Usage: hitrate {command}" in output(program, command, "--help")
+    env = {**os.environ, "TURBO_API": shared_server.url, "TURBO_TOKEN": shared_server.token}
+    session, table = str(uuid.uuid4()), tmp_path / "runs.csv"
+    events = [event(sessionId=session, hash="cafe", duration=754_000)]
+    answer = shared_server.request("POST", "/v8/artifacts/events", content=body(*events))
+    assert answer.status_code == 200
+
+    def told(*arguments: str) -> str:
+        done = subprocess.run(
+            [program, *arguments], env=env, cwd=tmp_path, capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+        return done.stdout
+
+    line = "this run: 1 of 1 task from cache, 12m34s saved\n"
+    assert told("report", "--session", session, "--fail-under", "1") == line
+    assert told("report", "--last").startswith("this run: ")
+    assert "local hit" in told("run", session)
+    assert session in told("runs", "--limit", "1000")
+    assert "Hit rate" in told("stats")
+    told("artifacts")
+    told("export", "runs", "-o", str(table))
+    assert session in table.read_text()
+
+
+def test_without_a_server_its_commands_say_how_to_name_one(
+    installed: Installed, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TURBO_")}
+    command = [str(installed.programs / "hitrate"), "report", "--last"]
+    done = subprocess.run(
+        command, env=kept, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("hitrate: No server is named. Set TURBO_API and TURBO_TOKEN")
 
 
 def test_it_is_typed(installed: Installed, tmp_path: Path) -> None:

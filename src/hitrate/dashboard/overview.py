@@ -7,10 +7,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from hitrate.accounts.model import Access
-from hitrate.analytics.shown import Bucket, Timeseries
-from hitrate.dashboard import charts, words
 from hitrate.dashboard.frame import Dashboard, Visit, team_link
 from hitrate.dashboard.question import Question, choices, question_of
+from hitrate.dashboard.timeline import timeline
 from hitrate.login.addresses import HOME
 from hitrate.login.desk import in_thread
 from hitrate.login.guard import session_of
@@ -19,6 +18,7 @@ from hitrate.web.framework import AnyRequest
 
 _LISTED = 5
 _PULSE_MS = 86_400_000
+_BREAKDOWNS = ("ci", "interactive", "agent", "token")
 
 
 def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
@@ -41,7 +41,7 @@ def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         visit = dashboard.visit(request, slug, Access.ANALYTICS)
         question = question_of(request, visit, dashboard.clock)
         if dashboard.reports.pulse(visit.team.id, 0) == (0, 0):
-            return dashboard.show(visit, "empty.html", **_lines(dashboard, visit))
+            return dashboard.show(visit, "empty.html", url=dashboard.desk.site.url(request))
         return dashboard.show(visit, "overview.html", **_overview(dashboard, visit, question))
 
     @get("/teams/{slug:str}/pulse", **dashboard.page)
@@ -58,81 +58,13 @@ def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     return [start, overview, pulse]
 
 
-def _lines(dashboard: Dashboard, visit: Visit) -> dict[str, Any]:
-    return {"url": dashboard.desk.site.url(visit.request)}
-
-
 def _overview(dashboard: Dashboard, visit: Visit, question: Question) -> dict[str, Any]:
     reports, scope = dashboard.reports, question.scope
-    series = reports.timeseries(scope, question.bucket, visit.zone)
     return {
         **choices(reports, question),
         "summary": reports.summary(scope),
-        "series": series,
-        "drawings": _drawings(visit, question, series),
-        "breakdowns": [reports.breakdown(scope, by) for by in ("ci", "interactive", "agent")],
+        "timeline": timeline(reports, visit, question),
+        "breakdowns": [reports.breakdown(scope, by) for by in _BREAKDOWNS],
         "best": reports.runs(scope, "best", _LISTED, 0).runs,
         "worst": reports.runs(scope, "worst", _LISTED, 0).runs,
     }
-
-
-def _drawings(visit: Visit, question: Question, series: Timeseries) -> dict[str, charts.Drawing]:
-    def points(values: Any, says: Any) -> list[charts.Point]:
-        return [
-            charts.Point(
-                name=words.bucket_name(bucket.from_, series.bucket, visit.zone),
-                label=words.bucket_label(bucket.from_, series.bucket, visit.zone),
-                says=says(bucket),
-                link=visit.link("/runs", **question.filters, since=bucket.from_, until=bucket.to),
-                values=values(bucket),
-            )
-            for bucket in series.buckets
-        ]
-
-    return {
-        "rate": charts.rates(points(_rate, _rate_in_words)),
-        "outcomes": charts.bars(points(_outcomes, _outcomes_in_words), OUTCOMES),
-        "saved": charts.bars(points(_saved, _saved_in_words), SAVED, charts.nice_span),
-    }
-
-
-OUTCOMES = ("local", "remote", "miss")
-SAVED = ("local", "remote")
-
-
-def _rate(bucket: Bucket) -> tuple[float | None, ...]:
-    bands = bucket.hit_rate_bands
-    return (bucket.hit_rate, bands.p25, bands.p75)
-
-
-def _rate_in_words(bucket: Bucket) -> str:
-    if bucket.hit_rate is None:
-        return "no tasks"
-    bands = bucket.hit_rate_bands
-    return (
-        f"hit rate {words.percent(bucket.hit_rate)}; half of the runs between "
-        f"{words.percent(bands.p25)} and {words.percent(bands.p75)}"
-    )
-
-
-def _outcomes(bucket: Bucket) -> tuple[float | None, ...]:
-    return (bucket.local_hits, bucket.remote_hits, bucket.misses)
-
-
-def _outcomes_in_words(bucket: Bucket) -> str:
-    return (
-        f"{words.number(bucket.local_hits)} local hits, {words.number(bucket.remote_hits)} remote "
-        f"hits, {words.number(bucket.misses)} misses"
-    )
-
-
-def _saved(bucket: Bucket) -> tuple[float | None, ...]:
-    return (bucket.time_saved_ms.local, bucket.time_saved_ms.remote)
-
-
-def _saved_in_words(bucket: Bucket) -> str:
-    saved = bucket.time_saved_ms
-    return (
-        f"{words.duration(saved.local)} saved by local hits, {words.duration(saved.remote)} by "
-        "remote hits"
-    )

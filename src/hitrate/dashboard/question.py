@@ -1,13 +1,14 @@
-"""What a page was asked: the period and the filters in its address, as `/v1/usage/…` takes them."""
+"""What a page was asked: the period and filters in its address, as `/v1/usage/…` takes them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from hitrate.analytics.filters import Filters, Scope
-from hitrate.analytics.period import USUAL_SINCE, Period, period
+from hitrate.analytics.period import BUCKETS, USUAL_SINCE, period
 from hitrate.analytics.reports import Reports, Sending
 from hitrate.clock import Clock
 from hitrate.dashboard.frame import Visit
+from hitrate.errors import BadRequest
 from hitrate.web.framework import AnyRequest
 
 PERIODS = {
@@ -25,17 +26,24 @@ _BUCKETS = ((2, "hour"), (93, "day"), (400, "week"))
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The period and filters of a page."""
+    """The period and filters of a page, and the parts of its charts if they were chosen."""
 
     scope: Scope
     since: str
     until: str | None
+    chosen_bucket: str | None = None
 
     @property
     def bucket(self) -> str:
         """How finely the period's charts are cut."""
         days = (self.scope.period.to_ms - self.scope.period.from_ms) / _DAY_MS
-        return next((bucket for most, bucket in _BUCKETS if days <= most), "month")
+        usual = next((bucket for most, bucket in _BUCKETS if days <= most), "month")
+        return self.chosen_bucket or usual
+
+    @property
+    def span(self) -> str:
+        """The period as one value: `30d`, or its ends when it has two."""
+        return self.since if self.until is None else f"{self.since}/{self.until}"
 
     @property
     def filters(self) -> dict[str, str]:
@@ -45,42 +53,47 @@ class Question:
     @property
     def query(self) -> dict[str, str]:
         """What a link to the same question carries."""
-        until = {} if self.until is None else {"until": self.until}
-        return {"since": self.since, **until, **self.filters}
+        return {"since": self.span, **self.filters}
 
     @property
     def words(self) -> str:
-        """`30 days`, for headings."""
-        return PERIODS.get(self.since, "this period") if self.until is None else "this period"
+        """`30 days before`, for what it is compared with."""
+        return f"{PERIODS[self.span]} before" if self.span in PERIODS else "period before"
 
 
 def question_of(request: AnyRequest, visit: Visit, clock: Clock) -> Question:
     """Raises BadRequest."""
     query = request.query_params
-    since, until = query.get("since") or USUAL_SINCE, query.get("until") or None
+    # One field of a form has one value: so both ends of a period may come as `since/until`.
+    since, _, until = (query.get("since") or USUAL_SINCE).partition("/")
+    until = query.get("until") or until or None
     filters = Filters(**{name: query.get(name) or None for name in _FILTERS})
     filters.check()
-    span: Period = period(since, until, clock.now_ms())
-    return Question(Scope(visit.team.id, span, filters), since, until)
+    span = period(since, until, clock.now_ms())
+    bucket = query.get("bucket") or None
+    if bucket is not None and bucket not in BUCKETS:
+        raise BadRequest(f"bucket is {bucket[:40]!a}; send one of {', '.join(BUCKETS)}.")
+    return Question(Scope(visit.team.id, span, filters), since, until, bucket)
 
 
 def choices(reports: Reports, question: Question) -> dict[str, Any]:
     """What the filter bar offers."""
     sending: Sending = reports.sending(question.scope.team_id)
-    return {
-        "question": question,
-        "periods": PERIODS,
-        "offered": {
-            "ci": ("CI", _named(sending.ci, "no CI")),
-            "interactive": (
-                "Shell",
-                [("true", "interactive"), ("false", "not interactive"), ("none", "did not say")],
-            ),
-            "agent": ("Agent", _named(sending.agents, "no agent")),
-            "token": ("Token", [(token, label) for token, label in sending.tokens]),
-        },
+    offered = {
+        "ci": ("CI", _named(sending.ci, "no CI")),
+        "interactive": (
+            "Shell",
+            [("true", "interactive"), ("false", "not interactive"), ("none", "did not say")],
+        ),
+        "agent": ("Agent", _named(sending.agents, "no agent")),
+        "token": ("Token", sending.tokens),
     }
+    for name, value in question.filters.items():
+        _, known = offered[name]
+        if value not in dict(known):  # a page must say by what it is filtered
+            known.append((value, value))
+    return {"question": question, "periods": PERIODS, "offered": offered}
 
 
 def _named(names: list[str], none: str) -> list[tuple[str, str]]:
-    return [("any", "any"), *((name, name) for name in names), ("none", none)]
+    return [("any", "any"), *((name, name) for name in names if name), ("none", none)]

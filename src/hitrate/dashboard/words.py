@@ -56,9 +56,9 @@ def size(size_bytes: float | None) -> str:
 
 def exact_size(size_bytes: int) -> str:
     """`200 MB` for 200000000, and `1500` where that would be less exact; to be read again."""
-    for power in range(len(_SIZES) - 1, 0, -1):
-        if size_bytes and size_bytes % 1000**power == 0:
-            return f"{size_bytes // 1000**power} {_SIZES[power]}"
+    for power, unit in reversed(list(enumerate(_SIZES[:-1]))):
+        if size_bytes and power and size_bytes % 1000**power == 0:
+            return f"{size_bytes // 1000**power} {unit}"
     return str(size_bytes)
 
 
@@ -66,7 +66,7 @@ def duration(span_ms: float | None) -> str:
     """`350 ms`, `12.4 s`, `3 min 05 s`, `2 h 07 min`, `4 d 03 h`; a dash for None."""
     if span_ms is None:
         return "–"
-    if span_ms < 1000:
+    if span_ms < 999.5:
         return f"{span_ms:.0f} ms"
     seconds = span_ms / 1000
     if seconds < 59.95:
@@ -96,10 +96,10 @@ def exact_moment(text: str, zone: tzinfo) -> str:
 
 
 def bucket_name(text: str, bucket: str, zone: tzinfo) -> str:
-    """What a part of a chart is called: `21 Nov, 20:00`, `Sat 21 Nov`, `Nov 2026`."""
+    """What a part of a period is called: `21 Nov, 20:00`, `Sat 21 Nov 2026`, `November 2026`."""
     form = {
         "hour": "%-d %b, %H:%M",
-        "day": "%a %-d %b",
+        "day": "%a %-d %b %Y",
         "week": "week of %-d %b %Y",
         "month": "%B %Y",
     }[bucket]

@@ -1,0 +1,126 @@
+"""The charts of the overview: hit rate, outcomes and time saved over the parts of a period."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hitrate.analytics.period import bucket_starts
+from hitrate.analytics.reports import Reports
+from hitrate.analytics.shown import Bucket, Timeseries
+from hitrate.dashboard import charts, words
+from hitrate.dashboard.charts import Drawing, Point, Values
+from hitrate.dashboard.frame import Visit
+from hitrate.dashboard.question import Question
+from hitrate.errors import BadRequest
+
+_DRAWN_MOST = 400
+_POINTS_MOST = 100
+"""Narrower parts could not be met by a finger, nor gone through with the arrow keys."""
+
+_COARSER = {"hour": "day", "day": "week", "week": "month", "month": "month"}
+
+OUTCOMES = ("local", "remote", "miss")
+SAVED = ("local", "remote")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Three drawings of the same parts, called `drawn_by`, and under them some `names`; `rows` are
+    the numbers behind their points, each of which stands for a `pointed_by`."""
+
+    drawn_by: str
+    pointed_by: str
+    names: Sequence[str]
+    rate: tuple[Drawing, list[Point]]
+    outcomes: tuple[Drawing, list[Point]]
+    saved: tuple[Drawing, list[Point]]
+    rows: Sequence[tuple[Point, Bucket]]
+
+
+def timeline(reports: Reports, visit: Visit, question: Question) -> Timeline:
+    """Raises BadRequest for too many parts."""
+    drawn_by = question.bucket
+    count = len(bucket_starts(question.scope.period, drawn_by, visit.zone))
+    if count > _DRAWN_MOST:
+        raise BadRequest(
+            f"A chart of this period by {drawn_by} would have {count:,} parts, and "
+            f"{_DRAWN_MOST} can be drawn: choose a shorter period, or longer parts."
+        )
+    pointed_by = drawn_by if count <= _POINTS_MOST else _COARSER[drawn_by]
+    drawn = reports.timeseries(question.scope, drawn_by, visit.zone)
+    pointed = drawn
+    if pointed_by != drawn_by:
+        pointed = reports.timeseries(question.scope, pointed_by, visit.zone)
+    reach = _reach(drawn, pointed)
+
+    def points(says: Callable[[Bucket], str]) -> list[Point]:
+        return [
+            Point(
+                words.bucket_name(bucket.from_, pointed_by, visit.zone),
+                says(bucket),
+                visit.link(
+                    "/runs",
+                    since=words.short_moment(bucket.from_),
+                    until=words.short_moment(bucket.to),
+                    **question.filters,
+                ),
+                parts,
+            )
+            for bucket, parts in zip(pointed.buckets, reach, strict=True)
+        ]
+
+    parts = drawn.buckets
+    return Timeline(
+        drawn_by,
+        pointed_by,
+        charts.labels([words.bucket_label(b.from_, drawn_by, visit.zone) for b in parts]),
+        (charts.rates([_rate(b) for b in parts]), points(_rate_in_words)),
+        (charts.bars([_outcomes(b) for b in parts], OUTCOMES), points(_outcomes_in_words)),
+        (charts.bars([_saved(b) for b in parts], SAVED, charts.nice_span), points(_saved_in_words)),
+        list(zip(points(_rate_in_words), pointed.buckets, strict=True)),
+    )
+
+
+def _reach(drawn: Timeseries, pointed: Timeseries) -> list[int]:
+    """How many of the drawn parts begin in each of the longer ones."""
+    starts = [bucket.from_ for bucket in drawn.buckets]
+    ends = [bisect_left(starts, bucket.to) for bucket in pointed.buckets]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _rate(bucket: Bucket) -> Values:
+    bands = bucket.hit_rate_bands
+    return (bucket.hit_rate, bands.p25, bands.p75)
+
+
+def _rate_in_words(bucket: Bucket) -> str:
+    if bucket.hit_rate is None:
+        return "no tasks"
+    bands = bucket.hit_rate_bands
+    return (
+        f"hit rate {words.percent(bucket.hit_rate)}; half of the runs between "
+        f"{words.percent(bands.p25)} and {words.percent(bands.p75)}"
+    )
+
+
+def _outcomes(bucket: Bucket) -> Values:
+    return (bucket.local_hits, bucket.remote_hits, bucket.misses)
+
+
+def _outcomes_in_words(bucket: Bucket) -> str:
+    return (
+        f"{words.number(bucket.local_hits)} local hits, {words.number(bucket.remote_hits)} remote "
+        f"hits, {words.number(bucket.misses)} misses"
+    )
+
+
+def _saved(bucket: Bucket) -> Values:
+    return (bucket.time_saved_ms.local, bucket.time_saved_ms.remote)
+
+
+def _saved_in_words(bucket: Bucket) -> str:
+    saved = bucket.time_saved_ms
+    return (
+        f"{words.duration(saved.local)} saved by local hits, {words.duration(saved.remote)} by "
+        "remote hits"
+    )
