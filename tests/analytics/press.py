@@ -50,8 +50,7 @@ class Press:
         try:
             yield FORMS[form].head(table.columns)
             while (file := self.exports.next_file(export).result()) is not None:
-                with file:
-                    yield file.read()
+                yield file.read()
         finally:
             self.exports.end(export)
 

@@ -43,7 +43,7 @@ def periods(draw: st.DrawFn, came: list[Batch]) -> Period:
     return Period(begin, span.to_ms)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data(), batches())
 def test_reports_tell_what_the_events_come_to(
     books: Books, data: st.DataObject, came: list[Batch]
@@ -60,7 +60,7 @@ def test_reports_tell_what_the_events_come_to(
         assert_details(ledger, runs, MADE_MS)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.data(), batches())
 def test_artifacts_tell_who_used_them(
     books: Books, data: st.DataObject, came: list[Batch]
@@ -71,7 +71,7 @@ def test_artifacts_tell_who_used_them(
         assert_uses(ledger, came, MADE_MS, scope, HASHES)
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.data(), batches())
 def test_filters_choose_runs_by_what_they_said_first(
     books: Books, data: st.DataObject, came: list[Batch]
@@ -84,7 +84,7 @@ def test_filters_choose_runs_by_what_they_said_first(
             assert_measures(ledger, runs, Scope(OURS, period, Filters(**filters)), matches)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(st.data(), batches())
 def test_neither_order_nor_split_nor_a_crash_between_changes_what_events_come_to(
     books: Books, data: st.DataObject, came: list[Batch]

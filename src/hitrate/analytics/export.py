@@ -136,7 +136,8 @@ class Export:
         self._asked: duckdb.DuckDBPyConnection | None = None
 
     def next_file(self) -> BinaryIO | None:
-        """The next file, to be sent behind those before it; None after the last.
+        """The next file, to be sent behind those before it; None after the last. It is closed
+        when another is asked for, or the export.
 
         Raises Unavailable; there are no more files then.
         """
@@ -151,7 +152,7 @@ class Export:
                 raise Unavailable(f"The export cannot be made now: {error}") from error
 
     def close(self) -> None:
-        """Stop and remove everything but a file that was handed over."""
+        """Stop, and leave nothing."""
         self._closed = True
         # Again and again: a query that is only about to begin does not hear of it.
         while not self._at_work.acquire(timeout=_INTERRUPT_EVERY_S):
@@ -173,10 +174,14 @@ class Export:
                 self._ask(copy, {**part.values, "path": str(path)})
                 sizes.append(path.stat().st_size)
                 if not form.whole:
-                    yield _taken(path)
-            if form.whole:
-                parts = [str(folder / str(number)) for number in range(len(sizes))]
-                yield _taken(self._join(parts, folder / "whole"))
+                    with _taken(path) as file:
+                        yield file
+            if not form.whole:
+                return
+            parts = [str(folder / str(number)) for number in range(len(sizes))]
+            whole = _taken(self._join(parts, folder / "whole"))
+        with whole:
+            yield whole
 
     def _needed(self, sizes: list[int], part: Part) -> int:
         """How much room a part needs; of a whole file, all that is still to be written, as far as

@@ -104,11 +104,10 @@ class ExportAnswer(ASGIResponse):
         if head := self._form.head(self._table.columns):
             await self._send_piece(send, head)
         while file is not None:
-            with file:
-                while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-                    if gone.done():
-                        return
-                    await self._send_piece(send, piece)
+            while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+                if gone.done():
+                    return
+                await self._send_piece(send, piece)
             file = await self._next_file(export, gone)
         # Before the end of the body: who has read all of it may at once ask for the next.
         await asyncio.to_thread(self._exports.end, export)

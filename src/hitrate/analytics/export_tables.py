@@ -72,7 +72,7 @@ class Table(Protocol):
         """About how many a part has."""
         ...
 
-    def query(self, form: Form) -> str:
+    def query(self, form: Form, /) -> str:
         """The rows of a part."""
         ...
 
@@ -100,7 +100,7 @@ class Events:
         *_SENDER,
     )
 
-    def query(self, form: Form) -> str:
+    def query(self, form: Form, /) -> str:
         runs, _ = self.scope.runs()
         return f"""
         SELECT {form.select(self.columns)}
@@ -149,7 +149,7 @@ class Runs:
         *_PERSON,
     )
 
-    def query(self, form: Form) -> str:
+    def query(self, form: Form, /) -> str:
         runs, _ = self.scope.runs()
         return f"""
         SELECT {form.select(self.columns)}
@@ -197,7 +197,7 @@ class Artifacts:
         *_PERSON,
     )
 
-    def query(self, form: Form) -> str:
+    def query(self, form: Form, /) -> str:
         return f"""
         SELECT {form.select(self.columns)}
         FROM read_ndjson($file, columns = {_LISTED}) s

@@ -81,9 +81,11 @@ def _floor(moment: datetime, bucket: str) -> datetime:
 
 def _next(moment: datetime, bucket: str) -> datetime:
     if bucket == "hour":
-        # Through UTC: on the wall an hour may be missing, or there twice.
-        later = moment.astimezone(UTC) + timedelta(hours=1)
-        return later.astimezone(moment.tzinfo)
+        # Through UTC: on the wall an hour may be missing, or there twice. Or half of one: then the
+        # next begins sooner.
+        later = (moment.astimezone(UTC) + timedelta(hours=1)).astimezone(moment.tzinfo)
+        whole = later.replace(minute=0, second=0).astimezone(UTC).astimezone(moment.tzinfo)
+        return whole if whole.timestamp() > moment.timestamp() else later
     if bucket == "month":
         return (moment.replace(day=1) + timedelta(days=32)).replace(day=1, fold=0)
     return (moment + timedelta(days=1 if bucket == "day" else 7)).replace(fold=0)

@@ -25,7 +25,8 @@ Shape = TypeVar("Shape")
 Query = Mapping[str, str | int | bool | None]
 
 PAGE_MOST = 1000
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 30.0
+_CONNECT_TIMEOUT_S = 5.0
 _EXPORT_TIMEOUT_S = 600.0
 
 _NO_SERVER = (
@@ -52,6 +53,7 @@ class Api:
 
     def get(self, path: str, shape: type[Shape], query: Query) -> Answer[Shape]:
         """The answer, a JSON object."""
+        from hitrate.client import NotFound
         from hitrate.client._operations import Call
 
         def read(response: Any) -> Answer[Shape]:
@@ -64,7 +66,12 @@ class Api:
                     "hitrate server?"
                 ) from error
 
-        return self._client.call(Call("GET", path, read, _JSON, query=_bare(query)), {})
+        try:
+            return self._client.call(Call("GET", path, read, _JSON, query=_bare(query)), {})
+        except NotFound as error:
+            if path.startswith("/v1/runs/"):  # there may be none with this session
+                raise
+            raise Failed(f"{error}: it has no analytics; is it a hitrate server?") from error
 
     def get_all(
         self, path: str, shape: type[Shape], entries: str, most: int, query: Query
@@ -85,12 +92,14 @@ class Api:
     def stream(self, path: str, kind: str, query: Query) -> "Iterator[Download]":
         """The answer, of a media type that has the word `kind`, in chunks; one that was cut short
         raises between two of them."""
+        from httpx import Timeout
+
         from hitrate.client._operations import Call
         from hitrate.client.sync import Download
 
         call = Call("GET", path, lambda _response: None, {"accept": "*/*"}, query=_bare(query))
-        options: Any = {"timeout": _EXPORT_TIMEOUT_S}
-        send = functools.partial(self._client.send, call, options)
+        timeout = Timeout(_EXPORT_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+        send = functools.partial(self._client.send, call, {"timeout": timeout})
         with closing(self._client.attempted(call, send)) as response:
             if kind not in response.headers.get("content-type", ""):
                 raise Failed(f"{response.url.host} answered no {kind}: is it a hitrate server?")
@@ -134,12 +143,15 @@ class Place:
                     yield Api(client, as_operator=True)
 
     def _as_turbo(self, address: str) -> "Hitrate":
+        from httpx import Timeout
+
         from hitrate.client import BadRequest, Hitrate
 
         if not os.environ.get("TURBO_TOKEN"):
             raise Failed("There is no token: set TURBO_TOKEN to one that may read analytics.")
         try:
-            return Hitrate(server_url=address, slug=self.team, timeout=_TIMEOUT_S)
+            timeout = Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+            return Hitrate(server_url=address, slug=self.team, timeout=timeout)
         except BadRequest as error:
             named = "The server's address (TURBO_API, or --api)"
             raise Failed(str(error).replace("server_url", named)) from error

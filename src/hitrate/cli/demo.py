@@ -1,6 +1,7 @@
 """`hitrate demo`: a team with some months of made-up runs, to look at and to try things on."""
 
 import asyncio
+import shlex
 from collections.abc import Iterator
 
 import click
@@ -67,7 +68,7 @@ class Made(msgspec.Struct, rename="camel"):
 @as_json
 @data_dir_option
 def demo(settings: Settings, slug: str, months: int, seed: int, json_output: bool) -> None:
-    """Make a team with months of made-up runs, to look at and to try things on.
+    """Make a team with months of made-up runs, to look at.
 
     Not while a server runs on the data folder. A team that is there already is left as it is.
     """
@@ -102,12 +103,13 @@ def make_demo(
     blobs = LocalBlobs(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
     blobs.open()
     blobs.check_room(2 * ROOM_BYTES)
-    history = History(seed, days, clock.now_ms())
+    now_ms = clock.now_ms()
+    history = History(seed, days, now_ms)
     owner = _make_team(store, slug, history.start_ms)
     made = Made(slug, owner.team.id, seed, iso(history.start_ms))
     used_ms: dict[str, int] = {}
     told = made.count(_note_uses(history.days(), owner, used_ms))
-    events = EventFiller(owner, event_store(settings), settings.data_dir)
+    events = EventFiller(owner, event_store(settings), settings.data_dir, now_ms)
     asyncio.run(events.fill(told))
     kept = list(history.kept())
     asyncio.run(store_artifacts(owner, store.engine, blobs, kept))
@@ -182,7 +184,7 @@ def _say_what_is_there(made: Made) -> None:
 
 
 def _say_what_is_next(settings: Settings, slug: str) -> None:
-    folder = f"--data-dir {settings.data_dir}"
+    folder = f"--data-dir {shlex.quote(str(settings.data_dir))}"
     click.echo(
         f"\nTo look at it, make yourself a user (this prints a password) and start the server:\n\n"
         f"hitrate user create you@example.com --team {slug} --role OWNER {folder}\n"

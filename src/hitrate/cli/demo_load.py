@@ -50,12 +50,15 @@ _Line = tuple[int, bytes]
 
 
 class EventFiller:
-    """Loads runs, a day in a segment."""
+    """Loads runs, a day in a segment, up to `until_ms`."""
 
-    def __init__(self, owner: Owner, store: DuckDBEventStore, data_dir: Path) -> None:
+    def __init__(
+        self, owner: Owner, store: DuckDBEventStore, data_dir: Path, until_ms: int
+    ) -> None:
         self._owner = owner
         self._store = store
         self._data_dir = data_dir
+        self._until_ms = until_ms
         self._clock = ManualClock()
         self._transfers = TransferCounter(self._clock)
         self._batches = 0
@@ -85,10 +88,11 @@ class EventFiller:
             waiting += [line for run in runs for line in self._lines(run)]
             waiting.sort(key=itemgetter(0))
             midnight_ms = (runs[0].started_ms // DAY_MS + 1) * DAY_MS if runs else 0
-            due = [line for at_ms, line in waiting if at_ms < midnight_ms]
+            end_ms = min(midnight_ms, self._until_ms + 1)
+            due = [line for at_ms, line in waiting if at_ms < end_ms]
             yield due
             waiting = waiting[len(due) :]
-        yield [line for _, line in waiting]
+        yield [line for at_ms, line in waiting if at_ms <= self._until_ms]
 
     def _lines(self, run: Run) -> Iterator[_Line]:
         """As turbo sends them: whenever a hundred have gathered, and at the end."""

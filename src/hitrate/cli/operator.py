@@ -7,16 +7,19 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
 from hitrate.accounts.token_store import OPERATOR_LIFETIME_S
 from hitrate.cli.common import accounts, find_team
 from hitrate.cli.output import Failed
-from hitrate.client import Hitrate
 from hitrate.config import Settings, load_settings
 from hitrate.data_folder import Holder, holder
 from hitrate.errors import HitrateError
+
+if TYPE_CHECKING:
+    from hitrate.client import Hitrate
 
 _TIMEOUT_S = 600.0
 
@@ -60,8 +63,10 @@ def operator_client(settings: Settings, holder: Holder) -> Iterator[OperatorClie
 
 
 @contextmanager
-def team_client(data_dir: str | None, config: Path | None, slug: str) -> Iterator[Hitrate]:
+def team_client(data_dir: str | None, config: Path | None, slug: str) -> "Iterator[Hitrate]":
     """A client, for one team, of the server that holds the data folder. Raises Failed."""
+    from hitrate.client import Hitrate
+
     try:
         settings = load_settings({"data_dir": data_dir}, config)
         with accounts(settings) as store:

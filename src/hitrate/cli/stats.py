@@ -178,7 +178,7 @@ def _print_series(series: _Timeseries) -> None:
     zone = _zone(series.timezone)
     print_text(f"\nBy {series.bucket}, {plain(str(zone))}:\n")
     named = [(_name(part.start, series.bucket, zone), part) for part in series.buckets]
-    ink = BLOCKS if can_show("".join((BLOCKS.local, BLOCKS.remote, BLOCKS.miss))) else LETTERS
+    ink = BLOCKS if can_show(str(BLOCKS)) else LETTERS
     print_text("\n".join(chart(named, shutil.get_terminal_size().columns, ink)) + "\n")
 
 

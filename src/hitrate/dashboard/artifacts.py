@@ -32,6 +32,7 @@ def artifact_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     @in_thread
     def artifacts(request: AnyRequest, slug: FromPath[str]) -> Page:
         visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        seen = dashboard.pulse(visit)
         question = question_of(request, visit, dashboard.clock)
         order = asked_order(request, _ORDERS, "newest")
         unused = request.query_params.get("unused") == "true"
@@ -42,6 +43,7 @@ def artifact_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         return dashboard.show(
             visit,
             "artifacts.html",
+            seen=seen,
             question=question,
             periods=PERIODS,
             order=order,
@@ -56,6 +58,7 @@ def artifact_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     @in_thread
     def artifact(request: AnyRequest, slug: FromPath[str]) -> Page:
         visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        seen = dashboard.pulse(visit)
         question = question_of(request, visit, dashboard.clock)
         name = request.query_params.get("hash", "")
         offset = offset_of(request)
@@ -63,6 +66,7 @@ def artifact_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         return dashboard.show(
             visit,
             "artifact.html",
+            seen=seen,
             question=question,
             periods=PERIODS,
             found=found,

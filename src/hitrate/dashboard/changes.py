@@ -1,17 +1,18 @@
 """What the forms of the settings page do: the same changes as the API's, by the same functions."""
 
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
 from hitrate.accounts.billing import BillingPatch, apply_billing
 from hitrate.accounts.model import Access, Role, Scope, Token
-from hitrate.accounts.settings import COUNT_MOST, MEASURES
+from hitrate.accounts.settings import COUNT_MOST
 from hitrate.accounts.shown import SettingsPatch, apply_settings
 from hitrate.accounts.teams import named
 from hitrate.config import parse_size
-from hitrate.dashboard.frame import Dashboard, Visit
+from hitrate.dashboard.frame import MEASURES, Dashboard, Visit
 from hitrate.errors import BadRequest, NotFound
 from hitrate.login.account import SCOPES, lifetime_s
 from hitrate.login.desk import Form
@@ -19,7 +20,13 @@ from hitrate.login.desk import Form
 SCOPES_OFFERED = {scope: text for scope, text in SCOPES.items() if scope is not Scope.ADMIN}
 """A token of a team uses the cache; managing the team is for people, or for `hitrate token`."""
 
-PRICES = ("uploaded_gb", "downloaded_gb", "stored_gb", "million_requests", "million_events")
+PRICES = {
+    "uploaded_gb": "a GB uploaded",
+    "downloaded_gb": "a GB downloaded",
+    "stored_gb": "a GB stored for a cycle",
+    "million_requests": "a million requests",
+    "million_events": "a million events",
+}
 
 Change = Callable[[Visit, Form], str]
 """Does what a form asks for; which notice to show. Raises Refused, and then nothing changed."""
@@ -76,13 +83,15 @@ class Changes:
             "spendCap": form.one("spend_cap").strip() or None,
             "cycleDay": _count(form.one("cycle_day"), "The cycle's day") or 0,
         }
-        patch, now_ms = _converted(changes), self._clock.now_ms()
-        self._accounts.teams.change(
-            visit.team,
-            lambda settings: apply_billing(patch, settings, now_ms),
-            visit.actor,
-            "billing.change",
-        )
+        now_ms = self._clock.now_ms()
+        with _as_the_form_has_it():
+            patch = msgspec.convert(changes, BillingPatch)
+            self._accounts.teams.change(
+                visit.team,
+                lambda settings: apply_billing(patch, settings, now_ms),
+                visit.actor,
+                "billing.change",
+            )
         return "limits"
 
     def _add_member(self, visit: Visit, form: Form) -> str:
@@ -121,13 +130,12 @@ def _role(form: Form) -> Role:
 
 def _limit(text: str, name: str) -> int | None:
     """A limit as it is typed: empty for none, `200 GB` of bytes. Raises BadRequest."""
-    if not name.endswith("_bytes"):
-        return _count(text, name.capitalize())
-    if not text.strip():
-        return None
-    shown = f"{name.replace('_', ' ').capitalize()}: {text[:40]!r}"
+    digits = text.strip().replace(",", "")
+    if not name.endswith("_bytes") or digits.isdecimal() or not digits:
+        return _count(text, MEASURES[name])
+    shown = f"{MEASURES[name]}: {text[:40]!r}"
     try:
-        size = parse_size(text.replace(",", ""))
+        size = parse_size(digits)
     except (ValueError, OverflowError) as error:
         raise BadRequest(f"{shown} is no size; write 1500, 200 MB or 4 GiB.") from error
     if size > COUNT_MOST:
@@ -150,8 +158,19 @@ def wire_name(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def _converted(changes: dict[str, Any]) -> BillingPatch:
+_TITLES = {
+    "$.currency": "The currency",
+    "$.spendCap": "The spend cap",
+    "$.cycleDay": "The cycle's day",
+    **{f"$.prices.{wire_name(name)}": f"The price of {title}" for name, title in PRICES.items()},
+}
+
+
+@contextmanager
+def _as_the_form_has_it() -> Iterator[None]:
+    """Refusals call fields as the form does. Raises BadRequest."""
     try:
-        return msgspec.convert(changes, BillingPatch)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"{error}.") from error
+        yield
+    except (msgspec.ValidationError, BadRequest) as error:
+        text = re.sub(r"\$[\w.]+", lambda found: _TITLES.get(found[0], found[0]), str(error))
+        raise BadRequest(text) from error

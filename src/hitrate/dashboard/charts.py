@@ -102,9 +102,7 @@ def rates(parts: Sequence[Values]) -> Drawing:
         areas.append(" ".join([*high, *reversed(low)]))
         if len(run) == 1:
             number, (rate, *_) = run[0]
-            alone.append(
-                Box("alone", number * WIDTH + _GAP, _y(rate) - 1, WIDTH - 2 * _GAP, 2)
-            )
+            alone.append(Box("alone", number * WIDTH + _GAP, _y(rate) - 1, WIDTH - 2 * _GAP, 2))
     return Drawing(len(parts), (1, 0.5, 0), alone, lines, areas)
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from hitrate.accounts.api.office import Office
+from hitrate.accounts.limits import State, limits_reached
 from hitrate.accounts.model import Access, Actor, Member, Role, Team
 from hitrate.accounts.roles import ROLES
 from hitrate.analytics.cache_reports import CacheReports
@@ -23,8 +24,29 @@ from hitrate.login.sessions import Session
 from hitrate.login.site import form_token
 from hitrate.web.framework import AnyRequest
 
+MEASURES = {
+    "uploaded_bytes": "Uploaded",
+    "downloaded_bytes": "Downloaded",
+    "requests": "Requests",
+    "events": "Events",
+    "stored_bytes": "Stored",
+}
+"""What is metered, and what pages call it."""
+
+_SHUT = {
+    State.SOFT_BLOCKED: "The team is blocked. The operator of this server lifts the block.",
+    State.PAYMENT_MISSING: "A payment is missing. The operator of this server notes its arrival.",
+    State.DISABLED: "Remote Caching is switched off for the team. An owner can switch it on.",
+    State.PAUSED: "Remote Caching is paused: the spend cap is reached. An owner can raise it.",
+    State.OVER_LIMIT: "Remote Caching is refused: a limit of this billing cycle is reached "
+    "({reached}). An owner can raise it.",
+}
+_SHUT_FOR_ONE = "Remote Caching is switched off for you in this team. An owner can switch it on."
+
 TIME_ZONE = "hitrate_timezone"
 """The cookie in which a browser says where it is."""
+
+_PULSE_MS = 86_400_000
 
 _TABS: tuple[tuple[str, str, Access], ...] = (
     ("", "Overview", Access.ANALYTICS),
@@ -66,7 +88,7 @@ class Visit:
 def team_link(slug: str, page: str, **query: str | None) -> str:
     """The address of a page of a team; a parameter that is None is left out."""
     given = {name: value for name, value in query.items() if value is not None}
-    tail = f"?{urlencode(given)}" if given else ""
+    tail = f"?{urlencode(given, safe=':/')}" if given else ""
     return f"/teams/{quote(slug, safe='')}{page}{tail}"
 
 
@@ -103,6 +125,23 @@ class Dashboard:
                 return visit
         raise NotFound("There is no such team among yours.")
 
+    def pulse(self, visit: Visit) -> str:
+        """Changes when what pages show may have; asked for before they are made, and then every
+        few seconds by their script."""
+        since_ms = self.clock.now_ms() - _PULSE_MS
+        return "-".join(map(str, self.reports.pulse(visit.team.id, since_ms)))
+
+    def _shut(self, visit: Visit) -> str | None:
+        """Why the visitor's builds do not get to the cache; None if they do."""
+        team = visit.team
+        state = self.office.standing.of_team(team)
+        if state is not State.ACTIVE:
+            reached = limits_reached(team.settings.limits, self.office.meter.current(team).used)
+            return _SHUT[state].format(
+                reached=", ".join(MEASURES[name] for name in reached).lower()
+            )
+        return None if visit.member.remote_caching else _SHUT_FOR_ONE
+
     def show(self, visit: Visit, template: str, *, status: int = 200, **values: Any) -> Page:
         """A page of the dashboard."""
         tabs = [
@@ -115,7 +154,7 @@ class Dashboard:
             user=visit.session.user,
             form_token=form_token(visit.session.secret),
             team=visit.team,
-            role=visit.member.role,
+            shut=self._shut(visit),
             may={access.value for access in visit.access},
             teams=[member.team for member in visit.members],
             tabs=tabs,
@@ -137,6 +176,7 @@ def page_values() -> Mapping[str, Any]:
         "change",
         "number",
         "size",
+        "exact_size",
         "duration",
     )
     return {name: getattr(words, name) for name in names}

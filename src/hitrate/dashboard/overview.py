@@ -17,7 +17,6 @@ from hitrate.login.pages import Page
 from hitrate.web.framework import AnyRequest
 
 _LISTED = 5
-_PULSE_MS = 86_400_000
 _BREAKDOWNS = ("ci", "interactive", "agent", "token")
 
 
@@ -40,20 +39,19 @@ def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     def overview(request: AnyRequest, slug: FromPath[str]) -> Page:
         visit = dashboard.visit(request, slug, Access.ANALYTICS)
         question = question_of(request, visit, dashboard.clock)
+        seen = dashboard.pulse(visit)
         if dashboard.reports.pulse(visit.team.id, 0) == (0, 0):
-            return dashboard.show(visit, "empty.html", url=dashboard.desk.site.url(request))
-        return dashboard.show(visit, "overview.html", **_overview(dashboard, visit, question))
+            url = dashboard.desk.site.url(request)
+            return dashboard.show(visit, "empty.html", seen=seen, url=url)
+        values = _overview(dashboard, visit, question)
+        return dashboard.show(visit, "overview.html", seen=seen, **values)
 
     @get("/teams/{slug:str}/pulse", **dashboard.page)
     @in_thread
     def pulse(request: AnyRequest, slug: FromPath[str]) -> Response[str]:
-        """Changes when what pages show may have; they ask for it every few seconds."""
         visit = dashboard.visit(request, slug, Access.ANALYTICS)
-        since_ms = dashboard.clock.now_ms() - _PULSE_MS
-        runs, events = dashboard.reports.pulse(visit.team.id, since_ms)
-        return Response(
-            f"{runs}-{events}", media_type="text/plain", headers={"cache-control": "no-store"}
-        )
+        headers = {"cache-control": "no-store"}
+        return Response(dashboard.pulse(visit), media_type="text/plain", headers=headers)
 
     return [start, overview, pulse]
 

@@ -31,14 +31,17 @@ def run_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     @in_thread
     def runs(request: AnyRequest, slug: FromPath[str]) -> Page:
         visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        seen = dashboard.pulse(visit)
         question = question_of(request, visit, dashboard.clock)
         order = asked_order(request, _ORDERS, "newest")
         return dashboard.show(
             visit,
             "runs.html",
+            seen=seen,
             **choices(dashboard.reports, question),
             order=order,
             orders=_ORDERS,
+            summary=dashboard.reports.summary(question.scope),
             found=dashboard.reports.runs(question.scope, order, _A_PAGE, offset_of(request)),
             offset=offset_of(request),
         )
@@ -47,10 +50,13 @@ def run_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     @in_thread
     def run(request: AnyRequest, slug: FromPath[str]) -> Page:
         visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        seen = dashboard.pulse(visit)
         session_id = request.query_params.get("session", "")
         offset = offset_of(request)
         found = dashboard.cache.run(visit.team, session_id, _TASKS_A_PAGE, offset)
-        return dashboard.show(visit, "run.html", found=found, run=found.run, offset=offset)
+        return dashboard.show(
+            visit, "run.html", seen=seen, found=found, run=found.run, offset=offset
+        )
 
     return [runs, run]
 

@@ -11,9 +11,8 @@ from hitrate.accounts.billing import billing_info
 from hitrate.accounts.model import Access, Role
 from hitrate.accounts.roles import READ_WRITE
 from hitrate.accounts.shown import token_info
-from hitrate.dashboard.changes import SCOPES_OFFERED, Changes, wire_name
-from hitrate.dashboard.frame import Dashboard, Visit
-from hitrate.dashboard.usage import MEASURES
+from hitrate.dashboard.changes import PRICES, SCOPES_OFFERED, Changes, wire_name
+from hitrate.dashboard.frame import MEASURES, Dashboard, Visit
 from hitrate.errors import BadRequest, NotFound
 from hitrate.login.desk import Form, in_thread
 from hitrate.login.guard import session_of
@@ -31,14 +30,6 @@ NOTICES = {
 
 SECTIONS = ("team", "limits", "members", "tokens")
 
-PRICES = {
-    "uploaded_gb": "a GB uploaded",
-    "downloaded_gb": "a GB downloaded",
-    "stored_gb": "a GB stored for a cycle",
-    "million_requests": "a million requests",
-    "million_events": "a million events",
-}
-
 
 def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     """The routes of this file."""
@@ -50,6 +41,13 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         visit = dashboard.visit(request, slug, Access.SETTINGS)
         notice = NOTICES.get(request.query_params.get("done", ""))
         return _page(dashboard, visit, notice=notice)
+
+    @get("/teams/{slug:str}/settings/{part:str}", **dashboard.page)
+    @in_thread
+    def again(request: AnyRequest, slug: FromPath[str]) -> Page:
+        """Where a browser is after a form was refused, and comes when that page is asked again."""
+        visit = dashboard.visit(request, slug, Access.SETTINGS)
+        return dashboard.desk.pages.send(visit.link("/settings"))
 
     @post("/teams/{slug:str}/settings/tokens", **dashboard.page)
     @in_thread
@@ -77,13 +75,15 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         dashboard.desk.gate.forget()
         return dashboard.desk.pages.send(visit.link("/settings", done=notice) + f"#{section}")
 
-    return [settings, make_token, change]
+    return [settings, again, make_token, change]
 
 
 def _posted(
     dashboard: Dashboard, request: AnyRequest, slug: str, need: Access, body: bytes
 ) -> tuple[Visit, Form]:
     form = dashboard.desk.form(request, body, session_of(request).secret)
+    # The page comes back if the form is refused, so who sends it must be allowed to see it.
+    dashboard.visit(request, slug, Access.SETTINGS)
     return dashboard.visit(request, slug, need), form
 
 
@@ -99,7 +99,7 @@ def _page(
     accounts, now_ms = dashboard.desk.accounts, dashboard.clock.now_ms()
     # As it is now: the visit may be older than a change that was just made.
     team = accounts.teams.find(team_id=visit.team.id) or visit.team
-    tokens = [token_info(token, now_ms) for token in accounts.tokens.of_team(team)]
+    tokens = [token_info(token, now_ms) for token in reversed(accounts.tokens.of_team(team))]
     return dashboard.show(
         visit,
         "settings.html",
@@ -115,7 +115,8 @@ def _page(
         wire=wire_name,
         members=accounts.members.of_team(team),
         roles=list(Role),
-        tokens=sorted(tokens, key=lambda token: token.created_at, reverse=True),
+        valid=[token for token in tokens if token.state == "valid"],
+        ended=[token for token in tokens if token.state != "valid"],
         scopes=SCOPES_OFFERED,
         usual_scopes=READ_WRITE,
     )

@@ -95,6 +95,11 @@ def exact_moment(text: str, zone: tzinfo) -> str:
     return f"{_local(text, zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
+def short_moment(text: str) -> str:
+    """`2026-11-21T20:33Z`: as exact as it is, for addresses."""
+    return text.replace(".000Z", "Z").replace(":00Z", "Z")
+
+
 def bucket_name(text: str, bucket: str, zone: tzinfo) -> str:
     """What a part of a period is called: `21 Nov, 20:00`, `Sat 21 Nov 2026`, `November 2026`."""
     form = {

@@ -83,11 +83,13 @@ _SLICE = 500_000
 
 _INCOMING_OF_OLD = """
 CREATE OR REPLACE TEMP TABLE incoming AS
-SELECT row_number() OVER (ORDER BY id) AS line, team_id AS team, token_id AS token,
-       received_at AS "receivedAt", ci, interactive, agent,
-       [{'sessionId': session_id, 'source': source, 'event': event, 'hash': hash,
-         'duration': duration}] AS events
+SELECT min(id) AS line, team_id AS team, token_id AS token, received_at AS "receivedAt",
+       ci, interactive, agent,
+       list({'sessionId': session_id, 'source': source, 'event': event, 'hash': hash,
+             'duration': duration} ORDER BY id) AS events
 FROM events_of_0_1 WHERE id > ? AND id <= ?
+GROUP BY team_id, token_id, received_at, ci, interactive, agent
+ORDER BY line
 """
 
 

@@ -2,6 +2,7 @@
 "use strict";
 
 const POLL_MS = 4000;
+const FOCUSABLE = "a, button, summary, [tabindex]";
 
 // Tell the server where the browser is, so that days begin when they do here.
 function tellTimeZone(content) {
@@ -10,50 +11,83 @@ function tellTimeZone(content) {
   if (zone && !known) {
     document.cookie = `hitrate_timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
     if (document.cookie.includes(`hitrate_timezone=${zone}`) && content.dataset.zone !== zone) {
-      refresh(content);
+      refresh(content).catch(() => null);
     }
   }
 }
 
-// Where something is on the page: its number among the things that can be focused or opened.
-function marks(content, selector) {
-  return Array.from(content.querySelectorAll(selector));
+// What is there by what it is called: the first, second ... of its kind and name.
+function named(content, selector) {
+  const counts = new Map();
+  return new Map(Array.from(content.querySelectorAll(selector), (one) => {
+    const called = ["href", "aria-labelledby", "aria-label"].map((name) => one.getAttribute(name));
+    const name = `${one.tagName} ${called.find((text) => text !== null) ?? one.textContent}`;
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+    return [`${name} ${counts.get(name)}`, one];
+  }));
 }
 
-// Take over what the server shows now; keep what is opened, focused, and scrolled.
+// Somebody chooses, types or marks text: what they do would be lost.
+function isBusy(content) {
+  const marked = getSelection();
+  return content.querySelector("form :focus") !== null
+    || (marked !== null && !marked.isCollapsed && content.contains(marked.anchorNode));
+}
+
+// What is opened, focused and scrolled; what it returns does so anew with what is there then.
+function remember(content) {
+  const elements = Array.from(named(content, FOCUSABLE));
+  const focus = elements.findIndex(([, one]) => one === document.activeElement);
+  const opened = Array.from(named(content, "summary")).filter(([, one]) => one.parentNode.open);
+  const scrolled = Array.from(named(content, ".wide-table"), ([name, one]) => [name, one.scrollLeft]);
+  return () => {
+    const summaries = named(content, "summary");
+    for (const [name] of opened) {
+      if (summaries.has(name)) summaries.get(name).parentNode.open = true;
+    }
+    const tables = named(content, ".wide-table");
+    for (const [name, left] of scrolled) {
+      if (left && tables.has(name)) tables.get(name).scrollLeft = left;
+    }
+    if (focus < 0) return;
+    const now = named(content, FOCUSABLE);
+    // The ends of a period move on, and with them an address: then it is the one in that place.
+    const same = now.get(elements[focus][0]) ?? Array.from(now.values())[focus];
+    same?.focus({ preventScroll: true });
+  };
+}
+
+// Take over what the server shows now. Whether that was done.
 async function refresh(content) {
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-  if (!answer.ok || answer.redirected) return;
+  if (!answer.ok || answer.redirected) return false;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.getElementById("content");
-  if (!fresh || content.querySelector("select:focus, input:focus")) return;
-  const focusable = "a, button, summary, [tabindex]";
-  const focused = marks(content, focusable).indexOf(document.activeElement);
-  const open = marks(content, "details").map((one) => one.open);
+  if (!fresh || isBusy(content)) return false;
+  const restore = remember(content);
   content.replaceChildren(...fresh.childNodes);
   content.dataset.zone = fresh.dataset.zone;
-  marks(content, "details").forEach((one, number) => { one.open = open[number] ?? false; });
   prepare(content);
-  if (focused >= 0) marks(content, focusable)[focused]?.focus({ preventScroll: true });
+  restore();
+  return true;
 }
 
 // Ask now and then whether anything has changed, while somebody looks.
 function follow(content) {
-  const address = content.dataset.pulse;
-  let last = null;
+  const { pulse: address } = content.dataset;
+  let { seen } = content.dataset;
   async function look() {
     if (document.visibilityState === "visible") {
       const answer = await fetch(address, { headers: { accept: "text/plain" } }).catch(() => null);
-      if (answer?.status === 401 || answer?.status === 403 || answer?.redirected) return;
+      if ([401, 403, 404].includes(answer?.status) || answer?.redirected) return;
       if (answer?.ok) {
         const pulse = await answer.text();
-        if (last !== null && pulse !== last) await refresh(content).catch(() => null);
-        last = pulse;
+        if (pulse !== seen && await refresh(content).catch(() => false)) seen = pulse;
       }
     }
     setTimeout(look, POLL_MS);
   }
-  look();
+  setTimeout(look, POLL_MS);
 }
 
 // One stop of the Tab key for each chart; the arrow keys go from part to part.
@@ -61,13 +95,14 @@ function prepare(content) {
   for (const drawing of content.querySelectorAll(".drawing")) {
     const parts = Array.from(drawing.querySelectorAll("a"));
     parts.forEach((part, number) => part.setAttribute("tabindex", number ? "-1" : "0"));
+    drawing.addEventListener("focusin", (event) => {
+      for (const part of parts) part.setAttribute("tabindex", part === event.target ? "0" : "-1");
+    });
     drawing.addEventListener("keydown", (event) => {
       const from = parts.indexOf(document.activeElement);
       const to = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: parts.length - 1 }[event.key];
       if (from < 0 || to === undefined || !parts[to]) return;
       event.preventDefault();
-      parts[from].setAttribute("tabindex", "-1");
-      parts[to].setAttribute("tabindex", "0");
       parts[to].focus();
     });
   }

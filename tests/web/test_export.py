@@ -1,0 +1,366 @@
+"""`/v1/export/…` on a real server: what it says, how it flows, and how it ends."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.analytics.press import COLUMNS, READ, Rows, parquet_types
+from tests.events.factory import body, event
+from tests.support.server import Server, eventually
+
+EVENTS = "/v8/artifacts/events"
+TYPES = {
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+FORMATS = sorted(TYPES)
+TABLES = sorted(COLUMNS)
+
+
+class Client:
+    """A team of a server, and a token of theirs."""
+
+    def __init__(self, server: Server, slug: str) -> None:
+        self.server = server
+        self.slug = slug
+        server.command("team", "create", slug)
+        self.token = server.create_token("--label", f"of {slug}", team=slug)
+
+    def send(self, *events: dict[str, Any], **headers: str) -> None:
+        """Record a batch."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = self.server.request(
+            "POST", EVENTS, content=body(*events), headers=named, token=self.token
+        )
+        assert answer.status_code == 200, answer.text
+
+    def upload(self, name: str, content: bytes, **headers: str) -> None:
+        """Store an artifact."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        path = f"/v8/artifacts/{name}"
+        answer = self.server.request("PUT", path, content=content, headers=named, token=self.token)
+        assert answer.status_code == 202, answer.text
+
+    def get(self, path: str, **params: Any) -> httpx.Response:
+        """What a route of ours answers when all is counted."""
+        return self.server.request(
+            "GET", f"/v1/{path}", params={"fresh": True, **params}, token=self.token
+        )
+
+    def export(self, what: str, form: str, **params: Any) -> Rows:
+        """The rows of an export."""
+        answer = self.get(f"export/{what}", format=form, **params)
+        assert answer.status_code == 200, answer.text
+        return READ[form](answer.content)
+
+
+@pytest.fixture(scope="module")
+def client(shared_server: Server) -> Client:
+    """With two runs, of which one is of a CI, and an artifact."""
+    client = Client(shared_server, "exported")
+    made = {"x_artifact_duration": "1500", "x_artifact_sha": "f" * 40}
+    client.upload("00000000000000aa", b"12345", **made)
+    client.send(
+        event(sessionId="laptop", hash="00000000000000aa", duration=250),
+        event(sessionId="laptop", hash="00000000000000bb", event="MISS", duration=0),
+        event(sessionId="laptop", hash="00000000000000bb", event="MISS", source="REMOTE"),
+    )
+    client.send(
+        event(sessionId="ci", hash="00000000000000aa", source="REMOTE", duration=0),
+        x_artifact_client_ci="GITHUB_ACTIONS",
+        x_artifact_client_interactive="0",
+    )
+    return client
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_numbers_are_those_of_the_api(client: Client, form: str) -> None:
+    summary = client.get("usage/summary").json()
+    events = client.export("events", form)
+    runs = client.export("runs", form)
+    assert len(events) == summary["events"] == 4
+    assert len(runs) == summary["runs"] == 2
+    for name in ("tasks", "localHits", "remoteHits", "misses", "events", "duplicates"):
+        assert sum(run[name] for run in runs) == summary[name]
+    assert sum(run["timeSavedLocalMs"] for run in runs) == summary["timeSavedMs"]["local"] == 250
+    assert sum(run["timeSavedRemoteMs"] for run in runs) == summary["timeSavedMs"]["remote"] == 1500
+    assert [run["hitRate"] for run in runs] == [0.5, 1]
+    [told] = [one for one in events if one["sessionId"] == "ci"]
+    assert (told["duration"], told["artifactDuration"]) == (0, 1500)
+    listed = client.get("events").json()["events"]
+    assert [{**one, "artifactDuration": None} for one in events] == [
+        {**one, "artifactDuration": None} for one in reversed(listed)
+    ]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_runs_and_artifacts_are_those_of_the_lists(client: Client, form: str) -> None:
+    runs = {run["sessionId"]: flat(run) for run in client.get("runs").json()["runs"]}
+    assert {run["sessionId"]: run for run in client.export("runs", form)} == runs
+    [listed] = client.get("artifacts").json()["artifacts"]
+    [exported] = client.export("artifacts", form)
+    assert {**exported, "madeBy": None} == {**flat(listed), "madeBy": None}
+    assert (exported["localHits"], exported["remoteHits"]) == (1, 1)
+
+
+def flat(listed: dict[str, Any]) -> dict[str, Any]:
+    """A run or an artifact of a list as it is exported."""
+    row = {**listed, **listed["sender"]}
+    del row["sender"]
+    if isinstance(saved := row["timeSavedMs"], dict):
+        row |= {"timeSavedLocalMs": saved["local"], "timeSavedRemoteMs": saved["remote"]}
+        del row["timeSavedMs"]
+    if hits := row.pop("hits", None):
+        row |= {"localHits": hits["local"], "remoteHits": hits["remote"]}
+    return row
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("what", TABLES)
+def test_an_answer_is_a_file_of_its_type_with_a_name(client: Client, what: str, form: str) -> None:
+    answer = client.get(
+        f"export/{what}", format=form, since="2026-01-01", until="2099-12-31T12:00:00Z"
+    )
+    assert answer.headers["content-type"] == TYPES[form]
+    name = f'attachment; filename="exported-{what}-2026-01-01-to-2099-12-31.{form}"'
+    assert answer.headers["content-disposition"] == name
+    assert answer.headers["x-request-id"]
+    everything = client.get(f"export/{what}", format=form, until="2099-01-01T00:00:00Z")
+    assert (
+        f'filename="exported-{what}-to-2098-12-31.{form}"'
+        in (everything.headers["content-disposition"])
+    )
+    if form == "parquet":
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        assert list(parquet_types(answer.content)) == COLUMNS[what]
+    else:
+        [row] = READ[form](answer.content)[:1]
+        assert list(row) == COLUMNS[what]
+
+
+def test_without_a_format_it_is_ndjson_and_without_since_it_is_everything(client: Client) -> None:
+    answer = client.get("export/events")
+    assert answer.headers["content-type"] == TYPES["ndjson"]
+    assert len(answer.text.splitlines()) == 4
+    assert client.get("export/events", since="2099-01-01", until="2099-01-02").content == b""
+    assert client.export("runs", "csv", until="2001-01-01") == []
+
+
+def test_filters_narrow(client: Client) -> None:
+    for asked, sessions in (
+        ({"ci": "any"}, {"ci"}),
+        ({"ci": "none"}, {"laptop"}),
+        ({"interactive": "false"}, {"ci"}),
+        ({"agent": "any"}, set()),
+        ({"token": "current"}, {"ci", "laptop"}),
+        ({"token": "tok_other"}, set()),
+    ):
+        for what in ("events", "runs"):
+            assert {row["sessionId"] for row in client.export(what, "csv", **asked)} == sessions
+
+
+def test_artifacts_tell_the_hits_of_a_period(client: Client) -> None:
+    [row] = client.export("artifacts", "ndjson", since="2099-01-01", until="2099-01-02")
+    assert (row["localHits"], row["remoteHits"], row["timeSavedMs"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("what", TABLES)
+def test_another_team_sees_nothing(client: Client, what: str, form: str) -> None:
+    stranger = client.server.token
+    theirs = client.server.request(
+        "GET", f"/v1/export/{what}", params={"format": form, "slug": client.slug}, token=stranger
+    )
+    assert theirs.status_code == 403
+    lonely = Client(client.server, f"lonely-{what}-{form}")
+    assert lonely.export(what, form) == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_whatever_people_write_survives(shared_server: Server, form: str) -> None:
+    client = Client(shared_server, f"odd-{form}")
+    odd = ['a"b', "a\nb", "a\r\nb", "a,b;c\td", "é😀\u2028", "\0", "a\0b", "\\", "'", " x ", "NULL"]
+    client.send(*(event(sessionId=text, hash=text) for text in odd), x_ai_agent='"x"')
+    events, runs = client.export("events", form), client.export("runs", form)
+    assert [row["hash"] for row in events] == [row["sessionId"] for row in events] == odd
+    assert sorted(row["sessionId"] for row in runs) == sorted(odd)
+    assert {row["agent"] for row in events + runs} == {'"x"'}
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ("format=xml", "format"),
+        ("format=CSV", "format"),
+        ("format=", "format"),
+        ("since=yesterday", "since"),
+        ("since=2026-01-02&until=2026-01-01", "until"),
+        ("interactive=perhaps", "interactive"),
+    ],
+)
+def test_a_bad_question_names_the_parameter(client: Client, query: str, word: str) -> None:
+    answer = client.server.request("GET", f"/v1/export/events?{query}", token=client.token)
+    assert answer.status_code == 400
+    assert word in answer.json()["message"]
+
+
+def test_the_documentation_names_the_types(shared_server: Server) -> None:
+    paths = httpx.get(f"{shared_server.url}/openapi.json").json()["paths"]
+    for what in TABLES:
+        operation = paths[f"/v1/export/{what}"]["get"]
+        content = operation["responses"]["200"]["content"]
+        assert {name.partition(";")[0] for name in TYPES.values()} == set(content)
+        assert {"format", "since", "until", "fresh"} <= {p["name"] for p in operation["parameters"]}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_disk_without_room_is_told_before_anything_is_sent(
+    start_server: StartServer, form: str
+) -> None:
+    server = start_server("--min-free-bytes", "1000TiB")
+    path = f"/v1/export/events?format={form}"
+    answer = eventually(lambda: is_not(server.request("GET", path), "not open"))
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "too little room" in answer.json()["message"]
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def is_not(answer: httpx.Response, message: str) -> httpx.Response | None:
+    """None while the answer says that."""
+    return None if message in answer.text else answer
+
+
+# Large ones: some hundred thousand events, and clients that do not take them all at once.
+
+MANY = 300_000
+_A_BATCH = 50_000
+
+
+class Reader:
+    """A client that asks for an export and takes what it wants of the answer."""
+
+    def __init__(self, server: Server, path: str) -> None:
+        self._socket = socket.socket()
+        # So that the system keeps little for a client that does not read.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self._socket.settimeout(60)
+        self._socket.connect(("127.0.0.1", server.port))
+        head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n\r\n"
+        self._socket.sendall(head.encode())
+        self.taken = self._socket.recv(1000)
+
+    @property
+    def status(self) -> int:
+        return int(self.taken.split()[1])
+
+    def take(self, size_bytes: int) -> None:
+        """Read so much more."""
+        while size_bytes > 0 and (some := self._socket.recv(min(size_bytes, 65536))):
+            size_bytes -= len(some)
+            self.taken = some
+
+    def rest(self) -> bytes:
+        """The last that comes before the connection ends."""
+        last = b""
+        while some := self._socket.recv(2**20):
+            last = (last + some)[-100:]
+        return last
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with many events."""
+    server = Server(tmp_path_factory.mktemp("full") / "data")
+    server.start()
+    for start in range(0, MANY, _A_BATCH):
+        some = range(start, start + _A_BATCH)
+        items = (event(sessionId=f"run {n // 100}", hash=f"{n:016x}", duration=n) for n in some)
+        assert server.request("POST", EVENTS, content=body(*items)).status_code == 200
+    eventually(lambda: summed(server) == MANY, seconds=60)
+    yield server
+    server.kill()
+
+
+def summed(server: Server) -> int:
+    """How many events are counted."""
+    answer = server.request("GET", "/v1/usage/summary")
+    return int(answer.json()["events"]) if answer.status_code == 200 else 0
+
+
+def held(server: Server) -> list[str]:
+    """What an export has open or left in its folder."""
+    assert server.process is not None
+    folder = server.data_dir / "exports"
+    open_files = []
+    for number in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        try:
+            open_files.append(str(number.readlink()))
+        except FileNotFoundError:
+            continue
+    return [name for name in open_files if str(folder) in name] + [
+        str(path) for path in folder.rglob("*")
+    ]
+
+
+def rss_bytes(server: Server) -> int:
+    """The memory of the server's process."""
+    assert server.process is not None
+    return int(psutil.Process(server.process.pid).memory_info().rss)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_export_of_many_parts_has_every_event_once(full: Server, form: str) -> None:
+    answer = full.request("GET", f"/v1/export/events?format={form}", timeout=120)
+    ids = [row["id"] for row in READ[form](answer.content)]
+    assert len(ids) == len(set(ids)) == MANY
+    assert ids == sorted(ids)
+    eventually(lambda: held(full) == [])
+
+
+def test_memory_stays_flat_whether_a_client_reads_fast_or_hardly(full: Server) -> None:
+    before = highest = rss_bytes(full)
+    for form in FORMATS:
+        with httpx.stream(
+            "GET",
+            f"{full.url}/v1/export/events?format={form}",
+            headers={"authorization": f"Bearer {full.token}"},
+            timeout=60,
+        ) as answer:
+            for _ in answer.iter_raw():
+                highest = max(highest, rss_bytes(full))
+    readers = [Reader(full, "/v1/export/events") for _ in range(3)]
+    for _ in range(20):
+        for reader in readers:
+            reader.take(500_000)
+        highest = max(highest, rss_bytes(full))
+    for reader in readers:
+        reader.close()
+    # An export has 90 MB as ndjson, and three of them were under way.
+    assert highest - before < 150 * 2**20
+    eventually(lambda: held(full) == [])
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_a_client_that_goes_away_leaves_nothing_behind(full: Server, form: str) -> None:
+    reader = Reader(full, f"/v1/export/events?format={form}")
+    assert reader.status == 200
+    assert any(name.endswith("(deleted)") for name in held(full))
+    reader.take(1_000_000)
+    reader.close()
+    eventually(lambda: held(full) == [])
+
+
+def test_a_client_that_goes_away_before_the_file_is_made_has_it_not_made(full: Server) -> None: ...
