@@ -83,7 +83,7 @@ RANKS: dict[str, Callable[[Run], Any]] = {
     "newest": lambda run: -run.started_at,
     "best": lambda run: (-run.hit_rate, -len(run.tasks)),
     "worst": lambda run: (run.hit_rate, -len(run.tasks)),
-    "saved": lambda run: -counts([run]).local_ms - counts([run]).remote_ms,
+    "saved": lambda run: -run.sums.local_ms - run.sums.remote_ms,
     "largest": lambda run: -len(run.tasks),
 }
 

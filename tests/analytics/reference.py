@@ -15,6 +15,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import quantiles
 from typing import NamedTuple, TypeVar
 
@@ -96,11 +97,40 @@ class Run:
     tasks: dict[str, Task] = field(default_factory=dict)
     resent: int = 0
 
+    @cached_property
+    def sums(self) -> "Sums":
+        """What its tasks come to. Not to be asked for before all events have been added."""
+        tasks = list(self.tasks.values())
+        local = [task.saved_ms for task in tasks if task.outcome == "local_hit"]
+        remote = [task.saved_ms for task in tasks if task.outcome == "remote_hit"]
+        return Sums(
+            tasks=len(tasks),
+            local_hits=len(local),
+            remote_hits=len(remote),
+            local_ms=sum(local),
+            remote_ms=sum(remote),
+            events=sum(task.events for task in tasks),
+            duplicates=sum(task.repeats for task in tasks) + self.resent,
+            anomalies=sum(task.anomalies for task in tasks),
+        )
+
     @property
     def hit_rate(self) -> float:
         """Tasks that hit, of all."""
-        hits = sum(task.outcome != "miss" for task in self.tasks.values())
-        return hits / len(self.tasks)
+        return (self.sums.local_hits + self.sums.remote_hits) / self.sums.tasks
+
+
+class Sums(NamedTuple):
+    """What tasks come to."""
+
+    tasks: int = 0
+    local_hits: int = 0
+    remote_hits: int = 0
+    local_ms: int = 0
+    remote_ms: int = 0
+    events: int = 0
+    duplicates: int = 0
+    anomalies: int = 0
 
 
 Runs = dict[tuple[str, str], Run]
@@ -180,21 +210,13 @@ def _duration(event: CacheEvent, made_ms: float | None) -> float:
 def counts(runs: Iterable[Run]) -> Counts:
     """The sums of some runs."""
     runs = list(runs)
-    tasks = [task for run in runs for task in run.tasks.values()]
-    local = [task for task in tasks if task.outcome == "local_hit"]
-    remote = [task for task in tasks if task.outcome == "remote_hit"]
+    sums = Sums(*map(sum, zip(Sums(), *(run.sums for run in runs), strict=True)))
+    hits = sums.local_hits + sums.remote_hits
     return Counts(
         runs=len(runs),
-        tasks=len(tasks),
-        local_hits=len(local),
-        remote_hits=len(remote),
-        misses=len(tasks) - len(local) - len(remote),
-        hit_rate=(len(local) + len(remote)) / len(tasks) if tasks else None,
-        local_ms=sum(task.saved_ms for task in local),
-        remote_ms=sum(task.saved_ms for task in remote),
-        events=sum(task.events for task in tasks),
-        duplicates=sum(task.repeats for task in tasks) + sum(run.resent for run in runs),
-        anomalies=sum(task.anomalies for task in tasks),
+        misses=sums.tasks - hits,
+        hit_rate=hits / sums.tasks if sums.tasks else None,
+        **sums._asdict(),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from hitrate.cli import COMMANDS as TOP_LEVEL
 from hitrate.cli import cli
 from hitrate.cli.team import team
 from hitrate.cli.token import token
@@ -15,7 +16,7 @@ from tests.events.factory import body, event
 from tests.support.server import Server, eventually, free_port, run_hitrate, try_hitrate
 
 COMMANDS = [
-    *([name] for name in cli.commands),
+    *([name] for name in TOP_LEVEL),
     *(["team", name] for name in team.commands),
     *(["token", name] for name in token.commands),
     *(["user", name] for name in user.commands),

@@ -96,8 +96,9 @@ class History:
     """The runs of a team, all sent, and who asks about them. It is the end of the weeks then."""
 
     def __init__(self, house: House, clock: ManualClock, seed: int, count: int = 90) -> None:
-        clock.value_ms = LONG_BEFORE_MS  # what a stage has done is not among the runs
+        clock.value_ms = LONG_BEFORE_MS  # so that what a stage has done is not among the runs
         stage = house.stage()
+        stage.api("DELETE", "artifacts")
         self.server, self.clock, self.slug = house.server, clock, stage.team.slug
         self.keys = _keys(stage)
         self.asks = self.keys[0]

@@ -13,7 +13,7 @@ from hitrate.clock import ManualClock, iso
 from tests.events.factory import body, event
 from tests.support.server import eventually
 from tests.web.clocked import ClockedServer
-from tests.web.history import BEGIN_MS, DAY_MS, END_MS, LONG_BEFORE_MS, WHERE, Answer, History
+from tests.web.history import DAY_MS, END_MS, LONG_BEFORE_MS, Answer, History
 from tests.web.stage import House, house_of
 
 SUMMARY, TIMESERIES, BREAKDOWN = (
@@ -22,6 +22,7 @@ SUMMARY, TIMESERIES, BREAKDOWN = (
 SHA, DIRTY = "5f" * 20, "a0" * 32
 HASHES = [f"{number:016x}" for number in range(1, 13)]
 HIT_MS = 700
+SOURCES = ("LOCAL", "REMOTE")
 
 
 class Shelf:
@@ -90,16 +91,12 @@ def house(tmp_path_factory: pytest.TempPathFactory, clock: ManualClock) -> Itera
 @pytest.fixture
 def history(house: House, clock: ManualClock) -> History:
     """A team that has done nothing yet."""
-    history = History(house, clock, seed=0, count=0)
-    eventually(lambda: history.ask("/v1/artifacts")["artifacts"] == [])  # the stage's is too old
-    return history
+    return History(house, clock, seed=0, count=0)
 
 
 @pytest.fixture(scope="module")
 def shelf(house: House, clock: ManualClock) -> Shelf:
-    history = History(house, clock, seed=0, count=0)
-    eventually(lambda: history.ask("/v1/artifacts")["artifacts"] == [])
-    return Shelf(history)
+    return Shelf(History(house, clock, seed=0, count=0))
 
 
 def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualClock) -> None:
@@ -160,9 +157,6 @@ def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualCl
     [task] = history.ask("/v1/runs/user")["tasks"]
     assert task["artifact"]["madeBy"] == "maker"
     assert task["artifact"]["sizeBytes"] == 321
-
-
-SOURCES = ("LOCAL", "REMOTE")
 
 
 def test_an_artifact_says_whether_its_files_were_committed(history: History) -> None:
@@ -277,7 +271,6 @@ def test_what_was_moved_is_in_every_report(history: History, clock: ManualClock)
         moved(0, 0, 4, 350),
     ]
     assert told[iso(END_MS)] == moved(2, 150, 0, 0)
-    assert (END_MS - BEGIN_MS) % DAY_MS == 0
 
 
 def moved(uploads: int, uploaded: int, downloads: int, downloaded: int) -> Answer:
@@ -294,4 +287,3 @@ def test_an_upload_is_compared_with_the_period_before(history: History, clock: M
     assert summary["artifacts"]["uploadedBytes"] == 20
     assert summary["previous"]["artifacts"] == moved(0, 0, 0, 0)
     assert history.ask(SUMMARY, since="13h")["previous"]["artifacts"] == moved(1, 10, 0, 0)
-    assert sum(summary["timeSavedMs"][where] for where in WHERE) == 0
