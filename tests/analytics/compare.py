@@ -148,9 +148,7 @@ def assert_group(told: shown.Bucket | shown.Group, runs: list[Run]) -> None:
         assert told_bands == pytest.approx(expected, rel=1e-12)
 
 
-def assert_details(
-    ledger: Ledger, runs: Runs, made_ms: MadeMs, *, recorded: bool = True
-) -> None:
+def assert_details(ledger: Ledger, runs: Runs, made_ms: MadeMs, *, recorded: bool = True) -> None:
     """Every run's tasks."""
     for run in runs.values():
         detail = ledger.cache.run(team(run.team), run.session, ALL, 0)

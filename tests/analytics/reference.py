@@ -231,14 +231,10 @@ def bands(runs: Sequence[Run]) -> tuple[float, float, float] | None:
 
 def begun(runs: Runs, team: str, from_ms: int, to_ms: int) -> list[Run]:
     """A team's runs of a period."""
-    return [
-        run for run in runs.values() if run.team == team and from_ms <= run.started_at < to_ms
-    ]
+    return [run for run in runs.values() if run.team == team and from_ms <= run.started_at < to_ms]
 
 
-def grouped(
-    runs: Iterable[Run], key: Callable[[Run], GroupKey]
-) -> dict[GroupKey, list[Run]]:
+def grouped(runs: Iterable[Run], key: Callable[[Run], GroupKey]) -> dict[GroupKey, list[Run]]:
     """The runs that have something in common."""
     groups: dict[GroupKey, list[Run]] = defaultdict(list)
     for run in runs:

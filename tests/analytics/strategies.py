@@ -74,9 +74,7 @@ def _batch(sender: tuple[Any, ...], at_ms: int, events: list[wire.CacheEvent]) -
     return wire.Batch(team, token, at_ms, *client, digest, events)
 
 
-def _again(
-    batch: wire.Batch, at_ms: int, other: tuple[Any, ...], draw: st.DrawFn
-) -> wire.Batch:
+def _again(batch: wire.Batch, at_ms: int, other: tuple[Any, ...], draw: st.DrawFn) -> wire.Batch:
     """The same events: mostly from the same sender, else from somebody else."""
     same = (batch.team, batch.token, batch.ci, batch.interactive, batch.agent)
     told = (batch.team, batch.token, *other[2:])

@@ -300,6 +300,17 @@ def test_an_export_ends_with_what_was_there_when_it_began(books: Books, ledger: 
     assert len(b"".join(seen).splitlines()) == 50
 
 
+def test_no_transaction_is_open_while_a_part_is_sent(books: Books, ledger: Ledger) -> None:
+    load(ledger, *(batch(number) for number in range(5)))
+    with press(books, ledger, rows=10) as exports:
+        files = exports.files("events", "ndjson", ALL)
+        assert len(list(islice(files, 3))) == 3
+        load(ledger, batch(9, task("again", "run 1")))
+        with ledger.store.reading() as cursor:
+            cursor.execute("CHECKPOINT")  # fails beside a query that reads what was before
+        assert len(list(files)) == 3
+
+
 @pytest.mark.parametrize("rows", [1, 7, 49, 50, 51, 1000])
 def test_parts_have_about_as_many_rows_as_they_should(
     books: Books, ledger: Ledger, rows: int

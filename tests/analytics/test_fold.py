@@ -62,9 +62,7 @@ def test_reports_tell_what_the_events_come_to(
 
 @settings(max_examples=20)
 @given(st.data(), batches())
-def test_artifacts_tell_who_used_them(
-    books: Books, data: st.DataObject, came: list[Batch]
-) -> None:
+def test_artifacts_tell_who_used_them(books: Books, data: st.DataObject, came: list[Batch]) -> None:
     scope = Scope(data.draw(st.sampled_from((OURS, OTHERS))), data.draw(periods(came)))
     with books.ledger() as ledger:
         ledger.load_all(data.draw(splits(came), label="segments"))

@@ -1,6 +1,7 @@
 """Batches that come again: the same bytes from the same token within ten minutes count once."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -136,12 +137,10 @@ def test_however_segments_are_cut_the_same_are_recorded(
             counter.load(*map(copy, minutes[start:end]))
         found = counter.store.events(EventFilter("team_a", limit=1000))
         counter.store.close()
-    moments = {wire_minute(record.received_at) for record in found}
+    moments = {minute_of(record.received_at) for record in found}
     assert sorted(moments) == recorded
 
 
-def wire_minute(received_at: str) -> float:
+def minute_of(received_at: str) -> float:
     """Minutes since the start."""
-    from datetime import datetime
-
     return round((datetime.fromisoformat(received_at).timestamp() * 1000 - START) / MINUTE_MS, 3)

@@ -90,6 +90,7 @@ class Browser:
         viewport: tuple[int, int] = (1280, 800),
         colour_scheme: Literal["light", "dark"] = "light",
         scripts: bool = True,
+        time_zone: str = "UTC",
     ) -> Page:
         """A page in a private context of its own; it lives until `close_pages`.
 
@@ -102,6 +103,7 @@ class Browser:
             viewport={"width": width, "height": height},
             color_scheme=colour_scheme,
             java_script_enabled=scripts,
+            timezone_id=time_zone,
         )
         self._contexts.append(context)
         context.set_default_timeout(WAIT_S * 1000)

@@ -43,9 +43,9 @@ def all_routes(*, single_sign_on: bool = False) -> list[Row]:
         stated = [g.access for g in handler.guards or [] if isinstance(g, (Needs, SignedIn))]
         access = stated[0] if stated else Access.PUBLIC
         operation = str(handler.operation_id or handler.handler_name)
-        [path] = handler.paths
-        path = re.sub(r":\w+}", "}", path)
-        rows += [Row(m, path, operation, access) for m in sorted(handler.http_methods)]
+        for path in sorted(handler.paths):
+            path = re.sub(r":\w+}", "}", path)
+            rows += [Row(m, path, operation, access) for m in sorted(handler.http_methods)]
     return rows
 
 

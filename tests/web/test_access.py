@@ -2,6 +2,7 @@
 scopes say."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -30,7 +31,7 @@ from tests.web.routes import Row, all_routes
 
 ROUTES = all_routes()
 
-PLACES = {"hash": "abc", "team": "walked", "user": "usr_nobody", "token": "tok_none"}
+PLACES = {"team": "walked", "slug": "walked", "user": "usr_nobody", "token": "tok_none"}
 
 BODIES: dict[str, Any] = {
     "recordEvents": [],
@@ -71,10 +72,8 @@ class Walker:
         return {one: made.get(one) or self._invalid(one.name) for one in CALLERS}
 
     def call(self, row: Row, token: str | None, accept: str = "*/*") -> httpx.Response:
-        """The answer of a route about the team, a hash, and people and tokens there are not."""
-        path = row.path
-        for name, value in PLACES.items():
-            path = path.replace(f"{{{name}}}", value)
+        """The answer of a route about the team, and people and tokens that are not there."""
+        path = re.sub(r"{(\w+)}", lambda found: PLACES.get(found[1], "abc"), row.path)
         return self._http.request(
             row.method,
             self._server.url + path,

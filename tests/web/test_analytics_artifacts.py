@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from hitrate.artifacts import retention
 from hitrate.clock import ManualClock, iso
 from tests.events.factory import body, event
 from tests.support.server import eventually
@@ -41,6 +43,12 @@ class Shelf:
                 self._hit(name)
         for name in random.Random(3).sample(HASHES, 5):
             self._get(name)
+
+    def last_uses(self) -> dict[str, int]:
+        """What the reports say."""
+        listed = self.history.ask("/v1/artifacts")["artifacts"]
+        used = {one["hash"]: datetime.fromisoformat(one["lastUsedAt"]) for one in listed}
+        return {name: int(at.timestamp()) * 1000 for name, at in used.items()}
 
     def _put(self, name: str) -> None:
         self.made_ms[name] = self.used_ms[name] = self._later()
@@ -84,8 +92,10 @@ def clock() -> ManualClock:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, clock: ManualClock) -> Iterator[House]:
     server = ClockedServer(tmp_path_factory.mktemp("artifacts") / "data", clock)
-    with house_of(server, clock) as house:
-        yield house
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(retention, "LAST_USES_EVERY_S", 0.0)
+        with house_of(server, clock) as house:
+            yield house
 
 
 @pytest.fixture
@@ -96,7 +106,9 @@ def history(house: House, clock: ManualClock) -> History:
 
 @pytest.fixture(scope="module")
 def shelf(house: House, clock: ManualClock) -> Shelf:
-    return Shelf(History(house, clock, seed=0, count=0))
+    shelf = Shelf(History(house, clock, seed=0, count=0))
+    eventually(lambda: shelf.last_uses() == shelf.used_ms)
+    return shelf
 
 
 def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualClock) -> None:
@@ -116,7 +128,9 @@ def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualCl
     clock.advance(60)
     send(history, "GET", "abc")
     post(history, event(sessionId="user", hash="abc", source="REMOTE", duration=1234))
+    last_use = iso(END_MS + 60_000)
     eventually(lambda: history.ask("/v1/artifacts/abc")["artifact"]["madeBy"])
+    eventually(lambda: history.ask("/v1/artifacts/abc")["artifact"]["lastUsedAt"] == last_use)
 
     detail = history.ask("/v1/artifacts/abc")
 
@@ -134,7 +148,7 @@ def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualCl
         "sizeBytes": 321,
         "durationMs": 1234.0,
         "createdAt": iso(END_MS),
-        "lastUsedAt": iso(END_MS + 60_000),
+        "lastUsedAt": last_use,
         "sha": SHA,
         "dirtyHash": DIRTY,
         "dirty": True,
@@ -148,7 +162,7 @@ def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualCl
     used, made = detail["uses"]
     assert used == {
         "sessionId": "user",
-        "at": iso(END_MS + 60_000),
+        "at": last_use,
         "outcome": "remote_hit",
         "timeSavedMs": 1234,
         "sender": silent,
@@ -283,7 +297,7 @@ def test_an_upload_is_compared_with_the_period_before(history: History, clock: M
     send(history, "PUT", "old", b"x" * 10)
     clock.advance(DAY_MS / 1000)
     send(history, "PUT", "new", b"x" * 20)
-    summary = history.ask(SUMMARY, since="12h")
+    summary = history.ask(SUMMARY, since="11h")
     assert summary["artifacts"]["uploadedBytes"] == 20
     assert summary["previous"]["artifacts"] == moved(0, 0, 0, 0)
     assert history.ask(SUMMARY, since="13h")["previous"]["artifacts"] == moved(1, 10, 0, 0)

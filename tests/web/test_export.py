@@ -1,7 +1,6 @@
 """`/v1/export/…` on a real server: what it says, how it flows, and how it ends."""
 
-import json
-import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import psutil
 import pytest
 
 from tests.analytics.press import COLUMNS, READ, Rows, parquet_types
+from tests.conftest import StartServer
 from tests.events.factory import body, event
 from tests.support.server import Server, eventually
 
@@ -246,7 +246,11 @@ MANY = 300_000
 _A_BATCH = 50_000
 
 
-class Reader:
+END = b"0\r\n\r\n"
+"""Of a body that is whole and did not tell its length."""
+
+
+class Asked:
     """A client that asks for an export and takes what it wants of the answer."""
 
     def __init__(self, server: Server, path: str) -> None:
@@ -257,17 +261,11 @@ class Reader:
         self._socket.connect(("127.0.0.1", server.port))
         head = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n\r\n"
         self._socket.sendall(head.encode())
-        self.taken = self._socket.recv(1000)
-
-    @property
-    def status(self) -> int:
-        return int(self.taken.split()[1])
 
     def take(self, size_bytes: int) -> None:
-        """Read so much more."""
+        """Read so much, or to the end."""
         while size_bytes > 0 and (some := self._socket.recv(min(size_bytes, 65536))):
             size_bytes -= len(some)
-            self.taken = some
 
     def rest(self) -> bytes:
         """The last that comes before the connection ends."""
@@ -276,8 +274,20 @@ class Reader:
             last = (last + some)[-100:]
         return last
 
+    def first(self) -> bytes:
+        """What comes first."""
+        return self._socket.recv(1000)
+
     def close(self) -> None:
         self._socket.close()
+
+
+class Reader(Asked):
+    """One whose answer has begun."""
+
+    def __init__(self, server: Server, path: str) -> None:
+        super().__init__(server, path)
+        self.status = int(self.first().split()[1])
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +325,23 @@ def held(server: Server) -> list[str]:
     ]
 
 
+def parts(server: Server) -> list[Path]:
+    """The files that stand in the folder of exports."""
+    return [path for path in (server.data_dir / "exports").rglob("*") if path.is_file()]
+
+
+@contextmanager
+def stream(server: Server, form: str) -> Iterator[httpx.Response]:
+    """An answer that is read bit by bit."""
+    with httpx.stream(
+        "GET",
+        f"{server.url}/v1/export/events?format={form}",
+        headers={"authorization": f"Bearer {server.token}"},
+        timeout=60,
+    ) as answer:
+        yield answer
+
+
 def rss_bytes(server: Server) -> int:
     """The memory of the server's process."""
     assert server.process is not None
@@ -333,12 +360,7 @@ def test_an_export_of_many_parts_has_every_event_once(full: Server, form: str) -
 def test_memory_stays_flat_whether_a_client_reads_fast_or_hardly(full: Server) -> None:
     before = highest = rss_bytes(full)
     for form in FORMATS:
-        with httpx.stream(
-            "GET",
-            f"{full.url}/v1/export/events?format={form}",
-            headers={"authorization": f"Bearer {full.token}"},
-            timeout=60,
-        ) as answer:
+        with stream(full, form) as answer:
             for _ in answer.iter_raw():
                 highest = max(highest, rss_bytes(full))
     readers = [Reader(full, "/v1/export/events") for _ in range(3)]
@@ -363,4 +385,59 @@ def test_a_client_that_goes_away_leaves_nothing_behind(full: Server, form: str) 
     eventually(lambda: held(full) == [])
 
 
-def test_a_client_that_goes_away_before_the_file_is_made_has_it_not_made(full: Server) -> None: ...
+def test_a_client_that_goes_away_while_its_file_is_made_ends_that(full: Server) -> None:
+    reader = Asked(full, "/v1/export/events?format=parquet")
+    eventually(lambda: held(full))
+    reader.close()
+    eventually(lambda: held(full) == [])
+
+
+def test_what_fails_halfway_breaks_the_connection_off(full: Server) -> None:
+    reader = Reader(full, "/v1/export/events")
+    assert reader.status == 200
+    for folder in (full.data_dir / "exports").iterdir():
+        shutil.rmtree(folder)
+    assert not reader.rest().endswith(END)
+    eventually(lambda: "an export was broken off" in full.log)
+    eventually(lambda: held(full) == [])
+    with pytest.raises(httpx.RemoteProtocolError), stream(full, "csv") as answer:
+        for _ in answer.iter_raw():
+            for folder in (full.data_dir / "exports").iterdir():
+                shutil.rmtree(folder)
+    whole = Reader(full, "/v1/export/runs")
+    assert whole.rest().endswith(END)
+
+
+def test_a_fifth_export_of_a_team_at_once_is_asked_to_come_again(full: Server) -> None:
+    readers = [Reader(full, "/v1/export/events") for _ in range(4)]
+    assert {reader.status for reader in readers} == {200}
+    answer = full.request("GET", "/v1/export/runs")
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    assert int(answer.headers["retry-after"]) > 0
+    for reader in readers:
+        reader.close()
+    eventually(lambda: full.request("GET", "/v1/export/runs").status_code == 200)
+
+
+def test_a_server_ends_whatever_exports_are_under_way(full: Server) -> None:
+    reader = Reader(full, "/v1/export/events")
+    making = Asked(full, "/v1/export/events?format=parquet")
+    eventually(lambda: parts(full))
+    started = time.monotonic()
+    assert full.stop() == 0
+    assert time.monotonic() - started < 10
+    assert not reader.rest().endswith(END)
+    assert b"PAR1" not in making.rest()
+    assert list((full.data_dir / "exports").iterdir()) == []
+    full.start()
+
+
+def test_what_is_left_when_a_server_is_killed_is_removed_at_its_start(full: Server) -> None:
+    eventually(lambda: summed(full) == MANY)
+    making = Asked(full, "/v1/export/events?format=parquet")
+    eventually(lambda: parts(full))
+    full.kill()
+    making.close()
+    assert parts(full)
+    full.start()
+    assert held(full) == []

@@ -119,12 +119,12 @@ class CacheReports:
             some = self._artifacts.page(scope.team_id, order, _LOOK_AT_ONCE, offset)
             hits = self._hits(scope, [one.hash for one in some])
             for one in some:
-                if len(listed) == limit:
-                    return listed, offset
-                offset += 1
                 found, _ = hits.get(one.hash, (Hits(0, 0), 0))
                 if not found.local + found.remote:
+                    if len(listed) == limit:
+                        return listed, offset
                     listed.append(one)
+                offset += 1
             if len(some) < _LOOK_AT_ONCE:
                 return listed, None
 

@@ -107,7 +107,7 @@ def rates(parts: Sequence[Values]) -> Drawing:
 
 
 def labels(names: Sequence[str]) -> list[str]:
-    """Those that fit under a chart, evenly spread from the first to the last."""
+    """Those that fit under a chart, of one or more, evenly spread from the first to the last."""
     last = len(names) - 1
     numbers = {round(n * last / (_LABELS - 1)) for n in range(_LABELS)}
     return [names[number] for number in sorted(numbers)]

@@ -121,9 +121,15 @@ def _allowed(request: AnyRequest, error: HTTPException) -> list[str]:
 
 
 def _methods(app: Litestar, path: str) -> list[str]:
-    """What an address takes."""
-    forms = ((_form(route.path), route.methods) for route in app.routes)
-    return sorted({m for form, methods in forms if re.fullmatch(form, path) for m in methods})
+    """What an address takes. Of several paths it is of, the framework goes by words first."""
+    taking = [route for route in app.routes if re.fullmatch(_form(route.path), path)]
+    closest = max((_in_words(route.path) for route in taking), default=[])
+    return sorted({m for r in taking if _in_words(r.path) == closest for m in r.methods})
+
+
+def _in_words(path: str) -> list[bool]:
+    """Which parts of a route's path are no parameters."""
+    return [not part.startswith("{") for part in path.split("/")]
 
 
 def _form(path: str) -> str:
