@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hitrate.analytics import shown
-from hitrate.analytics.filters import Filters, Scope
-from hitrate.analytics.period import Period
+from hitrate.analytics.filters import Scope
 from hitrate.errors import NotFound
 from hitrate.events.wire import Batch
 from tests.analytics.books import OF_PERSON, PERSON, Ledger, team
@@ -196,7 +195,7 @@ def assert_uses(
     _assert_listed(ledger, expected, made_ms, scope)
 
 
-def _assert_hits(artifact: shown.ArtifactInfo, tasks: list[Task]) -> None:
+def _assert_hits(artifact: shown.StoredArtifact, tasks: list[Task]) -> None:
     outcomes = [task.outcome for task in tasks]
     assert artifact.hits.local == outcomes.count("local_hit")
     assert artifact.hits.remote == outcomes.count("remote_hit")

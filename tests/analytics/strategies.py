@@ -1,5 +1,6 @@
 """Batches as clients may send them, and worse, for Hypothesis."""
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -44,12 +45,14 @@ _EVENT = st.builds(
     hash=st.sampled_from(HASHES),
     duration=st.sampled_from(DURATIONS),
 )
-_SENDER = st.tuples(
-    st.sampled_from((OURS, OTHERS)),
-    st.sampled_from(TOKEN_IDS),
-    st.sampled_from((None, "GITHUB_ACTIONS", "")),
-    st.sampled_from((None, True, False)),
-    st.sampled_from((None, "claude-code")),
+_SENDER = st.fixed_dictionaries(
+    {
+        "team": st.sampled_from((OURS, OTHERS)),
+        "token": st.sampled_from(TOKEN_IDS),
+        "ci": st.sampled_from((None, "GITHUB_ACTIONS", "")),
+        "interactive": st.sampled_from((None, True, False)),
+        "agent": st.sampled_from((None, "claude-code")),
+    }
 )
 
 
@@ -61,25 +64,27 @@ def batches(draw: st.DrawFn) -> list[wire.Batch]:
     for _ in range(draw(st.integers(1, 12))):
         at_ms += draw(st.sampled_from(GAPS_MS))
         if came and draw(st.integers(0, 2)) == 0:
-            came.append(_again(draw(st.sampled_from(came)), at_ms, draw(_SENDER), draw))
+            came.append(_again(draw, draw(st.sampled_from(came)), at_ms))
         else:
             events = draw(st.lists(_EVENT, max_size=8))
             came.append(_batch(draw(_SENDER), at_ms, events))
     return came
 
 
-def _batch(sender: tuple[Any, ...], at_ms: int, events: list[wire.CacheEvent]) -> wire.Batch:
-    team, token, *client = sender
+def _batch(sender: dict[str, Any], at_ms: int, events: list[wire.CacheEvent]) -> wire.Batch:
     digest = wire.digest_of(msgspec.json.encode(events))
-    return wire.Batch(team, token, at_ms, *client, digest, events)
+    return wire.Batch(**sender, received_at=at_ms, digest=digest, events=events)
 
 
-def _again(batch: wire.Batch, at_ms: int, other: tuple[Any, ...], draw: st.DrawFn) -> wire.Batch:
-    """The same events: mostly from the same sender, else from somebody else."""
-    same = (batch.team, batch.token, batch.ci, batch.interactive, batch.agent)
-    told = (batch.team, batch.token, *other[2:])
-    sender = draw(st.sampled_from((same, same, same, told, other)))
-    return _batch(sender, at_ms, batch.events)
+def _again(draw: st.DrawFn, batch: wire.Batch, at_ms: int) -> wire.Batch:
+    """The same events: mostly from the same sender, else from one that says something else of
+    itself, or from somebody else."""
+    kept = draw(st.sampled_from((_ALL, _ALL, _ALL, ("team", "token"), ())))
+    same = {name: getattr(batch, name) for name in kept}
+    return _batch({**draw(_SENDER), **same}, at_ms, batch.events)
+
+
+_ALL = ("team", "token", "ci", "interactive", "agent")
 
 
 @st.composite
@@ -87,4 +92,4 @@ def splits(draw: st.DrawFn, many: list[wire.Batch]) -> list[list[wire.Batch]]:
     """The batches as they are, cut into segments."""
     ends = draw(st.sets(st.integers(1, max(1, len(many) - 1)), max_size=4))
     cuts = [0, *sorted(end for end in ends if end < len(many)), len(many)]
-    return [many[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [many[start:end] for start, end in itertools.pairwise(cuts)]

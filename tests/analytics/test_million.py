@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from typing import Literal
 
 import msgspec
 import pytest
@@ -31,6 +32,8 @@ PERIOD = Period(START, START + 2 * SPAN_MS)
 HASHES = [f"{n * 0x9E3779B97F4A7C15 % 2**64:016x}" for n in range(700)] + [
     f"{n:x}/{'é' * (n % 9)}" for n in range(100)
 ]
+SOURCES: tuple[Literal["LOCAL"], Literal["REMOTE"]] = ("LOCAL", "REMOTE")
+KINDS: tuple[Literal["HIT"], Literal["MISS"]] = ("HIT", "MISS")
 DURATIONS = (msgspec.UNSET, 0.0, 12.5, 400.0, 400.5, 61_000.0, 86_400_000.0, 1e12, -7.0)
 WEIGHTS = (2, 6, 10, 40, 20, 20, 1, 2, 1)
 MADE_MS = {(OURS, name): 1000.5 + n for n, name in enumerate(HASHES[::3])}
@@ -52,13 +55,16 @@ def _batch(rng: random.Random, number: int, minute: int) -> Batch:
         f"long {rng.randrange(200)}" if rng.random() < 0.7 else f"short {rng.randrange(4000)}"
         for _ in range(rng.choice((1, 3, 30)))
     ]
-    columns = (
-        rng.choices(sessions, k=A_BATCH),
-        rng.choices(("LOCAL", "REMOTE"), k=A_BATCH),
-        rng.choices(("HIT", "MISS"), (1, 2), k=A_BATCH),
-        rng.choices(HASHES, k=A_BATCH),
-        rng.choices(DURATIONS, WEIGHTS, k=A_BATCH),
-    )
+    events = [
+        CacheEvent(rng.choice(sessions), source, kind, name, duration)
+        for source, kind, name, duration in zip(
+            rng.choices(SOURCES, k=A_BATCH),
+            rng.choices(KINDS, (1, 2), k=A_BATCH),
+            rng.choices(HASHES, k=A_BATCH),
+            rng.choices(DURATIONS, WEIGHTS, k=A_BATCH),
+            strict=True,
+        )
+    ]
     return Batch(
         team=rng.choice((OURS, OURS, OTHERS)),
         token=rng.choice(TOKEN_IDS),
@@ -67,7 +73,7 @@ def _batch(rng: random.Random, number: int, minute: int) -> Batch:
         interactive=rng.choice((None, True, False)),
         agent=rng.choice((None, "claude-code")),
         digest=f"{number}",
-        events=list(map(CacheEvent, *columns)),
+        events=events,
     )
 
 

@@ -1,5 +1,6 @@
 """Periods and their buckets: where hours, days, weeks and months begin, also when clocks change."""
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,7 +49,7 @@ def lengths(begin: str, end: str, bucket: str, zone: str) -> list[float]:
     """How many hours each bucket has."""
     span = Period(at(begin, zone), at(end, zone))
     found = [*bucket_starts(span, bucket, ZoneInfo(zone)), span.to_ms]
-    return [(stop - start) / HOUR_MS for start, stop in zip(found, found[1:], strict=False)]
+    return [(stop - start) / HOUR_MS for start, stop in itertools.pairwise(found)]
 
 
 LABELS: dict[str, Callable[[datetime], Any]] = {

@@ -15,7 +15,7 @@ from playwright.sync_api import Page
 
 from hitrate.accounts.model import OPERATOR, Role, Team, User
 from hitrate.accounts.store import AccountStore
-from hitrate.clock import ManualClock
+from hitrate.clock import Clock, ManualClock
 from hitrate.database import open_database
 from hitrate.login.sessions import Sessions
 from hitrate.login.site import SESSION
@@ -138,7 +138,7 @@ class Place:
 
 
 @contextmanager
-def place_of(server: Server, clock: ManualClock) -> Iterator[Place]:
+def place_of(server: Server, clock: Clock) -> Iterator[Place]:
     """A server that is started, and killed in the end."""
     server.start()
     engine = open_database(server.data_dir)

@@ -137,14 +137,12 @@ def test_a_rate_without_neighbours_is_seen_too() -> None:
 @given(st.lists(st.tuples(RATE, RATE, RATE), max_size=30))
 def test_lines_go_through_all_rates_and_no_others(parts: list[Values]) -> None:
     drawn = re.findall(r"([\d.]+),([\d.]+)", " ".join(rates(parts).lines))
-    expected = [
-        ((number + 0.5) * WIDTH, (1 - values[0]) * HEIGHT)
-        for number, values in enumerate(parts)
-        if values[0] is not None
-    ]
-    assert [(float(x), float(y)) for x, y in drawn] == [
-        (x, pytest.approx(y, abs=0.006)) for x, y in expected
-    ]
+    expected = [(number, values[0]) for number, values in enumerate(parts)]
+    told = [(number, rate) for number, rate in expected if rate is not None]
+    assert len(drawn) == len(told)
+    for (x, y), (number, rate) in zip(drawn, told, strict=True):
+        assert float(x) == (number + 0.5) * WIDTH
+        assert float(y) == pytest.approx((1 - rate) * HEIGHT, abs=0.006)
 
 
 @given(st.integers(1, 500))

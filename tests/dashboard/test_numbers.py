@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from hitrate.cli import cli
 from hitrate.clock import ManualClock
-from hitrate.dashboard.words import change, duration, moment, number, percent, points, size
+from hitrate.dashboard.words import change, counted, duration, moment, number, percent, points, size
 from hitrate.events import wire
 from tests.analytics.reference import counts, fold_recorded
 from tests.dashboard.ledger import HASHES, LATE, ODD_HASH, RUNS, Ledger, write
@@ -69,20 +69,18 @@ def ask(ledger: Ledger, path: str, query: Mapping[str, Any] | None = None) -> An
     return ledger.place.ask(ledger.reader, path, query)
 
 
-def saved(counted: Answer) -> str:
-    return duration(counted["timeSavedMs"]["local"] + counted["timeSavedMs"]["remote"])
+def saved(told: Answer) -> str:
+    return duration(told["timeSavedMs"]["local"] + told["timeSavedMs"]["remote"])
 
 
 def moved(artifacts: Answer, way: str) -> str:
-    return f"{size(artifacts[f'{way}edBytes'])} in {number(artifacts[f'{way}s'])} artifacts"
+    return f"{size(artifacts[f'{way}edBytes'])} in {counted(artifacts[f'{way}s'], 'artifact')}"
 
 
-def in_short(counted: Answer) -> str:
-    hits = number(counted["localHits"] + counted["remoteHits"])
-    rate = f" ({percent(counted['hitRate'])})" if counted["tasks"] else ""
-    return (
-        f"{hits} of {number(counted['tasks'])} tasks from the cache{rate}, {saved(counted)} saved"
-    )
+def in_short(told: Answer) -> str:
+    hits = number(told["localHits"] + told["remoteHits"])
+    rate = f" ({percent(told['hitRate'])})" if told["tasks"] else ""
+    return f"{hits} of {counted(told['tasks'], 'task')} from the cache{rate}, {saved(told)} saved"
 
 
 def run_row(run: Answer) -> dict[str, str]:
@@ -133,7 +131,7 @@ def test_the_overview_says_what_the_api_says(
     assert shown.text("saved-remote") == duration(told["timeSavedMs"]["remote"])
     assert shown.text("uploaded") == moved(artifacts, "upload")
     assert shown.text("downloaded") == moved(artifacts, "download")
-    stored = f"{size(artifacts['storedBytes'])} in {number(artifacts['stored'])} artifacts"
+    stored = f"{size(artifacts['storedBytes'])} in {counted(artifacts['stored'], 'artifact')}"
     assert shown.text("stored").startswith(stored)
 
 
@@ -200,9 +198,9 @@ def test_what_a_bar_said_is_what_it_leads_to(visitor: httpx.Client) -> None:
         assert str(len(runs)) == row["runs"]
         for column, name in (("Tasks", "tasks"), ("Local", "local hits"), ("Misses", "misses")):
             assert sum(int(run[column]) for run in runs) == int(row[name].replace(",", ""))
-        assert page.text("in-short").startswith(f"{row['runs']} run")
+        assert page.text("in-short").startswith(counted(len(runs), "run"))
         if runs:
-            assert f"tasks from the cache ({row['of all tasks']})" in page.text("in-short")
+            assert f" from the cache ({row['of all tasks']})" in page.text("in-short")
         listed += len(runs)
     assert listed == RUNS + 1
 
@@ -212,10 +210,9 @@ def test_groups_lead_to_their_runs(visitor: httpx.Client) -> None:
     for by in ("ci", "interactive", "agent", "token"):
         for row in shown.table(f"by-{by}"):
             page = follow(visitor, row.links[0])
-            assert page.text("in-short").startswith(f"{row['Runs']} run")
-            assert f"{row['Tasks']} tasks from the cache ({row['Hit rate']})" in page.text(
-                "in-short"
-            )
+            assert page.text("in-short").startswith(counted(int(row["Runs"]), "run"))
+            rate = f"{row['Tasks']} tasks from the cache ({row['Hit rate']})"
+            assert rate in page.text("in-short")
 
 
 @pytest.mark.parametrize("order", ["newest", "best", "worst", "saved", "largest"])
@@ -242,7 +239,7 @@ def test_a_period_s_runs_are_said_in_short(
     query = QUESTIONS[question]
     told = ask(ledger, "/v1/usage/summary", query)
     text = read(visitor, "/runs", query).text("in-short")
-    assert text.startswith(f"{number(told['runs'])} run")
+    assert text.startswith(counted(told["runs"], "run"))
     assert text.endswith(f"({BERLIN}): {in_short(told)}.")
 
 
@@ -268,7 +265,7 @@ def test_a_run_is_shown_as_the_api_shows_it(ledger: Ledger, visitor: httpx.Clien
         )
         assert shown.text("misses") == str(run["misses"])
         assert shown.text("events") == (
-            f"{run['events']}, {run['duplicates']} duplicates, {run['anomalies']} anomalies"
+            f"{run['events']} (duplicates: {run['duplicates']}, anomalies: {run['anomalies']})"
         )
         for row, task in zip(shown.table("tasks"), told["tasks"], strict=True):
             made = task["artifact"]

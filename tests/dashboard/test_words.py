@@ -76,6 +76,12 @@ def test_what_was_before_has_its_unit() -> None:
     assert words.change(7_200_000, 3_600_000, words.duration) == "up 100 % from 1 h 00 min"
 
 
+def test_one_of_a_thing_is_one() -> None:
+    assert words.counted(1, "artifact") == "1 artifact"
+    assert words.counted(0, "local hit") == "0 local hits"
+    assert words.counted(12345, "miss") == "12,345 misses"
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [

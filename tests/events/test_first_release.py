@@ -10,6 +10,7 @@ import pytest
 
 from hitrate.events import schema
 from hitrate.events.duckdb import FILE_NAME, DuckDBEventStore
+from hitrate.events.intake import take_in
 from hitrate.events.store import Dropped, EventFilter, EventRecord, Loaded, StoreAway
 from hitrate.events.wire import Batch, CacheEvent, encode_batch
 from tests.events.factory import event, line
@@ -224,14 +225,14 @@ def test_a_crash_between_leaves_the_old_file_whole(
     events = rows(60)
     write_old(tmp_path, events)
     monkeypatch.setattr(schema, "_SLICE", 10)
-    take_in, calls = schema.take_in, iter(range(100))
+    calls = iter(range(100))
 
     def fail(cursor: duckdb.DuckDBPyConnection) -> object:
         if next(calls) == at:
             raise duckdb.OutOfMemoryException("none left")
         return take_in(cursor)
 
-    monkeypatch.setattr(schema, "take_in", fail)
+    monkeypatch.setattr("hitrate.events.schema.take_in", fail)
     with pytest.raises(StoreAway, match="none left"):
         store.open()
     connection = duckdb.connect(str(tmp_path / FILE_NAME))

@@ -49,7 +49,8 @@ token has scopes alone.
 OWN = """\
 `profile` is about the token itself: whom it stands for, and in which teams. `account` is about the
 person whose token it is, and takes a person's. `session` takes no token but somebody who signed in
-to the pages, whose forms carry a secret of the session.
+to the pages, whose forms carry a secret of the session. A team's pages then show and change what
+the person's role gives, by the same table.
 """
 
 LIMITS = """\

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar import Request
 from litestar.datastructures import State
@@ -36,7 +36,7 @@ Until = Annotated[
 Ci = Annotated[str | None, QueryParameter(name="ci", description=_SAYS)]
 Agent = Annotated[str | None, QueryParameter(name="agent", description=_SAYS)]
 Interactive = Annotated[
-    str | None,
+    Literal["true", "false", "any", "none"] | None,
     QueryParameter(name="interactive", description="true, false, any, or none that said so."),
 ]
 TokenId = Annotated[

@@ -9,11 +9,11 @@ from hitrate.analytics.measured import Row, Tokens, run_info, sender
 from hitrate.analytics.reports import Reports, ends
 from hitrate.analytics.shown import (
     ArtifactDetail,
-    ArtifactInfo,
     ArtifactPage,
     Hits,
     Made,
     RunDetail,
+    StoredArtifact,
     TaskInfo,
     Use,
 )
@@ -71,11 +71,8 @@ class CacheReports:
     def artifact(self, scope: Scope, name: str, limit: int, offset: int) -> ArtifactDetail:
         """An artifact and its uses. Raises NotFound for what is neither stored nor was wanted."""
         stored = self._artifacts.find_many(scope.team_id, [name]).get(name)
-        rows = self._reports.rows(
-            queries.USES,
-            {**_values(scope), "names": [name], "limit": limit + 1, "offset": offset},
-        )
-        if stored is None and not rows and offset == 0:
+        rows = self._uses(scope, name, limit + 1, offset)
+        if stored is None and not rows and not (offset and self._uses(scope, name, 1, 0)):
             raise NotFound(
                 f"No artifact {name[:80]!a} is stored in this team, and no run wanted it since "
                 f"{iso(scope.period.from_ms)}."
@@ -93,6 +90,10 @@ class CacheReports:
             str(offset + limit) if more else None,
             **ends(scope),
         )
+
+    def _uses(self, scope: Scope, name: str, limit: int, offset: int) -> list[Row]:
+        values = {**_values(scope), "names": [name], "limit": limit, "offset": offset}
+        return self._reports.rows(queries.USES, values)
 
     def _hits(self, scope: Scope, names: list[str]) -> Found:
         rows = self._reports.rows(queries.HITS, {**_values(scope), "names": names})
@@ -158,9 +159,9 @@ def _made(one: Listed) -> dict[str, Any]:
     }
 
 
-def _info(one: Listed, hits: Found, known: Tokens) -> ArtifactInfo:
+def _info(one: Listed, hits: Found, known: Tokens) -> StoredArtifact:
     found, saved_ms = hits.get(one.hash, (Hits(0, 0), 0))
-    return ArtifactInfo(
+    return StoredArtifact(
         **_made(one),
         hash=one.hash,
         sender=sender((one.ci, one.interactive, one.agent, one.token_id), known),

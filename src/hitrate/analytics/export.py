@@ -80,11 +80,6 @@ class Exports:
         if threads is not None:
             threads.shutdown()
 
-    @property
-    def under_way(self) -> int:
-        """How many there are now."""
-        return len(self._under_way)
-
     def begin(self, team_id: str, table: Table, form: Form) -> "Export":
         """A new export; `end` it. Raises RateLimited or Unavailable."""
         export = Export(self._store, self._folder, self._min_free_bytes, table, form)

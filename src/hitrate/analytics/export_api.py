@@ -31,6 +31,7 @@ from hitrate.analytics.export_tables import Table, Tables
 from hitrate.analytics.filters import Scope
 from hitrate.analytics.period import Period
 from hitrate.clock import iso
+from hitrate.errors import Refused, Unavailable
 from hitrate.web.asgi import PIECE_BYTES
 
 EVERYTHING = "1970-01-01"
@@ -84,7 +85,8 @@ class ExportAnswer(ASGIResponse):
                     "an export was broken off",
                     request_id=scope.get("request_id"),
                     path=scope["path"],
-                    reason=str(error) or type(error).__name__,
+                    reason=str(error),
+                    exc_info=None if isinstance(error, Refused) else error,
                 )
                 raise
         finally:
@@ -114,9 +116,12 @@ class ExportAnswer(ASGIResponse):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_piece(self, send: Send, piece: bytes) -> None:
-        """Returns when there is room for the next one. Raises TimeoutError."""
-        async with asyncio.timeout(self._exports.stalled_s):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        """Returns when there is room for the next one. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(self._exports.stalled_s):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except TimeoutError as error:
+            raise Unavailable("The client has stopped reading.") from error
 
     async def _next_file(self, export: Export, gone: "asyncio.Future[None]") -> BinaryIO | None:
         making = asyncio.wrap_future(self._exports.next_file(export))

@@ -11,7 +11,7 @@ from hitrate.artifacts.listing import ArtifactList, Upload
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError
 from hitrate.events.duckdb import DuckDBEventStore
-from hitrate.events.fold import LOCAL_MISS, REMOTE_MISS
+from hitrate.events.fold import LOCAL_MISS, REMOTE_HIT, REMOTE_MISS
 from hitrate.events.intake import hash_key
 
 _log = logs.get("analytics")
@@ -20,19 +20,25 @@ LOOK_EVERY_S = 1.0
 LOOK_BACK_MS = 3600 * 1000
 _MANY = 2000
 
+# Who found an artifact in the remote cache missed it locally; that made nothing.
 _MAKERS = f"""
-SELECT u.position, arg_min(r.session_id, abs(e.received_at - u.made_at))
-FROM (
-    SELECT team, {hash_key("name")} AS hash, token, made_at, position
-    FROM (SELECT unnest($teams::VARCHAR[]) AS team, unnest($names::VARCHAR[]) AS name,
-                 unnest($tokens::VARCHAR[]) AS token, unnest($made::BIGINT[]) AS made_at,
-                 unnest(range(len($made))) AS position)
-) u
-JOIN events e ON e.hash = u.hash
-JOIN senders s ON s.id = e.sender AND s.team_id = u.team AND s.token_id = u.token
-JOIN runs r ON r.id = e.run
-WHERE e.kind IN ({LOCAL_MISS}, {REMOTE_MISS}) AND e.received_at >= $since
-GROUP BY u.position
+SELECT position, arg_min(session, distance) FROM (
+    SELECT u.position, r.id, any_value(r.session_id) AS session,
+           min(abs(e.received_at - u.made_at)) FILTER (e.kind != {REMOTE_HIT}) AS distance
+    FROM (
+        SELECT team, {hash_key("name")} AS hash, token, made_at, position
+        FROM (SELECT unnest($teams::VARCHAR[]) AS team, unnest($names::VARCHAR[]) AS name,
+                     unnest($tokens::VARCHAR[]) AS token, unnest($made::BIGINT[]) AS made_at,
+                     unnest(range(len($made))) AS position)
+    ) u
+    JOIN events e ON e.hash = u.hash
+    JOIN senders s ON s.id = e.sender AND s.team_id = u.team AND s.token_id = u.token
+    JOIN runs r ON r.id = e.run
+    WHERE e.kind IN ({LOCAL_MISS}, {REMOTE_MISS}, {REMOTE_HIT}) AND e.received_at >= $since
+    GROUP BY u.position, r.id
+    HAVING bool_or(e.kind = {REMOTE_MISS}) OR NOT bool_or(e.kind = {REMOTE_HIT})
+)
+GROUP BY position
 """
 
 

@@ -184,7 +184,7 @@ class Hits(msgspec.Struct):
     remote: int
 
 
-class ArtifactInfo(Made, rename="camel"):
+class StoredArtifact(Made, rename="camel"):
     """An artifact that is stored, and its use in a period. `sender` uploaded it."""
 
     hash: str
@@ -196,7 +196,7 @@ class ArtifactInfo(Made, rename="camel"):
 class ArtifactPage(msgspec.Struct, rename="camel"):
     """Some artifacts; hits are of the period."""
 
-    artifacts: list[ArtifactInfo]
+    artifacts: list[StoredArtifact]
     next_cursor: str | None
     from_: str = field(name="from")
     to: str = field()
@@ -217,7 +217,7 @@ class ArtifactDetail(msgspec.Struct, rename="camel"):
     period, the last first."""
 
     hash: str
-    artifact: ArtifactInfo | None
+    artifact: StoredArtifact | None
     uses: list[Use]
     next_cursor: str | None
     from_: str = field(name="from")

@@ -175,6 +175,7 @@ def page_values() -> Mapping[str, Any]:
         "points",
         "change",
         "number",
+        "counted",
         "size",
         "exact_size",
         "duration",

@@ -40,12 +40,7 @@ class Timeline:
 def timeline(reports: Reports, visit: Visit, question: Question) -> Timeline:
     """Raises BadRequest for too many parts."""
     drawn_by = question.bucket
-    count = len(bucket_starts(question.scope.period, drawn_by, visit.zone))
-    if count > _DRAWN_MOST:
-        raise BadRequest(
-            f"A chart of this period by {drawn_by} would have {count:,} parts, and "
-            f"{_DRAWN_MOST} can be drawn: choose a shorter period, or longer parts."
-        )
+    count = _count_parts(question, visit)
     pointed_by = drawn_by if count <= _POINTS_MOST else _COARSER[drawn_by]
     drawn = reports.timeseries(question.scope, drawn_by, visit.zone)
     pointed = drawn
@@ -81,6 +76,19 @@ def timeline(reports: Reports, visit: Visit, question: Question) -> Timeline:
     )
 
 
+def _count_parts(question: Question, visit: Visit) -> int:
+    try:
+        count = len(bucket_starts(question.scope.period, question.bucket, visit.zone))
+    except BadRequest:  # there are many more
+        count = _DRAWN_MOST + 1
+    if count > _DRAWN_MOST:
+        raise BadRequest(
+            f"A chart of this period by {question.bucket} would have more than {_DRAWN_MOST} "
+            "parts: choose a shorter period, or longer parts."
+        )
+    return count
+
+
 def _reach(drawn: Timeseries, pointed: Timeseries) -> list[int]:
     """How many of the drawn parts begin in each of the longer ones."""
     starts = [bucket.from_ for bucket in drawn.buckets]
@@ -108,9 +116,12 @@ def _outcomes(bucket: Bucket) -> Values:
 
 
 def _outcomes_in_words(bucket: Bucket) -> str:
-    return (
-        f"{words.number(bucket.local_hits)} local hits, {words.number(bucket.remote_hits)} remote "
-        f"hits, {words.number(bucket.misses)} misses"
+    return ", ".join(
+        (
+            words.counted(bucket.local_hits, "local hit"),
+            words.counted(bucket.remote_hits, "remote hit"),
+            words.counted(bucket.misses, "miss"),
+        )
     )
 
 

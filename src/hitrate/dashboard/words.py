@@ -43,6 +43,12 @@ def number(amount: float) -> str:
     return f"{amount:,.0f}"
 
 
+def counted(amount: float, thing: str) -> str:
+    """`1 artifact`, `12,345 misses`."""
+    plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
+    return f"{number(amount)} {thing if amount == 1 else plural}"
+
+
 def size(size_bytes: float | None) -> str:
     """`1.5 MB` for 1500000; a dash for None."""
     if size_bytes is None:

@@ -104,8 +104,9 @@ class Loader:
                 with self._steps:
                     self._caught_up = step
                     self._steps.notify_all()
-            if time.monotonic() - self._tidied_at > TIDY_EVERY_S:
-                self._tidy()
+                # Not before: what waits may be a copy of what would be forgotten.
+                if time.monotonic() - self._tidied_at > TIDY_EVERY_S:
+                    self._tidy()
         except StoreAway as error:
             self._fail(str(error), reopen=error.reopen)
             return False

@@ -95,10 +95,12 @@ function prepare(content) {
   for (const drawing of content.querySelectorAll(".drawing")) {
     const parts = Array.from(drawing.querySelectorAll("a"));
     parts.forEach((part, number) => part.setAttribute("tabindex", number ? "-1" : "0"));
-    drawing.addEventListener("focusin", (event) => {
+    // Not on the drawing: one that listens for the focus could have it.
+    const around = drawing.parentNode;
+    around.addEventListener("focusin", (event) => {
       for (const part of parts) part.setAttribute("tabindex", part === event.target ? "0" : "-1");
     });
-    drawing.addEventListener("keydown", (event) => {
+    around.addEventListener("keydown", (event) => {
       const from = parts.indexOf(document.activeElement);
       const to = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: parts.length - 1 }[event.key];
       if (from < 0 || to === undefined || !parts[to]) return;
