@@ -187,6 +187,21 @@ def begins(bucket: str, zone: ZoneInfo) -> list[str]:
     return [iso(at_ms) for at_ms, wall in walls if begin[bucket](wall)]
 
 
+def test_a_moment_begins_a_period_and_a_bucket_and_ends_none(
+    house: House, clock: ManualClock
+) -> None:
+    history = History(house, clock, seed=6, count=0)
+    history.post(history.asks.secret, body(event()))  # at midnight, to the millisecond
+    summary = history.ask(SUMMARY, since=iso(END_MS), until=iso(END_MS + 1))
+    assert (summary["runs"], summary["previous"]["runs"]) == (1, 0)
+    summary = history.ask(SUMMARY, since=iso(END_MS + 1), until=iso(END_MS + 2))
+    assert (summary["runs"], summary["previous"]["runs"]) == (0, 1)
+    for bucket in ("hour", "day"):
+        span = {"since": iso(END_MS - DAY_MS), "until": iso(END_MS + DAY_MS)}
+        buckets = history.ask(TIMESERIES, bucket=bucket, **span)["buckets"]
+        assert [one["from"] for one in buckets if one["runs"]] == [iso(END_MS)]
+
+
 def test_a_breakdown_is_by_what_runs_have_in_common(history: History) -> None:
     words = {True: ("true", "interactive"), False: ("false", "not interactive")}
     named: dict[str, Callable[[Ran], tuple[str | None, str]]] = {

@@ -65,15 +65,15 @@ def question_of(request: AnyRequest, visit: Visit, clock: Clock) -> Question:
     """Raises BadRequest."""
     query = request.query_params
     # One field of a form has one value: so both ends of a period may come as `since/until`.
-    since, _, until = (query.get("since") or USUAL_SINCE).partition("/")
-    until = query.get("until") or until or None
+    since, _, until = query.get("since", "").partition("/")
+    since, until = since or USUAL_SINCE, query.get("until") or until
     filters = Filters(**{name: query.get(name) or None for name in _FILTERS})
     filters.check()
-    span = period(since, until, clock.now_ms())
+    span = period(since, until or None, clock.now_ms())
     bucket = query.get("bucket") or None
     if bucket is not None and bucket not in BUCKETS:
         raise BadRequest(f"bucket is {bucket[:40]!a}; send one of {', '.join(BUCKETS)}.")
-    return Question(Scope(visit.team.id, span, filters), since, until, bucket)
+    return Question(Scope(visit.team.id, span, filters), since, until or None, bucket)
 
 
 def choices(reports: Reports, question: Question) -> dict[str, Any]:
