@@ -95,7 +95,7 @@ def test_a_miss_that_becomes_a_hit_is_made_up_for_by_the_next_miss(scraped: Scra
     assert scraped.tell() == (3, 1, 1, 2, 0.5, 1.5)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(batches())
 def test_counters_are_the_highest_that_was_ever_true(books: Books, came: list[Batch]) -> None:
     books.add_artifacts(MADE_MS)

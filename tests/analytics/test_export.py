@@ -225,8 +225,7 @@ def test_artifacts_are_those_of_the_list_with_their_hits(
 def as_listed(row: dict[str, Any]) -> tuple[Any, ...]:
     return (
         row["sizeBytes"], row["durationMs"], row["createdAt"], row["lastUsedAt"], row["dirty"],
-        int(row.get("localHits", 0)), int(row.get("remoteHits", 0)), row["timeSavedMs"],
-        row["tokenLabel"],
+        row["localHits"], row["remoteHits"], row["timeSavedMs"], row["tokenLabel"],
     )  # fmt: skip
 
 

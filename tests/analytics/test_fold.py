@@ -43,7 +43,7 @@ def periods(draw: st.DrawFn, came: list[Batch]) -> Period:
     return Period(begin, span.to_ms)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.data(), batches())
 def test_reports_tell_what_the_events_come_to(
     books: Books, data: st.DataObject, came: list[Batch]
@@ -82,7 +82,7 @@ def test_filters_choose_runs_by_what_they_said_first(
             assert_measures(ledger, runs, Scope(OURS, period, Filters(**filters)), matches)
 
 
-@settings(max_examples=30)
+@settings(max_examples=25)
 @given(st.data(), batches())
 def test_neither_order_nor_split_nor_a_crash_between_changes_what_events_come_to(
     books: Books, data: st.DataObject, came: list[Batch]

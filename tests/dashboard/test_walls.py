@@ -164,7 +164,7 @@ def test_a_role_sees_its_pages_and_is_told_of_no_others(unchanged: House, role: 
     assert set(tabs) == {unchanged.path(page) for page in SEEN[role] & pages}
 
 
-@pytest.mark.parametrize("role", set(Role) - {Role.OWNER}, ids=str)
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.OWNER], ids=str)
 def test_only_owners_change_anything(unchanged: House, role: Role) -> None:
     before = unchanged.state()
     with unchanged.as_(role) as visitor:
