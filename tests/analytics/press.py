@@ -62,6 +62,10 @@ class Press:
         """The same, read back."""
         return READ[form](self.whole(what, form, scope))
 
+    def files_begun(self) -> int:
+        """How many files stand in the folder: a query makes its own when it begins."""
+        return sum(path.is_file() for path in self.leftovers())
+
     def leftovers(self) -> list[Path]:
         """What stands in the folder."""
         return list(self.folder.rglob("*"))

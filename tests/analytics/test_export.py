@@ -2,7 +2,6 @@
 recomputed; and nothing left behind."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from itertools import islice
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from hitrate.accounts import audit_export
 from hitrate.analytics import export
-from hitrate.analytics.export import OF_A_TEAM_MOST, Exports
+from hitrate.analytics.export import OF_A_TEAM_MOST, Export
 from hitrate.analytics.export_api import ExportAnswer
 from hitrate.analytics.export_forms import FORMS, Column, Form
 from hitrate.analytics.export_tables import Ask, Part
@@ -25,9 +24,10 @@ from hitrate.errors import RateLimited, Unavailable
 from hitrate.events.wire import Batch, CacheEvent
 from tests.analytics.books import OF_PERSON, OF_TEAM, OTHERS, OURS, PERSON, Books, Ledger, team
 from tests.analytics.compare import FILTERED, milliseconds
-from tests.analytics.press import COLUMNS, READ, Rows, parquet_types, press
+from tests.analytics.press import COLUMNS, READ, Press, Rows, parquet_types, press
 from tests.analytics.reference import Runs, begun, counts, fold
 from tests.analytics.strategies import MADE_MS, batches, splits
+from tests.support.server import eventually
 
 TABLES = sorted(COLUMNS)
 EVER = Period(0, 4_102_444_800_000)
@@ -411,23 +411,18 @@ class Endless:
     columns: ClassVar[tuple[Column, ...]] = (Column("n", "n"),)
     rows = 1
 
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-
     def query(self, _form: Form, /) -> str:
         return "SELECT sum(a.range + b.range) AS n FROM range(200000) a, range(200000) b"
 
     def parts(self, _ask: Ask, _folder: Path, /) -> Iterator[Part]:
-        self.begun.set()
         yield Part({}, 1)
 
 
-def begin_endless(exports: Exports, form: str) -> "tuple[Any, Future[BinaryIO | None]]":
+def begin_endless(press: Press, form: str) -> "tuple[Export, Future[BinaryIO | None]]":
     """An export that is at work."""
-    table = Endless()
-    begun = exports.begin(OURS, table, FORMS[form])
-    file = exports.next_file(begun)
-    assert table.begun.wait(10)
+    begun = press.exports.begin(OURS, Endless(), FORMS[form])
+    file = press.exports.next_file(begun)
+    eventually(press.files_begun)
     return begun, file
 
 
@@ -436,7 +431,7 @@ def test_an_export_that_is_ended_stops_what_it_does(
     books: Books, ledger: Ledger, form: str
 ) -> None:
     with press(books, ledger) as exports:
-        begun, file = begin_endless(exports.exports, form)
+        begun, file = begin_endless(exports, form)
         exports.exports.end(begun)
         with pytest.raises(Unavailable, match="stopped"):
             file.result(10)
@@ -447,8 +442,8 @@ def test_an_export_that_is_ended_stops_what_it_does(
 
 def test_a_server_that_stops_ends_all_exports_and_begins_none(books: Books, ledger: Ledger) -> None:
     with press(books, ledger) as exports:
-        files = [begin_endless(exports.exports, "csv")[1] for _ in range(2)]
-        _, waiting = exports.exports, exports.files("runs", "csv", ALL)
+        files = [begin_endless(exports, "csv")[1] for _ in range(2)]
+        waiting = exports.files("runs", "csv", ALL)
         next(waiting)
         exports.exports.close()
         for file in files:
@@ -467,17 +462,15 @@ def test_a_server_that_stops_ends_all_exports_and_begins_none(books: Books, ledg
 def test_what_is_made_for_a_client_that_goes_away_is_stopped(
     books: Books, ledger: Ledger, form: str
 ) -> None:
-    table = Endless()
-
     async def send(_message: Any) -> None:
         raise AssertionError("nothing is there to be sent")
 
     async def receive() -> Any:
-        assert await asyncio.to_thread(table.begun.wait, 10)
+        await asyncio.to_thread(eventually, exports.files_begun)
         return {"type": "http.disconnect"}
 
     with press(books, ledger) as exports:
-        answer = ExportAnswer(exports.exports, team(OURS), "name", table, FORMS[form])
+        answer = ExportAnswer(exports.exports, team(OURS), "name", Endless(), FORMS[form])
         with pytest.raises(Unavailable, match="stopped"):
             asyncio.run(answer({"path": "/"}, receive, send))  # type: ignore[arg-type]  # reason: all it looks at
         assert exports.leftovers() == []

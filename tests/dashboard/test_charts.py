@@ -73,6 +73,11 @@ def test_a_chart_of_nothing_has_a_scale() -> None:
     assert bars([(0, 0, 0)], KINDS).scale == (2, 1, 0)
 
 
+def test_where_bars_are_very_narrow_there_are_no_gaps() -> None:
+    boxes = bars([(1, 0, 0)] * 101, KINDS).boxes
+    assert [(box.x, box.width) for box in boxes] == [(n * WIDTH, WIDTH) for n in range(101)]
+
+
 def test_all_boxes_of_a_kind_are_one_shape() -> None:
     paths = bars([(1, 1, 0), (2, 0, 0)], KINDS).paths
     assert paths == {

@@ -15,6 +15,9 @@ WIDTH = 10.0
 """Of one part."""
 
 _GAP = 1.2
+_GAPS_MOST = 100
+"""More would be narrower than what a screen can show, and flicker."""
+
 _LABELS = 4
 
 _DAY_MS = 86_400_000
@@ -80,6 +83,7 @@ def bars(
     number that is not below the highest bar."""
     most = max((sum(value or 0 for value in values) for values in parts), default=0)
     top = (nice or nice_top)(most)
+    gap = _GAP if len(parts) <= _GAPS_MOST else 0
     boxes = []
     for number, values in enumerate(parts):
         below = 0.0
@@ -88,7 +92,7 @@ def bars(
             below += value or 0
             if y < floor_y:
                 height = round(floor_y - y, 2)
-                boxes.append(Box(kind, number * WIDTH + _GAP / 2, y, WIDTH - _GAP, height))
+                boxes.append(Box(kind, number * WIDTH + gap / 2, y, WIDTH - gap, height))
     return Drawing(len(parts), (top, top / 2, 0), boxes)
 
 
