@@ -44,6 +44,9 @@ REMOTE_ONLY = {"turbo-1.13": "--remote-only", "turbo-2.0": "--remote-only"}
 KNOW_LOCAL_ONLY = [one for one in RELEASES if one.alias not in REMOTE_ONLY]
 
 # The oldest sends its events a few at a time while it runs, the newest nearly all in the end.
+NEWEST = pytest.mark.parametrize(
+    "release", [RELEASES[-1]], indirect=True, ids=lambda one: one.alias
+)
 MANY_BATCHES_AND_FEW = pytest.mark.parametrize(
     "release", [RELEASES[0], RELEASES[-1]], indirect=True, ids=lambda one: one.alias
 )
@@ -102,6 +105,7 @@ def test_a_run_again_is_all_local_hits_that_save_what_the_cold_run_took(bench: W
     check(bench, again, Numbers(tasks=COUNT, local_hits=COUNT, local_ms=took_ms))
 
 
+@NEWEST
 def test_a_run_may_have_some_of_each(bench: Workbench) -> None:
     build(bench)
     took_ms = durations_in_cache(bench.repo)
@@ -130,6 +134,7 @@ def test_a_run_may_have_some_of_each(bench: Workbench) -> None:
     )
 
 
+@NEWEST
 def test_what_a_signature_spoils_is_a_miss(bench: Workbench) -> None:
     bench.repo.configure_remote_cache(signature=True)
     build(bench, TURBO_REMOTE_CACHE_SIGNATURE_KEY=SIGNATURE_KEY)
@@ -141,6 +146,7 @@ def test_what_a_signature_spoils_is_a_miss(bench: Workbench) -> None:
     check(bench, distrusting, COLD)
 
 
+@NEWEST
 def test_runs_add_up_and_the_newest_is_listed_first(bench: Workbench) -> None:
     builds = [build(bench), build(bench)]
     start_afresh(bench)
@@ -154,6 +160,7 @@ def test_runs_add_up_and_the_newest_is_listed_first(bench: Workbench) -> None:
     assert server_says_of_all(bench.server) == total(told.values())
 
 
+@NEWEST
 def test_an_artifact_is_of_the_run_that_made_it(bench: Workbench) -> None:
     cold = build(bench)
     start_afresh(bench)
@@ -168,6 +175,7 @@ def test_an_artifact_is_of_the_run_that_made_it(bench: Workbench) -> None:
     eventually(lambda: makers(bench.server) == maker)
 
 
+@NEWEST
 def test_a_forced_run_says_nothing_and_its_uploads_count(bench: Workbench) -> None:
     build(bench)
     start_afresh(bench)
@@ -184,6 +192,7 @@ def test_a_forced_run_says_nothing_and_its_uploads_count(bench: Workbench) -> No
     assert moved(bench.server)["stored"] == COUNT
 
 
+@NEWEST
 def test_a_dry_run_is_none(bench: Workbench) -> None:
     build(bench)
     start_afresh(bench)
@@ -209,6 +218,7 @@ def test_runs_with_the_local_cache_alone_are_told_too(bench: Workbench) -> None:
     assert not any(moved(bench.server).values())
 
 
+@NEWEST
 def test_runs_with_the_remote_cache_alone_hit_remotely_each_time(bench: Workbench) -> None:
     only = REMOTE_ONLY.get(bench.release.alias, "--cache=remote:rw")
     cold = build(bench, only)
