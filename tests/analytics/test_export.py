@@ -406,7 +406,7 @@ def test_what_fails_halfway_is_no_end(books: Books, ledger: Ledger) -> None:
 
 
 class Endless:
-    """Something to export that takes some seconds."""
+    """Something to export that takes a while."""
 
     columns: ClassVar[tuple[Column, ...]] = (Column("n", "n"),)
     rows = 1

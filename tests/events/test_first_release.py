@@ -227,10 +227,10 @@ def test_a_crash_between_leaves_the_old_file_whole(
     monkeypatch.setattr(schema, "_SLICE", 10)
     calls = iter(range(100))
 
-    def fail(cursor: duckdb.DuckDBPyConnection) -> object:
+    def fail(cursor: duckdb.DuckDBPyConnection, durations: None) -> object:
         if next(calls) == at:
             raise duckdb.OutOfMemoryException("none left")
-        return take_in(cursor)
+        return take_in(cursor, durations)
 
     monkeypatch.setattr("hitrate.events.schema.take_in", fail)
     with pytest.raises(StoreAway, match="none left"):

@@ -236,6 +236,6 @@ def test_catching_up_gives_up_when_the_store_stays_away(pipeline: Pipeline, tmp_
     pipeline.loader.open()
     assert not pipeline.loader.catch_up(0.1)
     (tmp_path / FILE_NAME).unlink()
-    assert pipeline.loader.catch_up(30)
+    assert eventually(lambda: pipeline.loader.catch_up(30))
     assert len(pipeline.hashes()) == 1
     pipeline.loader.close()

@@ -70,6 +70,7 @@ class Browser:
         except BaseException:
             playwright.stop()
             raise
+        sync_api.expect.set_options(timeout=WAIT_S * 1000)
         self._running = _Running(playwright, chromium, loop)
         _mark(None)
 

@@ -65,9 +65,12 @@ class Analyst:
         return {"tags": ["analytics"], "guards": [self.reads], "sync_to_thread": True}
 
     def catch_up(self, fresh: bool) -> None:
-        """Wait, if that is wanted, for what was acknowledged before this moment to be counted."""
-        if fresh:
-            self.loader.catch_up(PATIENCE_S)
+        """Wait, if that is wanted, for what was acknowledged before this moment to be counted.
+
+        Raises Unavailable when it is not.
+        """
+        if fresh and not self.loader.catch_up(PATIENCE_S):
+            raise Unavailable("Not all events are counted yet; ask again in a moment.")
 
     def scope(
         self,

@@ -1,5 +1,8 @@
 """The reports on artifacts, and on a run's tasks, which tell of theirs."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hitrate.accounts.model import Team
@@ -19,9 +22,10 @@ from hitrate.analytics.shown import (
 )
 from hitrate.artifacts.listing import ArtifactList, Listed
 from hitrate.clock import iso
-from hitrate.errors import NotFound
+from hitrate.errors import NotFound, Unavailable
 
 _LOOK_AT_ONCE = 500
+_PATIENCE_S = 5.0
 
 Found = dict[str, tuple[Hits, int]]
 """Hash -> hits, and the time that they saved."""
@@ -33,6 +37,7 @@ class CacheReports:
     def __init__(self, reports: Reports, artifacts: ArtifactList) -> None:
         self._reports = reports
         self._artifacts = artifacts
+        self._all = threading.Lock()
 
     def run(self, team: Team, session_id: str, limit: int, offset: int) -> RunDetail:
         """A run and its tasks. Raises NotFound."""
@@ -53,9 +58,11 @@ class CacheReports:
     ) -> ArtifactPage:
         """The stored artifacts with their hits in the period; `unused` for those without any."""
         if unused:
-            listed, following = self._never_hit(scope, order, limit, offset)
+            with self._looking_at_all():
+                listed, following = self._never_hit(scope, order, limit, offset)
         elif order == "hits":
-            listed, following = self._most_hit(scope, limit, offset)
+            with self._looking_at_all():
+                listed, following = self._most_hit(scope, limit, offset)
         else:
             listed = self._artifacts.page(scope.team_id, order, limit + 1, offset)
             following = offset + limit if len(listed) > limit else None
@@ -98,6 +105,18 @@ class CacheReports:
     def _hits(self, scope: Scope, names: list[str]) -> Found:
         rows = self._reports.rows(queries.HITS, {**_values(scope), "names": names})
         return {name: (Hits(local, remote), int(saved or 0)) for name, local, remote, saved in rows}
+
+    @contextmanager
+    def _looking_at_all(self) -> Iterator[None]:
+        """These two look at all events of the period, so there is one at a time."""
+        if not self._all.acquire(timeout=_PATIENCE_S):
+            raise Unavailable(
+                "Other reports on all artifacts are being made; ask again in a moment."
+            )
+        try:
+            yield
+        finally:
+            self._all.release()
 
     def _most_hit(self, scope: Scope, limit: int, offset: int) -> tuple[list[Listed], int | None]:
         """Those that were hit at all."""

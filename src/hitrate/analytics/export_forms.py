@@ -58,7 +58,7 @@ FORMS = {
     ),
     "parquet": Form(
         "application/vnd.apache.parquet",
-        "FORMAT parquet, COMPRESSION zstd",
+        "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 61440",
         40,
         {TIME: "epoch_ms({0})"},
         whole=True,

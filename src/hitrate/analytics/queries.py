@@ -49,11 +49,14 @@ KEYS = {
 }
 """What runs may be grouped by."""
 
-BREAKDOWN = f"SELECT {{key}} AS key, {MEASURES} {{runs}} GROUP BY 1"
+GROUPS_MOST = 500
+BREAKDOWN = f"""
+SELECT {{key}} AS key, {MEASURES} {{runs}} GROUP BY 1 ORDER BY tasks DESC, 1 LIMIT {GROUPS_MOST}
+"""
 MOVED_BY_KEY = f"SELECT {{key}} AS key, {MOVED} {{transfers}} GROUP BY 1"
 SENDING = """
-SELECT list(DISTINCT ci ORDER BY ci) FILTER (ci IS NOT NULL),
-       list(DISTINCT agent ORDER BY agent) FILTER (agent IS NOT NULL)
+SELECT (list(DISTINCT ci ORDER BY ci) FILTER (ci IS NOT NULL))[1:100],
+       (list(DISTINCT agent ORDER BY agent) FILTER (agent IS NOT NULL))[1:100]
 FROM senders WHERE team_id = $team
 """
 PULSE = """

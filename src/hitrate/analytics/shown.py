@@ -107,7 +107,7 @@ class Group(Measures, rename="camel"):
 
 
 class Breakdown(msgspec.Struct, rename="camel"):
-    """The groups of a period, those with the most tasks first."""
+    """The groups of a period, those with the most tasks first; 500 at most."""
 
     by: str
     groups: list[Group]

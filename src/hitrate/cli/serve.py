@@ -24,6 +24,7 @@ def serve(settings: Settings) -> None:
     import uvloop
 
     from hitrate import server
+    from hitrate.web.framework import give_handlers_threads
 
     logs.configure(settings.log_level, settings.log_format)
     _check_tls(settings)
@@ -32,6 +33,7 @@ def serve(settings: Settings) -> None:
         check_port_free(settings)
         with accounts(settings, create=True) as store:
             _greet(settings, store)
+        give_handlers_threads()
         uvloop.run(server.serve(settings))
 
 

@@ -153,10 +153,11 @@ class DuckDBEventStore:
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def open(self) -> None:
-        """Open or create the file; does nothing when it is open."""
-        with self._lock, _translated():
-            if self._connection is not None:
-                return
+        """Open or create the file; does nothing when it is open. Who wants to read meanwhile, as an
+        old file is taken over, is told that it is not open."""
+        if self._connection is not None:
+            return
+        with _translated():
             connection = duckdb.connect(
                 str(self._path),
                 config={
@@ -172,11 +173,12 @@ class DuckDBEventStore:
                 },
             )
             try:
-                make_tables(connection)
+                make_tables(connection, self._durations)
                 self._path.chmod(0o600)
             except BaseException:
                 connection.close()  # and undo what it began
                 raise
+        with self._lock:
             self._connection = connection
 
     def close(self) -> None:

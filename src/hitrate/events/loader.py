@@ -88,8 +88,10 @@ class Loader:
         self._wake.set()
         self._thread.join()
         self._thread = None
-        self.step(time.monotonic() + patience_s)
-        self._close_store()
+        try:
+            self.step(time.monotonic() + patience_s)
+        finally:
+            self._close_store()
 
     def step(self, until: float = float("inf")) -> bool:
         """Load all that waits (until that moment of the monotonic clock); whether it went well."""
@@ -120,11 +122,14 @@ class Loader:
 
     def catch_up(self, patience_s: float) -> bool:
         """Wait until all events that were acknowledged before the call are loaded; whether they
-        are."""
+        are. Does not wait for a store that is away."""
         with self._steps:
             wanted = self._begun + 1
             self._wake.set()
-            return self._steps.wait_for(lambda: self._caught_up >= wanted, patience_s)
+            self._steps.wait_for(
+                lambda: self._caught_up >= wanted or self.trouble is not None, patience_s
+            )
+            return self._caught_up >= wanted
 
     def _run(self) -> None:
         # Behind the requests: on a busy machine events wait in the spool, not clients for cores.
@@ -149,9 +154,16 @@ class Loader:
                 return False
             self._load(segment)
             self._news = True
-        if self._news and self._on_loaded is not None:
-            self._news = not self._on_loaded()
+        self._tell_of_news()
         return True
+
+    def _tell_of_news(self) -> None:
+        """What follows from events must not hold them up."""
+        if self._news and self._on_loaded is not None:
+            try:
+                self._news = not self._on_loaded()
+            except Exception:
+                _log.exception("what was loaded is looked at later")
 
     def _write_transfers(self) -> None:
         if self._transfers is not None:
@@ -234,7 +246,9 @@ class Loader:
         self._metrics.add("hitrate_load_failures")
         if self.trouble is None:
             _log.error("event store is away; events gather in the spool", reason=reason)
-        self.trouble = reason
+        with self._steps:
+            self.trouble = reason
+            self._steps.notify_all()
         if reopen:
             self._close_store()
 

@@ -6,7 +6,7 @@ keeps what the events of each run add up to, exactly; only `intake.py` writes ei
 
 import duckdb
 
-from hitrate.events.intake import take_in
+from hitrate.events.intake import Durations, take_in
 
 TABLES = """
 CREATE SEQUENCE IF NOT EXISTS event_ids;
@@ -93,7 +93,7 @@ ORDER BY line
 """
 
 
-def make_tables(cursor: duckdb.DuckDBPyConnection) -> None:
+def make_tables(cursor: duckdb.DuckDBPyConnection, durations: Durations | None = None) -> None:
     """Make what is not there; a file of the first release is taken over, whole or not at all."""
     cursor.execute("BEGIN")
     [(old,)] = cursor.execute(_OLD_TABLE).fetchall()
@@ -104,6 +104,6 @@ def make_tables(cursor: duckdb.DuckDBPyConnection) -> None:
         [(last,)] = cursor.execute("SELECT coalesce(max(id), 0) FROM events_of_0_1").fetchall()
         for start in range(0, last, _SLICE):
             cursor.execute(_INCOMING_OF_OLD, [start, start + _SLICE])
-            take_in(cursor)
+            take_in(cursor, durations)
         cursor.execute("DROP TABLE events_of_0_1")
     cursor.execute("COMMIT")

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import unquote
 
 import msgspec
 from litestar import Litestar, Request, Response
+from litestar.concurrency import set_asyncio_executor
 from litestar.datastructures import MutableScopeHeaders, State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from litestar.handlers import HTTPRouteHandler
@@ -42,6 +44,15 @@ class StrictRequest(AnyRequest):
             return msgspec.convert(_decode(await self.body()), field.annotation if field else Any)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValidationException(str(error)) from error
+
+
+HANDLER_THREADS = 12
+
+
+def give_handlers_threads() -> None:
+    """Have handlers that block run on threads of their own: on those of the event loop, a few slow
+    reports would keep artifacts from being read and written. Call before the loop runs."""
+    set_asyncio_executor(ThreadPoolExecutor(HANDLER_THREADS, "handler"))
 
 
 def framework_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
