@@ -246,7 +246,7 @@ def test_after_a_restart_of_the_provider_its_new_key_is_fetched(
     again = browser.new_page()
     begin(again, server)
     at_provider.sign_in(again, "dora")
-    again.wait_for_url(f"{server.url}/account")
+    again.wait_for_url(f"{server.url}/teams/*")
 
 
 def test_a_provider_that_is_down_is_a_page_that_says_so(page: Page, start_both: StartBoth) -> None:
