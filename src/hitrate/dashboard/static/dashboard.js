@@ -30,7 +30,14 @@ function named(content, selector) {
 // Somebody chooses, types or marks text: what they do would be lost.
 function isBusy(content) {
   const marked = getSelection();
-  return content.querySelector("form :focus") !== null
+  const chosen = (one) => {
+    const usual = Array.from(one.options).findIndex((option) => option.defaultSelected);
+    return one.selectedIndex !== Math.max(0, usual);
+  };
+  return (
+    content.querySelector("form :focus") !== null
+    || Array.from(content.querySelectorAll("form select")).some(chosen)
+  );
     || (marked !== null && !marked.isCollapsed && content.contains(marked.anchorNode));
 }
 
