@@ -37,8 +37,8 @@ function isBusy(content) {
   return (
     content.querySelector("form :focus") !== null
     || Array.from(content.querySelectorAll("form select")).some(chosen)
+    || (marked !== null && !marked.isCollapsed && content.contains(marked.anchorNode))
   );
-    || (marked !== null && !marked.isCollapsed && content.contains(marked.anchorNode));
 }
 
 // What is opened, focused and scrolled; what it returns does so anew with what is there then.
