@@ -27,7 +27,8 @@ def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes of the same kind that are cheap to make."""
     hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     monkeypatch.setattr(passwords, "_hasher", hasher)
-    monkeypatch.setattr(passwords, "_NOBODYS", hasher.hash("nobody has this password"))
+    kept = hasher.hash("nobody has this password")
+    monkeypatch.setattr(passwords, "_nobodys", lambda: kept)
 
 
 @pytest.fixture(scope="module")

@@ -138,29 +138,27 @@ def answers_to(page: Page) -> list[Response]:
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_a_page_is_for_everybody(browser: Browser, street: Street, axe: Path, name: str) -> None:
+def test_a_page_is_for_everybody(page: Page, street: Street, axe: Path, name: str) -> None:
     ours = (f"{street.place.server.url}/", "data:")
+    answers = answers_to(page)
+    SHOWN[name](page, street)
+    page.evaluate("document.querySelectorAll('#content details').forEach(d => d.open = true)")
     schemes: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1600), ("dark", 320))
     for scheme, width in schemes:
-        page = browser.new_page(viewport=(width, 800), colour_scheme=scheme)
-        street.place.let_in(page, street.owner)
-        answers = answers_to(page)
-        SHOWN[name](page, street)
-        page.evaluate("document.querySelectorAll('#content details').forEach(d => d.open = true)")
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 800})
         assert serious_findings(page, axe) == [], scheme
-        for size in WIDTHS:
-            page.set_viewport_size({"width": size, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth") <= size
-        page.context.set_offline(True)  # so that nothing it asks for later is waited for
-        refusals = [e for e in errors_of(page) if "the server responded with a status of 4" in e]
-        assert errors_of(page) == refusals
-        assert page.title().endswith(" · hitrate")
-        assert page.get_by_role("main").count() == page.get_by_role("heading", level=1).count() == 1
-        assert [a.url for a in answers if not a.url.startswith(ours)] == []
-        html = [a for a in answers if a.headers.get("content-type", "").startswith("text/html")]
-        assert {a.headers["content-security-policy"] for a in html} == {POLICY}
-        assert {a.headers["cache-control"] for a in html} == {"no-store"}
-        browser.close_pages()
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    refusals = [e for e in errors_of(page) if "the server responded with a status of 4" in e]
+    assert errors_of(page) == refusals
+    assert page.title().endswith(" · hitrate")
+    assert page.get_by_role("main").count() == page.get_by_role("heading", level=1).count() == 1
+    assert [answer.url for answer in answers if not answer.url.startswith(ours)] == []
+    html = [a for a in answers if a.headers.get("content-type", "").startswith("text/html")]
+    assert {answer.headers["content-security-policy"] for answer in html} == {POLICY}
+    assert {answer.headers["cache-control"] for answer in html} == {"no-store"}
 
 
 @pytest.fixture

@@ -365,6 +365,7 @@ def test_a_page_waits_while_somebody_chooses(page: Page, home: Home) -> None:
     page.get_by_role("heading", level=1).click()
     page.clock.run_for(LOOK_AGAIN_MS)
     expect(tile(page, "tasks")).to_have_text("2")
+    expect(choice(page, "Period")).to_have_value("7d")
 
 
 def _go_on(page: Page, home: Home, session: str, name: str) -> None:

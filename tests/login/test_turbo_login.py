@@ -15,7 +15,7 @@ from tests.login.conftest import StartProvider, go_without
 from tests.login.people import accounts_of, add_person, fill_in
 from tests.login.turbo import Command, Turbo
 from tests.support.browser import errors_of
-from tests.support.server import Server
+from tests.support.server import Server, eventually
 
 ANN = "ann@example.com"
 RELEASES = {"turbo-1.13": "pipeline", "turbo-2.0": "tasks", "turbo-2.5": "tasks"}
@@ -115,7 +115,8 @@ def test_who_is_linked_builds_with_the_saved_login(page: Page, turbo: Turbo) -> 
     forget_local_builds(turbo)
     assert "FULL TURBO" in turbo.run("run", "build", "--no-daemon")
     web = server.create_token("--scopes", "analytics", team="web")
-    hits = [e for e in server.events(token=web) if (e["source"], e["event"]) == ("REMOTE", "HIT")]
+    recorded = eventually(lambda: server.events(token=web))
+    hits = [e for e in recorded if (e["source"], e["event"]) == ("REMOTE", "HIT")]
     assert len(hits) == 24
     assert "Disabled Remote Caching" in turbo.run("unlink")
 

@@ -191,7 +191,7 @@ def test_another_team_sees_nothing(client: Client) -> None:
 
 
 def test_whatever_people_write_survives(shared_server: Server) -> None:
-    client = Client(shared_server, "odd")
+    client = Client(shared_server, "odd-exports")
     odd = ['a"b', "a\nb", "a\r\nb", "a,b;c\td", "é😀\u2028", "\0", "a\0b", "\\", "'", " x ", "NULL"]
     client.send(*(event(sessionId=text, hash=text) for text in odd), x_ai_agent='"x"')
     for form in FORMATS:

@@ -2,6 +2,7 @@
 on purpose; so it never happens on the event loop, and few at a time."""
 
 import threading
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -14,8 +15,11 @@ _AT_ONCE = threading.BoundedSemaphore(2)
 
 _hasher = PasswordHasher()
 
-_NOBODYS = _hasher.hash("nobody has this password")
-"""Checked when there is nothing to check: an unknown address takes as long as a known one."""
+
+@cache
+def _nobodys() -> str:
+    """Checked when there is nothing to check: an unknown address takes as long as a known one."""
+    return _hasher.hash("nobody has this password")
 
 
 def hash_password(password: str) -> str:
@@ -30,8 +34,9 @@ def password_matches(kept: str | None, password: str) -> bool:
     """Whether this is the password. Takes as long when there is none."""
     possible = len(password) <= _MOST and _is_text(password)
     with _AT_ONCE:
+        nobodys = _nobodys()  # for known addresses too: the first of either takes longer
         try:
-            _hasher.verify(_NOBODYS if kept is None else kept, password if possible else "")
+            _hasher.verify(nobodys if kept is None else kept, password if possible else "")
         except (VerificationError, InvalidHashError):
             return False
     return kept is not None and possible

@@ -37,6 +37,7 @@ from hitrate.events.transfers import Transfers
 
 FILE_NAME = "events.duckdb"
 _READERS_S = 5.0
+_FIRST_OPENED_S = 3.0
 RESEND_WINDOW_MS = 10 * 60 * 1000
 
 _READ = """
@@ -150,13 +151,23 @@ class DuckDBEventStore:
         self._max_line_bytes = max_line_bytes
         self._lock = threading.Condition()
         self._cursors = 0
+        self._tried = False
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def open(self) -> None:
-        """Open or create the file; does nothing when it is open. Who wants to read meanwhile, as an
-        old file is taken over, is told that it is not open."""
+        """Open or create the file; does nothing when it is open. Who wants to read waits a moment
+        for the first time; if that takes long, as an old file is taken over, they are told."""
         if self._connection is not None:
             return
+        connection = None
+        try:
+            connection = self._connect()
+        finally:
+            with self._lock:
+                self._connection, self._tried = connection, True
+                self._lock.notify_all()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
         with _translated():
             connection = duckdb.connect(
                 str(self._path),
@@ -178,8 +189,7 @@ class DuckDBEventStore:
             except BaseException:
                 connection.close()  # and undo what it began
                 raise
-        with self._lock:
-            self._connection = connection
+        return connection
 
     def close(self) -> None:
         """Close the file, after whoever reads it; it may be opened again."""
@@ -298,6 +308,7 @@ class DuckDBEventStore:
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
+            self._lock.wait_for(lambda: self._tried, _FIRST_OPENED_S)
             if self._connection is None:
                 raise StoreAway("The event store is not open; try again in a moment.")
             cursor = self._connection.cursor()

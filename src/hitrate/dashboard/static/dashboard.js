@@ -20,7 +20,7 @@ function tellTimeZone(content) {
 function named(content, selector) {
   const counts = new Map();
   return new Map(Array.from(content.querySelectorAll(selector), (one) => {
-    const called = ["href", "aria-labelledby", "aria-label"].map((name) => one.getAttribute(name));
+    const called = ["href", "name", "aria-labelledby", "aria-label"].map((name) => one.getAttribute(name));
     const name = `${one.tagName} ${called.find((text) => text !== null) ?? one.textContent}`;
     counts.set(name, (counts.get(name) ?? 0) + 1);
     return [`${name} ${counts.get(name)}`, one];
@@ -30,27 +30,34 @@ function named(content, selector) {
 // Somebody chooses, types or marks text: what they do would be lost.
 function isBusy(content) {
   const marked = getSelection();
-  const chosen = (one) => {
-    const usual = Array.from(one.options).findIndex((option) => option.defaultSelected);
-    return one.selectedIndex !== Math.max(0, usual);
-  };
   return (
     content.querySelector("form :focus") !== null
-    || Array.from(content.querySelectorAll("form select")).some(chosen)
     || (marked !== null && !marked.isCollapsed && content.contains(marked.anchorNode))
   );
 }
 
-// What is opened, focused and scrolled; what it returns does so anew with what is there then.
+// What was chosen in a form that is not sent yet.
+function isChosen(select) {
+  const usual = Array.from(select.options).findIndex((option) => option.defaultSelected);
+  return select.selectedIndex !== Math.max(0, usual);
+}
+
+// What is opened, chosen, focused and scrolled; what it returns does so anew with what is there then.
 function remember(content) {
   const elements = Array.from(named(content, FOCUSABLE));
   const focus = elements.findIndex(([, one]) => one === document.activeElement);
   const opened = Array.from(named(content, "summary")).filter(([, one]) => one.parentNode.open);
+  const chosen = Array.from(named(content, "form select"))
+    .filter(([, one]) => isChosen(one)).map(([name, one]) => [name, one.value]);
   const scrolled = Array.from(named(content, ".wide-table"), ([name, one]) => [name, one.scrollLeft]);
   return () => {
     const summaries = named(content, "summary");
     for (const [name] of opened) {
       if (summaries.has(name)) summaries.get(name).parentNode.open = true;
+    }
+    const selects = named(content, "form select");
+    for (const [name, value] of chosen) {
+      if (selects.has(name)) selects.get(name).value = value;
     }
     const tables = named(content, ".wide-table");
     for (const [name, left] of scrolled) {
