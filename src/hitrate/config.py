@@ -133,7 +133,7 @@ class Settings:
         "", _optional_size, "Room for the artifacts of each team."
     )
     event_ttl_s: float | None = _setting(
-        "never", _lifetime, "Events older than this are removed; 'never' keeps them."
+        "never", _lifetime, "Runs whose last event is older than this go, with their events."
     )
     min_free_bytes: int = _setting(
         "64MiB", parse_size, "Uploads are refused while the disk has less room than this."

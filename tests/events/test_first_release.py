@@ -180,6 +180,21 @@ def test_more_events_than_are_taken_over_at_once(
     whole.close()
 
 
+def test_an_end_on_the_way_leaves_the_old_file_for_the_next_start(
+    store: DuckDBEventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = rows(100)
+    write_old(tmp_path, events)
+    monkeypatch.setattr(schema, "_SLICE", 30)
+    asked = iter([False, False, True])
+    with pytest.raises(StoreAway, match="at the next start"):
+        store.open(lambda: next(asked))
+    with pytest.raises(StoreAway):
+        found(store, "team_a")
+    store.open()
+    assert_same_events(store, events)
+
+
 def test_new_events_come_behind_the_old_ones(store: DuckDBEventStore, tmp_path: Path) -> None:
     write_old(tmp_path, rows(30))
     store.open()

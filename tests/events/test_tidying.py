@@ -51,16 +51,19 @@ def test_without_an_age_everything_stays(intake: Intake) -> None:
     assert (count(intake, "runs"), count(intake, "events")) == (1, 1)
 
 
-def test_a_run_that_still_grows_keeps_its_totals(intake: Intake) -> None:
+def test_a_run_that_still_grows_keeps_its_totals_and_knows_its_tasks(intake: Intake) -> None:
     intake.load(intake.batch(*task(LOCAL_HIT, name="early", ms=5)))
     intake.load(intake.batch(*task(LOCAL_HIT, name="late", ms=7), at=HOUR_MS))
     before = intake.run()
-    assert tidy(intake, HOUR_MS + 1) == 1
+    assert tidy(intake, HOUR_MS + 1) == 0
     assert intake.run() == before
     assert (before.tasks, before.local_ms, before.started) == (2, 12, 0)
-    loaded = intake.load(intake.batch(*task(LOCAL_MISS, name="new"), at=2 * HOUR_MS))
+    again = task(LOCAL_HIT, name="early", ms=4)
+    loaded = intake.load(intake.batch(*task(LOCAL_MISS, name="new"), *again, at=2 * HOUR_MS))
     assert intake.run()[4:9] == (3, 2, 0, 12, 0)
-    assert loaded.totals == Totals(1, 0, 1, 0, 0, 0, 0)
+    assert loaded.totals == Totals(2, 0, 1, 0, 0, 0, 0)
+    assert tidy(intake, 3 * HOUR_MS + 1) == 4
+    assert (count(intake, "runs"), count(intake, "events")) == (0, 0)
 
 
 def test_a_session_that_is_known_no_more_begins_anew(intake: Intake) -> None:

@@ -134,13 +134,14 @@ class CacheReports:
     ) -> tuple[list[Listed], int | None]:
         if order == "hits":  # they all have as many: none
             order = "newest"
+        names = self._artifacts.hashes(scope.team_id)
+        rows = self._reports.rows(queries.EVER_HIT, {**_values(scope), "names": names})
+        hit = {name for (name,) in rows}
         listed: list[Listed] = []
         while True:
             some = self._artifacts.page(scope.team_id, order, _LOOK_AT_ONCE, offset)
-            hits = self._hits(scope, [one.hash for one in some])
             for one in some:
-                found, _ = hits.get(one.hash, (Hits(0, 0), 0))
-                if not found.local + found.remote:
+                if one.hash not in hit:
                     if len(listed) == limit:
                         return listed, offset
                     listed.append(one)

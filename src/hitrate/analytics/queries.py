@@ -1,7 +1,7 @@
 """The questions that analytics put to the event store, as SQL in one place.
 
-`runs` answers for any number of events; only `TASKS`, `USES` and `HITS` look at events, those of
-one run or of certain artifacts.
+`runs` answers for any number of events. `TASKS`, `USES` and `HITS` look at the events of one run or
+of certain artifacts; only `MOST_HIT` and `EVER_HIT` look at all events of the period.
 """
 
 from hitrate.events.fold import LOCAL_HIT, OUTCOME, REMOTE_HIT, SAVED_MS, STATE
@@ -127,13 +127,20 @@ JOIN runs r ON r.id = u.run JOIN senders s ON s.id = r.sender
 ORDER BY u.last_at DESC, r.id DESC LIMIT $limit OFFSET $offset
 """
 
+_ALL_HITS = f"""
+FROM events
+WHERE hash IN (SELECT {hash_key("name")} FROM (SELECT unnest($names::VARCHAR[]) AS name))
+  AND kind IN ({LOCAL_HIT}, {REMOTE_HIT}) AND {_OF_TEAM}
+  AND received_at >= $from_ms AND received_at < $to_ms
+"""
+
+EVER_HIT = (
+    f"SELECT {NAME.format('u')} FROM (SELECT DISTINCT hash {_ALL_HITS}) u {_NAMED.format('u')}"
+)
+
 MOST_HIT = f"""
 SELECT {NAME.format("u")} FROM (
-    SELECT hash, count(DISTINCT run) AS hits FROM events
-    WHERE hash IN (SELECT {hash_key("name")} FROM (SELECT unnest($names::VARCHAR[]) AS name))
-      AND kind IN ({LOCAL_HIT}, {REMOTE_HIT}) AND {_OF_TEAM}
-      AND received_at >= $from_ms AND received_at < $to_ms
-    GROUP BY hash
+    SELECT hash, count(DISTINCT run) AS hits {_ALL_HITS} GROUP BY hash
 ) u {_NAMED.format("u")}
 ORDER BY u.hits DESC, u.hash LIMIT $limit OFFSET $offset
 """

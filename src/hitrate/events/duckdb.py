@@ -6,7 +6,7 @@ transaction. DuckDB reads the segment's file itself, outside the interpreter's l
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,6 +89,12 @@ INSERT INTO batches
 SELECT team, token, digest, "receivedAt" FROM incoming
 """
 
+# A run that goes on must know its tasks, or they would count again.
+_FORGET = """
+DELETE FROM events
+WHERE received_at < ? AND run IN (SELECT id FROM runs WHERE ended_at < ?)
+"""
+
 _AGAIN = """
 CREATE OR REPLACE TEMP TABLE again AS
 SELECT * FROM incoming WHERE line IN (SELECT unnest($lines::BIGINT[]))
@@ -154,20 +160,21 @@ class DuckDBEventStore:
         self._tried = False
         self._connection: duckdb.DuckDBPyConnection | None = None
 
-    def open(self) -> None:
+    def open(self, is_ending: Callable[[], bool] = lambda: False) -> None:
         """Open or create the file; does nothing when it is open. Who wants to read waits a moment
-        for the first time; if that takes long, as an old file is taken over, they are told."""
+        for the first time; if that takes long, as an old file is taken over, they are told.
+        `is_ending` is asked on the way whether to leave that for another time."""
         if self._connection is not None:
             return
         connection = None
         try:
-            connection = self._connect()
+            connection = self._connect(is_ending)
         finally:
             with self._lock:
                 self._connection, self._tried = connection, True
                 self._lock.notify_all()
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self, is_ending: Callable[[], bool]) -> duckdb.DuckDBPyConnection:
         with _translated():
             connection = duckdb.connect(
                 str(self._path),
@@ -184,7 +191,7 @@ class DuckDBEventStore:
                 },
             )
             try:
-                make_tables(connection, self._durations)
+                make_tables(connection, self._durations, is_ending)
                 self._path.chmod(0o600)
             except BaseException:
                 connection.close()  # and undo what it began
@@ -237,7 +244,8 @@ class DuckDBEventStore:
 
     def tidy(self, waiting: set[str], now_ms: int, keep_s: float | None) -> int:
         """Forget segments that are no longer in the spool, digests that are too old to matter and
-        events older than `keep_s`; the number of events removed."""
+        events older than `keep_s` whose runs have not gone on since; the number of events removed.
+        """
         with self._cursor() as cursor:
             cursor.execute("DELETE FROM segments WHERE NOT list_contains(?, name)", [list(waiting)])
             cursor.execute("DELETE FROM batches WHERE received_at < ?", [now_ms - RESEND_WINDOW_MS])
@@ -245,7 +253,7 @@ class DuckDBEventStore:
                 return 0
             oldest_ms = now_ms - int(keep_s * 1000)
             cursor.execute("BEGIN")
-            removed = _changed(cursor, "DELETE FROM events WHERE received_at < ?", [oldest_ms])
+            removed = _changed(cursor, _FORGET, [oldest_ms, oldest_ms])
             cursor.execute("DELETE FROM runs WHERE ended_at < ?", [oldest_ms])
             cursor.execute("DELETE FROM transfers WHERE moved_at < ?", [oldest_ms])
             cursor.execute("COMMIT")

@@ -2,8 +2,9 @@
 
 A task of a run is a pair (run, hash). It is a local hit if it has a LOCAL HIT, else a remote hit
 if it has a REMOTE HIT, else a miss. A hit saves the longest time that an event of its kind tells;
-one that tells 0 or nothing, as old releases of turbo do of remote hits, saves the time stored with
-the artifact. Everything here is a maximum, a union or a count, so neither order nor split matters.
+one that tells 0 or nothing, as where a proxy dropped a header of the download, saves the time
+stored with the artifact. Everything here is a maximum, a union or a count, so neither order nor
+split matters.
 """
 
 LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_MISS = range(4)
@@ -59,13 +60,14 @@ MEASURES = ("tasks", "local_hits", "remote_hits", "local_ms", "remote_ms", "even
 what another had said of the same task."""
 
 TOTALS = f"""
-    count(*) AS tasks,
-    count(*) FILTER ({_IS_LOCAL}) AS local_hits,
-    count(*) FILTER ({_IS_REMOTE}) AS remote_hits,
-    coalesce(sum(local_ms) FILTER ({_IS_LOCAL}), 0)::BIGINT AS local_ms,
-    coalesce(sum(remote_ms) FILTER ({_IS_REMOTE}), 0)::BIGINT AS remote_ms,
-    coalesce(sum(events), 0)::BIGINT AS events,
-    coalesce(sum(events - bit_count(kinds)), 0)::BIGINT AS repeats,
-    coalesce(sum(anomalies), 0)::BIGINT AS anomalies
+    sum(sign)::BIGINT AS tasks,
+    coalesce(sum(sign) FILTER ({_IS_LOCAL}), 0)::BIGINT AS local_hits,
+    coalesce(sum(sign) FILTER ({_IS_REMOTE}), 0)::BIGINT AS remote_hits,
+    coalesce(sum(sign * local_ms) FILTER ({_IS_LOCAL}), 0)::BIGINT AS local_ms,
+    coalesce(sum(sign * remote_ms) FILTER ({_IS_REMOTE}), 0)::BIGINT AS remote_ms,
+    sum(sign * events)::BIGINT AS events,
+    sum(sign * (events - bit_count(kinds)))::BIGINT AS repeats,
+    sum(sign * anomalies)::BIGINT AS anomalies
 """
-"""A run's measures from its tasks."""
+"""A run's measures from its tasks, or what changes in them: `sign` is 1 for a task as it is now and
+-1 for one as it was."""

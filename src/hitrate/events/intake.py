@@ -61,7 +61,13 @@ SELECT line, e."sessionId" AS session, e.hash AS name,
 FROM (SELECT line, unnest(events) AS e FROM incoming)
 """
 
-_INCOMPLETE = "SELECT count(*) FROM fresh WHERE session IS NULL OR name IS NULL OR kind IS NULL"
+_UNTOLD = f"kind = {REMOTE_HIT} AND coalesce(duration, 0) = 0"
+
+_SURVEY = f"""
+SELECT count(*) FILTER (session IS NULL OR name IS NULL OR kind IS NULL),
+       count(*) FILTER (hash IS NULL), count(*) FILTER ({_UNTOLD})
+FROM fresh
+"""
 
 _NAMES = f"""
 INSERT INTO names
@@ -101,9 +107,8 @@ SELECT line, team, session, run, came.sender, received_at
 FROM came JOIN sessions USING (key, team, session)
 """
 
-_UNTOLD = f"""
-SELECT team, list(DISTINCT name) FROM fresh JOIN lines USING (line)
-WHERE kind = {REMOTE_HIT} AND coalesce(duration, 0) = 0 GROUP BY team
+_WITHOUT_DURATION = f"""
+SELECT team, list(DISTINCT name) FROM fresh JOIN lines USING (line) WHERE {_UNTOLD} GROUP BY team
 """
 
 _MADE = """
@@ -120,8 +125,7 @@ FROM fresh JOIN places USING (line, session) {{join}}
 
 _FROM_ARTIFACTS = f"""
 LEFT JOIN made
-    ON made.team = places.team AND made.name = fresh.name
-    AND kind = {REMOTE_HIT} AND coalesce(duration, 0) = 0
+    ON made.team = places.team AND made.name = fresh.name AND {_UNTOLD}
 """
 
 _TASKS = f"CREATE OR REPLACE TEMP TABLE tasks AS SELECT run, hash, {STATE} FROM coming GROUP BY ALL"
@@ -141,22 +145,21 @@ SELECT run, hash, {MERGED} FROM (
 ) GROUP BY ALL
 """
 
-_NEW_RUNS = f"""
-INSERT INTO runs
-SELECT run, key, team, session, sender, started_at, ended_at,
-       {", ".join(f"t.{name}" for name in MEASURES)}, 0
-FROM sessions JOIN (SELECT run, {TOTALS} FROM tasks GROUP BY run) t USING (run)
-WHERE NOT known
+_CHANGES = f"""
+CREATE OR REPLACE TEMP TABLE changes AS SELECT run, {TOTALS} FROM ({{tasks}}) GROUP BY run
 """
 
-_CHANGES = f"""
-CREATE OR REPLACE TEMP TABLE changes AS
-SELECT run, {", ".join(f"sum({name})::BIGINT AS {name}" for name in MEASURES)} FROM (
-    SELECT run, {TOTALS} FROM after GROUP BY run
-    UNION ALL
-    SELECT run, {", ".join(f"-{name} AS {name}" for name in MEASURES)}
-    FROM (SELECT run, {TOTALS} FROM before GROUP BY run)
-) GROUP BY run
+_OF_NEW_RUNS = "SELECT *, 1 AS sign FROM tasks"
+
+_OF_ALL_RUNS = f"""
+    {_OF_NEW_RUNS} WHERE run IN (SELECT run FROM sessions WHERE NOT known)
+    UNION ALL SELECT *, 1 FROM after UNION ALL SELECT *, -1 FROM before
+"""
+
+_NEW_RUNS = f"""
+INSERT INTO runs
+SELECT run, key, team, session, sender, started_at, ended_at, {", ".join(MEASURES)}, 0
+FROM sessions JOIN changes USING (run) WHERE NOT known
 """
 
 # Batches may be loaded late, so that a run began earlier, and otherwise, than it seemed.
@@ -173,7 +176,11 @@ UPDATE runs SET
 FROM sessions s JOIN changes c USING (run) WHERE s.known AND runs.id = s.run
 """
 
-_SUMS = "count(*), sum(tasks), sum(local_hits), sum(remote_hits), sum(local_ms), sum(remote_ms)"
+_SUMS = """
+SELECT count(*) FILTER (NOT known), sum(tasks), sum(local_hits), sum(remote_hits), sum(local_ms),
+       sum(remote_ms)
+FROM changes JOIN sessions USING (run)
+"""
 
 _RESENT = f"""
 UPDATE runs SET {_SPAN.format("came")}, resent = runs.resent + came.events FROM (
@@ -195,28 +202,32 @@ def take_in(cursor: duckdb.DuckDBPyConnection, durations: Durations | None = Non
 
     Raises PoisonedSegment.
     """
-    cursor.execute(NEW_SENDERS.format(batches="incoming"))
-    cursor.execute(_LINES)
-    cursor.execute(_FRESH)
-    if _number(cursor, _INCOMPLETE):
-        raise PoisonedSegment("An event lacks sessionId, source, event or hash.")
-    for statement in (_NAMES, _CAME, _SESSIONS, _PLACES):
+    for statement in (NEW_SENDERS.format(batches="incoming"), _LINES, _FRESH):
         cursor.execute(statement)
-    told = _look_up(cursor, durations)
-    cursor.execute(
-        _ROWS.format(
-            made="made_ms" if told else "NULL::DOUBLE", join=_FROM_ARTIFACTS if told else ""
-        )
-    )
+    [(incomplete, with_names, untold)] = cursor.execute(_SURVEY).fetchall()
+    if incomplete:
+        raise PoisonedSegment("An event lacks sessionId, source, event or hash.")
+    if with_names:
+        cursor.execute(_NAMES)
+    for statement in (_CAME, _SESSIONS, _PLACES):
+        cursor.execute(statement)
+    looked_up = untold and _look_up(cursor, durations)
+    made, join = ("made_ms", _FROM_ARTIFACTS) if looked_up else ("NULL::DOUBLE", "")
+    cursor.execute(_ROWS.format(made=made, join=join))
     cursor.execute(_TASKS)
-    cursor.execute(_NEW_RUNS)
-    runs, *changed = _sums(cursor, "runs WHERE id IN (SELECT run FROM sessions WHERE NOT known)")
+    _change_runs(cursor)
+    [sums] = cursor.execute(_SUMS).fetchall()
+    events = _number(cursor, "INSERT INTO events FROM coming")
+    return Totals(events, *(int(value or 0) for value in sums))
+
+
+def _change_runs(cursor: duckdb.DuckDBPyConnection) -> None:
     if _number(cursor, "SELECT count(*) FROM sessions WHERE known"):
-        for statement in (_BEFORE, _AFTER, _CHANGES, _KNOWN_RUNS):
+        for statement in (_BEFORE, _AFTER, _CHANGES.format(tasks=_OF_ALL_RUNS), _KNOWN_RUNS):
             cursor.execute(statement)
-        _, *more = _sums(cursor, "changes")
-        changed = [a + b for a, b in zip(changed, more, strict=True)]
-    return Totals(_number(cursor, "INSERT INTO events FROM coming"), runs, *changed)
+    else:
+        cursor.execute(_CHANGES.format(tasks=_OF_NEW_RUNS))
+    cursor.execute(_NEW_RUNS)
 
 
 def note_resent(cursor: duckdb.DuckDBPyConnection) -> None:
@@ -232,7 +243,7 @@ def _look_up(cursor: duckdb.DuckDBPyConnection, durations: Durations | None) -> 
         return False
     found = [
         (team, name, duration)
-        for team, names in cursor.execute(_UNTOLD).fetchall()
+        for team, names in cursor.execute(_WITHOUT_DURATION).fetchall()
         for name, duration in durations(team, names).items()
     ]
     if not found:
@@ -240,11 +251,6 @@ def _look_up(cursor: duckdb.DuckDBPyConnection, durations: Durations | None) -> 
     teams, names, lengths = (list(column) for column in zip(*found, strict=True))
     cursor.execute(_MADE, {"teams": teams, "names": names, "durations": lengths})
     return True
-
-
-def _sums(cursor: duckdb.DuckDBPyConnection, rows: str) -> list[int]:
-    [row] = cursor.execute(f"SELECT {_SUMS} FROM {rows}").fetchall()
-    return [int(value or 0) for value in row]
 
 
 def _number(cursor: duckdb.DuckDBPyConnection, statement: str) -> int:

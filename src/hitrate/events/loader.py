@@ -99,7 +99,7 @@ class Loader:
             self._begun += 1
             step = self._begun
         try:
-            self._store.open()
+            self._store.open(self._stop.is_set)
             self._spool.rotate()
             self._write_transfers()
             if self._load_closed(until):

@@ -4,9 +4,15 @@ An event is a narrow row of numbers: its run, who sent it and its hash are each 
 keeps what the events of each run add up to, exactly; only `intake.py` writes either.
 """
 
+from collections.abc import Callable
+
 import duckdb
 
+from hitrate import logs
 from hitrate.events.intake import Durations, take_in
+from hitrate.events.store import StoreAway
+
+_log = logs.get("events")
 
 TABLES = """
 CREATE SEQUENCE IF NOT EXISTS event_ids;
@@ -93,17 +99,33 @@ ORDER BY line
 """
 
 
-def make_tables(cursor: duckdb.DuckDBPyConnection, durations: Durations | None = None) -> None:
-    """Make what is not there; a file of the first release is taken over, whole or not at all."""
+def make_tables(
+    cursor: duckdb.DuckDBPyConnection,
+    durations: Durations | None = None,
+    is_ending: Callable[[], bool] = lambda: False,
+) -> None:
+    """Make what is not there; a file of the first release is taken over, whole or not at all.
+
+    Raises StoreAway where that was under way as `is_ending` became true.
+    """
     cursor.execute("BEGIN")
     [(old,)] = cursor.execute(_OLD_TABLE).fetchall()
     if old:
         cursor.execute("ALTER TABLE events RENAME TO events_of_0_1")
     cursor.execute(TABLES)
     if old:
-        [(last,)] = cursor.execute("SELECT coalesce(max(id), 0) FROM events_of_0_1").fetchall()
-        for start in range(0, last, _SLICE):
-            cursor.execute(_INCOMING_OF_OLD, [start, start + _SLICE])
-            take_in(cursor, durations)
+        _take_over(cursor, durations, is_ending)
         cursor.execute("DROP TABLE events_of_0_1")
     cursor.execute("COMMIT")
+
+
+def _take_over(
+    cursor: duckdb.DuckDBPyConnection, durations: Durations | None, is_ending: Callable[[], bool]
+) -> None:
+    [(last,)] = cursor.execute("SELECT coalesce(max(id), 0) FROM events_of_0_1").fetchall()
+    for start in range(0, last, _SLICE):
+        if is_ending():
+            raise StoreAway("The events of an earlier release are taken over at the next start.")
+        _log.info("taking over the events of an earlier release", done=start, of=last)
+        cursor.execute(_INCOMING_OF_OLD, [start, start + _SLICE])
+        take_in(cursor, durations)
