@@ -32,7 +32,7 @@ def period(since: str | None, until: str | None, now_ms: int) -> Period:
     Raises BadRequest.
     """
     from_ms = asked_moment_ms("since", since or USUAL_SINCE, now_ms)
-    to_ms = now_ms + 1 if until is None else asked_moment_ms("until", until, now_ms)
+    to_ms = asked_moment_ms("until", until, now_ms) if until else now_ms + 1
     if from_ms >= to_ms:
         raise BadRequest("since is not before until; send an earlier since, or a later until.")
     return Period(from_ms, to_ms)
@@ -64,7 +64,7 @@ def bucket_starts(span: Period, bucket: str, zone: tzinfo) -> list[int]:
             starts.append(at_ms)
         if len(starts) > BUCKETS_MOST:
             raise BadRequest(
-                f"There are more than {BUCKETS_MOST} buckets of a {bucket} in this period; "
+                f"There are more than {BUCKETS_MOST} {bucket} buckets in this period; "
                 "send a later since, or a longer bucket."
             )
 

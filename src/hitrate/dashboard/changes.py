@@ -66,11 +66,11 @@ class Changes:
         patch = SettingsPatch(
             remote_caching=form.one("remote_caching") == "on", requests_per_minute=rate
         )
-        if name != visit.team.name:
-            self._accounts.teams.rename(visit.team, name, visit.actor)
         self._accounts.teams.change(
             visit.team, lambda now: apply_settings(patch, now), visit.actor, "settings.change"
         )
+        if name != visit.team.name:
+            self._accounts.teams.rename(visit.team, name, visit.actor)
         return "team"
 
     def _limits(self, visit: Visit, form: Form) -> str:
