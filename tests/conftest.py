@@ -20,16 +20,6 @@ settings.load_profile("unhurried")
 
 StartServer = Callable[..., Server]
 
-# turbo waits for a person to come back at one port, whichever test started it.
-ONE_AT_A_TIME = {"test_turbo_login.py", "test_sso.py", "test_connect.py"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, a file's stay together: they share servers."""
-    for item in items:
-        group = "turbo's port" if item.path.name in ONE_AT_A_TIME else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
