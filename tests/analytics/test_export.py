@@ -119,7 +119,7 @@ def shown_counts(expected: Any) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.data(), batches(), st.integers(1, 9))
 def test_exports_in_any_parts_tell_what_the_events_come_to(
     books: Books, data: st.DataObject, came: list[Batch], rows: int
@@ -135,7 +135,7 @@ def test_exports_in_any_parts_tell_what_the_events_come_to(
         assert exports.leftovers() == []
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.data(), batches(), st.integers(1, 9))
 def test_all_formats_have_the_same_rows_whatever_people_write(
     books: Books, data: st.DataObject, came: list[Batch], rows: int

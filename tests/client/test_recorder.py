@@ -49,7 +49,7 @@ def wait_until_sent(r: Recorder, more_than: int) -> None:
 
 
 def recorded(server: Server, recorder: Recorder, count: int) -> Counter[str]:
-    eventually(lambda: len(server.events(sessionId=recorder.session_id)) >= count, 30)
+    eventually(lambda: len(server.events(sessionId=recorder.session_id)) >= count, 60)
     return hashes(server.events(sessionId=recorder.session_id))
 
 

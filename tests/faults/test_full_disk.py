@@ -46,7 +46,7 @@ class Recorder:
 
     def assert_exact(self) -> None:
         """All that was acknowledged is recorded once, and nothing that was refused is."""
-        eventually(lambda: self._client.waiting_segments() == 0, 30)
+        eventually(lambda: self._client.waiting_segments() == 0, 120)
         count = self.ledger.count_events(self._client.events())
         count.assert_exact()
         assert count.recorded == count.acknowledged, count
@@ -148,7 +148,7 @@ def test_a_disk_that_fills_up_again_and_again_under_load_loses_and_doubles_nothi
     with Load(server, ledger, SEED, events=3, artifacts=2) as load:
         for _ in range(5):
             fill_and_empty()
-        eventually(fill_and_empty, 60)
+        eventually(fill_and_empty, 120)
 
     for refused in ledger.refused:
         assert_unavailable(refused)
@@ -161,7 +161,7 @@ def test_a_disk_that_fills_up_again_and_again_under_load_loses_and_doubles_nothi
 def assert_all_is_there(server: Server, ledger: Ledger) -> None:
     """What was acknowledged is there, whatever was refused in between."""
     with Client(server) as client:
-        eventually(lambda: client.waiting_segments() == 0, 30)
+        eventually(lambda: client.waiting_segments() == 0, 120)
         ledger.count_events(client.events()).assert_exact()
         ledger.assert_artifacts(client)
 

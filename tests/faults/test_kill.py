@@ -39,7 +39,7 @@ def test_fifty_kills_lose_and_double_nothing_that_was_acknowledged(
     _assert_files_and_index_agree(server.data_dir)
     server.start()
     with Client(server) as client:
-        eventually(lambda: client.waiting_segments() == 0, 60)
+        eventually(lambda: client.waiting_segments() == 0, 120)
         events = ledger.count_events(client.events())
         artifacts = ledger.assert_artifacts(client)
     assert server.stop() == 0

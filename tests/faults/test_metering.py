@@ -112,7 +112,7 @@ class Crowd:
     def let_do(self, things: int) -> None:
         """Return when so many more things were done."""
         until = self.done + things
-        eventually(lambda: self.done > until, 30)
+        eventually(lambda: self.done > until, 120)
 
     def _run(self, team: Team, number: int, dice: random.Random) -> None:
         try:
@@ -311,7 +311,7 @@ def _counts(one: Exchange) -> bool:
 def metered(server: Server, team: Team) -> Use:
     """What the server says; once it has taken over all events, so that resent ones are dropped."""
     with Client(server) as client:
-        eventually(lambda: client.waiting_segments() == 0, 30)
+        eventually(lambda: client.waiting_segments() == 0, 120)
     answer = server.request("GET", f"/v1/teams/{team.slug}/usage", token=team.token)
     assert answer.status_code == 200, answer.text
     return _use(answer.json())

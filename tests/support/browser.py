@@ -31,7 +31,7 @@ SWITCHES = (
     "--disable-component-update",
     "--disable-sync",
 )
-WAIT_S = 15.0
+WAIT_S = 30.0
 
 FIND_VIOLATIONS = """async () => {
     const { violations } = await axe.run(document, { resultTypes: ["violations"] });

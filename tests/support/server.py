@@ -16,11 +16,11 @@ import httpx
 
 Value = TypeVar("Value")
 
-START_S = 30.0
-STOP_S = 15.0
+START_S = 60.0
+STOP_S = 30.0
 
 
-def eventually(look: Callable[[], Value], seconds: float = 15.0) -> Value:
+def eventually(look: Callable[[], Value], seconds: float = 30.0) -> Value:
     """What `look` returns as soon as that is true; fails when it is not within `seconds`."""
     end = time.monotonic() + seconds
     pause = threading.Event()
