@@ -159,7 +159,8 @@ def test_too_many_buckets_are_refused() -> None:
 
 
 def test_a_period_is_the_last_thirty_days_with_this_millisecond() -> None:
-    assert period(None, None, NOW_MS) == Period(NOW_MS - 30 * DAY_MS, NOW_MS + 1)
+    for unsaid in (None, ""):
+        assert period(unsaid, unsaid, NOW_MS) == Period(NOW_MS - 30 * DAY_MS, NOW_MS + 1)
 
 
 def test_a_period_is_told_in_moments_or_lengths_of_time() -> None:
@@ -177,7 +178,7 @@ def test_since_after_until_is_refused(since: str, until: str | None) -> None:
         period(since, until, NOW_MS)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "7 d", "-7d", "2026-13-01", "1e3"])
+@pytest.mark.parametrize("text", ["yesterday", "7 d", "-7d", "2026-13-01", "1e3"])
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="until is"):
         period(None, text, NOW_MS)

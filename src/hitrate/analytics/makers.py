@@ -17,6 +17,7 @@ from hitrate.events.intake import hash_key
 _log = logs.get("analytics")
 
 LOOK_EVERY_S = 1.0
+SHARE = 20
 LOOK_BACK_MS = 3600 * 1000
 _MANY = 2000
 
@@ -49,17 +50,17 @@ class Makers:
         self._store = store
         self._artifacts = artifacts
         self._clock = clock
-        self._looked_at = float("-inf")
+        self._next_at = float("-inf")
 
     def look(self, *, now: bool = False) -> bool:
-        """Find and note the makers of the last uploads; not more than once a second, unless `now`.
-        Whether it did: else it has to be called again.
+        """Find and note the makers of the last uploads; unless `now`, not more than once a second,
+        and with many in a twentieth of the time. Whether it did: else it has to be called again.
 
         Raises StoreAway.
         """
-        if not now and time.monotonic() - self._looked_at < LOOK_EVERY_S:
+        began_at = time.monotonic()
+        if not now and began_at < self._next_at:
             return False
-        self._looked_at = time.monotonic()
         since_ms = self._clock.now_ms() - LOOK_BACK_MS
         try:
             uploads = self._artifacts.without_maker(since_ms, _MANY)
@@ -69,6 +70,9 @@ class Makers:
         except DatabaseError as error:  # loading must go on
             _log.warning("makers of artifacts are noted later", reason=str(error))
             return False
+        finally:
+            took_s = time.monotonic() - began_at
+            self._next_at = began_at + max(LOOK_EVERY_S, SHARE * took_s)
         return True
 
     def _find(self, uploads: list[Upload], since_ms: int) -> list[tuple[int, str]]:
