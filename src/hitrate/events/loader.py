@@ -28,6 +28,7 @@ TIDY_EVERY_S = 60.0
 NICENESS = 10
 A_TURN_S = 0.02
 COUNTED_WITHIN_S = 3.0
+TRANSFERS_EVERY_S = 5.0
 
 _log = logs.get("events")
 
@@ -49,8 +50,8 @@ class Loader:
     ) -> None:
         """`meter` has counted each event when it was acknowledged; it hears of those that had come
         before, and of those that a crash kept from being counted. `transfers` are written down
-        on the way; `on_loaded` is called when something was loaded or uploaded, and again until it
-        says that it has looked."""
+        now and then; `on_loaded` is called when something was loaded or uploaded, and again until
+        it says that it has looked."""
         self._transfers = transfers
         self._on_loaded = on_loaded
         self._news = True  # a crash may have come before the last look
@@ -65,6 +66,8 @@ class Loader:
         self._stop = threading.Event()
         self._steps = threading.Condition()
         self._begun = self._caught_up = 0
+        self._hurried = False
+        self._transfers_at = float("-inf")
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._tidied_at = time.monotonic()
@@ -93,15 +96,18 @@ class Loader:
         finally:
             self._close_store()
 
-    def step(self, until: float = float("inf")) -> bool:
-        """Load all that waits (until that moment of the monotonic clock); whether it went well."""
+    def step(self, until: float = float("inf"), *, hurried: bool = True) -> bool:
+        """Load all that waits (until that moment of the monotonic clock); whether it went well.
+        Unless `hurried`, transfers wait until they are many: each time adds rows."""
         with self._steps:
             self._begun += 1
             step = self._begun
+            hurried, self._hurried = hurried or self._hurried, False
         try:
             self._store.open(self._stop.is_set)
             self._spool.rotate()
-            self._write_transfers()
+            if hurried or time.monotonic() - self._transfers_at > TRANSFERS_EVERY_S:
+                self._write_transfers()
             if self._load_closed(until):
                 with self._steps:
                     self._caught_up = step
@@ -125,6 +131,7 @@ class Loader:
         are. Does not wait for a store that is away."""
         with self._steps:
             wanted = self._begun + 1
+            self._hurried = True
             self._wake.set()
             self._steps.wait_for(
                 lambda: self._caught_up >= wanted or self.trouble is not None, patience_s
@@ -140,7 +147,7 @@ class Loader:
             self._wake.clear()
             wait_s = INTERVAL_S
             try:
-                if not self.step():
+                if not self.step(hurried=False):
                     wait_s = 2 * INTERVAL_S
             except Exception:  # whatever it is, what waits must be tried again
                 _log.exception("loading failed")
@@ -173,6 +180,7 @@ class Loader:
             except BaseException:
                 self._transfers.put_back(moved)
                 raise
+            self._transfers_at = time.monotonic()
             self._news |= any(amounts.uploads for amounts in moved.values())
 
     def _load(self, segment: Path) -> None:

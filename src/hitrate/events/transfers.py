@@ -5,7 +5,7 @@ last seconds before a crash is lost; the artifacts themselves and the billing me
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from hitrate.clock import Clock
@@ -36,13 +36,16 @@ class Amounts(NamedTuple):
 Transfers = Mapping[Route, Amounts]
 
 
+_Key = tuple[int, str, str, tuple[str | None, bool | None, str | None]]
+
+
 class TransferCounter:
     """Counts on the event loop; the loader takes."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts: dict[Route, Amounts] = {}
+        self._counts: dict[_Key, list[int]] = {}
 
     def uploaded(
         self,
@@ -52,7 +55,11 @@ class TransferCounter:
         size_bytes: int,
     ) -> None:
         """Count an artifact that was stored."""
-        self._add(team_id, token_id, client, Amounts(1, size_bytes, 0, 0))
+        minute = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
+        with self._lock:
+            counts = self._counts_of((minute, team_id, token_id, client))
+            counts[0] += 1
+            counts[1] += size_bytes
 
     def downloaded(
         self,
@@ -62,35 +69,30 @@ class TransferCounter:
         size_bytes: int,
     ) -> None:
         """Count an artifact that was sent."""
-        self._add(team_id, token_id, client, Amounts(0, 0, 1, size_bytes))
+        minute = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
+        with self._lock:
+            counts = self._counts_of((minute, team_id, token_id, client))
+            counts[2] += 1
+            counts[3] += size_bytes
 
     def take(self) -> Transfers:
         """All that was counted since the last time."""
         with self._lock:
-            counts, self._counts = self._counts, {}
-        return counts
+            taken, self._counts = self._counts, {}
+        return {
+            Route(minute, team, token, *client): Amounts(*counts)
+            for (minute, team, token, client), counts in taken.items()
+        }
 
     def put_back(self, transfers: Transfers) -> None:
         """What could not be written down."""
         with self._lock:
-            self._merge(transfers.items())
+            for (minute, team, token, ci, interactive, agent), amounts in transfers.items():
+                counts = self._counts_of((minute, team, token, (ci, interactive, agent)))
+                counts[:] = [a + b for a, b in zip(counts, amounts, strict=True)]
 
-    def _add(
-        self,
-        team_id: str,
-        token_id: str,
-        client: tuple[str | None, bool | None, str | None],
-        amounts: Amounts,
-    ) -> None:
-        minute = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
-        with self._lock:
-            self._merge([(Route(minute, team_id, token_id, *client), amounts)])
-
-    def _merge(self, transfers: Iterable[tuple[Route, Amounts]]) -> None:
-        for route, amounts in transfers:
-            known = self._counts.get(route)
-            self._counts[route] = (
-                amounts
-                if known is None
-                else Amounts(*(a + b for a, b in zip(known, amounts, strict=True)))
-            )
+    def _counts_of(self, key: _Key) -> list[int]:
+        counts = self._counts.get(key)
+        if counts is None:
+            counts = self._counts[key] = [0, 0, 0, 0]
+        return counts
