@@ -36,6 +36,7 @@ class Amounts(NamedTuple):
 Transfers = Mapping[Route, Amounts]
 
 
+_Who = tuple[str, str, tuple[str | None, bool | None, str | None]]
 _Key = tuple[int, str, str, tuple[str | None, bool | None, str | None]]
 
 
@@ -55,11 +56,7 @@ class TransferCounter:
         size_bytes: int,
     ) -> None:
         """Count an artifact that was stored."""
-        minute = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
-        with self._lock:
-            counts = self._counts_of((minute, team_id, token_id, client))
-            counts[0] += 1
-            counts[1] += size_bytes
+        self._add(0, (team_id, token_id, client), size_bytes)
 
     def downloaded(
         self,
@@ -69,11 +66,7 @@ class TransferCounter:
         size_bytes: int,
     ) -> None:
         """Count an artifact that was sent."""
-        minute = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
-        with self._lock:
-            counts = self._counts_of((minute, team_id, token_id, client))
-            counts[2] += 1
-            counts[3] += size_bytes
+        self._add(2, (team_id, token_id, client), size_bytes)
 
     def take(self) -> Transfers:
         """All that was counted since the last time."""
@@ -90,6 +83,13 @@ class TransferCounter:
             for (minute, team, token, ci, interactive, agent), amounts in transfers.items():
                 counts = self._counts_of((minute, team, token, (ci, interactive, agent)))
                 counts[:] = [a + b for a, b in zip(counts, amounts, strict=True)]
+
+    def _add(self, first: int, who: _Who, size_bytes: int) -> None:
+        minute = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
+        with self._lock:
+            counts = self._counts_of((minute, *who))
+            counts[first] += 1
+            counts[first + 1] += size_bytes
 
     def _counts_of(self, key: _Key) -> list[int]:
         counts = self._counts.get(key)
