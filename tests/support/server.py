@@ -24,12 +24,15 @@ def eventually(look: Callable[[], Value], seconds: float = 30.0) -> Value:
     """What `look` returns as soon as that is true; fails when it is not within `seconds`."""
     end = time.monotonic() + seconds
     pause = threading.Event()
+    pause_s = 0.02
     while True:
         value = look()
         if value:
             return value
         assert time.monotonic() < end, f"not within {seconds} s; last seen: {value!r}"
-        pause.wait(0.02)
+        pause.wait(pause_s)
+        # To look again and again keeps a busy machine from getting there.
+        pause_s = min(1.5 * pause_s, 0.1)
 
 
 def free_port() -> int:
