@@ -17,7 +17,7 @@ from hitrate.events.intake import hash_key
 _log = logs.get("analytics")
 
 LOOK_EVERY_S = 1.0
-SHARE = 20
+ONE_IN = 20
 LOOK_BACK_MS = 3600 * 1000
 _MANY = 2000
 
@@ -72,7 +72,7 @@ class Makers:
             return False
         finally:
             took_s = time.monotonic() - began_at
-            self._next_at = began_at + max(LOOK_EVERY_S, SHARE * took_s)
+            self._next_at = began_at + max(LOOK_EVERY_S, ONE_IN * took_s)
         return True
 
     def _find(self, uploads: list[Upload], since_ms: int) -> list[tuple[int, str]]:
