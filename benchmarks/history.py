@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 
-from hitrate.events.duckdb import DuckDBEventStore
-from hitrate.events.intake import take_in
+from hitrate.events.ingest import take_in
+from hitrate.events.store import DuckDBEventStore
 
 YEAR_MS = 365 * 24 * 3600 * 1000
 RUNS_A_SLICE = 5_000

@@ -21,7 +21,7 @@ import httpx
 
 from benchmarks.history import fill
 from benchmarks.servers import Hitrate, Server, running
-from hitrate.events.duckdb import FILE_NAME, DuckDBEventStore
+from hitrate.events.store import FILE_NAME, DuckDBEventStore
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache"
 PERSON, PASSWORD = "reader@example.com", "a password for a benchmark"

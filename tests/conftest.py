@@ -18,6 +18,8 @@ settings.register_profile(
 )
 settings.load_profile("unhurried")
 
+pytest_plugins = ["tests.support.browser_fixtures"]
+
 StartServer = Callable[..., Server]
 
 

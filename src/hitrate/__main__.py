@@ -1,6 +1,6 @@
 """`python -m hitrate` is the console script `hitrate`."""
 
-from hitrate.cli import main
+from hitrate.cli.main import main
 
 if __name__ == "__main__":
     main()

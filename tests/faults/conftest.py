@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.disk import SmallDisk
+from tests.support.small_disk import SmallDisk
 
 
 @pytest.fixture

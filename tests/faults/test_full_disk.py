@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Self
 
 from tests.conftest import StartServer
-from tests.faults.disk import SmallDisk
-from tests.faults.load import Ledger, Load
-from tests.faults.wire import Answer, Artifact, Client, Pieces, assert_whole, make_artifact
+from tests.support.load_generator import Ledger, Load
+from tests.support.raw_http import Answer, Artifact, Client, Pieces, assert_whole, make_artifact
 from tests.support.server import Server, eventually, try_hitrate
+from tests.support.small_disk import SmallDisk
 
 MIB = 2**20
 SEED = 20261122

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartServer
-from tests.faults.load import Ledger, Load
-from tests.faults.wire import Client
+from tests.support.load_generator import Ledger, Load
+from tests.support.raw_http import Client
 from tests.support.server import Server, eventually
 
 ROUNDS = 50

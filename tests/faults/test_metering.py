@@ -24,8 +24,8 @@ import pytest
 from hitrate.clock import Clock
 from hitrate.events import wire
 from tests.conftest import StartServer
-from tests.faults.tally import Exchange, Tally
-from tests.faults.wire import (
+from tests.support.counting_proxy import Exchange, Tally
+from tests.support.raw_http import (
     EVENTS,
     GONE,
     TIMEOUT_S,

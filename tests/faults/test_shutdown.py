@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from tests.conftest import StartServer
-from tests.faults.load import Ledger, Load
-from tests.faults.wire import EVENTS, Client, Pieces, assert_whole, make_artifact
+from tests.support.load_generator import Ledger, Load
+from tests.support.raw_http import EVENTS, Client, Pieces, assert_whole, make_artifact
 from tests.support.server import Server, eventually
 
 SEED = 20261123

@@ -4,7 +4,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from hitrate.database import FILE_NAME, open_database
+from hitrate.db.engine import FILE_NAME, open_database
 
 
 @cache

@@ -1,1 +1,1 @@
-"""What the events are recorded for: hit rate, time saved, runs, artifacts, and their export."""
+"""Reports on hit rate, time saved, runs and artifacts."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from hitrate.errors import BadRequest
-from hitrate.web.moments import asked_moment_ms
+from hitrate.timeparse import asked_moment_ms
 
 USUAL_SINCE = "30d"
 BUCKETS = ("hour", "day", "week", "month")

@@ -4,8 +4,8 @@
 of certain artifacts; only `MOST_HIT` and `EVER_HIT` look at all events of the period.
 """
 
-from hitrate.events.fold import LOCAL_HIT, OUTCOME, REMOTE_HIT, SAVED_MS, STATE
-from hitrate.events.intake import RUN_KEY, hash_key
+from hitrate.events.ingest import RUN_KEY, hash_key
+from hitrate.events.rules import LOCAL_HIT, OUTCOME, REMOTE_HIT, SAVED_MS, STATE
 
 _HIT_RATE = "CASE WHEN r.tasks > 0 THEN (r.local_hits + r.remote_hits) / r.tasks END"
 

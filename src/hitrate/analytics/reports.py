@@ -5,13 +5,11 @@ from collections.abc import Iterable
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
-from hitrate.accounts.model import Team, Token
-from hitrate.accounts.token_store import TokenStore
 from hitrate.analytics import queries
 from hitrate.analytics.filters import Scope
-from hitrate.analytics.measured import Row, bands, measures, run_info
 from hitrate.analytics.period import bucket_starts
-from hitrate.analytics.shown import (
+from hitrate.analytics.rows import Row, bands, measures, run_info
+from hitrate.api_schemas import (
     Breakdown,
     Bucket,
     Group,
@@ -24,9 +22,12 @@ from hitrate.analytics.shown import (
 )
 from hitrate.artifacts.index import Usage
 from hitrate.artifacts.store import ArtifactStore
+from hitrate.auth.models import Token
+from hitrate.auth.tokens import TokenStore
 from hitrate.clock import iso
 from hitrate.errors import NotFound
-from hitrate.events.duckdb import DuckDBEventStore
+from hitrate.events.store import DuckDBEventStore
+from hitrate.teams.models import Team
 
 NO_VALUE = {
     "ci": "no CI",

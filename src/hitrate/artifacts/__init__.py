@@ -1,1 +1,1 @@
-"""The cache whose use is recorded: artifacts in files, an index in the database, and their room."""
+"""The artifact cache: routes, index, bodies, eviction and garbage collection."""

@@ -12,8 +12,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
-from hitrate.artifacts.model import Artifact, Key
-from hitrate.database import metadata, translated
+from hitrate.artifacts.models import Artifact, Key
+from hitrate.db.engine import metadata, translated
 
 ARTIFACTS = sa.Table(
     "artifacts",

@@ -6,30 +6,17 @@ from typing import Annotated, BinaryIO, Protocol
 import msgspec
 from msgspec import Meta
 
-from hitrate.accounts.model import Grant
-from hitrate.accounts.standing import Standing
-from hitrate.artifacts.local import BlobWriter
-from hitrate.artifacts.model import (
-    Artifact,
-    Key,
-    hash_of,
-    hash_problem,
-    upload_of,
-)
+from hitrate.artifacts.blobs import BlobWriter
+from hitrate.artifacts.models import Artifact, Key, hash_of, hash_problem, upload_of
 from hitrate.artifacts.store import ArtifactStore
+from hitrate.auth.models import Grant
+from hitrate.billing.quotas import Standing
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, NotFound
+from hitrate.http.asgi import JSON, PIECE_BYTES, Header, Request, Response, body_too_large
+from hitrate.http.client_info import Client, client_of
+from hitrate.http.errors import error_response
 from hitrate.metrics import Metrics
-from hitrate.web.asgi import (
-    JSON,
-    PIECE_BYTES,
-    Header,
-    Request,
-    Response,
-    body_too_large,
-)
-from hitrate.web.client import Client, client_of
-from hitrate.web.errors import error_response
 
 SMALL_BYTES = 256 * 1024
 """A body up to this size is held in memory, and written and flushed with its neighbours'."""

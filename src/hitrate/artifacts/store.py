@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine
 
-from hitrate import logs
+from hitrate import log
+from hitrate.artifacts.blobs import BlobWriter, LocalBlobs
 from hitrate.artifacts.index import ArtifactIndex, Stored, Usage
-from hitrate.artifacts.local import BlobWriter, LocalBlobs
-from hitrate.artifacts.model import Artifact, Key
+from hitrate.artifacts.models import Artifact, Key
 from hitrate.clock import Clock
-from hitrate.database import transaction, translated
+from hitrate.db.engine import transaction, translated
 from hitrate.errors import Unavailable
 from hitrate.group_commit import GroupCommitter
 
@@ -27,7 +27,7 @@ REPLACED_KEPT_S = 5.0
 FILE_SEEN_MS = 1_000
 """A file that was sent within this time is taken to be whole still."""
 
-_log = logs.get("artifacts")
+_log = log.get("artifacts")
 
 
 class _Remove:

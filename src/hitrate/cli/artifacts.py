@@ -3,9 +3,9 @@
 import click
 from msgspec import Struct
 
-from hitrate.cli.analytics import json_option, place_options, since_option, until_option
-from hitrate.cli.api import Place
+from hitrate.cli.options import json_option, place_options, since_option, until_option
 from hitrate.cli.output import print_json, print_table, print_text, size_text, span_text
+from hitrate.cli.remote import Place
 from hitrate.cli.shapes import Made, Sender, Split, moment_text, span_or_nothing, who
 
 

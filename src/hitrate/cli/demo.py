@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from hitrate.accounts.model import Actor, Role, Team, User
-from hitrate.accounts.store import AccountStore
-from hitrate.artifacts.local import LocalBlobs
-from hitrate.cli.common import accounts, as_json, data_dir_option
-from hitrate.cli.demo_history import GITHUB, GITLAB, LAPTOPS, History
-from hitrate.cli.demo_load import EventFiller, Owner, store_artifacts
-from hitrate.cli.demo_runs import ROOM_BYTES, Run
+from hitrate.artifacts.blobs import LocalBlobs
+from hitrate.auth.accounts import AccountStore
 from hitrate.cli.output import print_json, size_text
+from hitrate.cli.server_options import accounts, as_json, data_dir_option
 from hitrate.clock import Clock, ManualClock, iso
 from hitrate.config import Settings
-from hitrate.data_folder import DataFolder, holder, server_url
+from hitrate.datadir import DataFolder, holder, server_url
+from hitrate.demo.loader import EventFiller, Owner, store_artifacts
+from hitrate.demo.shared_cache import ROOM_BYTES, Run
+from hitrate.demo.simulator import GITHUB, GITLAB, LAPTOPS, History
 from hitrate.errors import BadRequest, DataFolderBusy
+from hitrate.teams.models import Actor, Role, Team, User
 
 NAME = "Demo (made-up data)"
 UNFINISHED = "Demo (made-up data, unfinished)"
@@ -98,7 +98,7 @@ def make_demo(
     Raises HitrateError.
     """
     # Imported here: the HTTP server's libraries take a moment, and only this line needs them.
-    from hitrate.server import ARTIFACT_FOLDER, event_store
+    from hitrate.app.wiring import ARTIFACT_FOLDER, event_store
 
     blobs = LocalBlobs(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
     blobs.open()

@@ -9,18 +9,18 @@ import msgspec
 from sqlalchemy import text
 
 from hitrate import __version__
-from hitrate.artifacts.local import LocalBlobs
-from hitrate.cli.common import as_json, settings_options
+from hitrate.app.health import OperatorStatus, RejectedBatch, rejected_batches, room_problems
+from hitrate.artifacts.blobs import LocalBlobs
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_json, size_text
+from hitrate.cli.server_options import as_json, settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.data_folder import DataFolder, Holder, check_port_free, holder, make_private
-from hitrate.database import open_database
+from hitrate.datadir import DataFolder, Holder, check_port_free, holder, make_private
+from hitrate.db.engine import open_database
 from hitrate.errors import HitrateError
+from hitrate.events.models import rejected_folder
 from hitrate.events.spool import Spool
-from hitrate.events.store import rejected_folder
-from hitrate.health import OperatorStatus, RejectedBatch, rejected_batches, room_problems
 
 _LAG_S = 60.0
 _MARKS = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}
@@ -141,7 +141,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _event_store(settings: Settings) -> Iterator[Finding]:
-    from hitrate.server import event_store, spool_folder
+    from hitrate.app.wiring import event_store, spool_folder
 
     folder, store = spool_folder(settings.data_dir), event_store(settings)
     try:

@@ -10,19 +10,19 @@ import click
 import msgspec
 
 from hitrate.artifacts.index import ArtifactIndex
-from hitrate.cli.common import accounts, as_json, data_dir_option, find_team
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_table
+from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_team
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.data_folder import DataFolder, holder
+from hitrate.datadir import DataFolder, holder
 from hitrate.errors import BadRequest, HitrateError
-from hitrate.events.api import EventPage
 from hitrate.events.loader import Loader
+from hitrate.events.models import EventFilter, EventRecord
+from hitrate.events.routes import EventPage
 from hitrate.events.spool import Spool
-from hitrate.events.store import EventFilter, EventRecord
 from hitrate.metrics import Metrics
-from hitrate.web.moments import moment_ms
+from hitrate.timeparse import moment_ms
 
 _PAGE = 1000
 
@@ -101,7 +101,7 @@ def _offline(
     settings: Settings, slug: str, session_id: str | None, since: str | None
 ) -> Iterator[Pages]:
     """Without a server: load what waits in the spool, then read the store."""
-    from hitrate.server import event_store, spool_folder
+    from hitrate.app.wiring import event_store, spool_folder
 
     clock = Clock()
     with DataFolder(settings), accounts(settings) as accounts_store:

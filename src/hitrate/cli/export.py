@@ -8,9 +8,9 @@ from typing import IO
 
 import click
 
-from hitrate.cli.analytics import filter_options, place_options, since_option, until_option
-from hitrate.cli.api import Place
+from hitrate.cli.options import filter_options, place_options, since_option, until_option
 from hitrate.cli.output import Failed, size_text
+from hitrate.cli.remote import Place
 
 _FORMATS = ("ndjson", "csv", "parquet")
 

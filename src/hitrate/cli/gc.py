@@ -5,17 +5,17 @@ import asyncio
 import click
 import msgspec
 
-from hitrate.artifacts.local import LocalBlobs
-from hitrate.artifacts.retention import Report, Retention
+from hitrate.artifacts.blobs import LocalBlobs
+from hitrate.artifacts.eviction import Limits
+from hitrate.artifacts.gc import Report, Retention
 from hitrate.artifacts.store import ArtifactStore
-from hitrate.artifacts.surplus import Limits
-from hitrate.cli.common import as_json, settings_options
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_json, print_table, size_text
+from hitrate.cli.server_options import as_json, settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.data_folder import DataFolder, holder
-from hitrate.database import open_database
+from hitrate.datadir import DataFolder, holder
+from hitrate.db.engine import open_database
 from hitrate.metrics import Metrics
 
 _REASONS = {
@@ -50,7 +50,7 @@ def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
 
 
 async def _offline(settings: Settings, dry_run: bool) -> Report:
-    from hitrate.server import ARTIFACT_FOLDER
+    from hitrate.app.wiring import ARTIFACT_FOLDER
 
     clock = Clock()
     with DataFolder(settings):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from hitrate.accounts.token_store import OPERATOR_LIFETIME_S
-from hitrate.cli.common import accounts, find_team
+from hitrate.auth.tokens import OPERATOR_LIFETIME_S
 from hitrate.cli.output import Failed
+from hitrate.cli.server_options import accounts, find_team
 from hitrate.config import Settings, load_settings
-from hitrate.data_folder import Holder, holder
+from hitrate.datadir import Holder, holder
 from hitrate.errors import HitrateError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from hitrate.cli.analytics import filter_options, place_options, since_option
-from hitrate.cli.api import PAGE_MOST, Answer, Api, Place, Query
+from hitrate.cli.options import filter_options, place_options, since_option
 from hitrate.cli.output import Failed, plain, print_json, print_text, rate_text, span_text
+from hitrate.cli.remote import PAGE_MOST, Answer, Api, Place, Query
 from hitrate.cli.run import run_path
 from hitrate.cli.shapes import Counts, RunDetail, RunPage, Task, headline, moment_text
 

@@ -4,8 +4,7 @@ from urllib.parse import quote
 
 import click
 
-from hitrate.cli.analytics import json_option, place_options
-from hitrate.cli.api import Place
+from hitrate.cli.options import json_option, place_options
 from hitrate.cli.output import (
     Failed,
     plain,
@@ -16,6 +15,7 @@ from hitrate.cli.output import (
     size_text,
     span_text,
 )
+from hitrate.cli.remote import Place
 from hitrate.cli.shapes import RunDetail, Task, headline, moment_text, span_or_nothing, who
 
 OUTCOMES = {"local_hit": "local hit", "remote_hit": "remote hit", "miss": "miss"}

@@ -2,15 +2,15 @@
 
 import click
 
-from hitrate.cli.analytics import (
+from hitrate.cli.options import (
     filter_options,
     json_option,
     place_options,
     since_option,
     until_option,
 )
-from hitrate.cli.api import Place
 from hitrate.cli.output import print_json, print_table, print_text
+from hitrate.cli.remote import Place
 from hitrate.cli.shapes import COUNTED, RunPage, counted, moment_text, no_runs, who
 
 

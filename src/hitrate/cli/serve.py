@@ -2,11 +2,11 @@
 
 import click
 
-from hitrate import logs
-from hitrate.accounts.store import AccountStore
-from hitrate.cli.common import accounts, settings_options
+from hitrate import log
+from hitrate.auth.accounts import AccountStore
+from hitrate.cli.server_options import accounts, settings_options
 from hitrate.config import Settings
-from hitrate.data_folder import DataFolder, check_port_free, server_url
+from hitrate.datadir import DataFolder, check_port_free, server_url
 from hitrate.errors import ConfigError
 
 FIRST_TEAM = "default"
@@ -23,10 +23,10 @@ def serve(settings: Settings) -> None:
     # Imported here: only this command needs the server's libraries, and they take a moment.
     import uvloop
 
-    from hitrate import server
-    from hitrate.web.framework import give_handlers_threads
+    from hitrate.app import wiring
+    from hitrate.http.litestar import give_handlers_threads
 
-    logs.configure(settings.log_level, settings.log_format)
+    log.configure(settings.log_level, settings.log_format)
     _check_tls(settings)
     settings.check_oidc()
     with DataFolder(settings):
@@ -34,7 +34,7 @@ def serve(settings: Settings) -> None:
         with accounts(settings, create=True) as store:
             _greet(settings, store)
         give_handlers_threads()
-        uvloop.run(server.serve(settings))
+        uvloop.run(wiring.serve(settings))
 
 
 def _check_tls(settings: Settings) -> None:

@@ -7,15 +7,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 from msgspec import Struct, field
 
-from hitrate.cli.analytics import (
+from hitrate.cli.chart import BLOCKS, LETTERS, chart
+from hitrate.cli.options import (
     filter_options,
     json_option,
     place_options,
     since_option,
     until_option,
 )
-from hitrate.cli.api import Place
-from hitrate.cli.chart import BLOCKS, LETTERS, chart
 from hitrate.cli.output import (
     can_show,
     plain,
@@ -26,6 +25,7 @@ from hitrate.cli.output import (
     size_text,
     span_text,
 )
+from hitrate.cli.remote import Place
 from hitrate.cli.shapes import COUNTED, Counts, counted, moment_text, no_runs
 
 _LONGEST_OF = (("hour", 2), ("day", 62), ("week", 366))

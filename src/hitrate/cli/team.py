@@ -5,11 +5,10 @@ from typing import Any
 import click
 import msgspec
 
-from hitrate.accounts.limits import State, state_of
-from hitrate.accounts.meter_file import meter_reading
-from hitrate.accounts.model import OPERATOR, Role, Team
-from hitrate.accounts.shown import SettingsPatch, apply_settings, member_info, settings_info
-from hitrate.cli.common import (
+from hitrate.billing.meter_file import meter_reading
+from hitrate.billing.quotas import State, state_of
+from hitrate.cli.output import print_json, print_table
+from hitrate.cli.server_options import (
     accounts,
     as_json,
     count_or_none,
@@ -17,11 +16,12 @@ from hitrate.cli.common import (
     find_team,
     role_option,
 )
-from hitrate.cli.output import print_json, print_table
 from hitrate.cli.team_billing import audit, billing, block, limit, payment, unblock, usage
 from hitrate.clock import Clock, iso
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
+from hitrate.management.schemas import SettingsPatch, apply_settings, member_info, settings_info
+from hitrate.teams.models import OPERATOR, Role, Team
 
 _ON_OFF = {"on": True, "off": False}
 _caching_option = click.option(

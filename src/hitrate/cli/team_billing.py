@@ -9,19 +9,32 @@ from typing import Any
 import click
 import msgspec
 
-from hitrate.accounts.audit_export import AuditInfo, as_csv, as_ndjson, audit_info
-from hitrate.accounts.billing import BillingInfo, BillingPatch, apply_billing, billing_info
-from hitrate.accounts.limits import state_of
-from hitrate.accounts.meter_file import ended_cycles, meter_reading, read_meter
-from hitrate.accounts.model import OPERATOR, Team
-from hitrate.accounts.settings import COUNT_MOST, MEASURES
-from hitrate.accounts.store import AccountStore
-from hitrate.accounts.usage import Measures, Usage, usage_of
-from hitrate.cli.common import Command, accounts, as_json, count_or_none, data_dir_option, find_team
+from hitrate.auth.accounts import AccountStore
+from hitrate.billing.meter_file import ended_cycles, meter_reading, read_meter
+from hitrate.billing.quotas import state_of
+from hitrate.billing.usage import Measures, Usage, usage_of
 from hitrate.cli.output import print_json, print_table, size_text
+from hitrate.cli.server_options import (
+    Command,
+    accounts,
+    as_json,
+    count_or_none,
+    data_dir_option,
+    find_team,
+)
 from hitrate.clock import Clock
 from hitrate.config import Settings, parse_size
 from hitrate.errors import BadRequest
+from hitrate.teams.audit import AuditInfo, as_csv, as_ndjson, audit_info
+from hitrate.teams.models import OPERATOR, Team
+from hitrate.teams.settings import (
+    COUNT_MOST,
+    MEASURES,
+    BillingInfo,
+    BillingPatch,
+    apply_billing,
+    billing_info,
+)
 
 _PRICES = ("uploadedGb", "downloadedGb", "storedGb", "millionRequests", "millionEvents")
 _PAST_CYCLES = 12

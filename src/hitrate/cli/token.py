@@ -3,15 +3,16 @@
 import click
 import msgspec
 
-from hitrate.accounts.model import OPERATOR, Scope, Team, User
-from hitrate.accounts.roles import READ_ONLY, READ_WRITE
-from hitrate.accounts.shown import TokenInfo, token_info
-from hitrate.accounts.store import AccountStore
-from hitrate.cli.common import accounts, as_json, data_dir_option, find_team
+from hitrate.auth.accounts import AccountStore
+from hitrate.auth.models import Scope
+from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.cli.output import print_json, print_table
+from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_team
 from hitrate.clock import Clock
 from hitrate.config import Settings, parse_duration
 from hitrate.errors import BadRequest
+from hitrate.management.schemas import TokenInfo, token_info
+from hitrate.teams.models import OPERATOR, Team, User
 
 _ALL_SCOPES = ",".join(Scope)
 

@@ -5,13 +5,13 @@ import sys
 
 import click
 
-from hitrate.accounts.model import OPERATOR, Role
-from hitrate.accounts.store import AccountStore
-from hitrate.cli.common import accounts, as_json, data_dir_option, find_team, role_option
+from hitrate.auth.accounts import AccountStore
 from hitrate.cli.output import print_json, print_table
+from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_team, role_option
 from hitrate.clock import iso
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
+from hitrate.teams.models import OPERATOR, Role
 
 _password_option = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from hitrate.client._patterns import Patterns, name_problem, passes_a_link
+from hitrate.client._globs import Patterns, name_problem, passes_a_link
 
 if sys.version_info >= (3, 14):
     from compression import zstd

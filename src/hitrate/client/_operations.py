@@ -11,7 +11,6 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from hitrate.client._answers import is_page, metadata_of
 from hitrate.client._content import AsyncUploadable, Content
 from hitrate.client._options import (
     CallOptions,
@@ -21,6 +20,7 @@ from hitrate.client._options import (
     UploadOptions,
     check_names,
 )
+from hitrate.client._responses import is_page, metadata_of
 from hitrate.client.errors import BadRequest, TransportError
 from hitrate.client.models import (
     ArtifactInfo,

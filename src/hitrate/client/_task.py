@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from hitrate.client._patterns import Patterns, is_name
+from hitrate.client._globs import Patterns, is_name
 from hitrate.client.errors import BadRequest
 
 _FORMAT = 1  # another whenever what is hashed, or how outputs are stored, changes

@@ -11,7 +11,6 @@ import anyio.to_thread
 import httpx
 
 from hitrate.client import _operations as operations
-from hitrate.client._answers import error_of, metadata_of, translated
 from hitrate.client._connection import connection, made_by_httpx
 from hitrate.client._content import CHUNK_BYTES, AsyncUploadable, Content, whole_file
 from hitrate.client._operations import Call
@@ -22,6 +21,7 @@ from hitrate.client._options import (
     Progress,
     UploadOptions,
 )
+from hitrate.client._responses import error_of, metadata_of, translated
 from hitrate.client._retry import Attempts, checked_retries
 from hitrate.client.errors import BadRequest, HitrateError
 from hitrate.client.models import (

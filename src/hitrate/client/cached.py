@@ -17,12 +17,12 @@ from typing import Any, Generic, Required, TypedDict, TypeVar, Unpack, overload
 import httpx
 
 from hitrate.client._archive import ArchiveRefused, pack, replace_outputs, unpack
+from hitrate.client._globs import Patterns
 from hitrate.client._options import ClientOptions, UploadOptions
-from hitrate.client._patterns import Patterns
 from hitrate.client._process import Finished, run_command
 from hitrate.client._signature import KEY, signature
 from hitrate.client._task import Task, environment
-from hitrate.client._work_folder import variables, work_folder
+from hitrate.client._work_directory import variables, work_folder
 from hitrate.client.detection import detected_ci, detected_interactive
 from hitrate.client.errors import NotFound
 from hitrate.client.models import Source

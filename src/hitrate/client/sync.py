@@ -10,7 +10,6 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from hitrate.client import _operations as operations
-from hitrate.client._answers import error_of, metadata_of, translated
 from hitrate.client._connection import connection, made_by_httpx
 from hitrate.client._content import CHUNK_BYTES, Content, Uploadable, whole_file
 from hitrate.client._operations import Call
@@ -21,6 +20,7 @@ from hitrate.client._options import (
     Progress,
     UploadOptions,
 )
+from hitrate.client._responses import error_of, metadata_of, translated
 from hitrate.client._retry import Attempts, checked_retries
 from hitrate.client.errors import BadRequest, HitrateError
 from hitrate.client.models import (

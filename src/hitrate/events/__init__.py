@@ -1,1 +1,1 @@
-"""The heart: every cache usage event, from the request to the event store, none lost or doubled."""
+"""Cache usage events: validation, durable spool, loader and event store."""

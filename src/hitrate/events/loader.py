@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hitrate import logs
-from hitrate.accounts.meter import Meter
+from hitrate import log
+from hitrate.billing.meter import Meter
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError
 from hitrate.events import wire
-from hitrate.events.duckdb import DuckDBEventStore
+from hitrate.events.models import Loaded, PoisonedSegment, StoreAway, rejected_folder
 from hitrate.events.spool import Spool, sync_folder
-from hitrate.events.store import Loaded, PoisonedSegment, StoreAway, rejected_folder
-from hitrate.events.transfers import TransferCounter
+from hitrate.events.store import DuckDBEventStore
+from hitrate.events.traffic import TransferCounter
 from hitrate.metrics import Metrics
 
 INTERVAL_S = 0.5
@@ -30,7 +30,7 @@ A_TURN_S = 0.02
 COUNTED_WITHIN_S = 3.0
 TRANSFERS_EVERY_S = 2.0
 
-_log = logs.get("events")
+_log = log.get("events")
 
 
 class Loader:

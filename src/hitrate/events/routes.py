@@ -1,12 +1,29 @@
-"""recordEvents, the hot route: validate, spool, acknowledge."""
+"""recordEvents, the hot route: validate, spool, acknowledge.
 
-from hitrate.accounts.model import Grant
+Reading recorded events: `GET /v1/events`.
+"""
+
+from typing import Annotated
+
+import msgspec
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
+
+from hitrate.auth.guards import Needs, grant_of
+from hitrate.auth.models import Grant
 from hitrate.clock import Clock
+from hitrate.errors import Unavailable
 from hitrate.events import wire
+from hitrate.events.models import EventFilter, EventRecord, StoreAway
 from hitrate.events.spool import Spool
+from hitrate.events.store import DuckDBEventStore
+from hitrate.http.asgi import Request, Response
+from hitrate.http.client_info import client_of
+from hitrate.http.litestar import AnyRequest
+from hitrate.http.paging import Cursor, Limit
 from hitrate.metrics import Metrics
-from hitrate.web.asgi import Request, Response
-from hitrate.web.client import client_of
+from hitrate.timeparse import asked_moment_ms
 
 _RECORDED = Response(200, b"{}")
 
@@ -44,3 +61,55 @@ class EventRoutes:
             request.events = len(events)
             self._metrics.add("hitrate_events_accepted", len(events))
         return _RECORDED
+
+
+class EventPage(msgspec.Struct, rename="camel"):
+    """Some events, newest first. `next_cursor` asks for the ones after them; null at the end."""
+
+    events: list[EventRecord]
+    next_cursor: str | None
+
+
+def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPRouteHandler]:
+    """The routes of this room."""
+
+    @get(
+        "/v1/events",
+        operation_id="listEvents",
+        summary="List recorded events, newest first",
+        tags=["events"],
+        guards=[reads],
+        sync_to_thread=True,
+    )
+    def list_events(
+        request: AnyRequest,
+        session_id: Annotated[
+            str | None, QueryParameter(name="sessionId", description="Events of one run.")
+        ] = None,
+        event_hash: Annotated[
+            str | None, QueryParameter(name="hash", description="Events of one artifact.")
+        ] = None,
+        since: Annotated[
+            str | None,
+            QueryParameter(name="since", description="ISO 8601, or a length of time such as 7d."),
+        ] = None,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+    ) -> EventPage:
+        wanted = EventFilter(
+            team_id=grant_of(request).team.id,
+            session_id=session_id,
+            hash=event_hash,
+            since_ms=None if since is None else asked_moment_ms("since", since, clock.now_ms()),
+            before=None if cursor is None else int(cursor),
+            limit=limit + 1,
+        )
+        try:
+            events = store.events(wanted)
+        except StoreAway as error:
+            raise Unavailable(f"Events cannot be read now: {error}") from error
+        more = len(events) > limit
+        page = events[:limit]
+        return EventPage(page, str(page[-1].id) if more else None)
+
+    return [list_events]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import duckdb
 
-from hitrate import logs
-from hitrate.events.intake import Durations, take_in
-from hitrate.events.store import StoreAway
+from hitrate import log
+from hitrate.events.ingest import Durations, take_in
+from hitrate.events.models import StoreAway
 
-_log = logs.get("events")
+_log = log.get("events")
 
 TABLES = """
 CREATE SEQUENCE IF NOT EXISTS event_ids;

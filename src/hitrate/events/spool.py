@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hitrate import logs
+from hitrate import log
 from hitrate.clock import Clock
 from hitrate.errors import Unavailable
 from hitrate.group_commit import GroupCommitter
@@ -28,7 +28,7 @@ _ROOM_SEEN_S = 0.1
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC
 _FULL = "The disk is full: the events were not stored. Free some room; the server recovers itself."
 
-_log = logs.get("events")
+_log = log.get("events")
 
 
 class _Line:

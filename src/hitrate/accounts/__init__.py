@@ -1,1 +1,0 @@
-"""Who may do what: teams, tokens and the gate that every request passes."""

@@ -1,0 +1,1 @@
+"""Export of events, runs and artifacts as NDJSON, CSV or Parquet."""

@@ -1,0 +1,197 @@
+"""The routes of this room but the exports: `/v1/usage/…`, `/v1/runs` and `/v1/artifacts`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, QueryParameter
+
+from hitrate.analytics.params import (
+    Agent,
+    Analyst,
+    AnyRequest,
+    Ci,
+    Fresh,
+    Interactive,
+    Since,
+    TokenId,
+    Until,
+)
+from hitrate.analytics.period import time_zone
+from hitrate.api_schemas import (
+    ArtifactDetail,
+    ArtifactPage,
+    Breakdown,
+    RunDetail,
+    RunPage,
+    Summary,
+    Timeseries,
+)
+from hitrate.auth.guards import grant_of
+from hitrate.http.litestar import rest_of_path
+from hitrate.http.paging import Cursor, Limit
+
+TimeZone = Annotated[
+    str,
+    QueryParameter(
+        name="timezone", description="Where buckets begin: a name such as Europe/Berlin."
+    ),
+]
+
+
+def analytics_api(analyst: Analyst) -> Sequence[HTTPRouteHandler]:
+    """The routes of this file."""
+    return [*_usage_api(analyst), *_run_api(analyst), *_artifact_api(analyst)]
+
+
+def _usage_api(analyst: Analyst) -> list[HTTPRouteHandler]:
+    @get("/v1/usage/summary", operation_id="getUsageSummary", **analyst.route)
+    def summary(
+        request: AnyRequest,
+        since: Since = None,
+        until: Until = None,
+        ci: Ci = None,
+        interactive: Interactive = None,
+        agent: Agent = None,
+        token: TokenId = None,
+        fresh: Fresh = False,
+    ) -> Summary:
+        """Runs, tasks, hit rate and time saved of a period, and of the period before it."""
+        analyst.catch_up(fresh)
+        scope = analyst.scope(request, since, until, ci, interactive, agent, token)
+        with analyst.reading():
+            return analyst.reports.summary(scope)
+
+    @get("/v1/usage/timeseries", operation_id="getUsageTimeseries", **analyst.route)
+    def timeseries(
+        request: AnyRequest,
+        bucket: Annotated[
+            Literal["hour", "day", "week", "month"],
+            QueryParameter(name="bucket", description="How long a part of the period is."),
+        ] = "day",
+        timezone: TimeZone = "UTC",
+        since: Since = None,
+        until: Until = None,
+        ci: Ci = None,
+        interactive: Interactive = None,
+        agent: Agent = None,
+        token: TokenId = None,
+        fresh: Fresh = False,
+    ) -> Timeseries:
+        """The measures over time, with the bands in which the runs' hit rates lie."""
+        analyst.catch_up(fresh)
+        scope = analyst.scope(request, since, until, ci, interactive, agent, token)
+        zone = time_zone(timezone)
+        with analyst.reading():
+            return analyst.reports.timeseries(scope, bucket, zone)
+
+    @get("/v1/usage/breakdown", operation_id="getUsageBreakdown", **analyst.route)
+    def breakdown(
+        request: AnyRequest,
+        by: Annotated[
+            Literal["ci", "interactive", "agent", "token", "user"],
+            QueryParameter(name="by", description="What the runs of a group have in common."),
+        ],
+        since: Since = None,
+        until: Until = None,
+        ci: Ci = None,
+        interactive: Interactive = None,
+        agent: Agent = None,
+        token: TokenId = None,
+        fresh: Fresh = False,
+    ) -> Breakdown:
+        """The measures of groups of runs."""
+        analyst.catch_up(fresh)
+        scope = analyst.scope(request, since, until, ci, interactive, agent, token)
+        with analyst.reading():
+            return analyst.reports.breakdown(scope, by)
+
+    return [summary, timeseries, breakdown]
+
+
+def _run_api(analyst: Analyst) -> list[HTTPRouteHandler]:
+    @get("/v1/runs", operation_id="listRuns", **analyst.route)
+    def runs(
+        request: AnyRequest,
+        order: Annotated[
+            Literal["newest", "best", "worst", "saved", "largest"],
+            QueryParameter(name="order", description="What comes first."),
+        ] = "newest",
+        limit: Limit = 100,
+        cursor: Cursor = None,
+        since: Since = None,
+        until: Until = None,
+        ci: Ci = None,
+        interactive: Interactive = None,
+        agent: Agent = None,
+        token: TokenId = None,
+        fresh: Fresh = False,
+    ) -> RunPage:
+        """The runs that began in a period."""
+        analyst.catch_up(fresh)
+        scope = analyst.scope(request, since, until, ci, interactive, agent, token)
+        with analyst.reading():
+            return analyst.reports.runs(scope, order, limit, int(cursor or 0))
+
+    @get("/v1/runs/{session:path}", operation_id="getRun", **analyst.route)
+    def run(
+        request: AnyRequest,
+        session: FromPath[str],  # noqa: ARG001  # reason: for the documentation
+        limit: Limit = 1000,
+        cursor: Cursor = None,
+        fresh: Fresh = False,
+    ) -> RunDetail:
+        """A run and its tasks: outcome, duration, and the artifact with the run that made it."""
+        analyst.catch_up(fresh)
+        team = grant_of(request).team
+        with analyst.reading():
+            return analyst.cache.run(team, rest_of_path(request), limit, int(cursor or 0))
+
+    return [runs, run]
+
+
+def _artifact_api(analyst: Analyst) -> list[HTTPRouteHandler]:
+    @get("/v1/artifacts", operation_id="listArtifacts", **analyst.route)
+    def artifacts(
+        request: AnyRequest,
+        order: Annotated[
+            Literal["newest", "oldest", "largest", "smallest", "recent", "idle", "hits"],
+            QueryParameter(
+                name="order",
+                description="What comes first, by age, size, last use, or hits in the period.",
+            ),
+        ] = "newest",
+        unused: Annotated[
+            bool,
+            QueryParameter(name="unused", description="Only those without hits in the period."),
+        ] = False,
+        limit: Limit = 100,
+        cursor: Cursor = None,
+        since: Since = None,
+        until: Until = None,
+        fresh: Fresh = False,
+    ) -> ArtifactPage:
+        """The artifacts that are stored, with their hits in the period."""
+        analyst.catch_up(fresh)
+        scope = analyst.scope(request, since, until)
+        with analyst.reading():
+            return analyst.cache.artifacts(scope, order, limit, int(cursor or 0), unused=unused)
+
+    @get("/v1/artifacts/{hash:path}", operation_id="getArtifact", **analyst.route)
+    def artifact(
+        request: AnyRequest,
+        hash: FromPath[str],  # noqa: A002, ARG001  # reason: for the documentation
+        limit: Limit = 100,
+        cursor: Cursor = None,
+        since: Since = None,
+        until: Until = None,
+        fresh: Fresh = False,
+    ) -> ArtifactDetail:
+        """An artifact: who made it, and every use in the period."""
+        analyst.catch_up(fresh)
+        scope = analyst.scope(request, since, until)
+        with analyst.reading():
+            return analyst.cache.artifact(scope, rest_of_path(request), limit, int(cursor or 0))
+
+    return [artifacts, artifact]

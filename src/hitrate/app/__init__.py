@@ -1,0 +1,1 @@
+"""Composition root: wiring, router, health, OpenAPI document and the HTTP server."""

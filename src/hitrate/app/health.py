@@ -1,0 +1,187 @@
+"""How the server is doing: alive, ready to store, metrics, and the operator's view for `doctor`."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from hitrate import __version__
+from hitrate.artifacts.blobs import LocalBlobs
+from hitrate.artifacts.store import ArtifactStore
+from hitrate.auth.guards import Needs
+from hitrate.config import Settings
+from hitrate.events.loader import Loader
+from hitrate.events.models import rejected_folder
+from hitrate.events.spool import RESERVE_BYTES, Spool
+from hitrate.metrics import Metrics
+
+_REJECTED_SHOWN = 20
+
+
+class Alive(msgspec.Struct):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class Ready(msgspec.Struct):
+    """Whether events and artifacts can be stored now; if not, why."""
+
+    status: str
+    problems: list[str]
+
+
+class RejectedBatch(msgspec.Struct):
+    """A batch that was set aside, and why it could not be loaded."""
+
+    file: str
+    reason: str
+
+
+class OperatorStatus(msgspec.Struct, rename="camel"):
+    """What `hitrate doctor` asks a running server."""
+
+    version: str
+    problems: list[str]
+    spool_segments: int
+    spool_bytes: int
+    spool_oldest_s: float
+    load_trouble: str | None
+    rejected_batches: int
+    rejected: list[RejectedBatch]
+    free_bytes: int
+    artifacts: int
+    artifact_bytes: int
+
+
+class Health:
+    """Looks at the parts; changes nothing."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        spool: Spool,
+        spool_folder: Path,
+        loader: Loader,
+        store: ArtifactStore,
+    ) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._rejected = rejected_folder(spool_folder)
+        self._loader = loader
+        self._store = store
+
+    def problems(self) -> list[str]:
+        """Why nothing, or not everything, can be stored now."""
+        return room_problems(self._settings, self._store.blobs)
+
+    def status(self) -> OperatorStatus:
+        """Everything for the operator."""
+        segments, waiting_bytes, oldest_s = self._spool.depth()
+        rejected = rejected_batches(self._rejected)
+        usage = self._store.usage()
+        return OperatorStatus(
+            version=__version__,
+            problems=self.problems(),
+            spool_segments=segments,
+            spool_bytes=waiting_bytes,
+            spool_oldest_s=oldest_s,
+            load_trouble=self._loader.trouble,
+            rejected_batches=len(rejected),
+            rejected=rejected[:_REJECTED_SHOWN],
+            free_bytes=self._store.blobs.free_bytes(),
+            artifacts=usage.artifacts,
+            artifact_bytes=usage.size_bytes,
+        )
+
+    def add_gauges(self, metrics: Metrics) -> None:
+        """Have the metrics ask the parts."""
+        gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
+            ("hitrate_spool_segments", "Segments that wait to be loaded.", self._depth(0)),
+            ("hitrate_spool_bytes", "Bytes that wait to be loaded.", self._depth(1)),
+            ("hitrate_load_lag_seconds", "Age of the oldest segment that waits.", self._depth(2)),
+            (
+                "hitrate_store_away",
+                "1 while the event store cannot be used.",
+                lambda: float(self._loader.trouble is not None),
+            ),
+            ("hitrate_artifacts", "Artifacts kept.", lambda: self._store.usage().artifacts),
+            ("hitrate_artifact_bytes", "Their bytes.", lambda: self._store.usage().size_bytes),
+            ("hitrate_disk_free_bytes", "Room on the disk.", self._store.blobs.free_bytes),
+        )
+        for name, text, read in gauges:
+            metrics.gauge(name, text, read)
+
+    def _depth(self, part: int) -> Callable[[], float]:
+        return lambda: self._spool.depth()[part]
+
+
+def room_problems(settings: Settings, blobs: LocalBlobs) -> list[str]:
+    """What keeps the data folder's disk from taking more."""
+    problems = []
+    if os.statvfs(settings.data_dir).f_flag & os.ST_RDONLY:
+        problems.append(f"The disk of {settings.data_dir} is read-only: mount it for writing.")
+    free_bytes = blobs.free_bytes()
+    if free_bytes < RESERVE_BYTES:
+        problems.append(f"{free_bytes} bytes free: too few for events; free some room.")
+    if free_bytes < settings.min_free_bytes:
+        problems.append(
+            f"{free_bytes} bytes free, less than --min-free-bytes {settings.min_free_bytes}: "
+            "uploads are refused; free some room."
+        )
+    return problems
+
+
+def rejected_batches(folder: Path) -> list[RejectedBatch]:
+    """The batches that were set aside, oldest first."""
+    return [
+        RejectedBatch(
+            path.name.replace(".reason.txt", ".ndjson"), path.read_text(encoding="utf-8").strip()
+        )
+        for path in sorted(folder.glob("*.reason.txt"))
+    ]
+
+
+def health_api(health: Health, metrics: Metrics, operates: Needs) -> list[HTTPRouteHandler]:
+    """The routes of this room."""
+
+    @get("/healthz", operation_id="healthz", tags=["server"], sync_to_thread=False)
+    def alive() -> Alive:
+        """Whether the process answers."""
+        return Alive()
+
+    @get("/readyz", operation_id="readyz", tags=["server"], sync_to_thread=False)
+    def ready() -> Response[Ready]:
+        """Whether events and artifacts can be stored now."""
+        problems = health.problems()
+        return Response(
+            Ready("not ready" if problems else "ready", problems),
+            status_code=503 if problems else 200,
+        )
+
+    @get(
+        "/metrics",
+        operation_id="metrics",
+        tags=["server"],
+        media_type=MediaType.TEXT,
+        sync_to_thread=True,
+    )
+    def metrics_text() -> Response[bytes]:
+        """Counts in the Prometheus text format."""
+        return Response(metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
+
+    @get(
+        "/v1/operator/status",
+        operation_id="operatorStatus",
+        tags=["operator"],
+        guards=[operates],
+        sync_to_thread=True,
+    )
+    def operator_status() -> OperatorStatus:
+        """What `hitrate doctor` shows of a running server."""
+        return health.status()
+
+    return [alive, ready, metrics_text, operator_status]

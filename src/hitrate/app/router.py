@@ -1,0 +1,153 @@
+"""The dispatcher: raw ASGI, a table of routes, one way through for every hot request.
+
+Every request gets an id; is admitted by the gate as its route demands; is judged by its team's
+standing; is handled; is metered; is counted. What is not in the table goes to the framework's app.
+"""
+
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from hitrate import log
+from hitrate.auth.models import Access, Grant
+from hitrate.billing.admission import Tollhouse
+from hitrate.errors import MethodNotAllowed, Refused
+from hitrate.http.asgi import App, Message, Receive, Request, Response, Scope, Send
+from hitrate.http.errors import error_response
+from hitrate.metrics import Metrics
+
+Handler = Callable[[Request, Grant], Awaitable[Response]]
+PublicHandler = Callable[[Request], Awaitable[Response]]
+
+_UNAUTHORIZED = 401
+_TOO_LARGE = 413
+
+_log = log.get("web")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation. A path that ends in `/{hash}` takes any text there, `/` included."""
+
+    method: str
+    path: str
+    operation: str
+    access: Access
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRoute:
+    """One operation that anyone may call."""
+
+    method: str
+    path: str
+    operation: str
+    handler: PublicHandler
+    access: Access = Access.PUBLIC
+
+
+AnyRoute = Route | PublicRoute
+
+
+class HotApp:
+    """Serves `routes`; hands everything else to `fallback`."""
+
+    def __init__(
+        self, routes: Sequence[AnyRoute], tollhouse: Tollhouse, metrics: Metrics, fallback: App
+    ) -> None:
+        self.routes = tuple(routes)
+        self.fallback = fallback
+        self._exact: dict[str, dict[str, AnyRoute]] = {}
+        self._prefixes: dict[str, dict[str, AnyRoute]] = {}
+        for route in routes:
+            table = self._prefixes if route.path.endswith("/{hash}") else self._exact
+            path = route.path.removesuffix("{hash}")
+            table.setdefault(path, {})[route.method] = route
+        self._tollhouse = tollhouse
+        self._metrics = metrics
+        self._boot = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.fallback(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = f"{self._boot}-{next(self._numbers):x}"
+        methods = self._methods(scope["path"])
+        if methods is None:
+            await self._hand_on(scope, receive, send, request_id, started)
+            return
+        request = Request(scope, receive, request_id)
+        operation, response, grant = await self._answer(methods, request, scope["method"])
+        if response.status == _UNAUTHORIZED:
+            await self._refuse_token(scope)
+        if request.unread and response.status != _TOO_LARGE:
+            await request.drain()
+        await response.send(request, send, partial(self._tollhouse.meter_piece, grant))
+        self._metrics.request(operation, response.status, time.perf_counter() - started)
+
+    async def _refuse_token(self, scope: Scope) -> None:
+        self._metrics.add("hitrate_tokens_refused")
+        await self._tollhouse.slow_down(scope)
+
+    async def _hand_on(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float
+    ) -> None:
+        status = 0
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if status == _UNAUTHORIZED:
+                    await self._refuse_token(scope)
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        scope["request_id"] = request_id
+        await self.fallback(scope, receive, send_counted)
+        # One name for all of them: a path would let anyone make as many labels as they like.
+        self._metrics.request("other", status, time.perf_counter() - started)
+
+    def _methods(self, path: str) -> dict[str, AnyRoute] | None:
+        methods = self._exact.get(path)
+        if methods is None:
+            for prefix, found in self._prefixes.items():
+                if path.startswith(prefix):
+                    return found
+        return methods
+
+    async def _answer(
+        self, methods: dict[str, AnyRoute], request: Request, method: str
+    ) -> tuple[str, Response, Grant | None]:
+        route = methods.get(method)
+        operation = route.operation if route else "none"
+        try:
+            if route is None:
+                raise MethodNotAllowed(
+                    f"{method} is not served here; use {', '.join(methods)}.", tuple(methods)
+                )
+            if isinstance(route, PublicRoute):
+                return operation, await route.handler(request), None
+            grant = self._tollhouse.admit(request, route.access)
+            response = await route.handler(request, grant)
+            await self._tollhouse.meter(request, route.access, grant, response)
+            return operation, response, grant
+        except Refused as error:
+            response = error_response(error)
+            _log.info(
+                "refused",
+                request_id=request.id,
+                operation=operation,
+                status=response.status,
+                reason=str(error),
+            )
+        except Exception as error:
+            response = error_response(error)
+            _log.exception("failed", request_id=request.id, operation=operation)
+        return operation, response, None

@@ -1,0 +1,1 @@
+"""Authentication and authorization: tokens, permissions, browser sessions, single sign-on."""

@@ -1,0 +1,100 @@
+"""The gate as the framework's routes use it: `guards=[needs(Access.READ)]`.
+
+The guard of pages: who is not signed in goes to the sign-in page and comes back.
+"""
+
+from functools import partial
+from typing import cast
+from urllib.parse import urlencode
+
+from litestar.handlers import BaseRouteHandler
+
+from hitrate.auth.authorizer import Gate
+from hitrate.auth.models import Access, Grant, Token
+from hitrate.auth.sessions import Session, Sessions
+from hitrate.errors import Unauthorized
+from hitrate.http.cookies import SESSION, Connection, Site
+
+
+class Needs:
+    """A guard that admits what the gate admits. A route names its team by the path's `{team}`.
+
+    With the request it leaves a way to ask again, for `grant_of` and `token_of`: a body may take
+    its time to arrive, and whoever sends it may have lost the permission by then.
+    """
+
+    def __init__(self, gate: Gate, access: Access) -> None:
+        self._gate = gate
+        self.access = access
+
+    def __call__(self, connection: Connection, _handler: BaseRouteHandler) -> None:
+        header = connection.headers.get("authorization")
+        authorization = None if header is None else header.encode("latin-1")
+        if self.access is Access.OPERATOR:
+            self._gate.admit_operator(authorization)
+        elif self.access in (Access.PROFILE, Access.ACCOUNT):
+            connection.state.ask = partial(self._gate.identify_for, authorization, self.access)
+            connection.state.ask()
+        else:
+            query_string = connection.scope["query_string"]
+            in_path = connection.path_params.get("team")
+            connection.state.ask = partial(
+                self._gate.admit, authorization, query_string, self.access, in_path
+            )
+            connection.state.ask()
+
+
+def grant_of(connection: Connection) -> Grant:
+    """What the request may do now. Raises Unauthorized or Forbidden when it no longer may."""
+    return cast("Grant", connection.state.ask())
+
+
+def token_of(connection: Connection) -> Token:
+    """The token, still valid, on a route that acts in no team. Raises Unauthorized or Forbidden."""
+    return cast("Token", connection.state.ask())
+
+
+class SignInNeeded(Unauthorized):
+    """Nobody is signed in; `sign_in` is where to do so, and leads back here."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__("Nobody is signed in; open /login in a browser.")
+        self.sign_in = "/login"
+        if connection.scope.get("method") == "GET":
+            self.sign_in += "?" + urlencode({"next": here(connection)})
+
+
+class SignedIn:
+    """A guard that leaves the session with the request. Raises SignInNeeded."""
+
+    access = Access.SESSION
+
+    def __init__(self, sessions: Sessions, site: Site) -> None:
+        self._sessions = sessions
+        self._site = site
+
+    def __call__(self, connection: Connection, _handler: BaseRouteHandler) -> None:
+        connection.state.session = self.session(connection)
+
+    def find(self, connection: Connection) -> Session | None:
+        """Who is signed in, if anybody."""
+        return self._sessions.find(self._site.secret(connection, SESSION))
+
+    def session(self, connection: Connection) -> Session:
+        """Who is signed in. Raises SignInNeeded."""
+        session = self.find(connection)
+        if session is None:
+            raise SignInNeeded(connection)
+        return session
+
+
+def here(connection: Connection) -> str:
+    """Path and query of a request."""
+    query = connection.scope["query_string"].decode("latin-1")
+    path: str = connection.scope["path"]
+    return f"{path}?{query}" if query else path
+
+
+def session_of(connection: Connection) -> Session:
+    """The session that the guard left."""
+    return cast("Session", connection.state.session)

@@ -1,0 +1,1 @@
+"""Quotas, metering, billing cycles and cost."""

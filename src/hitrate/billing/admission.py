@@ -1,0 +1,114 @@
+"""What a request to the cache passes: the gate, its team's standing, and afterwards the meter."""
+
+import asyncio
+
+from hitrate.auth.authorizer import Gate
+from hitrate.auth.models import Access, Grant
+from hitrate.auth.throttle import Throttle
+from hitrate.billing.meter import Meter
+from hitrate.billing.quotas import Standing
+from hitrate.clock import Clock
+from hitrate.errors import Unavailable
+from hitrate.http.asgi import Request, Response, Scope
+from hitrate.teams.models import Team
+
+_NOT_FOUND = 404
+
+_GUESSES_FREE = 500
+_GUESS_WAIT_S = 0.1
+_GUESS_WAIT_MOST_S = 1.0
+_GUESS_WINDOW_S = 60.0
+
+
+class _Tally:
+    """What one team used in one turn of the event loop."""
+
+    __slots__ = ("downloaded", "events", "requests", "spooled", "team", "uploaded")
+
+    def __init__(self, team: Team) -> None:
+        self.team = team
+        self.requests = 0
+        self.uploaded = 0
+        self.downloaded = 0
+        self.events = 0
+        self.spooled: tuple[str, int] | None = None
+
+
+class Tollhouse:
+    """For the operations of the contract; what manages a team works in each of its states."""
+
+    def __init__(self, gate: Gate, standing: Standing, meter: Meter, clock: Clock) -> None:
+        self._gate = gate
+        self._standing = standing
+        self._meter = meter
+        self._clock = clock
+        self._tallies: dict[str, _Tally] = {}
+        self._counted: asyncio.Future[None] | None = None
+        self._guesses = Throttle(_GUESSES_FREE, _GUESS_WAIT_S, _GUESS_WAIT_MOST_S, _GUESS_WINDOW_S)
+
+    def admit(self, request: Request, access: Access) -> Grant:
+        """Raises whatever the caller is refused for. Only `status` answers in every state."""
+        authorization = request.headers.get(b"authorization")
+        grant = self._gate.admit(authorization, request.query_string, access)
+        if access is not Access.STATUS:
+            self._standing.check(grant)
+        return grant
+
+    async def meter(
+        self, request: Request, access: Access, grant: Grant, response: Response
+    ) -> None:
+        """Return when a request that is answered is counted; one that was refused, and `status`,
+        are free. Raises Unavailable."""
+        if access is Access.STATUS or not (response.status < 300 or response.status == _NOT_FOUND):
+            return
+        tally = self._tallies.get(grant.team.id)
+        if tally is None:
+            tally = self._tallies[grant.team.id] = _Tally(grant.team)
+        tally.requests += 1
+        tally.uploaded += request.uploaded_bytes
+        tally.downloaded += response.sent_at_once
+        tally.events += request.events
+        if request.spooled is not None:
+            tally.spooled = max(tally.spooled or request.spooled, request.spooled)
+        if self._counted is None:
+            loop = asyncio.get_running_loop()
+            self._counted = loop.create_future()
+            loop.call_soon(self._count)
+        await self._counted
+
+    def _count(self) -> None:
+        """All that were answered in one turn of the event loop, with one write a team."""
+        tallies, self._tallies = self._tallies, {}
+        counted, self._counted = self._counted, None
+        error: Unavailable | None = None
+        for tally in tallies.values():
+            try:
+                self._meter.count(
+                    tally.team,
+                    requests=tally.requests,
+                    uploaded=tally.uploaded,
+                    downloaded=tally.downloaded,
+                    events=tally.events,
+                    spooled=tally.spooled,
+                )
+            except Unavailable as raised:
+                error = raised
+        if counted is not None:
+            if error is None:
+                counted.set_result(None)
+            else:
+                counted.set_exception(error)
+
+    def meter_piece(self, grant: Grant | None, sent_bytes: int) -> None:
+        """Count a piece of a large file that goes out, if to somebody who was admitted."""
+        if grant is not None:
+            self._meter.count(grant.team, downloaded=sent_bytes)
+
+    async def slow_down(self, scope: Scope) -> None:
+        """Let whoever tries one bad token after the other wait."""
+        client = scope.get("client")
+        address, now_ms = str(client[0]) if client else "", self._clock.now_ms()
+        self._guesses.fail(address, now_ms)
+        wait_s = self._guesses.wait_s(address, now_ms)
+        if wait_s:
+            await asyncio.sleep(wait_s)

@@ -1,0 +1,224 @@
+"""In which state a team's cache is, and what its use costs. Pure.
+
+The order in which a request is judged, everywhere: 401 no valid token; 403 no permission;
+402 soft-blocked or payment missing; 403 Remote Caching disabled; 403 paused by the spend cap;
+403 over a usage limit; 429 too many requests a minute.
+
+In which state a team is right now, and what that means for a request: the 402, the 403s and the
+429. Permission was judged before, by the gate.
+"""
+
+import math
+from enum import StrEnum
+
+import msgspec
+
+from hitrate.auth.models import Grant
+from hitrate.billing.meter import Meter
+from hitrate.clock import Clock
+from hitrate.errors import (
+    CachingDisabled,
+    CachingOverLimit,
+    CachingPaused,
+    PaymentRequired,
+    RateLimited,
+    Refused,
+)
+from hitrate.teams.models import Team
+from hitrate.teams.settings import MEASURES, Limits, Prices, TeamSettings
+
+_HOUR_MS = 3_600_000
+
+
+class Amounts(msgspec.Struct, rename="camel"):
+    """What a team used in a cycle. `stored_bytes` is what it keeps now, `stored_byte_ms` the
+    sum of that over the cycle's time, in milliseconds."""
+
+    uploaded_bytes: int = 0
+    downloaded_bytes: int = 0
+    requests: int = 0
+    events: int = 0
+    stored_bytes: int = 0
+    stored_byte_ms: int = 0
+
+
+class State(StrEnum):
+    """What shuts a team's cache, the first that holds."""
+
+    ACTIVE = "active"
+    SOFT_BLOCKED = "soft_blocked"
+    PAYMENT_MISSING = "payment_missing"
+    DISABLED = "disabled"
+    PAUSED = "paused"
+    OVER_LIMIT = "over_limit"
+
+
+STATUS: dict[State, str] = {
+    State.ACTIVE: "enabled",
+    State.SOFT_BLOCKED: "disabled",
+    State.PAYMENT_MISSING: "disabled",
+    State.DISABLED: "disabled",
+    State.PAUSED: "paused",
+    State.OVER_LIMIT: "over_limit",
+}
+"""What `GET /v8/artifacts/status` says of each."""
+
+
+def state_of(settings: TeamSettings, used: Amounts, cycle_ms: int) -> State:
+    """The state of a team that has used so much in a cycle of that length."""
+    if settings.soft_blocked:
+        return State.SOFT_BLOCKED
+    if settings.payment_missing:
+        return State.PAYMENT_MISSING
+    if not settings.remote_caching:
+        return State.DISABLED
+    if settings.paused_at_ms is not None or cap_reached(settings, used, cycle_ms):
+        return State.PAUSED
+    if limits_reached(settings.limits, used):
+        return State.OVER_LIMIT
+    return State.ACTIVE
+
+
+def limits_reached(limits: Limits, used: Amounts) -> list[str]:
+    """The measures whose limit is reached."""
+    return [
+        name
+        for name in MEASURES
+        if (limit := getattr(limits, name)) is not None and getattr(used, name) >= limit
+    ]
+
+
+def cap_reached(settings: TeamSettings, used: Amounts, cycle_ms: int) -> bool:
+    """Whether the cost so far has come up to the spend cap."""
+    cap = settings.spend_cap
+    return (
+        cap is not None and _scaled_cost(settings.prices, used, cycle_ms) >= cap * 10**9 * cycle_ms
+    )
+
+
+def cost(prices: Prices, used: Amounts, cycle_ms: int) -> int:
+    """In millionths of the currency, rounded down."""
+    return _scaled_cost(prices, used, cycle_ms) // (10**9 * cycle_ms)
+
+
+def _scaled_cost(prices: Prices, used: Amounts, cycle_ms: int) -> int:
+    """Millionths of the currency times 10^9 times the cycle's length: whole, hence exact."""
+    flowed = (
+        prices.uploaded_gb * used.uploaded_bytes
+        + prices.downloaded_gb * used.downloaded_bytes
+        + prices.million_requests * used.requests * 1000
+        + prices.million_events * used.events * 1000
+    )
+    return flowed * cycle_ms + prices.stored_gb * used.stored_byte_ms
+
+
+def forecast(used: Amounts, elapsed_ms: int, left_ms: int) -> Amounts:
+    """What the cycle will end with if it goes on as it went; what is stored stays.
+
+    In a cycle's first hour as if an hour had passed, so that one build predicts no thousands.
+    """
+    elapsed_ms = max(elapsed_ms, _HOUR_MS)
+
+    def ahead(amount: int) -> int:
+        return amount + amount * left_ms // elapsed_ms
+
+    return Amounts(
+        uploaded_bytes=ahead(used.uploaded_bytes),
+        downloaded_bytes=ahead(used.downloaded_bytes),
+        requests=ahead(used.requests),
+        events=ahead(used.events),
+        stored_bytes=used.stored_bytes,
+        stored_byte_ms=used.stored_byte_ms + used.stored_bytes * left_ms,
+    )
+
+
+_MINUTE_US = 60_000_000
+
+_REFUSALS: dict[State, tuple[type[Refused], str]] = {
+    State.SOFT_BLOCKED: (
+        PaymentRequired,
+        "The team {team} is blocked. The operator of this server lifts the block.",
+    ),
+    State.PAYMENT_MISSING: (
+        PaymentRequired,
+        "A payment of the team {team} is missing. The operator of this server notes its arrival.",
+    ),
+    State.DISABLED: (
+        CachingDisabled,
+        "Remote Caching is disabled for the team {team}. An owner can enable it.",
+    ),
+    State.PAUSED: (
+        CachingPaused,
+        "Remote Caching of {team} is paused: its spend cap is reached. An owner can raise it.",
+    ),
+    State.OVER_LIMIT: (
+        CachingOverLimit,
+        "{team} reached a usage limit of its billing cycle ({measures}). An owner can raise it.",
+    ),
+}
+
+_DISABLED_FOR_USER = (
+    "Remote Caching is disabled for you in the team {team}. An owner can enable it."
+)
+
+
+class Standing:
+    """Judges the operations of the contract. Its memory of the last minute is its own."""
+
+    def __init__(self, meter: Meter, clock: Clock) -> None:
+        self._meter = meter
+        self._clock = clock
+        self._taken_until_us: dict[str, int] = {}
+
+    def check(self, grant: Grant) -> None:
+        """Raises PaymentRequired, CachingDisabled, CachingPaused, CachingOverLimit or RateLimited:
+        the first that holds, in this order."""
+        state = self.state(grant)
+        if state is not State.ACTIVE:
+            raise self._refusal(state, grant)
+        if grant.team.settings.requests_per_minute is not None:
+            self._count_minute(grant.team, grant.team.settings.requests_per_minute)
+
+    def status(self, grant: Grant) -> str:
+        """What `GET /v8/artifacts/status` says: enabled, disabled, over_limit or paused."""
+        return STATUS[self.state(grant)]
+
+    def state(self, grant: Grant) -> State:
+        """The team's state as the one sees it who was admitted."""
+        state = self.of_team(grant.team)
+        mine = grant.member is None or grant.member.remote_caching
+        if not mine and state not in (State.SOFT_BLOCKED, State.PAYMENT_MISSING):
+            return State.DISABLED
+        return state
+
+    def of_team(self, team: Team) -> State:
+        """The team's state for all of its members."""
+        record = self._meter.current(team)
+        return state_of(team.settings, record.used, record.end_ms - record.start_ms)
+
+    def _refusal(self, state: State, grant: Grant) -> Refused:
+        team = grant.team
+        kind, message = _REFUSALS[state]
+        if state is State.DISABLED and team.settings.remote_caching:
+            message = _DISABLED_FOR_USER
+        measures = limits_reached(team.settings.limits, self._meter.current(team).used)
+        return kind(message.format(team=team.slug, measures=", ".join(measures).replace("_", " ")))
+
+    def _count_minute(self, team: Team, limit: int) -> None:
+        """A minute's worth may come at once; then one as soon as its share of a minute is over.
+
+        So whoever is refused need not wait long: `turbo` 2.11 waits for `Retry-After` each time.
+        """
+        now_us = self._clock.now_ms() * 1000
+        share_us = _MINUTE_US // limit if limit else _MINUTE_US
+        begun_us = min(self._taken_until_us.get(team.id, 0), now_us + _MINUTE_US)
+        until_us = max(begun_us, now_us) + share_us
+        wait_us = until_us - now_us - _MINUTE_US if limit else _MINUTE_US
+        if wait_us > 0:
+            wait_s = math.ceil(wait_us / 10**6)
+            raise RateLimited(
+                f"The team {team.slug} may make {limit} requests at once and so many a minute, and "
+                f"made them; go on in {wait_s} s. An owner can raise the limit.",
+                wait_s,
+            )
+        self._taken_until_us[team.id] = until_us

@@ -1,0 +1,108 @@
+"""What the commands on a data folder share: options, and the database."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hitrate.auth.accounts import AccountStore
+from hitrate.clock import Clock
+from hitrate.config import OPTIONS, Option, Settings, load_settings
+from hitrate.datadir import make_private
+from hitrate.db.engine import open_database
+from hitrate.errors import BadRequest, ConfigError, NotFound
+from hitrate.teams.models import Role, Team
+from hitrate.teams.settings import COUNT_MOST
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+role_option = click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role], case_sensitive=False),
+    default=Role.DEVELOPER.value,
+    show_default=True,
+    help="What they are in the team.",
+)
+
+as_json = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
+
+
+def settings_options(*names: str) -> Callable[[Command], Command]:
+    """Options for these settings (all when none are named) and `--config`, given to the command
+    as one argument `settings`."""
+    chosen = [option for option in OPTIONS if not names or option.name in names]
+
+    def decorate(command: Command) -> Command:
+        def run(config: Path | None, **arguments: Any) -> Any:
+            given = {option.name: arguments.pop(option.name) for option in chosen}
+            return command(settings=load_settings(given, config), **arguments)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # reason: click keeps them there
+        decorated: Any = click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            help="TOML file with settings. [env: HITRATE_CONFIG; default: hitrate.toml, if any]",
+        )(run)
+        for option in reversed(chosen):
+            decorated = _click_option(option)(decorated)
+        return decorated  # type: ignore[no-any-return]  # reason: click's decorators are untyped
+
+    return decorate
+
+
+def _click_option(option: Option) -> Callable[[Any], Any]:
+    default = f"; default: {option.default}" if option.default else ""
+    return click.option(
+        option.flag,
+        option.name,
+        metavar="VALUE",
+        help=f"{option.help} [env: {option.env}{default}]",
+    )
+
+
+data_dir_option = settings_options("data_dir")
+
+
+@contextmanager
+def accounts(settings: Settings, *, create: bool = False) -> Iterator[AccountStore]:
+    """Teams and tokens of the data folder, whether or not a server runs.
+
+    Raises ConfigError where there is no such folder, unless it may be made.
+    """
+    if not create and not settings.data_dir.is_dir():
+        raise ConfigError(
+            f"There is no data folder {settings.data_dir} here: go where the server was started, "
+            "or name the folder with --data-dir."
+        )
+    make_private(settings.data_dir)
+    engine = open_database(settings.data_dir)
+    try:
+        yield AccountStore(engine, Clock())
+    finally:
+        engine.dispose()
+
+
+def count_or_none(text: str, option: str) -> int | None:
+    """A whole number, or None for 'none'. Raises BadRequest that names the option."""
+    if text.lower() == "none":
+        return None
+    if not re.fullmatch(r"\d{1,20}", text) or int(text) > COUNT_MOST:
+        raise BadRequest(
+            f"{option} is {text[:40]!r}; it takes a whole number from 0 to {COUNT_MOST}, or 'none'."
+        )
+    return int(text)
+
+
+def find_team(store: AccountStore, slug: str) -> Team:
+    """The team with this slug. Raises NotFound that names the ones there are."""
+    team = store.teams.find(slug=slug)
+    if team is None:
+        known = ", ".join(t.slug for t in store.teams.all()) or "none yet"
+        raise NotFound(
+            f"There is no team {slug!r} (teams: {known}); `hitrate team create` adds one."
+        )
+    return team

@@ -1,1 +1,0 @@
-"""The pages on which people read what the cache does, and set its limits."""

@@ -1,0 +1,1 @@
+"""SQLite database: engine, tables and schema migrations."""

@@ -1,0 +1,1 @@
+"""Generated demo data: a simulated monorepo and months of its runs."""

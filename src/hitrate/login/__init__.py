@@ -1,1 +1,0 @@
-"""Signing in: pages for people, single sign-on, and what `turbo login` and `turbo link` ask for."""

@@ -1,0 +1,86 @@
+"""Limits, prices and payment of a team: `/v1/teams/{team}/billing`.
+
+What a team used: `/v1/teams/{team}/usage`.
+"""
+
+from typing import Annotated
+
+from litestar import get, patch
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody, QueryParameter
+
+from hitrate.auth.guards import grant_of
+from hitrate.auth.models import Access
+from hitrate.billing.usage import Usage
+from hitrate.errors import Forbidden
+from hitrate.management.services import Office
+from hitrate.management.settings import AnyRequest
+from hitrate.teams.models import Team
+from hitrate.teams.settings import BillingInfo, BillingPatch, apply_billing, billing_info
+
+
+def billing_api(office: Office) -> list[HTTPRouteHandler]:
+    """The routes of this file."""
+
+    def info(team: Team) -> BillingInfo:
+        return billing_info(team, office.standing.of_team(team), office.clock.now_ms())
+
+    @get(
+        "/v1/teams/{team:str}/billing",
+        operation_id="getTeamBilling",
+        tags=["billing"],
+        guards=[office.needs(Access.USAGE)],
+        sync_to_thread=True,
+    )
+    def show(request: AnyRequest) -> BillingInfo:
+        """The cycle, limits, prices and spend cap, and whether the team is blocked."""
+        return info(grant_of(request).team)
+
+    @patch(
+        "/v1/teams/{team:str}/billing",
+        operation_id="changeTeamBilling",
+        tags=["billing"],
+        guards=[office.needs(Access.BILLING)],
+        sync_to_thread=True,
+    )
+    def change(request: AnyRequest, data: JSONBody[BillingPatch]) -> BillingInfo:
+        """Change limits, prices, spend cap or the cycle's day; a block only as the operator."""
+        grant = grant_of(request)
+        if data.is_for_operator and not grant.token.is_operator:
+            raise Forbidden(
+                "softBlocked and paymentMissing are for the operator of the server: "
+                "`hitrate team block`, `hitrate team payment`."
+            )
+        now_ms = office.clock.now_ms()
+        team = office.accounts.teams.change(
+            grant.team,
+            lambda settings: apply_billing(data, settings, now_ms),
+            grant.actor,
+            "billing.change",
+        )
+        office.gate.forget()
+        return info(team)
+
+    return [show, change]
+
+
+def usage_api(office: Office) -> list[HTTPRouteHandler]:
+    """The routes of this file."""
+
+    @get(
+        "/v1/teams/{team:str}/usage",
+        operation_id="getTeamUsage",
+        tags=["billing"],
+        guards=[office.needs(Access.USAGE)],
+        sync_to_thread=True,
+    )
+    def usage(
+        request: AnyRequest,
+        cycles: Annotated[
+            int, QueryParameter(name="cycles", ge=0, le=120, description="Past cycles, at most.")
+        ] = 12,
+    ) -> Usage:
+        """Current and past billing cycles: used, left, cost so far, forecast for the end."""
+        return office.usage(grant_of(request).team, cycles)
+
+    return [usage]

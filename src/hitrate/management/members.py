@@ -1,0 +1,139 @@
+"""Who is in a team: `/v1/teams/{team}/members`."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import delete, get, patch, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET, Meta, UnsetType
+
+from hitrate.auth.guards import grant_of
+from hitrate.auth.models import Access, Grant
+from hitrate.errors import Forbidden, NotFound
+from hitrate.management.schemas import MemberInfo, member_info
+from hitrate.management.services import Office
+from hitrate.management.settings import AnyRequest
+from hitrate.teams.models import Role
+
+# Said in the documentation; checked by `users`, whose message says more.
+_EMAIL = Meta(extra_json_schema={"format": "email", "maxLength": 254})
+
+
+class Members(msgspec.Struct):
+    """By address."""
+
+    members: list[MemberInfo]
+
+
+class NewMember(msgspec.Struct, forbid_unknown_fields=True):
+    """A person who has an account here, by their address."""
+
+    email: Annotated[str, _EMAIL]
+    role: Role = Role.DEVELOPER
+
+
+class MemberPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What is to be changed; the rest stays."""
+
+    role: Role | UnsetType = UNSET
+    remote_caching: bool | UnsetType = UNSET
+
+
+class Left(msgspec.Struct):
+    """The team that is no longer yours."""
+
+    left: str
+
+
+def member_api(office: Office) -> list[HTTPRouteHandler]:
+    """The routes of this file."""
+    store = office.accounts.members
+
+    def one(grant: Grant, user_id: str) -> MemberInfo:
+        found = [m for m in store.of_team(grant.team) if m.user.id == user_id]
+        if not found:
+            raise NotFound(f"Nobody with the id {user_id[:80]!a} is in this team.")
+        return member_info(found[0])
+
+    @get(
+        "/v1/teams/{team:str}/members",
+        operation_id="listMembers",
+        tags=["members"],
+        guards=[office.needs(Access.TEAM)],
+        sync_to_thread=True,
+    )
+    def members(request: AnyRequest) -> Members:
+        """Everybody in the team."""
+        return Members([member_info(m) for m in store.of_team(grant_of(request).team)])
+
+    @post(
+        "/v1/teams/{team:str}/members",
+        operation_id="addMember",
+        tags=["members"],
+        guards=[office.needs(Access.MEMBERS)],
+        sync_to_thread=True,
+    )
+    def add(request: AnyRequest, data: JSONBody[NewMember]) -> MemberInfo:
+        """Let a person who has an account into the team."""
+        grant = grant_of(request)
+        user = office.accounts.users.get(data.email)
+        store.add(grant.team, user, data.role, grant.actor)
+        office.gate.forget()
+        return one(grant, user.id)
+
+    @patch(
+        "/v1/teams/{team:str}/members/{user:str}",
+        operation_id="changeMember",
+        tags=["members"],
+        guards=[office.needs(Access.MEMBERS)],
+        sync_to_thread=True,
+    )
+    def change(request: AnyRequest, user: FromPath[str], data: JSONBody[MemberPatch]) -> MemberInfo:
+        """Change a person's role, or Remote Caching for them alone."""
+        grant = grant_of(request)
+        store.change(
+            grant.team,
+            user,
+            grant.actor,
+            role=None if data.role is UNSET else data.role,
+            remote_caching=None if data.remote_caching is UNSET else data.remote_caching,
+        )
+        office.gate.forget()
+        return one(grant, user)
+
+    @delete(
+        "/v1/teams/{team:str}/members/{user:str}",
+        operation_id="removeMember",
+        tags=["members"],
+        guards=[office.needs(Access.MEMBERS)],
+        status_code=200,
+        sync_to_thread=True,
+    )
+    def remove(request: AnyRequest, user: FromPath[str]) -> Members:
+        """Take a person out of the team."""
+        grant = grant_of(request)
+        store.remove(grant.team, user, grant.actor)
+        office.gate.forget()
+        return Members([member_info(m) for m in store.of_team(grant.team)])
+
+    @post(
+        "/v1/teams/{team:str}/leave",
+        operation_id="leaveTeam",
+        tags=["members"],
+        guards=[office.needs(Access.TEAM)],
+        status_code=200,
+        sync_to_thread=True,
+    )
+    def leave(request: AnyRequest) -> Left:
+        """Leave the team; the last owner cannot. Takes a person's token with the scope admin."""
+        grant = grant_of(request)
+        if grant.member is None:
+            raise Forbidden("Only a person can leave a team; a token is revoked instead.")
+        if Access.ACCOUNT not in grant.access:
+            raise Forbidden("Leaving a team takes a token with the scope `admin`.")
+        store.remove(grant.team, grant.member.user.id, grant.actor)
+        office.gate.forget()
+        return Left(grant.team.slug)
+
+    return [members, add, change, remove, leave]

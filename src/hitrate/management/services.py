@@ -1,0 +1,47 @@
+"""What the routes of this room share."""
+
+from dataclasses import dataclass
+
+from hitrate.auth.accounts import AccountStore
+from hitrate.auth.authorizer import Gate
+from hitrate.auth.guards import Needs
+from hitrate.auth.models import Access
+from hitrate.billing.meter import Meter
+from hitrate.billing.meter_file import ended_cycles
+from hitrate.billing.quotas import Standing
+from hitrate.billing.usage import Usage, usage_of
+from hitrate.clock import Clock
+from hitrate.config import parse_duration
+from hitrate.errors import BadRequest
+from hitrate.teams.models import Team
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """The parts that routes work with. `gate.forget()` after a change makes it count at once."""
+
+    accounts: AccountStore
+    gate: Gate
+    meter: Meter
+    standing: Standing
+    clock: Clock
+
+    def usage(self, team: Team, past_cycles: int) -> Usage:
+        """What a team used in this billing cycle and in those before."""
+        cycle, used = self.meter.reading(team)
+        now_ms = self.clock.now_ms()
+        ended = ended_cycles(self.meter.over(grace_ms=0), team, now_ms)
+        past = self.accounts.ledger.past(team, past_cycles, ended)
+        return usage_of(team, self.standing.of_team(team), cycle, used, past, now_ms)
+
+    def needs(self, access: Access) -> Needs:
+        """The guard of a route."""
+        return Needs(self.gate, access)
+
+
+def duration_s(text: str, field: str) -> float:
+    """Seconds of `45s`, `10m`, `30d`. Raises BadRequest that names the field."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise BadRequest(f"$.{field} is {text[:40]!a}; it takes {error}.") from error

@@ -1,0 +1,1 @@
+"""HTML pages: sign-in, account, turbo login consent and the dashboard."""

@@ -1,0 +1,1 @@
+"""Teams, users and members, their settings, and the audit log."""

@@ -1,0 +1,165 @@
+"""Who is in which team, as what. A team that has owners keeps at least one who is not disabled."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, Row
+from sqlalchemy.exc import IntegrityError
+
+from hitrate.clock import Clock
+from hitrate.db.engine import transaction, translated
+from hitrate.db.tables import MEMBERS, TEAMS, TOKENS, USERS
+from hitrate.errors import BadRequest, NotFound
+from hitrate.teams.audit import note
+from hitrate.teams.models import Actor, Member, Role, Team, User
+from hitrate.teams.store import team_of
+from hitrate.teams.users import user_of
+
+_LAST_OWNER = (
+    "This is the team's last owner who can act, and can neither leave nor be demoted: make "
+    "somebody else an OWNER first."
+)
+_MEMBERSHIP = (MEMBERS.c.role, MEMBERS.c.remote_caching, MEMBERS.c.created_at.label("since"))
+_SHOWN = {"role": "role", "remote_caching": "remoteCaching"}
+_Row = Row[*tuple[Any, ...]]
+
+
+class MemberStore:
+    """Safe to use from several threads and processes."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def add(self, team: Team, user: User, role: Role, actor: Actor) -> None:
+        """Let a person into a team. Raises BadRequest when they are in it."""
+        row = {
+            "team_id": team.id,
+            "user_id": user.id,
+            "role": role.value,
+            "remote_caching": True,
+            "created_at": self._clock.now_ms(),
+        }
+        with transaction(self._engine) as connection:
+            try:
+                connection.execute(sa.insert(MEMBERS), row)
+            except IntegrityError as error:
+                raise BadRequest(f"{user.email} is in the team {team.slug} already.") from error
+            self._note(connection, actor, "member.add", team, user.email, role=role.value)
+
+    def change(
+        self,
+        team: Team,
+        user_id: str,
+        actor: Actor,
+        *,
+        role: Role | None = None,
+        remote_caching: bool | None = None,
+    ) -> None:
+        """A new role; or Remote Caching on or off for one person. Raises NotFound, BadRequest."""
+        with transaction(self._engine) as connection:
+            old = _row(connection, team, user_id)
+            after: dict[str, object] = {}
+            if role is not None and role.value != old.role:
+                _keep_an_owner(connection, team, old)
+                after["role"] = role.value
+            if remote_caching is not None and remote_caching != old.remote_caching:
+                after["remote_caching"] = remote_caching
+            if after:
+                connection.execute(sa.update(MEMBERS).where(_is(team.id, user_id)).values(after))
+                before = {_SHOWN[name]: getattr(old, name) for name in after}
+                self._note(
+                    connection, actor, "member.change", team, old.email,
+                    before=before, after={_SHOWN[name]: new for name, new in after.items()},
+                )  # fmt: skip
+
+    def remove(self, team: Team, user_id: str, actor: Actor) -> None:
+        """Take a person out of a team, and revoke the tokens they have for it alone."""
+        with transaction(self._engine) as connection:
+            old = _row(connection, team, user_id)
+            _keep_an_owner(connection, team, old)
+            connection.execute(sa.delete(MEMBERS).where(_is(team.id, user_id)))
+            revoked = connection.execute(
+                sa.update(TOKENS)
+                .where(
+                    TOKENS.c.team_id == team.id,
+                    TOKENS.c.user_id == user_id,
+                    TOKENS.c.revoked_at.is_(None),
+                )
+                .values(revoked_at=self._clock.now_ms())
+                .returning(TOKENS.c.id)
+            )
+            self._note(
+                connection, actor, "member.remove", team, old.email,
+                role=old.role, revokedTokens=sorted(revoked.scalars()),
+            )  # fmt: skip
+
+    def of_team(self, team: Team) -> list[Member]:
+        """Everybody in a team, by address."""
+        query = (
+            sa.select(USERS, *_MEMBERSHIP)
+            .join(MEMBERS, MEMBERS.c.user_id == USERS.c.id)
+            .where(MEMBERS.c.team_id == team.id)
+            .order_by(USERS.c.email)
+        )  # fmt: skip
+        with translated(), self._engine.connect() as connection:
+            return [
+                Member(team, user_of(row), Role(row.role), row.remote_caching, row.since)
+                for row in connection.execute(query)
+            ]
+
+    def of_user(self, user: User) -> list[Member]:
+        """The teams that a person is in, by slug."""
+        query = (
+            sa.select(TEAMS, *_MEMBERSHIP)
+            .join(MEMBERS, MEMBERS.c.team_id == TEAMS.c.id)
+            .where(MEMBERS.c.user_id == user.id)
+            .order_by(TEAMS.c.slug)
+        )  # fmt: skip
+        with translated(), self._engine.connect() as connection:
+            return [
+                Member(team_of(row), user, Role(row.role), row.remote_caching, row.since)
+                for row in connection.execute(query)
+            ]
+
+    def _note(
+        self,
+        connection: Connection,
+        actor: Actor,
+        action: str,
+        team: Team,
+        who: str,
+        **details: Any,
+    ) -> None:
+        note(connection, self._clock.now_ms(), actor, action, team.id, who, **details)
+
+
+def _is(team_id: str, user_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(MEMBERS.c.team_id == team_id, MEMBERS.c.user_id == user_id)
+
+
+def _row(connection: Connection, team: Team, user_id: str) -> _Row:
+    query = (
+        sa.select(MEMBERS, USERS.c.email)
+        .join(USERS, USERS.c.id == MEMBERS.c.user_id)
+        .where(_is(team.id, user_id))
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFound(f"Nobody with the id {user_id[:80]!a} is in the team {team.slug}.")
+    return row
+
+
+def _keep_an_owner(connection: Connection, team: Team, leaving: _Row) -> None:
+    others = (
+        sa.select(MEMBERS.c.user_id)
+        .join(USERS, USERS.c.id == MEMBERS.c.user_id)
+        .where(
+            MEMBERS.c.team_id == team.id,
+            MEMBERS.c.role == Role.OWNER.value,
+            MEMBERS.c.user_id != leaving.user_id,
+            USERS.c.disabled_at.is_(None),
+        )
+    )
+    if leaving.role == Role.OWNER and connection.execute(others).first() is None:
+        raise BadRequest(_LAST_OWNER)

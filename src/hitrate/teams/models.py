@@ -1,0 +1,63 @@
+"""People, teams, tokens, and what a request may do once it is admitted."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hitrate.teams.settings import TeamSettings
+
+
+class Role(StrEnum):
+    """What a person is in a team, in the words that `turbo` knows."""
+
+    OWNER = "OWNER"
+    MEMBER = "MEMBER"
+    DEVELOPER = "DEVELOPER"
+    VIEWER = "VIEWER"
+    BILLING = "BILLING"
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A wall: nothing of one team is seen or changed by another's token."""
+
+    id: str
+    slug: str
+    name: str
+    created_at_ms: int
+    settings: TeamSettings = TeamSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person. One without a password signs in through the identity provider only."""
+
+    id: str
+    email: str
+    username: str
+    name: str
+    created_at_ms: int
+    disabled_at_ms: int | None
+    has_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person in a team. `remote_caching` False shuts the cache for them alone."""
+
+    team: Team
+    user: User
+    role: Role
+    remote_caching: bool
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something: `kind` is user, token or operator."""
+
+    kind: str
+    id: str
+    name: str
+
+
+OPERATOR = Actor("operator", "operator", "operator")

@@ -1,0 +1,219 @@
+"""What is asked of the reports, and how: a bad question is answered with what to send instead; and
+sessions and hashes are found whatever they look like."""
+
+from __future__ import annotations
+
+import copy
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.support.client_operations import code_of
+from tests.support.event_factory import body, event
+from tests.support.server import Server
+
+LONG, AGES = "x" * 10_000, "9" * 400 + "d"
+MOMENT = ("ISO 8601", "7d")
+ZONE = ("timezone", "Europe/Berlin")
+
+# The question, and what the answer has to name.
+BAD: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
+    *(
+        ("usage/summary", {name: value}, (name, *MOMENT))
+        for name in ("since", "until")
+        for value in ("yesterday", "7D", "7", "-7d", "2027-13-01", "1e9d", "\0", LONG, AGES)
+    ),
+    ("usage/summary", {"since": "1d", "until": "2d"}, ("since is not before until",)),
+    ("usage/summary", {"since": "1d", "until": "1d"}, ("since is not before until",)),
+    ("runs", {"since": "2200-01-01", "until": "2300-01-01"}, ("since is not before until",)),
+    ("artifacts", {"since": "tomorrow"}, ("since", *MOMENT)),
+    ("artifacts/abc", {"until": "tomorrow"}, ("until", *MOMENT)),
+    *(
+        ("usage/timeseries", {"timezone": zone}, ZONE)
+        for zone in (
+            "../../etc/passwd", "/etc/passwd", "Europe/../../../etc/passwd", "Mars/Olympus_Mons",
+            "Europe", "Europe/", "", "\0", "+02:00", "Zürich", "tzdata.zi", LONG,
+        )
+    ),
+    ("usage/timeseries", {"bucket": "year"}, ("bucket", "hour, day, week or month")),
+    ("usage/timeseries", {"bucket": ""}, ("bucket", "hour, day, week or month")),
+    ("usage/timeseries", {"bucket": "hour", "since": "90d"}, ("1500", "longer bucket")),
+    ("usage/timeseries", {"bucket": "month", "since": "1970-01-01", "until": "2100-01-01"},
+     ("1500", "later since")),
+    ("usage/breakdown", {}, ("by",)),
+    ("usage/breakdown", {"by": "team"}, ("by", "ci, interactive, agent, token or user")),
+    ("runs", {"order": "random"}, ("order", "newest, best, worst, saved or largest")),
+    ("runs", {"order": LONG}, ("order", "newest, best, worst, saved or largest")),
+    ("artifacts", {"order": "best"}, ("order", "newest, oldest, largest", "hits")),
+    ("artifacts", {"unused": "maybe"}, ("unused", "bool")),
+    ("usage/summary", {"fresh": "maybe"}, ("fresh", "bool")),
+    *(
+        (path, more | {"interactive": value}, ("interactive", "true, false, any or none"))
+        for path, more in (
+            ("usage/summary", {}), ("usage/timeseries", {}), ("usage/breakdown", {"by": "ci"}),
+            ("runs", {}),
+        )
+        for value in ("yes", "", LONG)
+    ),
+    *(
+        (path, asked, (next(iter(asked)),))
+        for path in ("runs", "runs/abc", "artifacts", "artifacts/abc")
+        for asked in (
+            {"limit": "0"}, {"limit": "1001"}, {"limit": "many"}, {"limit": "-1"}, {"limit": ""},
+            {"cursor": "-1"}, {"cursor": "next"}, {"cursor": ""}, {"cursor": "9" * 19},
+        )
+    ),
+]  # fmt: skip
+
+FINE = [
+    ("usage/summary", {"ci": LONG, "agent": LONG, "token": LONG}),
+    ("usage/summary", {"ci": "", "agent": "", "token": ""}),
+    ("usage/summary", {"agent": "\0'\"%_\\$ci"}),
+    ("usage/timeseries", {"bucket": "week", "since": "1990-01-01", "until": "2010-01-01"}),
+    ("usage/timeseries", {"timezone": "America/Argentina/Buenos_Aires"}),
+    ("usage/timeseries", {"timezone": "Etc/GMT+12"}),
+    ("usage/timeseries", {"since": "1970-01-01", "until": "1970-01-02"}),
+    ("runs", {"cursor": "9" * 18}),
+    ("artifacts", {"cursor": "9" * 18, "unused": "true"}),
+    ("artifacts", {"cursor": "9" * 18, "order": "hits"}),
+]
+
+ODD = [
+    "a/b", "a//b", "/a", "a/", "//", "..", ".", "./a", "../a", "a/../b", "a b", " a ", "a+b",
+    "%2F", "a%2Fb", "%", "%zz", "a?b#c", "a&b=c", "ä€😀", "e\u0301", "\0", "a\nb", "\\", "~",
+    "'; DROP TABLE runs; --", "$session", "{session}", "summary", "x" * 1024,
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def reports(shared_server: Server) -> Server:
+    """The server as a team sees it that nobody else asks about."""
+    shared_server.command("team", "create", "odd")
+    reports = copy.copy(shared_server)
+    reports.token = shared_server.create_token(team="odd")
+    return reports
+
+
+def ask(server: Server, path: str, **params: str) -> httpx.Response:
+    return server.request("GET", f"/v1/{path}", params=params)
+
+
+def named(name: str) -> str:
+    """A name as a part of an address: clients fold dots that are not escaped."""
+    return quote(name, safe="").replace(".", "%2E")
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "words"),
+    BAD,
+    ids=[f"{path} {str(asked)[:40]!a}" for path, asked, _ in BAD],
+)
+def test_a_bad_question_is_answered_with_what_to_send(
+    reports: Server, path: str, asked: dict[str, str], words: tuple[str, ...]
+) -> None:
+    answer = ask(reports, path, **asked)
+    assert (answer.status_code, code_of(answer)) == (400, "bad_request")
+    message = answer.json()["message"]
+    assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"), FINE, ids=[f"{path} {str(asked)[:40]!a}" for path, asked in FINE]
+)
+def test_an_odd_question_is_answered(reports: Server, path: str, asked: dict[str, str]) -> None:
+    assert ask(reports, path, **asked).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def odd_runs(reports: Server) -> None:
+    """For each odd name a run of that session, which hit an artifact of that hash."""
+    for name in ODD:
+        record(reports, name)
+    assert ask(reports, "usage/summary", fresh="true").json()["runs"] >= len(ODD)
+
+
+def record(server: Server, name: str) -> None:
+    content = body(event(sessionId=name, hash=name))
+    assert server.request("POST", "/v8/artifacts/events", content=content).status_code == 200
+
+
+@pytest.mark.usefixtures("odd_runs")
+@pytest.mark.parametrize("name", [name for name in ODD if name.strip("/")], ids=ascii)
+def test_a_run_and_an_artifact_are_found_by_any_name(reports: Server, name: str) -> None:
+    run = ask(reports, f"runs/{named(name)}").json()
+    assert run["run"]["sessionId"] == name
+    assert [task["hash"] for task in run["tasks"]] == [name]
+    artifact = ask(reports, f"artifacts/{named(name)}").json()
+    assert artifact["hash"] == name
+    assert [use["sessionId"] for use in artifact["uses"]] == [name]
+
+
+@pytest.mark.usefixtures("odd_runs")
+@pytest.mark.parametrize("name", ["", "/", "//"], ids=ascii)
+def test_a_run_without_a_name_has_no_address_and_is_listed(reports: Server, name: str) -> None:
+    record(reports, "")
+    assert "runs" in ask(reports, f"runs/{named(name)}").json()
+    listed = ask(reports, "runs", limit="1000", fresh="true").json()["runs"]
+    assert {"", "//"} <= {run["sessionId"] for run in listed}
+
+
+@pytest.mark.usefixtures("odd_runs")
+@pytest.mark.parametrize("name", ["a/./b", "a///b", "b", "./a/b", "A/B", "a/b ", "é"], ids=ascii)
+def test_a_name_is_not_taken_for_one_that_is_like_it(reports: Server, name: str) -> None:
+    for path in (f"runs/{named(name)}", f"artifacts/{named(name)}"):
+        answer = ask(reports, path)
+        assert (answer.status_code, code_of(answer)) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["runs", "artifacts"])
+@pytest.mark.parametrize("name", ["unknown", "%ff", "y" * 8000], ids=lambda name: name[:9])
+@pytest.mark.parametrize("cursor", ["0", "5"])
+def test_what_is_not_there_is_said_to_be(
+    reports: Server, path: str, name: str, cursor: str
+) -> None:
+    answer = ask(reports, f"{path}/{name}", cursor=cursor)
+    assert (answer.status_code, code_of(answer)) == (404, "not_found")
+    assert len(answer.json()["message"]) < 400
+
+
+@pytest.mark.usefixtures("odd_runs")
+def test_behind_the_last_use_of_an_artifact_there_is_none(reports: Server) -> None:
+    answer = ask(reports, f"artifacts/{named('a/b')}", cursor="1")
+    assert (answer.status_code, answer.json()["uses"]) == (200, [])
+
+
+def test_a_long_name_with_slashes_takes_what_its_route_takes(reports: Server) -> None:
+    for path in ("runs/a/b/c", "artifacts/a/b/c"):
+        answer = reports.request("PUT", f"/v1/{path}")
+        assert (answer.status_code, code_of(answer)) == (405, "method_not_allowed")
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "OPTIONS"}
+
+
+def test_the_documentation_has_the_reports_with_their_parameters_and_shapes(
+    reports: Server,
+) -> None:
+    document = httpx.get(f"{reports.url}/openapi.json").json()
+    operations = {
+        path: methods["get"] for path, methods in document["paths"].items() if "get" in methods
+    }
+    common = {"since", "until", "fresh"}
+    filters = {"ci", "interactive", "agent", "token"}
+    paged = {"limit", "cursor"}
+    expected: dict[str, tuple[set[str], str]] = {
+        "/v1/usage/summary": (common | filters, "Summary"),
+        "/v1/usage/timeseries": (common | filters | {"bucket", "timezone"}, "Timeseries"),
+        "/v1/usage/breakdown": (common | filters | {"by"}, "Breakdown"),
+        "/v1/runs": (common | filters | paged | {"order"}, "RunPage"),
+        "/v1/runs/{session}": (paged | {"session", "fresh"}, "RunDetail"),
+        "/v1/artifacts": (common | paged | {"order", "unused"}, "ArtifactPage"),
+        "/v1/artifacts/{hash}": (common | paged | {"hash"}, "ArtifactDetail"),
+    }
+    for path, (parameters, shape) in expected.items():
+        told = operations[path]
+        assert {one["name"] for one in told["parameters"]} == parameters
+        assert all(one["description"] for one in told["parameters"] if one["in"] == "query")
+        schema = told["responses"]["200"]["content"]["application/json"]["schema"]
+        assert schema["$ref"].rpartition("/")[2] == shape
+        fields = document["components"]["schemas"][shape]
+        assert set(fields["required"]) == set(fields["properties"])

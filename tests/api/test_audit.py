@@ -1,0 +1,163 @@
+"""`/v1/teams/{team}/audit`: read by owners, paged, exported; changed by nobody."""
+
+import csv
+import io
+import json
+
+import pytest
+import sqlalchemy as sa
+
+from hitrate.auth.models import Scope
+from hitrate.db.tables import AUDIT
+from hitrate.teams.audit import note
+from hitrate.teams.models import Actor, Role
+from tests.support.account_api import Api
+
+
+def test_an_owner_reads_every_change_newest_first(api: Api) -> None:
+    team = api.team()
+    owner, token = api.owner(team)
+    api.ok("PATCH", f"{team.slug}/settings", token, json={"requestsPerMinute": 5})
+    page = api.ok("GET", f"{team.slug}/audit", token)
+    assert [e["action"] for e in page["entries"]] == [
+        "settings.change",
+        "member.add",
+        "team.create",
+    ]
+    assert page["nextCursor"] is None
+    newest = page["entries"][0]
+    assert (newest["actor"], newest["actorKind"], newest["actorId"]) == (
+        owner.email,
+        "user",
+        owner.id,
+    )
+    assert newest["details"] == {
+        "before": {"requestsPerMinute": None},
+        "after": {"requestsPerMinute": 5},
+    }
+
+
+def test_who_changes_by_a_teams_token_or_as_operator_is_told_apart(api: Api) -> None:
+    team = api.team()
+    token, secret = api.token(team, scopes=Scope, label="operator")
+    for number, who in enumerate((secret, api.operator)):
+        api.ok("PATCH", f"{team.slug}/settings", who, json={"requestsPerMinute": number})
+    first, second = api.ok("GET", f"{team.slug}/audit?limit=2", secret)["entries"]
+    assert (first["actorKind"], first["actorId"]) == ("operator", "operator")
+    assert (second["actorKind"], second["actorId"]) == ("token", token.id)
+
+
+@pytest.mark.parametrize("role", sorted(set(Role) - {Role.OWNER}))
+def test_nobody_but_an_owner_reads_it(api: Api, role: Role) -> None:
+    team = api.team()
+    _, token = api.someone(team, role)
+    for path in ("audit", "audit/export", "audit/export?format=csv"):
+        assert api.status("GET", f"{team.slug}/{path}", token) == 403
+
+
+def test_a_token_without_the_scope_admin_does_not_read_it(api: Api) -> None:
+    team = api.team()
+    owner, _ = api.owner(team)
+    scopes = set(Scope) - {Scope.ADMIN}
+    for token in (api.token_of(owner, *scopes), api.token_of_team(team, *scopes)):
+        assert api.status("GET", f"{team.slug}/audit", token) == 403
+
+
+def test_each_team_has_its_own(api: Api) -> None:
+    ours, theirs = api.team(), api.team()
+    _, token = api.owner(ours)
+    api.owner(theirs)
+    for path in ("audit", "audit/export?format=csv", "audit/export"):
+        assert theirs.slug not in api.call("GET", f"{ours.slug}/{path}", token).text
+        assert api.status("GET", f"{theirs.slug}/{path}", token) == 403
+    assert api.status("GET", f"{ours.slug}/audit?slug={theirs.slug}", token) == 403
+
+
+def test_pages_join_and_the_export_is_the_whole(api: Api) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    with api.engine.begin() as connection:
+        for number in range(1500):
+            note(connection, number, Actor("user", "u", "u"), "test.note", team.id, str(number))
+    paged: list[int] = []
+    cursor = ""
+    while True:
+        page = api.ok("GET", f"{team.slug}/audit?limit=700{cursor}", token)
+        paged += [entry["id"] for entry in page["entries"]]
+        if page["nextCursor"] is None:
+            break
+        cursor = f"&cursor={page['nextCursor']}"
+    assert len(paged) == 1502
+    assert paged == sorted(set(paged), reverse=True)
+    answer = api.call("GET", f"{team.slug}/audit/export", token)
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line)["id"] for line in answer.text.splitlines()] == paged
+    answer = api.call("GET", f"{team.slug}/audit/export?format=csv", token)
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert f'filename="{team.slug}-audit.csv"' in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert [int(row["id"]) for row in rows] == paged
+    narrowed = api.ok("GET", f"{team.slug}/audit?action=member.add", token)["entries"]
+    assert [entry["action"] for entry in narrowed] == ["member.add"]
+
+
+def test_what_people_write_does_not_become_a_formula_or_another_column(api: Api) -> None:
+    team = api.team()
+    evil = "=HYPERLINK(\"http://evil\"),'x'"
+    _, owner = api.owner(team)
+    _, token = api.token(team, scopes=Scope, label=evil)
+    api.ok("POST", f"{team.slug}/tokens", token, json={"label": evil})
+    stranger = api.person(email=f"=1+1|{team.slug}@example.com")
+    api.ok("POST", f"{team.slug}/members", token, json={"email": stranger.email})
+    api.ok("PATCH", f"{team.slug}/settings", token, json={"name": "+evil"})
+    text = api.call("GET", f"{team.slug}/audit/export?format=csv", owner).text
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert {len(row) for row in rows} == {8}
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    assert f"'{stranger.email}" in {row[6] for row in rows}
+    assert f"'{evil}" in {row[4] for row in rows}
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=-1", "limit=1001", "limit=many", "limit=" + "9" * 30, "cursor=x",
+     "cursor=-1", "cursor=1.5", "cursor=" + "9" * 19, "cursor=%00", "cursor=1%20OR%201=1"],
+)  # fmt: skip
+def test_a_page_that_cannot_be_is_refused_by_name(api: Api, query: str) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    status, message = api.refused("GET", f"{team.slug}/audit?{query}", token)
+    assert status == 400
+    assert query.partition("=")[0] in message
+
+
+@pytest.mark.parametrize("form", ["xml", "", "CSV", "csv%00"])
+def test_another_format_is_refused_by_name(api: Api, form: str) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    status, message = api.refused("GET", f"{team.slug}/audit/export?format={form}", token)
+    assert (status, message.split(":")[0]) == (400, "format")
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=1&limit=2", "cursor=0", "cursor=" + "9" * 18, "action=%00", "action=%ED%A0%80",
+     "action='%20OR%201=1%20--", "action=" + "x" * 5000, "unknown=1"],
+)  # fmt: skip
+def test_an_odd_page_is_a_page(api: Api, query: str) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    assert len(api.ok("GET", f"{team.slug}/audit?{query}", token)["entries"]) <= 2
+
+
+def test_nothing_changes_or_removes_an_entry(api: Api) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    before = api.ok("GET", f"{team.slug}/audit", token)
+    for who in (token, api.operator):
+        for method in ("DELETE", "PUT", "PATCH", "POST"):
+            for path in ("audit", f"audit/{before['entries'][0]['id']}", "audit/export"):
+                assert api.status(method, f"{team.slug}/{path}", who, json={}) in (404, 405)
+    with api.engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="append-only"):
+        connection.execute(sa.delete(AUDIT).where(AUDIT.c.team_id == team.id))
+    assert api.ok("GET", f"{team.slug}/audit", token) == before

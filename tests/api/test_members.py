@@ -1,0 +1,231 @@
+"""`/v1/teams/{team}/members`: who may change whom, and what happens when two do at once."""
+
+import threading
+from functools import partial
+
+import pytest
+
+from hitrate.auth.models import Scope
+from hitrate.teams.models import OPERATOR, Role
+from tests.support.account_api import Api
+from tests.support.account_fixture import at_once
+from tests.support.server import eventually
+
+NO_OWNERS = sorted(set(Role) - {Role.OWNER})
+
+
+def test_an_owner_adds_changes_and_removes_people(api: Api) -> None:
+    team, user = api.team(), api.person()
+    owner, token = api.owner(team)
+    path = f"{team.slug}/members"
+    added = api.ok("POST", path, token, json={"email": user.email.upper(), "role": "VIEWER"})
+    assert (added["userId"], added["role"], added["remoteCaching"]) == (user.id, "VIEWER", True)
+    changed = api.ok(
+        "PATCH", f"{path}/{user.id}", token, json={"role": "MEMBER", "remoteCaching": False}
+    )
+    assert (changed["role"], changed["remoteCaching"]) == ("MEMBER", False)
+    assert {m["email"] for m in api.ok("GET", path, token)["members"]} == {owner.email, user.email}
+    left = api.ok("DELETE", f"{path}/{user.id}", token)["members"]
+    assert [m["email"] for m in left] == [owner.email]
+    assert api.noted(team)[-3:] == ["member.add", "member.change", "member.remove"]
+    entry = api.accounts.audit.page(team.id, 1)[0]
+    assert (entry.actor_kind, entry.actor_name, entry.target) == ("user", owner.email, user.email)
+
+
+def test_a_new_member_is_a_developer_unless_it_is_said(api: Api) -> None:
+    team, user = api.team(), api.person()
+    _, token = api.owner(team)
+    assert api.ok("POST", f"{team.id}/members", token, json={"email": user.email})["role"] == (
+        "DEVELOPER"
+    )
+
+
+@pytest.mark.parametrize("role", NO_OWNERS)
+def test_nobody_but_an_owner_changes_who_is_in_the_team(api: Api, role: Role) -> None:
+    team, stranger = api.team(), api.person()
+    owner, _ = api.owner(team)
+    user, token = api.someone(team, role)
+    path = f"{team.slug}/members"
+    for method, where, body in (
+        ("POST", path, {"email": stranger.email}),
+        ("POST", path, {"email": user.email, "role": "OWNER"}),
+        ("PATCH", f"{path}/{user.id}", {"role": "OWNER"}),
+        ("PATCH", f"{path}/{owner.id}", {"role": "VIEWER"}),
+        ("PATCH", f"{path}/{user.id}", {"remoteCaching": True}),
+        ("DELETE", f"{path}/{owner.id}", None),
+        ("DELETE", f"{path}/{user.id}", None),
+    ):
+        status, message = api.refused(method, where, token, json=body)
+        assert status == 403
+        assert f"the role {role} in the team" in message
+    assert api.roles(team) == sorted([Role.OWNER, role])
+    assert api.ok("GET", path, token)["members"]
+
+
+@pytest.mark.parametrize("scope", sorted(set(Scope) - {Scope.ADMIN}))
+def test_an_owners_token_without_the_scope_admin_changes_nobody(api: Api, scope: Scope) -> None:
+    team = api.team()
+    owner, _ = api.owner(team)
+    heir, _ = api.owner(team)
+    for token in (api.token_of(owner, scope), api.token_of_team(team, scope)):
+        path = f"{team.slug}/members/{heir.id}"
+        assert api.status("PATCH", path, token, json={"role": "VIEWER"}) == 403
+        assert api.status("DELETE", path, token) == 403
+        assert api.status("POST", f"{team.slug}/leave", token) == 403
+    assert api.roles(team) == [Role.OWNER, Role.OWNER]
+
+
+def test_members_of_another_team_are_out_of_reach(api: Api) -> None:
+    ours, theirs = api.team(), api.team()
+    _, token = api.owner(ours)
+    victim, _ = api.owner(theirs)
+    for team in (ours.slug, ours.id):
+        path = f"{team}/members/{victim.id}"
+        assert api.status("PATCH", path, token, json={"role": "VIEWER"}) == 404
+        assert api.status("DELETE", path, token) == 404
+    for path in (
+        f"{theirs.slug}/members",
+        f"{theirs.id}/members",
+        f"{theirs.slug}/members?slug={ours.slug}",
+        f"{ours.slug}/members?slug={theirs.slug}",
+        f"{ours.slug}/members?teamId={theirs.id}",
+        f"{ours.slug}/members?slug={ours.slug}&slug={theirs.slug}",
+        f"{ours.slug.upper()}/members",
+        f"{ours.slug}%00/members",
+        f"{ours.slug};slug={theirs.slug}/members",
+        f"{ours.slug.replace('t', chr(0x1D42D), 1)}/members",
+    ):
+        assert api.status("GET", path, token) == 403, path
+    for path in (f"{ours.slug}%2F..%2F{theirs.slug}/members", f"{ours.slug}/members%2F{victim.id}"):
+        assert api.status("GET", path, token) in (404, 405), path
+    assert api.roles(theirs) == [Role.OWNER]
+
+
+def test_the_last_owner_neither_leaves_nor_is_demoted(api: Api) -> None:
+    team = api.team()
+    owner, token = api.owner(team)
+    me = f"{team.slug}/members/{owner.id}"
+    for method, path, body in (
+        ("POST", f"{team.slug}/leave", None),
+        ("PATCH", me, {"role": "MEMBER"}),
+        ("DELETE", me, None),
+    ):
+        for who in (token, api.operator, api.token_of_team(team)):
+            if not (path.endswith("leave") and who != token):
+                status, message = api.refused(method, path, who, json=body)
+                assert status == 400
+                assert "last owner" in message
+    assert api.roles(team) == [Role.OWNER]
+
+
+@pytest.mark.parametrize("role", NO_OWNERS)
+def test_anybody_may_leave_by_a_token_with_the_scope_admin(api: Api, role: Role) -> None:
+    team = api.team()
+    user, token = api.someone(team, role)
+    assert api.ok("POST", f"{team.slug}/leave", token) == {"left": team.slug}
+    assert api.status("GET", team.slug, token) == 403
+    assert user.id not in api.members(team)
+    assert api.noted(team)[-1] == "member.remove"
+
+
+def test_only_a_person_leaves(api: Api) -> None:
+    team = api.team()
+    for token in (api.token_of_team(team), api.operator):
+        status, message = api.refused("POST", f"{team.slug}/leave", token)
+        assert (status, message.split(";")[0]) == (403, "Only a person can leave a team")
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_two_owners_who_demote_each_other_at_once_leave_one(api: Api, attempt: int) -> None:
+    team = api.team()
+    (ann, anns), (bob, bobs) = api.owner(team), api.owner(team)
+    path, body = f"{team.slug}/members/", {"role": "VIEWER"}
+    at_once(
+        partial(api.call, "PATCH", path + bob.id, anns, json=body),
+        partial(api.call, "PATCH", path + ann.id, bobs, json=body),
+    )
+    assert api.roles(team) == [Role.OWNER, Role.VIEWER], attempt
+
+
+def test_who_is_removed_while_they_add_people_adds_no_more(api: Api) -> None:
+    team = api.team()
+    _, anns = api.owner(team)
+    bob, bobs = api.owner(team)
+    stop, statuses = threading.Event(), []
+
+    def add_people() -> None:
+        while not stop.is_set():
+            body = {"email": api.person().email, "role": "OWNER"}
+            statuses.append(api.status("POST", f"{team.slug}/members", bobs, json=body))
+
+    thread = threading.Thread(target=add_people)
+    thread.start()
+    try:
+        eventually(lambda: statuses.count(201) >= 2)
+        api.ok("DELETE", f"{team.slug}/members/{bob.id}", anns)
+        eventually(lambda: statuses[-1] == 403)
+    finally:
+        stop.set()
+        thread.join()
+    first = statuses.index(403)
+    assert set(statuses[:first]) == {201}
+    assert set(statuses[first:]) == {403}
+
+
+def test_a_demotion_by_a_command_counts_within_five_seconds(api: Api) -> None:
+    team = api.team()
+    api.owner(team)
+    user, token = api.owner(team)
+    assert api.status("GET", f"{team.slug}/audit", token) == 200
+    api.accounts.members.change(team, user.id, OPERATOR, role=Role.MEMBER)
+    eventually(lambda: api.status("GET", f"{team.slug}/audit", token) == 403, 5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"email": ""}, {"email": "ann"}, {"email": "a@b@c"}, {"email": "a\0@x"}, {"email": None},
+     {"email": ["a@x"]}, {"email": "a" * 300 + "@x"}, {"email": "' OR 1=1 --@x"},
+     {"email": "x@x", "role": "ROOT"}, {"email": "x@x", "role": "owner"}, {"email": "x@x", "a": 1},
+     [], None, "x", 7],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_no_new_member_is_refused(api: Api, body: object) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    assert api.status("POST", f"{team.slug}/members", token, json=body) == 400
+    assert api.roles(team) == [Role.OWNER]
+
+
+def test_somebody_unknown_or_there_already_is_said(api: Api) -> None:
+    team = api.team()
+    owner, token = api.owner(team)
+    path = f"{team.slug}/members"
+    status, message = api.refused("POST", path, token, json={"email": "nobody@example.com"})
+    assert status == 404
+    assert "nobody@example.com" in message
+    status, message = api.refused("POST", path, token, json={"email": owner.email})
+    assert (status, message) == (400, f"{owner.email} is in the team {team.slug} already.")
+
+
+@pytest.mark.parametrize(
+    "user_id",
+    ["%00", "%FF", "%ED%A0%80", "%F0%9F%98%80", "' OR 1=1 --", "x" * 3000, "%2e%2e", "usr_%0a"],
+)
+def test_an_id_that_is_nobodys_is_not_found(api: Api, user_id: str) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    path = f"{team.slug}/members/{user_id}"
+    for method, body in (("PATCH", {"role": "VIEWER"}), ("DELETE", None)):
+        status, message = api.refused(method, path, token, json=body)
+        assert status == 404
+        assert len(message) < 4000
+    assert api.roles(team) == [Role.OWNER]
+
+
+def test_a_disabled_person_is_shown_as_such(api: Api) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    user, _ = api.someone(team, Role.MEMBER)
+    api.accounts.users.disable(user)
+    shown = api.ok("GET", f"{team.slug}/members", token)["members"]
+    assert {m["userId"]: m["disabled"] for m in shown}[user.id] is True

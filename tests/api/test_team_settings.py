@@ -1,0 +1,220 @@
+"""`/v1/teams/{team}/settings` and `/billing`: who may change them, and what they take."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from hitrate.auth.models import Scope
+from hitrate.teams.models import Role
+from tests.support.account_api import Api
+from tests.support.account_fixture import at_once
+
+NOT_ADMIN = sorted(set(Scope) - {Scope.ADMIN})
+
+
+def test_an_owner_reads_and_changes_the_switches(api: Api) -> None:
+    team = api.team()
+    owner, token = api.owner(team)
+    path = f"{team.slug}/settings"
+    assert api.ok("GET", path, token) == {
+        "name": team.slug, "remoteCaching": True, "requestsPerMinute": None, "state": "active",
+        "status": "enabled",
+    }  # fmt: skip
+    body = {"name": "Ours 😀", "remoteCaching": False, "requestsPerMinute": 5}
+    changed = api.ok("PATCH", path, token, json=body)
+    assert changed == {**body, "state": "disabled", "status": "disabled"}
+    assert api.ok("PATCH", path, token, json={}) == changed
+    assert api.ok("GET", team.id, token)["name"] == "Ours 😀"
+    assert api.noted(team)[-2:] == ["team.rename", "settings.change"]
+    entry = api.accounts.audit.page(team.id, 1)[0]
+    assert entry.actor_name == owner.email
+    assert entry.details["after"] == {"remoteCaching": False, "requestsPerMinute": 5}
+    api.ok("PATCH", path, token, json={"requestsPerMinute": None, "remoteCaching": True})
+    assert api.ok("GET", team.slug, token)["state"] == "active"
+
+
+@pytest.mark.parametrize("role", Role)
+def test_roles_change_what_is_theirs(api: Api, role: Role) -> None:
+    team = api.team()
+    _, token = api.someone(team, role)
+    settings, billing = f"{team.slug}/settings", f"{team.slug}/billing"
+    may_set, may_bill = role is Role.OWNER, role in (Role.OWNER, Role.BILLING)
+    assert api.status("GET", settings, token) == 200
+    body: dict[str, Any] = {"remoteCaching": False}
+    assert api.status("PATCH", settings, token, json=body) == (200 if may_set else 403)
+    assert api.status("PATCH", billing, token, json={"spendCap": "5"}) == (200 if may_bill else 403)
+    may_look = may_bill or role in (Role.MEMBER, Role.VIEWER)
+    for path in (billing, f"{team.slug}/usage"):
+        assert api.status("GET", path, token) == (200 if may_look else 403)
+    assert api.ok("GET", team.slug, api.operator)["state"] == ("disabled" if may_set else "active")
+
+
+@pytest.mark.parametrize("scope", NOT_ADMIN)
+def test_a_token_without_the_scope_admin_changes_nothing(api: Api, scope: Scope) -> None:
+    team = api.team()
+    owner, _ = api.owner(team)
+    for token in (api.token_of_team(team, scope), api.token_of(owner, scope)):
+        assert api.status("PATCH", f"{team.slug}/settings", token, json={}) == 403
+        assert api.status("PATCH", f"{team.slug}/billing", token, json={}) == 403
+    assert api.noted(team)[-1] != "settings.change"
+
+
+def test_only_the_operator_sets_and_clears_a_block_and_a_missing_payment(api: Api) -> None:
+    team = api.team()
+    path = f"{team.slug}/billing"
+    inside = [api.someone(team, role)[1] for role in (Role.OWNER, Role.BILLING)]
+    inside.append(api.token_of_team(team))
+    for field, state in (("softBlocked", "soft_blocked"), ("paymentMissing", "payment_missing")):
+        assert api.ok("PATCH", path, api.operator, json={field: True})["state"] == state
+        for token in inside:
+            for value in (False, True):
+                status, message = api.refused("PATCH", path, token, json={field: value})
+                assert (status, "operator of the server" in message) == (403, True)
+            api.refused("PATCH", path, token, json={field: False, "spendCap": None})
+            body = '{"spendCap": 1, "FIELD": false, "spendCap": 2}'.replace("FIELD", field)
+            assert api.status("PATCH", path, token, content=body) == 403
+            for body_value in (0, "false", "0"):
+                assert api.status("PATCH", path, token, json={field: body_value}) in (400, 403)
+            assert api.status("PATCH", path, token, json={field: None}) == 400
+            assert api.status("PATCH", path, token, json={field.lower(): False}) == 400
+            settings = f"{team.slug}/settings"
+            assert api.status("PATCH", settings, token, json={field: False}) in (400, 403)
+        assert api.ok("GET", path, inside[0])["state"] == state
+        assert api.ok("PATCH", path, api.operator, json={field: False})["state"] == "active"
+    assert api.ok("GET", path, inside[0])["spendCap"] is None
+
+
+def test_two_changes_at_once_both_count(api: Api) -> None:
+    team = api.team()
+    tokens = [api.owner(team)[1] for _ in range(4)]
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("settings", {"remoteCaching": False}),
+        ("settings", {"requestsPerMinute": 7}),
+        ("billing", {"currency": "EUR"}),
+        ("billing", {"limits": {"requests": 9}}),
+    ]
+    at_once(
+        *(
+            partial(api.call, "PATCH", f"{team.slug}/{where}", token, json=body)
+            for token, (where, body) in zip(tokens, changes, strict=True)
+        )
+    )
+    settings = api.ok("GET", f"{team.slug}/settings", tokens[0])
+    billing = api.ok("GET", f"{team.slug}/billing", tokens[0])
+    assert (settings["remoteCaching"], settings["requestsPerMinute"]) == (False, 7)
+    assert (billing["currency"], billing["limits"]["requests"]) == ("EUR", 9)
+
+
+def test_settings_of_another_team_are_out_of_reach(api: Api) -> None:
+    ours, theirs = api.team(), api.team()
+    _, token = api.owner(ours)
+    for who in (token, api.token_of_team(ours)):
+        for path in (
+            f"{theirs.slug}/settings",
+            f"{theirs.id}/billing",
+            f"{theirs.id}/settings?teamId={ours.id}",
+            f"{ours.id}/settings?teamId={theirs.id}",
+            f"{ours.slug}/billing?slug=%00",
+            "nobodys/settings",
+            "team_x/billing",
+            f"{theirs.id.lower()}/settings",
+        ):
+            assert api.status("PATCH", path, who, json={}) == 403, path
+            assert api.status("GET", path, who) == 403, path
+
+
+def test_the_operator_reaches_every_team_by_id_and_by_any_slug(api: Api) -> None:
+    odd = api.team("team_with-a-slug-like-an-id")
+    for name in (odd.slug, odd.id, f"{odd.slug}?teamId={odd.id}"):
+        assert api.ok("GET", name, api.operator)["id"] == odd.id
+    for name in ("nobodys", "team_x", f"{odd.slug}?slug=default", "%00", "'%20OR%201=1"):
+        assert api.status("GET", name, api.operator) == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"name": ""}, {"name": " "}, {"name": "x" * 101}, {"name": "a\nb"}, {"name": "a\0"},
+     {"name": None}, {"name": 5}, {"requestsPerMinute": -1}, {"requestsPerMinute": 2**62 + 1},
+     {"requestsPerMinute": 10**30}, {"requestsPerMinute": 1.5}, {"requestsPerMinute": "many"},
+     {"requestsPerMinute": []}, {"remoteCaching": None}, {"remoteCaching": "on"},
+     {"remoteCaching": 2}, {"remote_caching": False}, {"slug": "x"}, {"id": "x"},
+     {"pausedAtMs": None}, [], "x"],
+    ids=lambda body: repr(body)[:40],
+)  # fmt: skip
+def test_what_is_no_setting_is_refused_and_changes_nothing(api: Api, body: object) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    before = api.ok("GET", f"{team.slug}/settings", token)
+    status, message = api.refused("PATCH", f"{team.slug}/settings", token, json=body)
+    assert status == 400
+    assert len(message) < 300
+    assert api.ok("GET", f"{team.slug}/settings", token) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({"cycleDay": 0}, "$.cycleDay is 0"),
+        ({"cycleDay": 32}, "$.cycleDay is 32"),
+        ({"cycleDay": 10**30}, "1 to 31"),
+        ({"cycleDay": 1.5}, "cycleDay"),
+        ({"currency": "eur"}, "$.currency is 'eur'"),
+        ({"currency": "EURO"}, "three capital letters"),
+        ({"currency": "E\0R"}, "three capital letters"),
+        ({"currency": None}, "currency"),
+        ({"spendCap": -1}, "$.spendCap is -1"),
+        ({"spendCap": "ten"}, "$.spendCap is 'ten'"),
+        ({"spendCap": "NaN"}, "an amount"),
+        ({"spendCap": "Infinity"}, "an amount"),
+        ({"spendCap": "1e999999999"}, "from 0 to"),
+        ({"spendCap": "1e-999999999"}, "six decimals"),
+        ({"spendCap": "9" * 100_000}, "from 0 to"),
+        ({"spendCap": "0." + "1" * 100_000}, "six decimals"),
+        ({"spendCap": "1.0000000000000000000000000000000001"}, "six decimals"),
+        ({"spendCap": 1e300}, "from 0 to"),
+        ({"spendCap": True}, "spendCap"),
+        ({"spendCap": []}, "spendCap"),
+        ({"limits": {"requests": -1}}, "limits.requests"),
+        ({"limits": {"requests": 2**63}}, "limits.requests"),
+        ({"limits": {"requests": "many"}}, "limits.requests"),
+        ({"limits": {"seats": 1}}, "seats"),
+        ({"limits": None}, "limits"),
+        ({"prices": {"uploadedGb": "1e13"}}, "$.prices.uploadedGb"),
+        ({"prices": {"storedGb": "-0.5"}}, "$.prices.storedGb"),
+        ({"prices": {"storedGb": None}}, "prices.storedGb"),
+        ({"pausedSince": None}, "pausedSince"),
+        ({"state": "active"}, "state"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_is_no_billing_is_refused_by_name(api: Api, body: object, word: str) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    status, message = api.refused("PATCH", f"{team.slug}/billing", token, json=body)
+    assert status == 400
+    assert word in message
+    assert len(message) < 300
+    assert api.noted(team) == ["team.create", "member.add"]
+
+
+def test_methods_that_are_not_there_are_refused_in_the_same_shape(api: Api) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    for method in ("PUT", "DELETE", "POST", "TRACE", "HEAD", "BREW"):
+        assert api.status(method, team.slug, token) == 405
+    for path in ("", f"{team.slug}/nothing", f"{team.slug}/settings/x", "/v1/users", "/v1/user/x"):
+        assert api.status("GET", path, token) in (404, 405), path
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [b"", b"Bearer", b"Basic abc", b"Bearer \xff\xfe", b"Bearer " + b"x" * 20_000, b"hr_x",
+     b"Bearer hr_" + b"0" * 38, b"Bearer ' OR 1=1 --"],
+    ids=lambda value: f"{value[:20]!r}",
+)  # fmt: skip
+def test_without_a_valid_token_nothing_is_shown(api: Api, authorization: bytes) -> None:
+    for path in ("default", "default/settings", "nobodys", "/v1/user", "default/audit/export"):
+        answer = api.call("GET", path, "", headers={"authorization": authorization})
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"

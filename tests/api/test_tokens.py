@@ -1,0 +1,312 @@
+"""`/v1/teams/{team}/tokens`: nobody makes, rotates or ends a token that is not theirs to."""
+
+import json
+import socket
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from hitrate.auth import token_secrets
+from hitrate.auth.models import Scope
+from hitrate.db.tables import TOKENS
+from hitrate.teams.models import Role, Team
+from tests.support.account_api import Api
+from tests.support.account_fixture import at_once
+from tests.support.server import eventually
+
+NO_OWNERS = sorted(set(Role) - {Role.OWNER})
+JSON = {"content-type": "application/json"}
+
+
+def listed(api: Api, team: Team) -> dict[str, str]:
+    """State by label."""
+    found = api.ok("GET", f"{team.slug}/tokens", api.operator)["tokens"]
+    return {token["label"]: token["state"] for token in found}
+
+
+def test_a_token_is_made_listed_rotated_and_revoked(api: Api) -> None:
+    team = api.team()
+    owner, token = api.owner(team)
+    path = f"{team.slug}/tokens"
+    made = api.ok("POST", path, token, json={"label": "ci", "scopes": ["read"], "expiresIn": "30d"})
+    assert (made["label"], made["scopes"], made["state"]) == ("ci", ["read"], "valid")
+    assert (made["team"], made["user"], made["lastUsedAt"]) == (team.slug, None, None)
+    assert api.status("GET", "/v8/artifacts/status", made["token"]) == 200
+    new = api.ok("POST", f"{path}/{made['id']}/rotate", token, json={"overlap": "1h"})
+    assert (new["label"], new["scopes"]) == ("ci", ["read"])
+    for secret in (made["token"], new["token"]):
+        assert api.status("GET", "/v8/artifacts/status", secret) == 200
+    assert api.ok("DELETE", f"{path}/{new['id']}", token)["state"] == "revoked"
+    assert api.status("GET", "/v8/artifacts/status", new["token"]) == 401
+    assert api.ok("DELETE", f"{path}/{new['id']}", token)["state"] == "revoked"
+    shown = api.call("GET", path, token).text
+    assert made["id"] in shown
+    assert not [s for s in (made["token"], new["token"], token) if s in shown]
+    assert api.noted(team)[-3:] == ["token.create", "token.rotate", "token.revoke"]
+    assert api.accounts.audit.page(team.id, 1)[0].actor_name == owner.email
+
+
+def test_without_a_body_a_rotation_overlaps_for_an_hour(api: Api) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    old = api.ok("POST", f"{team.slug}/tokens", token, json={})
+    api.ok("POST", f"{team.slug}/tokens/{old['id']}/rotate", token)
+    ends_ms = api.accounts.tokens.get(old["id"]).expires_at_ms
+    assert ends_ms is not None
+    assert 0 <= api.clock.now_ms() + 3_600_000 - ends_ms < 60_000
+
+
+@pytest.mark.parametrize("role", NO_OWNERS)
+def test_nobody_but_an_owner_sees_makes_rotates_or_ends_a_teams_token(api: Api, role: Role) -> None:
+    team = api.team()
+    _, token = api.someone(team, role)
+    other, _ = api.token(team)
+    path = f"{team.slug}/tokens"
+    assert api.status("GET", path, token) == 403
+    assert api.status("POST", path, token, json={"scopes": ["read"]}) == 403
+    assert api.status("POST", f"{path}/{other.id}/rotate", token, json={}) == 403
+    assert api.status("DELETE", f"{path}/{other.id}", token) == 403
+    assert listed(api, team) == {"": "valid"}
+
+
+@pytest.mark.parametrize("scope", sorted(set(Scope) - {Scope.ADMIN}))
+def test_a_token_that_may_only_manage_makes_none_that_does_more(api: Api, scope: Scope) -> None:
+    team = api.team()
+    owner, _ = api.owner(team)
+    wider, _ = api.token(team, scopes=[scope, Scope.ADMIN], label="wider")
+    for token in (
+        api.token_of_team(team, Scope.ADMIN),
+        api.token_of(owner, Scope.ADMIN),
+        api.token_of(owner, Scope.ADMIN, team=team),
+    ):
+        path = f"{team.slug}/tokens"
+        for scopes in ([scope], [scope, "admin"], ["admin", scope, scope]):
+            status, message = api.refused("POST", path, token, json={"scopes": scopes})
+            assert status == 403
+            assert scope.value in message
+        assert api.status("POST", path, token, json={}) == 403  # all but admin, if left out
+        assert api.status("POST", f"{path}/{wider.id}/rotate", token, json={}) == 403
+        assert api.ok("POST", path, token, json={"scopes": ["admin"]})["scopes"] == ["admin"]
+
+
+def test_a_token_of_a_team_makes_what_it_has_itself(api: Api) -> None:
+    team = api.team()
+    for extra in combinations(sorted(set(Scope) - {Scope.ADMIN}), 2):
+        token = api.token_of_team(team, Scope.ADMIN, *extra)
+        made = api.ok("POST", f"{team.slug}/tokens", token, json={"scopes": list(extra)})
+        assert made["scopes"] == sorted(extra)
+
+
+def test_tokens_of_other_teams_and_of_people_are_out_of_reach(api: Api) -> None:
+    ours, theirs = api.team(), api.team()
+    _, token = api.owner(ours)
+    member, _ = api.someone(ours, Role.MEMBER)
+    strangers = [
+        api.token(theirs)[0],
+        api.token(ours, member)[0],
+        api.token(None, member)[0],
+        api.token(scopes=())[0],
+    ]
+    for stranger in strangers:
+        for team in (ours.slug, ours.id):
+            path = f"{team}/tokens/{stranger.id}"
+            assert api.status("POST", f"{path}/rotate", token, json={}) == 404
+            assert api.status("DELETE", path, token) == 404
+        path = f"{theirs.slug}/tokens/{stranger.id}"
+        assert api.status("DELETE", path, token) == 403
+        assert api.status("DELETE", f"{path}?slug={ours.slug}", token) == 403
+        assert api.accounts.tokens.get(stranger.id) == stranger
+    assert api.ok("GET", f"{ours.slug}/tokens", token) == {"tokens": []}
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_rotated_twice_at_once_a_token_has_one_successor(api: Api, attempt: int) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    old, _ = api.token(team)
+    statuses: list[int] = []
+    path = f"{team.slug}/tokens/{old.id}/rotate"
+    at_once(*[lambda: statuses.append(api.status("POST", path, token, json={}))] * 3)
+    assert sorted(statuses) == [201, 400, 400], attempt
+    assert len(api.accounts.tokens.of_team(team)) == 2
+
+
+def test_a_token_may_rotate_and_end_itself(api: Api) -> None:
+    team = api.team()
+    token, secret = api.token(team, scopes=[Scope.ADMIN])
+    path = f"{team.slug}/tokens/{token.id}"
+    new = api.ok("POST", f"{path}/rotate", secret, json={"overlap": "0s"})["token"]
+    assert api.status("GET", team.slug, secret) == 401
+    assert api.status("DELETE", path, new) == 200
+
+
+def test_a_revocation_by_a_command_counts_within_five_seconds(api: Api) -> None:
+    team = api.team()
+    token, secret = api.token(team)
+    assert api.status("GET", "/v8/artifacts/status", secret) == 200
+    api.accounts.tokens.revoke(token)
+    eventually(lambda: api.status("GET", "/v8/artifacts/status", secret) == 401, 5)
+    eventually(lambda: api.status("GET", team.slug, secret) == 401, 5)
+
+
+def test_a_revoked_token_does_not_finish_what_it_began(api: Api) -> None:
+    """The body of a request may take its time; the permission is that of its end."""
+    team = api.team()
+    old, secret = api.token(team, scopes=[Scope.ADMIN])
+    body = b'{"label": "afterwards", "scopes": ["admin"]}'
+    head = (
+        f"POST /v1/teams/{team.slug}/tokens HTTP/1.1\r\nHost: hitrate\r\nConnection: close\r\n"
+        f"Authorization: Bearer {secret}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", api.server.port), timeout=15) as client:
+        client.sendall(head.encode() + body[:5])
+        assert api.status("GET", team.slug, secret) == 200  # the first was let in before this one
+        api.ok("DELETE", f"{team.slug}/tokens/{old.id}", api.operator)
+        client.sendall(body[5:])
+        answer = b"".join(iter(partial(client.recv, 65536), b""))
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert listed(api, team) == {"": "revoked"}
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({"label": "x" * 201}, "label"),
+        ({"label": "a\nb"}, "printable"),
+        ({"label": "a\0"}, "printable"),
+        ({"label": None}, "label"),
+        ({"label": 5}, "label"),
+        ({"scopes": []}, "scopes"),
+        ({"scopes": ["root"]}, "root"),
+        ({"scopes": ["READ"]}, "READ"),
+        ({"scopes": "read"}, "scopes"),
+        ({"scopes": None}, "scopes"),
+        ({"expiresIn": "-5s"}, "$.expiresIn is '-5s'"),
+        ({"expiresIn": "soon"}, "length of time"),
+        ({"expiresIn": ""}, "length of time"),
+        ({"expiresIn": "2020-01-01"}, "length of time"),
+        ({"expiresIn": 5}, "expiresIn"),
+        ({"expiresIn": "101w" + "9" * 100}, "length of time"),
+        ({"expiresIn": "99999999999d"}, "100 years"),
+        ({"expiresIn": "9" * 500}, "100 years"),
+        ({"expires_in": "5s"}, "expires_in"),
+        ({"user": "usr_x"}, "user"),
+        ({"team": "x"}, "team"),
+        ([], "object"),
+        (None, "data"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_is_no_token_is_refused_by_name(api: Api, body: object, word: str) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    status, message = api.refused("POST", f"{team.slug}/tokens", token, json=body)
+    assert status == 400
+    assert word in message
+    assert len(message) < 500
+    assert listed(api, team) == {}
+
+
+@pytest.mark.parametrize("overlap", ["-1s", "soon", "", "9" * 400])
+def test_what_is_no_overlap_is_refused(api: Api, overlap: str) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    old, _ = api.token(team)
+    path = f"{team.slug}/tokens/{old.id}/rotate"
+    assert api.status("POST", path, token, json={"overlap": overlap}) == 400
+    assert api.accounts.tokens.of_team(team) == [old]
+
+
+def test_a_token_that_is_expired_from_the_first_is_shown_as_such(api: Api) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    made = api.ok("POST", f"{team.slug}/tokens", token, json={"expiresIn": "0s"})
+    assert made["state"] == "expired"
+    assert api.status("GET", team.slug, made["token"]) == 401
+
+
+@pytest.mark.parametrize(
+    "label", ["=1+1", "'; DROP TABLE tokens; --", '"}]', "é😀", "[/red]", "%s"]
+)
+def test_any_printable_label_comes_back_as_it_was_given(api: Api, label: str) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    api.ok("POST", f"{team.slug}/tokens", token, json={"label": label})
+    assert listed(api, team) == {label: "valid"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b'{"label": "\\ud800"}', 400),
+        (b'{"label": "' + b"x" * 9_000_000 + b'"}', 400),
+        (b'{"label": "' + b"x" * 11_000_000 + b'"}', 413),
+        (b'{"label": "\xff"}', 400),
+        (b"[" * 20_000, 400),
+        (b'{"label":' * 20_000, 400),
+    ],
+    ids=lambda value: f"{value[:12]!r}" if isinstance(value, bytes) else str(value),
+)
+def test_a_body_that_is_no_json_or_too_large_is_refused(api: Api, body: bytes, status: int) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    assert api.status("POST", f"{team.slug}/tokens", token, content=body, headers=JSON) == status
+    assert listed(api, team) == {}
+
+
+def test_ten_thousand_tokens_are_listed_and_any_of_them_is_revoked(api: Api) -> None:
+    team = api.team()
+    _, token = api.owner(team)
+    secrets = [token_secrets.new_secret() for _ in range(10_000)]
+    rows: list[dict[str, Any]] = [
+        {"id": f"tok_{team.id}{n:05}", "hash": token_secrets.digest(secret.encode()),
+         "team_id": team.id,
+         "label": str(n), "scopes": "read", "created_at": n}
+        for n, secret in enumerate(secrets)
+    ]  # fmt: skip
+    with api.engine.begin() as connection:
+        connection.execute(sa.insert(TOKENS), rows)
+    assert len(listed(api, team)) == 10_000
+    assert api.status("GET", "/v8/artifacts/status", secrets[-1]) == 200
+    api.ok("DELETE", f"{team.slug}/tokens/{rows[-1]['id']}", token)
+    assert api.status("GET", "/v8/artifacts/status", secrets[-1]) == 401
+    with api.engine.begin() as connection:
+        connection.execute(sa.delete(TOKENS).where(TOKENS.c.team_id == team.id))
+
+
+def test_no_secret_is_in_a_log_an_answer_or_any_file(api: Api) -> None:
+    team = api.team()
+    owner, token = api.owner(team)
+    path = f"{team.slug}/tokens"
+    made = [api.ok("POST", path, token, json={"label": str(n)}) for n in range(2)]
+    made.append(api.ok("POST", f"{path}/{made[0]['id']}/rotate", token))
+    secrets = [token, api.operator, api.server.token, *(one["token"] for one in made)]
+    for wrong in (token[:-1] + "0", token + "x"):
+        api.status("GET", team.slug, wrong)
+        api.status("PUT", "/v8/artifacts/x", wrong, content=b"x")
+    for secret in secrets:  # in every place where it does not belong
+        api.status("POST", path, token, json={"label": "x", "expiresIn": secret})
+        api.status("POST", path, token, json={"scopes": [secret]})
+        api.status("GET", f"{secret}/tokens", token)
+        api.status("DELETE", f"{path}/{secret}", token)
+        api.status("GET", f"{team.slug}/audit?action={secret}", token)
+        api.status("GET", f"{team.slug}/audit?cursor={secret}", token)
+        api.status("POST", f"{team.slug}/members", token, json={"email": secret})
+    answers = [
+        api.call("GET", where, token).text
+        for where in (path, f"{team.slug}/audit", f"{team.slug}/audit/export?format=csv",
+                      f"{team.slug}/members", "/v1/user", "/v1/user/tokens", team.slug)
+    ]  # fmt: skip
+    kept = [api.server.log.encode(), *(answer.encode() for answer in answers)]
+    kept += [file.read_bytes() for file in api.server.data_dir.rglob("*") if file.is_file()]
+    for secret in secrets:
+        for content in kept:
+            assert secret.encode() not in content
+            assert secret[3:30].encode() not in content
+    assert json.loads(answers[4])["email"] == owner.email

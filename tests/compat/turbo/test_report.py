@@ -1,0 +1,42 @@
+"""`hitrate report`, as the step behind turbo, says what turbo did."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from hitrate.cli.output import span_text
+from tests.support.monorepo import all_tasks
+from tests.support.server import run_hitrate
+from tests.support.turbo_harness import Workbench
+
+COUNT = len(all_tasks())
+
+
+def report(bench: Workbench, *options: str) -> str:
+    """Of the last run, at once."""
+    env = {
+        "TURBO_API": bench.server.url,
+        "TURBO_TOKEN": bench.token,
+        "TURBO_TEAM": bench.server.team,
+    }
+    return run_hitrate("report", "--last", *options, env=env)
+
+
+def test_each_build_is_reported_as_soon_as_turbo_has_ended(bench: Workbench) -> None:
+    cold = bench.build()
+    assert report(bench) == f"this run: 0 of {COUNT} tasks from cache, 0s saved\n"
+    page = report(bench, "--format", "markdown")
+    slowest = max(cold.uploaded_durations().items(), key=lambda one: one[1])
+    assert f"| `{slowest[0]}` | {span_text(slowest[1])} |" in page
+    assert len(re.findall(r"\| `\w{16}` \|", page)) == min(COUNT, 10)
+
+    again = bench.build()
+    saved = span_text(sum(again.durations("LOCAL").values()))
+    assert report(bench) == f"this run: {COUNT} of {COUNT} tasks from cache, {saved} saved\n"
+
+    bench.repo.forget_builds()
+    remote = bench.build()
+    found = json.loads(report(bench, "--format", "json"))["run"]
+    assert (found["remoteHits"], found["hitRate"]) == (COUNT, 1.0)
+    assert found["timeSavedMs"] == {"local": 0, "remote": sum(remote.durations("REMOTE").values())}

@@ -1,0 +1,31 @@
+"""Holds the client's signatures to those that the real turbo makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hitrate.client._signature import signature
+from tests.compat.conftest import BenchFor
+from tests.support.server import Server
+from tests.support.turbo_harness import RELEASES
+
+KEY = "a signature key, at least 32 bytes long"
+
+
+# Older releases have another form, which is none of ours.
+@pytest.mark.parametrize("release", RELEASES[-1:], ids=["turbo"], indirect=True)
+def test_an_artifact_that_turbo_signed_has_the_same_signature_here(
+    bench_for: BenchFor, shared_server: Server, tmp_path: Path
+) -> None:
+    with bench_for(shared_server) as bench:
+        bench.repo.configure_remote_cache(signature=True)
+        uploads = bench.build(TURBO_REMOTE_CACHE_SIGNATURE_KEY=KEY).uploads
+    assert uploads
+    for upload in uploads:
+        artifact = tmp_path / "artifact"
+        artifact.write_bytes(upload.request_body)
+        artifact_hash = upload.path.rsplit("/", 1)[1]
+        tag = upload.request_headers["x-artifact-tag"]
+        assert signature(KEY, artifact_hash, None, artifact) == tag

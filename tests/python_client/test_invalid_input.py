@@ -1,0 +1,224 @@
+"""Holds both clients to what they refuse to send, and to saying what is wrong and where."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitrate.client import AsyncHitrate, BadRequest, RequestBody
+from tests.python_client.conftest import Connect
+from tests.support.client_adapter import EVENT, Facade
+from tests.support.strict_fake import StrictFake
+
+SECRET = "hr_a-secret-that-nobody-may-read"
+
+
+def words(value: object) -> str:
+    """What a case is called by: what its error says."""
+    told = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    return ", ".join(value) if told and isinstance(value, list) else ""
+
+
+async def async_pieces() -> AsyncIterator[bytes]:
+    yield b"content"
+
+
+def changed(**facts: Any) -> list[Any]:
+    return [EVENT, {**EVENT, **facts}]
+
+
+def without(name: str) -> list[Any]:
+    return [EVENT, {key: value for key, value in EVENT.items() if key != name}]
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        (changed(source="remote"), ["'remote'", "$[1].source"]),
+        (changed(event="Hit"), ["'Hit'", "$[1].event"]),
+        (changed(hash=1), ["str", "int", "$[1].hash"]),
+        (changed(sessionId=None), ["str", "null", "$[1].sessionId"]),
+        (changed(extra=1), ["extra", "$[1]"]),
+        (without("sessionId"), ["sessionId", "$[1]"]),
+        (without("source"), ["source", "$[1]"]),
+        (without("event"), ["event", "$[1]"]),
+        (without("hash"), ["hash", "$[1]"]),
+        (changed(duration=math.nan), ["duration", "finite", "$[1]"]),
+        (changed(duration=-math.inf), ["duration", "finite", "$[1]"]),
+        (changed(duration=True), ["bool", "$[1].duration"]),
+        (changed(duration="4"), ["str", "$[1].duration"]),
+        (changed(duration=None), ["null", "$[1].duration"]),
+        (changed(hash="\ud800"), ["request_body", "surrogates"]),
+        ([EVENT, 1], ["int", "$[1]"]),
+        ([EVENT, [EVENT]], ["array", "$[1]"]),
+        (EVENT, ["list"]),
+        ("[]", ["list"]),
+        (None, ["request_body", "None"]),
+    ],
+    ids=words,
+)
+def test_events_that_the_contract_does_not_allow_are_not_sent(
+    judged: Facade, fake: StrictFake, events: Any, said: list[str]
+) -> None:
+    assert_refused(judged, fake, lambda: judged.record_events(events), *said)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"source": "X"}, ["'X'", "$[0].source"]),
+        ({"duration": True}, ["bool", "$[0].duration"]),
+        ({"hash": b"h"}, ["$[0].hash"]),
+    ],
+    ids=words,
+)
+def test_a_model_is_looked_at_too(
+    judged: Facade, fake: StrictFake, facts: dict[str, Any], said: list[str]
+) -> None:
+    sound: dict[str, Any] = {"session_id": "s", "source": "LOCAL", "event": "HIT", "hash": "h"}
+
+    assert_refused(
+        judged, fake, lambda: judged.record_events([RequestBody(**{**sound, **facts})]), *said
+    )
+    with pytest.raises(ValueError, match="duration"):
+        RequestBody(**sound, duration=math.nan)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda c: c.record_events([], x_artifact_client_ci="c" * 51), ["client_ci", "51", "50"]),
+        (lambda c: c.record_events([], x_artifact_client_ci="a\nb"), ["client-ci", "a\\nb"]),
+        (lambda c: c.record_events([], x_artifact_client_interactive=2), ["interactive", "2"]),
+        (lambda c: c.record_events([], x_artifact_client_interactive="1"), ["interactive", "'1'"]),
+        (lambda c: c.record_events([], x_ai_agent="a\r\nb: c"), ["x-ai-agent", "a\\r\\nb"]),
+        (lambda c: c.download("h", x_artifact_client_ci="ü"), ["client-ci"]),
+        (lambda c: c.upload("h", b"x", x_artifact_tag="t" * 601), ["artifact_tag", "601", "600"]),
+        (lambda c: c.upload("h", b"x", x_artifact_tag="\0"), ["artifact-tag", "\\x00"]),
+        (lambda c: c.upload("h", b"x", x_artifact_sha="\x7f"), ["artifact-sha", "\\x7f"]),
+        (lambda c: c.upload("h", b"x", x_artifact_dirty_hash="\n"), ["dirty-hash", "\\n"]),
+        (lambda c: c.upload("h", b"x", x_artifact_duration=math.nan), ["duration", "nan"]),
+        (lambda c: c.upload("h", b"x", x_artifact_duration=math.inf), ["duration", "inf"]),
+        (lambda c: c.upload("h", b"x", x_artifact_duration=-1), ["duration", "-1"]),
+        (lambda c: c.upload("h", b"x", x_artifact_duration="4"), ["duration", "'4'"]),
+        (lambda c: c.upload("h", b"x", x_artifact_duration=True), ["duration", "True"]),
+        (lambda c: c.upload("h", b"x", content_length=2), ["content_length", "2", "1 byte"]),
+        (lambda c: c.upload("h", iter([b"x"]), content_length=-1), ["ontent", "ength"]),
+        (lambda c: c.upload("h", "text"), ["content", "text"]),
+        (lambda c: c.upload("h", io.StringIO("text")), ["text"]),
+        (lambda c: c.upload("h", None), ["content"]),
+        (lambda c: c.upload("h", 5), ["content"]),
+        *(
+            (lambda c, name=name: c.download(name), [repr(name), "hash"])
+            for name in ("", ".", "..", "status", "events", None, "\ud800")
+        ),
+        (lambda c: c.upload("..", b"x"), ["'..'", "hash"]),
+        (lambda c: c.exists("events"), ["'events'", "hash"]),
+        (lambda c: c.query("h"), ["hashes", "list"]),
+        (lambda c: c.query(["h", 1]), ["hashes", "strings"]),
+        (lambda c: c.query(["\ud800"]), ["hashes"]),
+    ],
+    ids=words,
+)
+def test_calls_that_the_contract_does_not_allow_are_not_sent(
+    judged: Facade, fake: StrictFake, call: Callable[[Facade], object], said: list[str]
+) -> None:
+    assert_refused(judged, fake, lambda: call(judged), *said)
+
+
+def test_a_file_that_is_open_as_text_is_not_sent(
+    judged: Facade, fake: StrictFake, tmp_path: Path
+) -> None:
+    path = tmp_path / "content"
+    path.write_text("text")
+    with path.open() as file:
+        assert_refused(judged, fake, lambda: judged.upload("h", file), "text", "'rb'")
+
+
+def test_an_async_iterator_is_only_sent_by_the_async_client(
+    judged: Facade, fake: StrictFake
+) -> None:
+    if isinstance(judged.client, AsyncHitrate):
+        judged.upload("h", async_pieces())
+        assert fake.artifacts["h"].content == b"content"
+    else:
+        assert_refused(judged, fake, lambda: judged.upload("h", async_pieces()), "AsyncHitrate")
+
+
+@pytest.mark.parametrize(
+    ("content", "length"),
+    [([b"abc"], 2), ([b"abc"], 4), (["text"], None)],
+    ids=["longer than told", "shorter than told", "text"],
+)
+def test_an_iterator_that_gives_what_cannot_be_sent_is_a_bad_request(
+    connect: Connect, content: list[Any], length: int | None
+) -> None:
+    with StrictFake() as fake:  # Its own: what has been sent until then is a violation.
+        client = connect(bearer_token=fake.token, server_url=fake.url)
+        with pytest.raises(BadRequest):
+            client.upload("h", iter(content), content_length=length)
+    assert fake.artifacts == {}
+
+
+@pytest.mark.parametrize("operation", [Facade.status, Facade.delete_all])
+def test_an_option_that_there_is_not_is_a_type_error(
+    judged: Facade, fake: StrictFake, operation: Callable[..., object]
+) -> None:
+    with pytest.raises(TypeError, match="'retries'; there are slug, team_id"):
+        operation(judged, retries=5)
+    assert fake.received == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"server_url": None}, ["server_url", "TURBO_API"]),
+        ({"server_url": ""}, ["server_url", "TURBO_API"]),
+        ({"bearer_token": None}, ["bearer_token", "TURBO_TOKEN"]),
+        ({"bearer_token": ""}, ["bearer_token", "TURBO_TOKEN"]),
+        *(
+            ({"server_url": url}, [repr(url), "https://"])
+            for url in (
+                "cache.example.com",
+                "ftp://cache.example.com",
+                "https://",
+                "https://[::1",
+                "https://cache.example.com?a=b",
+                "https://cache.example.com?",
+                "https://cache.example.com#a",
+                "https://cache.example.com:99999",
+                "https://cache example.com",
+                " https://cache.example.com",
+                "https://cache.example.com\n",
+            )
+        ),
+        *(({"bearer_token": token}, ["token"]) for token in (f"{SECRET}\n", f"{SECRET} ", "ü")),
+    ],
+    ids=words,
+)
+def test_a_client_is_not_made_without_a_server_and_a_token(
+    connect: Connect, settings: dict[str, Any], said: list[str]
+) -> None:
+    with pytest.raises(BadRequest) as refused:
+        connect(**{"bearer_token": SECRET, "server_url": "https://cache.example.com", **settings})
+    assert refused.value.status is None
+    assert [word for word in said if word not in str(refused.value)] == []
+    assert SECRET not in str(refused.value)
+
+
+def assert_refused(
+    client: Facade, fake: StrictFake, call: Callable[[], object], *said: str
+) -> None:
+    """`call` raises an error that says all that, and nothing of it has reached the fake."""
+    with pytest.raises(BadRequest) as refused:
+        call()
+    assert (refused.value.status, refused.value.code) == (None, "bad_request")
+    assert [word for word in said if word not in str(refused.value)] == []
+    client.status()  # By when the fake has seen what came before, if not to its end.
+    fake.close()
+    assert [request.path for request in fake.received] == ["/v8/artifacts/status"]

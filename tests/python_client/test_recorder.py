@@ -1,0 +1,437 @@
+"""The Recorder: batches, outages, kills, threads; and that its counts are the truth."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hitrate.client import BadRequest, Counts, Hitrate, Recorder, recorder
+from tests.support.server import Server, eventually
+from tests.support.strict_fake import HangUp, Refuse, Stall, StrictFake
+
+EACH = 200
+"""Events that each of ten threads records."""
+
+
+@pytest.fixture
+def client(fake: StrictFake) -> Iterator[Hitrate]:
+    with client_of(fake) as client:
+        yield client
+
+
+def client_of(server: Server | StrictFake) -> Hitrate:
+    return Hitrate(server.token, server_url=server.url)
+
+
+def batches(fake: StrictFake) -> list[list[dict[str, Any]]]:
+    return [json.loads(request.body) for request in fake.received]
+
+
+def hashes(events: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(event["hash"] for event in events)
+
+
+def record_range(r: Recorder, *names: int) -> None:
+    prefix = "-".join(map(str, names))
+    for index in range(EACH):
+        r.hit(f"{prefix}-{index}", index)
+
+
+def wait_until_sent(r: Recorder, more_than: int) -> None:
+    eventually(lambda: r.counts.sent > more_than)
+
+
+def recorded(server: Server, recorder: Recorder, count: int) -> Counter[str]:
+    eventually(lambda: len(server.events(sessionId=recorder.session_id)) >= count, 60)
+    return hashes(server.events(sessionId=recorder.session_id))
+
+
+def test_hits_and_misses_are_recorded_as_the_contract_has_them(
+    fake: StrictFake, client: Hitrate
+) -> None:
+    with Recorder(client, session_id="s") as r:
+        r.hit("a", 400, source="LOCAL")
+        r.hit("b", 0.5)
+        r.hit("c")
+        r.miss("d")
+        r.miss("e", source="LOCAL")
+    assert fake.events == [
+        {"sessionId": "s", "source": "LOCAL", "event": "HIT", "hash": "a", "duration": 400},
+        {"sessionId": "s", "source": "REMOTE", "event": "HIT", "hash": "b", "duration": 0.5},
+        {"sessionId": "s", "source": "REMOTE", "event": "HIT", "hash": "c"},
+        {"sessionId": "s", "source": "REMOTE", "event": "MISS", "hash": "d"},
+        {"sessionId": "s", "source": "LOCAL", "event": "MISS", "hash": "e"},
+    ]
+    assert r.counts == Counts(sent=5, dropped=0, unknown=0, pending=0)
+
+
+def test_events_go_in_batches_of_at_most_a_hundred_and_in_order(
+    fake: StrictFake, client: Hitrate
+) -> None:
+    with Recorder(client) as r:
+        for index in range(1234):
+            r.miss(str(index))
+    assert [event["hash"] for event in fake.events] == [str(index) for index in range(1234)]
+    assert max(len(batch) for batch in batches(fake)) == 100
+    assert len(fake.received) <= 14
+
+
+def test_a_few_events_go_without_waiting_for_more(fake: StrictFake, client: Hitrate) -> None:
+    with Recorder(client) as r:
+        r.miss("a")
+        eventually(lambda: r.counts.sent == 1)
+        assert hashes(fake.events) == {"a": 1}
+        r.miss("b")
+        eventually(lambda: r.counts.sent == 2)
+
+
+def test_nothing_is_sent_when_nothing_is_recorded(fake: StrictFake, client: Hitrate) -> None:
+    with Recorder(client):
+        pass
+    assert fake.received == []
+
+
+def test_ci_interactivity_and_agent_are_told(
+    fake: StrictFake, client: Hitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("AI_AGENT", "some-agent")
+    with Recorder(client) as r:
+        r.miss("a")
+    [request] = fake.received
+    assert request.headers["x-artifact-client-ci"] == "GITHUB_ACTIONS"
+    assert request.headers["x-artifact-client-interactive"] == "0"
+    assert request.headers["x-ai-agent"] == "some-agent"
+
+
+def test_programs_of_one_build_share_the_session_that_the_environment_names(
+    client: Hitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HITRATE_SESSION", "build-1")
+    assert Recorder(client).session_id == "build-1"
+    assert Recorder(client, session_id="own").session_id == "own"
+    monkeypatch.delenv("HITRATE_SESSION")
+    assert Recorder(client).session_id != Recorder(client).session_id
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"hash": 3}, {"hash": "a", "duration_ms": float("nan")}, {"hash": "a", "source": "MOON"},
+     {"hash": "a", "duration_ms": "long"}, {"hash": "\ud800"}],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_event_is_dropped_and_told_and_never_raises(
+    fake: StrictFake, client: Hitrate, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Recorder(client) as r:
+        r.hit(**wrong)
+        r.miss("right")
+    assert r.counts == Counts(sent=1, dropped=1, unknown=0, pending=0)
+    assert hashes(fake.events) == {"right": 1}
+    assert "request_body" in caplog.text
+
+
+def test_the_same_event_again_and_again_is_counted_each_time(
+    fake: StrictFake, client: Hitrate
+) -> None:
+    with Recorder(client) as r:
+        for _ in range(500):
+            r.hit("same", 5)
+    assert r.counts.sent == 500
+    assert hashes(fake.events) == {"same": 500}
+
+
+def test_a_batch_whose_answer_was_lost_is_sent_again_and_counts_once(
+    fake: StrictFake, client: Hitrate
+) -> None:
+    fake.script(HangUp(store=True), HangUp(store=True))
+    with Recorder(client) as r:
+        for index in range(100):
+            r.miss(str(index))
+    assert len(fake.received) == 3
+    assert len({request.body for request in fake.received}) == 1
+    assert r.counts == Counts(sent=100, dropped=0, unknown=0, pending=0)
+    assert hashes(fake.events).total() == 100
+
+
+def test_a_batch_in_doubt_is_not_sent_again_when_it_might_count_twice(
+    fake: StrictFake, client: Hitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "RESEND_S", -1)
+    fake.script(HangUp(store=True))
+    with Recorder(client) as r:
+        r.miss("a")
+    assert len(fake.received) == 1
+    assert r.counts == Counts(sent=0, dropped=0, unknown=1, pending=0)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_refuses_for_now_gets_the_batch_again(
+    fake: StrictFake, client: Hitrate, status: int
+) -> None:
+    fake.script(Refuse(status, "later", headers={"retry-after": "0"}), Refuse(status, "later"))
+    with Recorder(client) as r:
+        r.miss("a")
+    assert r.counts == Counts(sent=1, dropped=0, unknown=0, pending=0)
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 501])
+def test_what_a_server_refuses_for_good_is_dropped_and_told(
+    fake: StrictFake, client: Hitrate, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.script(Refuse(status, "refused", message="not you"))
+    with Recorder(client) as r:
+        r.miss("a")
+        eventually(lambda: r.counts.dropped)
+        r.miss("b")
+    assert r.counts == Counts(sent=1, dropped=1, unknown=0, pending=0)
+    assert "not you" in caplog.text
+
+
+def test_a_server_that_hangs_does_not_keep_the_build_waiting(
+    fake: StrictFake, client: Hitrate, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.script(Stall())
+    with Recorder(client, close_timeout=0.3) as r:
+        for index in range(150):
+            r.miss(str(index))
+        eventually(lambda: fake.received)
+    assert r.counts == Counts(sent=0, dropped=50, unknown=100, pending=0)
+    assert "50 dropped, 100 sent without an answer" in caplog.text
+
+
+def test_what_does_not_fit_is_dropped_and_told(
+    fake: StrictFake, client: Hitrate, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.close()
+    with Recorder(client, capacity=250, close_timeout=10) as r:
+        for index in range(300):
+            r.miss(str(index))
+        assert r.counts == Counts(sent=0, dropped=50, unknown=0, pending=250)
+        fake.open()
+    assert r.counts == Counts(sent=250, dropped=50, unknown=0, pending=0)
+    assert hashes(fake.events) == Counter(str(index) for index in range(250))
+    assert "250 events wait already" in caplog.text
+
+
+def test_an_event_that_the_server_refuses_does_not_take_the_others_with_it(
+    shared_server: Server,
+) -> None:
+    with client_of(shared_server) as client, Recorder(client) as r:
+        for index in range(90):
+            r.miss(str(index))
+        r.miss("long" * 1000)
+    assert r.counts == Counts(sent=90, dropped=1, unknown=0, pending=0)
+    assert recorded(shared_server, r, 90) == Counter(map(str, range(90)))
+
+
+def test_a_batch_in_doubt_does_not_wait_beyond_the_time_in_which_it_counts_once(
+    fake: StrictFake, client: Hitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "RESEND_S", 20)
+    fake.script(HangUp(store=True), Refuse(503, "later", headers={"retry-after": "21"}))
+    with Recorder(client) as r:
+        r.miss("a")
+        eventually(lambda: r.counts.unknown)
+    assert len(fake.received) == 2
+
+
+def test_a_server_that_comes_back_while_we_end_gets_all(fake: StrictFake, client: Hitrate) -> None:
+    fake.close()
+    r = Recorder(client, close_timeout=30)
+    r.miss("a")
+    back = threading.Timer(1.5, fake.open)
+    back.start()
+    r.close()
+    back.join()
+    assert r.counts == Counts(sent=1, dropped=0, unknown=0, pending=0)
+
+
+def test_a_client_that_is_closed_before_is_told_at_once(
+    client: Hitrate, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.close()
+    with Recorder(client, close_timeout=60) as r:
+        r.miss("a")
+    assert r.counts == Counts(sent=0, dropped=1, unknown=0, pending=0)
+    assert "The client is closed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"close_timeout": float("inf")}, {"close_timeout": -1}, {"capacity": 0}], ids=str
+)
+def test_a_recorder_with_wrong_settings_is_not_made(client: Hitrate, wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest):
+        Recorder(client, **wrong)
+
+
+def test_after_the_end_events_are_dropped(client: Hitrate) -> None:
+    r = Recorder(client)
+    r.close()
+    r.close()
+    r.miss("late")
+    assert r.counts == Counts(sent=0, dropped=1, unknown=0, pending=0)
+
+
+def test_an_outage_that_outlasts_the_build_loses_what_is_left_and_says_how_much(
+    fake: StrictFake, client: Hitrate, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.close()
+    with Recorder(client, close_timeout=0.2) as r:
+        for index in range(300):
+            r.miss(str(index))
+    assert r.counts == Counts(sent=0, dropped=300, unknown=0, pending=0)
+    assert "300 dropped" in caplog.text
+    fake.open()
+
+
+def test_a_server_that_is_killed_again_and_again_has_everything_once(server: Server) -> None:
+    given: Counter[str] = Counter()
+    with client_of(server) as client, Recorder(client, close_timeout=30) as r:
+        for outage in range(3):
+            threads = [
+                threading.Thread(target=record_range, args=(r, outage, number))
+                for number in range(10)
+            ]
+            for thread in threads:
+                thread.start()
+            wait_until_sent(r, more_than=r.counts.sent)
+            server.kill()
+            for thread in threads:
+                thread.join()
+            server.start()
+            given.update(f"{outage}-{n}-{i}" for n in range(10) for i in range(EACH))
+    assert r.counts == Counts(sent=3 * 10 * EACH, dropped=0, unknown=0, pending=0)
+    assert recorded(server, r, given.total()) == given
+
+
+PROGRAM = """
+import sys
+from hitrate.client import Hitrate, Recorder
+
+recorder = Recorder(Hitrate(), session_id=sys.argv[1])
+for index in range(int(sys.argv[2])):
+    recorder.hit(str(index), index)
+"""
+
+
+def program(server: Server, code: str, *arguments: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "TURBO_API": server.url, "TURBO_TOKEN": server.token}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_program_that_ends_without_closing_has_sent_all(shared_server: Server) -> None:
+    _, errors = program(shared_server, PROGRAM, "unclosed", "250").communicate(timeout=30)
+    assert errors == ""
+    found = eventually(
+        lambda: (
+            len(shared_server.events(sessionId="unclosed")) == 250
+            and shared_server.events(sessionId="unclosed")
+        )
+    )
+    assert hashes(found or []) == Counter(map(str, range(250)))
+
+
+KILLED = """
+import sys, threading
+from hitrate.client import Hitrate, Recorder
+
+recorder = Recorder(Hitrate(), session_id=sys.argv[1], capacity=10**9)
+index = 0
+while True:
+    for _ in range(50):
+        recorder.hit(str(index), index)
+        index += 1
+    counts = recorder.counts
+    print(counts.sent, index, flush=True)
+    while recorder.counts.pending > 5000:
+        threading.Event().wait(0.001)
+"""
+
+
+def test_of_a_program_that_is_killed_all_that_it_counted_as_sent_is_recorded(
+    shared_server: Server,
+) -> None:
+    process = program(shared_server, KILLED, "killed")
+    assert process.stdout is not None
+    sent, given = 0, 0
+    while sent < 2000:
+        sent, given = map(int, process.stdout.readline().split())
+    process.send_signal(signal.SIGKILL)
+    rest, _ = process.communicate()
+    for line in rest.splitlines():
+        if len(counts := line.split()) == 2:
+            sent, given = map(int, counts)
+
+    found = eventually(
+        lambda: len(events := shared_server.events(sessionId="killed")) >= sent and events
+    )
+
+    indexes = sorted(int(event["hash"]) for event in found or [])
+    # None twice, none missing in between, and no more than the one batch that was under way.
+    assert indexes == list(range(len(indexes)))
+    assert sent <= len(indexes) <= given + 50
+
+
+FORKED_CLIENT = """
+import os, sys
+from hitrate.client import Hitrate
+
+client = Hitrate()
+client.artifacts.upload("of-a-child", b"of a child" * 10_000)
+client.artifacts.upload("of-the-parent", b"of the parent" * 10_000)
+children = []
+for _ in range(20):
+    child = os.fork()
+    name = "of-the-parent" if child else "of-a-child"
+    content = client.artifacts.download(name).content
+    assert content == name.replace("-", " ").encode() * 10_000, content[:20]
+    if not child:
+        os._exit(0)
+    children.append(os.waitpid(child, 0)[1])
+print(children)
+"""
+
+
+def test_a_forked_child_reads_none_of_its_parents_answers(shared_server: Server) -> None:
+    output, errors = program(shared_server, FORKED_CLIENT).communicate(timeout=60)
+    assert (output.strip(), errors) == (str([0] * 20), "")
+
+
+FORKED = """
+import os, sys
+from hitrate.client import Hitrate, Recorder
+
+with Recorder(Hitrate(), session_id=sys.argv[1]) as recorder:
+    recorder.hit("before")
+    child = os.fork()
+    recorder.hit("child" if child == 0 else "parent")
+    if child == 0:
+        recorder.hit("child again")
+        print(recorder.counts.dropped, flush=True)
+        sys.exit()
+    os.waitpid(child, 0)
+print(recorder.counts.sent)
+"""
+
+
+def test_a_forked_child_sends_nothing_of_its_parents(shared_server: Server) -> None:
+    output, errors = program(shared_server, FORKED, "forked").communicate(timeout=30)
+    assert output.split() == ["2", "2"]
+    assert "forked process" in errors
+    found = eventually(lambda: shared_server.events(sessionId="forked"))
+    assert hashes(found) == {"before": 1, "parent": 1}

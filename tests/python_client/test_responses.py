@@ -1,0 +1,233 @@
+"""Holds both clients to the errors that they make of answers."""
+
+from __future__ import annotations
+
+import pickle
+import time
+import traceback
+from collections.abc import Callable
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitrate.client import (
+    BadRequest,
+    Forbidden,
+    HitrateError,
+    NotFound,
+    PaymentRequired,
+    RateLimited,
+    TransportError,
+    Unauthorized,
+    Unavailable,
+)
+from tests.python_client.conftest import Connect
+from tests.support.client_adapter import OPERATIONS, Facade
+from tests.support.strict_fake import Answer, HangUp, StrictFake
+
+SECRET = "hr_a-secret-that-nobody-may-read"
+MESSAGE = "Do this instead"
+
+
+def failure(
+    connect: Connect,
+    fake: StrictFake,
+    answer: Answer,
+    operation: Callable[[Facade, Path], object] = OPERATIONS["status"],
+    folder: Path = Path(),
+) -> HitrateError:
+    """What is raised for the answer, which is not asked for again."""
+    fake.script(answer)
+    with pytest.raises(HitrateError) as raised:
+        operation(connect(bearer_token=fake.token, server_url=fake.url, retries=0), folder)
+    return raised.value
+
+
+@pytest.mark.parametrize("form", ["both", "nested", "flat"])
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "bad_request", BadRequest),
+        (401, "unauthorized", Unauthorized),
+        (402, "payment_required", PaymentRequired),
+        (403, "forbidden", Forbidden),
+        (403, "remote_caching_disabled", Forbidden),
+        (403, "remote_caching_over_limit", Forbidden),
+        (403, "remote_caching_paused", Forbidden),
+        (404, "not_found", NotFound),
+        (409, "conflict", BadRequest),
+        (413, "payload_too_large", BadRequest),
+        (418, "teapot", BadRequest),
+        (429, "rate_limited", RateLimited),
+        (500, "internal_server_error", Unavailable),
+        (501, "not_implemented", Unavailable),
+        (503, "unavailable", Unavailable),
+    ],
+)
+def test_an_error_says_what_the_answer_said(
+    connect: Connect, fake: StrictFake, status: int, code: str, kind: type[HitrateError], form: str
+) -> None:
+    flat = {"code": code, "message": MESSAGE}
+    forms: dict[str, dict[str, Any]] = {"nested": {"error": flat}, "flat": flat}
+    forms["both"] = forms["nested"] | forms["flat"]
+    error = failure(connect, fake, Answer(status, forms[form]))
+
+    assert type(error) is kind
+    assert (error.status, error.code, error.message) == (status, code, MESSAGE)
+    assert error.request_id == "fake::1"
+    assert str(error) == f"{MESSAGE} ({status}, {code}, request fake::1)"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_raises_the_error(
+    judged: Facade, fake: StrictFake, tmp_path: Path, operation: str
+) -> None:
+    fake.script(Answer(403, {"code": "remote_caching_paused", "message": MESSAGE}))
+
+    with pytest.raises(Forbidden) as refused:
+        OPERATIONS[operation](judged, tmp_path)
+
+    # The answer to a HEAD request has no body that could say more.
+    code = "forbidden" if operation == "exists" else "remote_caching_paused"
+    assert (refused.value.status, refused.value.code) == (403, code)
+
+
+UNTOLD = "The server answered 500 Internal Server Error."
+HTML = {"content-type": "text/html"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code", "message"),
+    [
+        (Answer(404), NotFound, "not_found", "The server answered 404 Not Found."),
+        (Answer(502, b"<html>Bad"), Unavailable, "unavailable", "<html>Bad"),
+        (Answer(500, b"x" * 9999), Unavailable, "unavailable", UNTOLD),
+        (Answer(500, b"two\nlines"), Unavailable, "unavailable", UNTOLD),
+        (Answer(500, b"page", HTML), Unavailable, "unavailable", UNTOLD),
+        (Answer(400, b"[1]"), BadRequest, "bad_request", "[1]"),
+        (Answer(400, {"error": "no"}), BadRequest, "bad_request", '{"error": "no"}'),
+        (Answer(401, {"message": "no", "code": 5}), Unauthorized, "unauthorized", "no"),
+        (Answer(401, b"\xff\xfe"), Unauthorized, "unauthorized", None),
+    ],
+)
+def test_an_error_of_no_known_form_tells_what_there_is(
+    connect: Connect,
+    fake: StrictFake,
+    answer: Answer,
+    kind: type[HitrateError],
+    code: str,
+    message: str | None,
+) -> None:
+    error = failure(connect, fake, answer)
+
+    assert (type(error), error.status, error.code) == (kind, answer.status, code)
+    assert error.message == message or message is None
+
+
+def test_a_hitrate_servers_own_request_id_is_told(connect: Connect, fake: StrictFake) -> None:
+    assert failure(connect, fake, Answer(500, b"", {"x-request-id": "r1"})).request_id == "r1"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [
+        ("3", 3, 3),
+        ("0", 0, 0),
+        ("-5", 0, 0),
+        pytest.param(formatdate(time.time() + 100_000, usegmt=True), 90_000, 100_000, id="a date"),
+        (formatdate(0, usegmt=True), 0, 0),
+        ("soon", None, None),
+        ("nan", None, None),
+        (None, None, None),
+    ],
+)
+def test_an_error_tells_when_to_come_back(
+    connect: Connect,
+    fake: StrictFake,
+    status: int,
+    text: str | None,
+    least: float | None,
+    most: float | None,
+) -> None:
+    headers = {} if text is None else {"retry-after": text}
+    error = failure(connect, fake, Answer(status, b"", headers))
+
+    assert isinstance(error, RateLimited | Unavailable)
+    if least is None or most is None:
+        assert error.retry_after is None
+    else:
+        assert error.retry_after is not None
+        assert least <= error.retry_after <= most
+
+
+@pytest.mark.parametrize("operation", ["status", "upload", "query", "delete_all"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff", b"[]", b"{", b'{"h": 1}', b'{"status": "odd"}']
+)
+def test_an_answer_that_is_none_of_this_api_is_a_transport_error(
+    connect: Connect, fake: StrictFake, tmp_path: Path, operation: str, body: bytes
+) -> None:
+    error = failure(connect, fake, Answer(200, body), OPERATIONS[operation], tmp_path)
+
+    assert isinstance(error, TransportError)
+    assert error.may_have_arrived
+    assert (error.status, error.code) == (200, "transport_error")
+    assert "127.0.0.1" in str(error)
+
+
+def test_a_page_that_is_not_found_is_no_missing_artifact(
+    connect: Connect, fake: StrictFake
+) -> None:
+    for operation in ("download", "exists", "status"):
+        error = failure(connect, fake, Answer(404, b"<html>", HTML), OPERATIONS[operation])
+        assert isinstance(error, TransportError)
+        assert (error.status, error.may_have_arrived) == (404, False)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_redirection_is_not_followed(
+    connect: Connect, fake: StrictFake, tmp_path: Path, operation: str
+) -> None:
+    redirection = Answer(302, b"", {"location": "/v8/artifacts/status"})
+    error = failure(connect, fake, redirection, OPERATIONS[operation], tmp_path)
+
+    assert isinstance(error, TransportError)
+    assert "302" in str(error)
+    assert len(fake.received) == 1
+
+
+@pytest.mark.parametrize("step", [Answer(401), Answer(302), HangUp(), Answer(200, b"<html>"), None])
+def test_the_token_never_shows(connect: Connect, fake: StrictFake, step: Any) -> None:
+    fake.token = SECRET
+    client = connect(bearer_token=SECRET, server_url=fake.url, retries=0)
+    if step is None:
+        fake.close()
+    else:
+        fake.script(step)
+
+    with pytest.raises(HitrateError) as raised:
+        client.status()
+
+    link: BaseException | None = raised.value
+    shown = [repr(client.client), str(vars(client.client)), *traceback.format_exception(link)]
+    while link is not None:
+        shown += [str(link), repr(link), str(vars(link))]
+        link = link.__cause__ or link.__context__
+    assert not [text for text in shown if SECRET in text]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransportError("gone", may_have_arrived=True),
+        RateLimited("slowly", status=429, retry_after=3, request_id="r"),
+        Forbidden("no", status=403, code="remote_caching_paused"),
+    ],
+)
+def test_an_error_comes_whole_from_another_process(error: HitrateError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -1,0 +1,60 @@
+"""With a signature key, `cached` stores signed archives and restores no others."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hitrate.client import CachedRun, Hitrate, Outcome, cached
+from tests.support.strict_fake import StoredArtifact, StrictFake
+
+KEY = "TURBO_REMOTE_CACHE_SIGNATURE_KEY"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "in.txt").write_text("input")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, "the key")
+
+
+def build(fake: StrictFake, project: Path, team_id: str | None = None) -> CachedRun[None]:
+    with Hitrate(fake.token, server_url=fake.url, team_id=team_id) as client:
+        command = ["sh", "-c", "tr a-z A-Z < in.txt > out.txt"]
+        return cached(command, inputs=["in.txt"], outputs=["out.txt"], root=project, client=client)
+
+
+def test_what_was_stored_with_the_key_is_restored_with_it(fake: StrictFake, project: Path) -> None:
+    assert build(fake, project).stored
+    [stored] = fake.artifacts.values()
+    assert len(stored.headers["x-artifact-tag"]) == 44
+    assert build(fake, project).outcome is Outcome.HIT
+
+
+@pytest.mark.parametrize("tag", [None, "", "bm9uZQ=="], ids=["no tag", "empty", "another"])
+def test_what_was_signed_otherwise_is_made_again_and_replaced(
+    fake: StrictFake, project: Path, tag: str | None
+) -> None:
+    build(fake, project)
+    [(name, stored)] = fake.artifacts.items()
+    headers = {} if tag is None else {"x-artifact-tag": tag}
+    fake.artifacts[name] = StoredArtifact(stored.content, headers)
+
+    distrusted = build(fake, project)
+
+    assert (distrusted.outcome, distrusted.stored) == (Outcome.UNREADABLE, True)
+    assert distrusted.problem == "not restored: its signature is missing or wrong"
+    assert build(fake, project).outcome is Outcome.HIT
+
+
+def test_another_key_and_another_team_do_not_trust_it(
+    fake: StrictFake, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(fake, project)
+    assert build(fake, project, team_id=fake.team_id).outcome is Outcome.UNREADABLE
+    monkeypatch.setenv(KEY, os.environ[KEY] + "!")
+    assert build(fake, project, team_id=fake.team_id).outcome is Outcome.UNREADABLE

@@ -1,0 +1,290 @@
+"""Holds the strict fake to catching what it should: the client's tests rely on it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.strict_fake import (
+    Answer,
+    HangUp,
+    Pass,
+    Refuse,
+    Step,
+    StoredArtifact,
+    StrictFake,
+    Truncate,
+)
+
+EVENTS = "/v8/artifacts/events"
+EVENT = {"sessionId": "s", "source": "REMOTE", "event": "HIT", "hash": "h", "duration": 4.5}
+BINARY = {"content-type": "application/octet-stream"}
+METADATA = {
+    "x-artifact-duration": "400.0",
+    "x-artifact-tag": "dGFn",
+    "x-artifact-sha": "a" * 40,
+    "x-artifact-dirty-hash": "b" * 64,
+}
+PUT_HEAD = b"PUT /v8/artifacts/h HTTP/1.1\r\nHost: x\r\nUser-Agent: x\r\n"
+
+
+@pytest.fixture
+def fake() -> Iterator[StrictFake]:
+    with StrictFake() as fake:
+        yield fake
+
+
+@pytest.fixture
+def http(fake: StrictFake) -> Iterator[httpx.Client]:
+    headers = {"authorization": f"Bearer {fake.token}", "accept-encoding": "identity"}
+    with httpx.Client(base_url=fake.url, headers=headers, trust_env=False) as http:
+        yield http
+
+
+def test_an_artifacts_life(fake: StrictFake, http: httpx.Client) -> None:
+    team = {"teamId": fake.team_id, "slug": fake.slug}
+    context = {"x-artifact-client-ci": "c" * 50, "x-artifact-client-interactive": "0"}
+    sent = http.put(
+        "/v8/artifacts/h", content=b"hello", params=team, headers=BINARY | METADATA | context
+    )
+    assert sent.status_code == 202
+    assert sent.json() == {"urls": [f"{fake.url}/v8/artifacts/h"]}
+    assert fake.artifacts == {"h": StoredArtifact(b"hello", METADATA)}
+    http.put("/v8/artifacts/a%2Fb", content=iter([b"he", b"y"]), headers=BINARY)
+    assert fake.artifacts["a/b"].content == b"hey"
+
+    got = http.get("/v8/artifacts/h")
+    assert got.content == b"hello"
+    assert got.headers["content-length"] == "5"
+    assert got.headers.items() >= METADATA.items()
+    assert http.head("/v8/artifacts/h").headers.items() >= METADATA.items()
+    assert http.head("/v8/artifacts/gone").status_code == 404
+    assert http.get("/v8/artifacts/gone").json()["error"]["code"] == "not_found"
+    assert http.post("/v8/artifacts", json={"hashes": ["h", "a/b", "gone"]}).json() == {
+        "h": {"size": 5, "taskDurationMs": 400, "tag": "dGFn"},
+        "a/b": {"size": 3, "taskDurationMs": 0},
+        "gone": None,
+    }
+    assert http.delete("/v8/artifacts").json() == {"deletedCount": 2}
+    fake.status = "paused"
+    assert http.get("/v8/artifacts/status").json() == {"status": "paused"}
+    assert fake.violations == []
+    assert fake.received[0].query == team
+    assert fake.received[0].path == "/v8/artifacts/h"
+
+
+def test_a_batch_sent_again_counts_once(fake: StrictFake, http: httpx.Client) -> None:
+    for batch in ([EVENT], [EVENT, EVENT], [EVENT], []):
+        answer = http.post(EVENTS, json=batch)
+        assert (answer.status_code, answer.json()) == (200, {})
+    assert fake.events == [EVENT] * 3
+    assert answer.headers["x-vercel-id"] == "fake::4"
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ([EVENT, EVENT | {"source": "remote"}], "$[1].source is 'remote'"),
+        ([EVENT | {"event": ["HIT"]}], "$[0].event is ['HIT']"),
+        ([EVENT | {"duration": True}], "$[0].duration is True"),
+        ([EVENT | {"duration": None}], "$[0].duration is None"),
+        ([EVENT | {"hash": 1}], "$[0].hash is 1"),
+        ([EVENT | {"extra": 1}], "$[0].extra is not allowed"),
+        ([{k: v for k, v in EVENT.items() if k != "hash"}], "$[0].hash is missing"),
+        (["x"], "$[0] is 'x'"),
+        (EVENT, "$ is {'"),
+        (b'[{"hash": "a", "hash": "a"}]', "$ is no strict JSON: a key is repeated"),
+        (b'[{"duration": NaN}]', "$ is no strict JSON"),
+        (b'[{"duration": 1e999}]', "$ is no strict JSON"),
+        (b'["\\ud800"]', "$ is no strict JSON"),
+        (b'["\xff"]', "$ is no strict JSON"),
+        (b"", "$ is no strict JSON"),
+    ],
+)
+def test_events_outside_the_schema(
+    fake: StrictFake, http: httpx.Client, body: Any, fault: str
+) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body)
+    answer = http.post(EVENTS, content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["code"] == answer.json()["error"]["code"] == "bad_request"
+    assert fake.violations[0].startswith(f"recordEvents: {fault}")
+    assert fake.events == []
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "options", "fault"),
+    [
+        ("GET", "/v8/artifacts/status?a=b", {}, "query parameter a is not allowed"),
+        ("GET", "/v8/artifacts/status?slug=", {}, "query parameter slug is ''"),
+        ("GET", "/v8/artifacts/status?slug=x&slug=x", {}, "query parameter slug is repeated"),
+        ("GET", "/v8/artifacts/status?teamId=x", {}, "query parameter teamId is 'x'"),
+        ("GET", "/v8/artifacts/status?slug=%ff", {}, "query 'slug=%ff' is malformed"),
+        ("GET", "/v8/artifacts/status", {"content": b"x"}, "a body came"),
+        ("GET", "/v8/artifacts/status", {"headers": {"user-agent": ""}}, "user-agent is missing"),
+        ("DELETE", "/v8/artifacts", {"content": b"x"}, "a body came"),
+        ("HEAD", "/v8/artifacts/h", {"content": iter([b""])}, "a body came"),
+        ("GET", "/v8/artifacts/h", {"headers": {"accept-encoding": "gzip"}}, "accept-encoding is"),
+        ("GET", "/v8/artifacts/h", {"headers": {"x-artifact-client-ci": "c" * 51}}, "x-artifact"),
+        ("POST", EVENTS, {"content": b"[]"}, "content-type is None"),
+        (
+            "POST",
+            EVENTS,
+            {"json": [], "headers": {"x-artifact-client-interactive": "true"}},
+            "x-artifact-client-interactive is 'true'",
+        ),
+        ("POST", EVENTS, {"json": [], "headers": {"content-encoding": "gzip"}}, "content-encoding"),
+        ("POST", "/v8/artifacts", {"json": {"hashes": [1]}}, "$ is {'hashes': [1]}"),
+        ("POST", "/v8/artifacts", {"json": {"hashes": [], "more": 1}}, "$ is"),
+        ("PUT", "/v8/artifacts/h", {"headers": {"content-type": "x"}}, "content-type is 'x'"),
+        *(
+            ("PUT", "/v8/artifacts/h", {"headers": BINARY | {name: value}}, f"{name} is")
+            for name, value in {
+                "x-artifact-duration": "-1",
+                "x-artifact-tag": "t" * 601,
+                "x-artifact-sha": "a" * 39,
+                "x-artifact-dirty-hash": "g" * 64,
+            }.items()
+        ),
+    ],
+)
+def test_requests_outside_the_contract(
+    fake: StrictFake,
+    http: httpx.Client,
+    method: str,
+    target: str,
+    options: dict[str, Any],
+    fault: str,
+) -> None:
+    assert http.request(method, target, **options).status_code == 400
+    assert len(fake.violations) == 1
+    assert fake.violations[0].partition(": ")[2].startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v8/artifact/h", 404),
+        ("GET", "//v8/artifacts/h", 404),
+        ("GET", "/v8/artifacts/", 404),
+        ("GET", "/v8/artifacts/a/b", 404),
+        ("GET", EVENTS, 405),
+        ("PATCH", "/v8/artifacts/h", 405),
+    ],
+)
+def test_unknown_paths_and_methods(
+    fake: StrictFake, http: httpx.Client, method: str, path: str, status: int
+) -> None:
+    assert http.request(method, fake.url + path).status_code == status
+    assert fake.violations == [f"{method} {path} is not part of the contract"]
+
+
+@pytest.mark.parametrize(
+    ("rest", "fault"),
+    [
+        (b"Content-Length: 9\r\n\r\nhello", "content-length is 9, but 5 bytes came"),
+        (b"Content-Length: x\r\n\r\n", "content-length is 'x'"),
+        (
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "content-length and transfer-encoding came together",
+        ),
+        (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "the chunks broke off after 5"),
+        (b"Content-Length: 0\r\nHost: y\r\n\r\n", "host is repeated"),
+        (b"Content-Length: 0\r\nx-artifact-tag: \xc3\xa4\r\n\r\n", "the header line"),
+        (b"\r\n", "neither content-length nor transfer-encoding came"),
+        (b"Content-Length: 1\r\n\r\nxy", "the request line is 'y'"),
+    ],
+)
+def test_broken_framing(fake: StrictFake, rest: bytes, fault: str) -> None:
+    address = ("127.0.0.1", int(fake.url.rpartition(":")[2]))
+    with socket.create_connection(address, 10) as connection, connection.makefile("rb") as answers:
+        head = PUT_HEAD + b"Authorization: Bearer fake-token\r\n"
+        connection.sendall(head + b"Content-Type: application/octet-stream\r\n" + rest)
+        connection.shutdown(socket.SHUT_WR)
+        assert b" 40" in answers.read()
+    assert any(fault in violation for violation in fake.violations)
+
+
+def test_wrong_credentials_are_no_violation(fake: StrictFake, http: httpx.Client) -> None:
+    wrong = http.get("/v8/artifacts/status", headers={"authorization": "Bearer wrong"})
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "unauthorized")
+    for query in ("teamId=team_other", "slug=other"):
+        refused = http.get(f"/v8/artifacts/status?{query}")
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert fake.violations == []
+
+
+def test_scripted_answers(fake: StrictFake, http: httpx.Client) -> None:
+    fake.script(
+        Answer(500, b"<html>"),
+        Answer(201, {"odd": 1}, {"X-Odd": "1"}),
+        Answer(204),
+        Refuse(429, "rate_limited", "Slow down", {"retry-after": "3"}),
+        Pass(),
+    )
+    answers = [http.post(EVENTS, json=[EVENT]) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [500, 201, 204, 429, 200, 200]
+    assert answers[0].content == b"<html>"
+    assert answers[1].json() == {"odd": 1}
+    assert answers[1].headers["x-odd"] == "1"
+    assert answers[3].headers["retry-after"] == "3"
+    error = {"code": "rate_limited", "message": "Slow down"}
+    assert answers[3].json() == {"error": error, **error}
+    assert [answer.headers["x-vercel-id"] for answer in answers[:2]] == ["fake::1", "fake::2"]
+    assert fake.events == [EVENT]
+    assert len(fake.received) == 6
+
+
+@pytest.mark.parametrize(("step", "events"), [(HangUp(), []), (HangUp(store=True), [EVENT])])
+def test_hanging_up(
+    fake: StrictFake, http: httpx.Client, step: Step, events: list[dict[str, Any]]
+) -> None:
+    fake.script(step)
+    with pytest.raises(httpx.RemoteProtocolError):
+        http.post(EVENTS, json=[EVENT])
+    assert fake.events == events
+    http.post(EVENTS, json=[EVENT])
+    assert fake.events == [EVENT]
+
+
+def test_truncating(fake: StrictFake, http: httpx.Client) -> None:
+    fake.artifacts["h"] = StoredArtifact(b"hello")
+    fake.script(Truncate(3))
+    with http.stream("GET", "/v8/artifacts/h") as answer:
+        assert answer.headers["content-length"] == "5"
+        pieces = answer.iter_raw(3)
+        assert next(pieces) == b"hel"
+        with pytest.raises(httpx.RemoteProtocolError):
+            next(pieces)
+    assert http.get("/v8/artifacts/h").content == b"hello"
+
+
+def test_a_scripted_request_is_judged_too(fake: StrictFake, http: httpx.Client) -> None:
+    fake.script(Answer(200, {}), HangUp(store=True))
+    assert http.post(EVENTS, json={}).status_code == 200
+    with pytest.raises(httpx.RemoteProtocolError):
+        http.post(EVENTS, json=[1])
+    assert fake.violations == ["recordEvents: $ is {}", "recordEvents: $[0] is 1"]
+    assert fake.events == []
+
+
+def test_connections_last_and_the_fake_opens_again(fake: StrictFake, http: httpx.Client) -> None:
+    with http.stream("GET", "/v8/artifacts/status") as first:
+        first.read()
+        connection = first.extensions["network_stream"].get_extra_info("client_addr")
+    with http.stream("GET", "/v8/artifacts/gone") as second:
+        second.read()
+        assert second.extensions["network_stream"].get_extra_info("client_addr") == connection
+    assert connection is not None
+    fake.open()
+    fake.close()
+    fake.close()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{fake.url}/v8/artifacts/status", trust_env=False)
+    fake.open()
+    assert http.get("/v8/artifacts/status").status_code == 200

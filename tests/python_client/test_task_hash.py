@@ -1,0 +1,285 @@
+"""Holds a task's hash to being the same for the same work on the same inputs, and for no other."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hitrate.client import BadRequest
+from hitrate.client._globs import Patterns
+from hitrate.client._task import Task
+
+NO_TEXT = os.fsdecode(b"\xff\xfe")
+FILES = {"src/a": b"a", "src/sub/b.c": b"b", "src/.hidden": b"h", "Makefile": b"m"}
+TREES = st.dictionaries(
+    st.text("ab.*[{ \n\\é\udcff", min_size=1, max_size=3).filter(lambda n: n.strip(".")),
+    st.binary(max_size=3),
+    min_size=1,
+    max_size=3,
+)
+
+
+def fingerprint(
+    root: Path,
+    work: Sequence[str] = ("make",),
+    *,
+    inputs: Sequence[str] = ("**",),
+    outputs: Sequence[str] = ("dist",),
+    env: Mapping[str, str | None] | None = None,
+    key: str = "",
+) -> str:
+    globs = Patterns(inputs, "inputs", never=("__pycache__",)), Patterns(outputs, "outputs")
+    return Task(work, root, *globs, env or {}, key).fingerprint()
+
+
+def write(root: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write(tmp_path / "here", FILES)
+
+
+@given(TREES, TREES)
+@settings(max_examples=60, deadline=None)
+def test_two_folders_share_a_hash_exactly_when_they_have_the_same_files(
+    one: dict[str, bytes], other: dict[str, bytes]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        hashes = [
+            fingerprint(write(Path(folder, str(number)), files))
+            for number, files in enumerate((one, other, dict(reversed(one.items()))))
+        ]
+
+    assert (hashes[0] == hashes[1]) == (one == other)
+    assert hashes[0] == hashes[2]
+
+
+@given(st.lists(st.text("a b\x01\udcff'\"", max_size=3), min_size=1, max_size=3), st.data())
+@settings(max_examples=40, deadline=None)
+def test_two_commands_share_a_hash_exactly_when_their_arguments_are_the_same(
+    one: list[str], data: st.DataObject
+) -> None:
+    other = data.draw(st.sampled_from([one, [" ".join(one)], "".join(one).split() or ["a"]]))
+    with tempfile.TemporaryDirectory() as folder:
+        root = write(Path(folder), FILES)
+
+        assert (fingerprint(root, one) == fingerprint(root, other)) == (one == other)
+
+
+def test_all_that_a_task_may_depend_on_makes_another_hash(root: Path) -> None:
+    variants: list[dict[str, Any]] = [
+        {},
+        {"key": "x"},
+        {"key": NO_TEXT},
+        {"env": {"x": None}},
+        {"env": {"x": ""}},
+        {"env": {"x": "x"}},
+        {"env": {"x": NO_TEXT}},
+        {"env": {"y": "x"}},
+        {"env": {"x": "x", "y": "x"}},
+        {"work": ["make", "x"]},
+        {"work": ["make", ""]},
+        {"work": ["make x"]},
+        {"work": ["make", NO_TEXT]},
+        {"work": ["command", "make"]},
+        {"outputs": ["dist", "x"]},
+        {"outputs": ["dist", "!x"]},
+        {"outputs": []},
+    ]
+    hashes = [fingerprint(root, **variant) for variant in variants]
+
+    assert len({*hashes}) == len(variants)
+    assert all(len(one) == 64 and one.isalnum() for one in hashes)
+    assert hashes == [fingerprint(root, **variant) for variant in variants]
+
+
+def rewritten(path: Path, content: bytes) -> None:
+    before = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def linked(path: Path, target: str | Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "changed": lambda root: (root / "src/a").write_text("A"),
+    "same size and time": lambda root: rewritten(root / "src/a", b"b"),
+    "removed": lambda root: (root / "src/a").unlink(),
+    "new": lambda root: (root / "src/new").touch(),
+    "new and hidden": lambda root: (root / "src/.new").touch(),
+    "renamed": lambda root: (root / "src/a").rename(root / "src/z"),
+    "moved": lambda root: (root / "src/a").rename(root / "src/sub/a"),
+    "made a program": lambda root: (root / "src/a").chmod(0o755),
+    "exchanged": lambda root: write(root, {"src/a": b"b", "src/sub/b.c": b"a"}),
+    "made a link": lambda root: linked(root / "src/a", "sub/b.c"),
+    "a name that is no text": lambda root: (root / "src" / NO_TEXT).touch(),
+    "a name with a newline": lambda root: (root / "src" / "a\n").touch(),
+    "a name like a pattern": lambda root: (root / "src" / "[!a]*{b,c}").touch(),
+}
+NO_CHANGES: dict[str, Callable[[Path], object]] = {
+    "touched": lambda root: os.utime(root / "src/a", (1, 1)),
+    "readable by others": lambda root: (root / "src/a").chmod(0o666),
+    "written again": lambda root: (root / "src/a").write_bytes(b"a"),
+    "outputs": lambda root: write(root, {"dist/app": b"x"}),
+    "git": lambda root: write(root, {".git/HEAD": b"x", "src/.git": b"x"}),
+    "compiled": lambda root: write(root, {"src/__pycache__/a.pyc": b"x"}),
+    "work folder": lambda root: write(root, {".hitrate/x/outputs": b"x"}),
+    "empty folder": lambda root: (root / "src/empty").mkdir(),
+}
+
+
+@pytest.mark.parametrize("inputs", [["**"], ["src", "Makefile"], ["{src,Makefile}/**", "**/a"]])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_input_makes_another_hash(
+    root: Path, inputs: list[str], change: Callable[[Path], object]
+) -> None:
+    before = fingerprint(root, inputs=inputs)
+    change(root)
+
+    assert fingerprint(root, inputs=inputs) != before
+
+
+@pytest.mark.parametrize("change", NO_CHANGES.values(), ids=NO_CHANGES)
+def test_what_is_no_input_makes_no_other_hash(root: Path, change: Callable[[Path], object]) -> None:
+    before = fingerprint(root)
+    change(root)
+
+    assert fingerprint(root) == before
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names"),
+    [
+        (["src"], "src/.hidden src/a src/sub/b.c"),
+        (["src/"], "src/.hidden src/a src/sub/b.c"),
+        (["./src//**"], "src/.hidden src/a src/sub/b.c"),
+        (["**/*.c"], "src/sub/b.c"),
+        (["src/*"], "src/.hidden src/a src/sub/b.c"),
+        (["src/?", "Makefile"], "Makefile src/a"),
+        (["{Makefile,src/a}"], "Makefile src/a"),
+        (["src", "!src/sub"], "src/.hidden src/a"),
+        (["!**/*.c", "src"], "src/.hidden src/a"),
+        (["**", "!**/.*", "!{Makefile,dist}"], "src/a src/sub/b.c"),
+        (["src/[!.]*"], "src/a src/sub/b.c"),
+        (
+            ["**", ".git", ".hitrate", "src/__pycache__/**"],
+            "Makefile src/.hidden src/a src/sub/b.c",
+        ),
+    ],
+    ids=str,
+)
+def test_inputs_are_the_files_that_their_globs_mean(
+    root: Path, inputs: list[str], names: str
+) -> None:
+    unseen = {"dist/app": b"", ".git/x": b"", ".hitrate/x": b"", "src/__pycache__/x": b""}
+    write(root, unseen)
+    task = Task(
+        ["make"], root, Patterns(inputs, "", ["__pycache__"]), Patterns(["dist"], ""), {}, ""
+    )
+
+    assert task.input_names() == names.split()
+
+
+@pytest.mark.parametrize("inputs", [["nothing/**"], ["!src"], ["dist"], [".git/HEAD"]], ids=str)
+def test_a_task_without_inputs_has_no_hash(root: Path, inputs: list[str]) -> None:
+    write(root, {"dist/app": b"", ".git/HEAD": b""})
+
+    with pytest.raises(BadRequest, match="inputs: "):
+        fingerprint(root, inputs=inputs)
+
+
+OUTSIDE = ["../x", "/x", "~/x", "a/../../x", "{..,a}/x", "{a,/x}", r"\../x", r"a/\.\./x"]
+
+
+@pytest.mark.parametrize("glob", [*OUTSIDE, "", ".", "./", "//", "!", "!../x", "!/x"])
+def test_a_glob_that_leaves_the_folder_or_names_nothing_is_refused(glob: str) -> None:
+    with pytest.raises(BadRequest):
+        Patterns([glob], "outputs")
+
+
+@pytest.mark.parametrize("parts", [*product(["[.][.]", ".*", ".?", "*", "**"], ["x", "*"])])
+def test_no_glob_means_anything_outside_the_folder(root: Path, parts: tuple[str, ...]) -> None:
+    write(root.parent, {"x": b"", "beside/x": b""})
+    names = Patterns(["/".join(parts)], "outputs").names(root)
+
+    assert all((root / name).resolve().is_relative_to(root) for name in names)
+
+
+def test_a_linked_input_counts_with_its_target_and_what_is_in_it(root: Path) -> None:
+    write(root.parent, {"beside/file": b"1", "beside/file2": b"1"})
+    link = root / "src" / "link"
+    hashes = set()
+    for target in ("file", "file2", "nothing"):
+        linked(link, root.parent / "beside" / target)
+        hashes.add(fingerprint(root))
+    linked(link, root.parent / "beside" / "file")
+    assert fingerprint(root) in hashes
+
+    write(root.parent, {"beside/file": b"2"})
+
+    assert fingerprint(root) not in hashes
+    assert len(hashes) == 3
+
+
+def test_a_linked_folder_that_is_named_counts_with_what_is_in_it(root: Path) -> None:
+    write(root.parent, {"beside/file": b"1"})
+    (root / "linked").symlink_to(root.parent / "beside")
+    before = fingerprint(root, inputs=["linked"])
+    write(root.parent, {"beside/file": b"2"})
+
+    assert fingerprint(root, inputs=["linked"]) != before
+
+
+def test_a_linked_program_is_another_input_than_a_linked_file(root: Path) -> None:
+    target = write(root.parent, {"beside/tool": b"#!/bin/sh"}) / "beside/tool"
+    (root / "src" / "tool").symlink_to(target)
+    before = fingerprint(root)
+    target.chmod(0o755)
+
+    assert fingerprint(root) != before
+
+
+def test_inputs_that_are_no_files_are_never_read(root: Path) -> None:
+    os.mkfifo(root / "src" / "fifo")
+    (root / "src" / "linked fifo").symlink_to("fifo")
+    (root / "src" / "linked device").symlink_to("/dev/zero")
+    (root / "src" / "round").symlink_to("round")
+
+    assert fingerprint(root) == fingerprint(root)
+
+
+def test_an_input_that_cannot_be_read_is_an_error(root: Path) -> None:
+    # Nobody can read this one from its beginning, not even root.
+    (root / "src" / "unreadable").symlink_to("/proc/self/mem")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        fingerprint(root)
+
+
+def test_what_stands_behind_a_link_to_a_folder_counts(root: Path) -> None:
+    (root / "elsewhere" / "sub").mkdir(parents=True)
+    (root / "elsewhere" / "sub" / "round").symlink_to("..")
+    (root / "elsewhere" / "file").write_text("1")
+    (root / "src" / "link").symlink_to("../elsewhere")
+    before = fingerprint(root)
+    assert fingerprint(root) == before
+
+    (root / "elsewhere" / "file").write_text("2")
+
+    assert fingerprint(root) != before

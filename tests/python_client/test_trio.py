@@ -1,0 +1,73 @@
+"""The asynchronous client on trio, and one client shared by many tasks and by many threads."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import trio
+
+from hitrate.client import AsyncHitrate, Hitrate, NotFound
+from tests.support.strict_fake import Refuse, StrictFake
+
+MANY = 30
+
+
+def test_trio_will_do(fake: StrictFake, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"from a file")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"from "
+        yield b"pieces"
+
+    async def main() -> None:
+        async with AsyncHitrate(fake.token, server_url=fake.url) as client:
+            await client.artifacts.upload("a", source)
+            await client.artifacts.upload("b", pieces())
+            async with await trio.open_file(source, "rb") as file:
+                await client.artifacts.upload("c", file)
+            await client.artifacts.download_to("a", tmp_path / "copy")
+            async with client.artifacts.stream("b") as download:
+                assert b"".join([chunk async for chunk in download]) == b"from pieces"
+            fake.script(Refuse(503, "unavailable", headers={"retry-after": "0"}))
+            assert (await client.artifacts.query(["a"]))["a"] is not None
+            with pytest.raises(NotFound):
+                await client.artifacts.download("nope")
+
+    trio.run(main)
+
+    assert (tmp_path / "copy").read_bytes() == b"from a file"
+    assert fake.artifacts["c"].content == b"from a file"
+
+
+def test_tasks_share_a_client(fake: StrictFake) -> None:
+    async def main() -> None:
+        async with AsyncHitrate(fake.token, server_url=fake.url) as client:
+
+            async def there_and_back(name: str) -> None:
+                await client.artifacts.upload(name, name.encode())
+                artifact = await client.artifacts.download(name)
+                assert artifact.content == name.encode()
+
+            async with trio.open_nursery() as nursery:
+                for number in range(MANY):
+                    nursery.start_soon(there_and_back, f"task{number}")
+
+    trio.run(main)
+
+    assert len(fake.artifacts) == MANY
+
+
+def test_threads_share_a_client(fake: StrictFake) -> None:
+    with Hitrate(fake.token, server_url=fake.url) as client:
+
+        def there_and_back(name: str) -> bytes:
+            client.artifacts.upload(name, name.encode())
+            return client.artifacts.download(name).content
+
+        names = [f"thread{number}" for number in range(MANY)]
+        with ThreadPoolExecutor(10) as threads:
+            contents = list(threads.map(there_and_back, names))
+
+    assert contents == [name.encode() for name in names]

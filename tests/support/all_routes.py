@@ -1,0 +1,74 @@
+"""Every route of the server, hot or the framework's, with the access that it states."""
+
+import asyncio
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+
+from hitrate.app.openapi import document
+from hitrate.app.router import HotApp
+from hitrate.app.wiring import HitrateServer
+from hitrate.auth.guards import Needs, SignedIn
+from hitrate.auth.models import Access
+from hitrate.config import Settings
+
+_SINGLE_SIGN_ON = {
+    "oidc_issuer": "https://id.example",
+    "oidc_client_id": "hitrate",
+    "oidc_client_secret": "secret",
+}
+
+
+class Row(NamedTuple):
+    """One method of one path, whose parameters stand in braces."""
+
+    method: str
+    path: str
+    operation: str
+    access: Access
+
+
+def all_routes(*, single_sign_on: bool = False) -> list[Row]:
+    """Every method of every path; those for single sign-on are there where it is set up."""
+    app = asyncio.run(_app(_SINGLE_SIGN_ON if single_sign_on else {}))
+    rows = [Row(r.method, r.path, r.operation, r.access) for r in app.routes]
+    for handler in _handlers(app):
+        stated = [g.access for g in handler.guards or [] if isinstance(g, (Needs, SignedIn))]
+        access = stated[0] if stated else Access.PUBLIC
+        operation = str(handler.operation_id or handler.handler_name)
+        for path in sorted(handler.paths):
+            path = re.sub(r":\w+}", "}", path)
+            rows += [Row(m, path, operation, access) for m in sorted(handler.http_methods)]
+    return rows
+
+
+def documentation() -> dict[str, Any]:
+    """What `/openapi.json` says."""
+    text = msgspec.json.encode(document(_handlers(asyncio.run(_app({})))))
+    documented: dict[str, Any] = msgspec.json.decode(text)
+    return documented
+
+
+async def _app(settings: dict[str, Any]) -> HotApp:
+    """The app of a server that is made and closed again."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = HitrateServer(Settings(data_dir=Path(folder), **settings))
+        app = server.open()
+        await server.close()
+    return app
+
+
+def _handlers(app: HotApp) -> list[HTTPRouteHandler]:
+    assert isinstance(app.fallback, Litestar)
+    handlers: list[HTTPRouteHandler] = []
+    for route in app.fallback.routes:
+        assert isinstance(route, HTTPRoute)
+        # The framework adds handlers of OPTIONS by itself.
+        handlers += [h for h in route.route_handlers if h.http_methods != {"OPTIONS"}]
+    return handlers

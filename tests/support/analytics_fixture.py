@@ -1,0 +1,123 @@
+"""Two teams' database, and event stores beside it, for tests of what is counted."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from hitrate.analytics.artifact_reports import CacheReports
+from hitrate.analytics.reports import Reports
+from hitrate.artifacts.blobs import LocalBlobs
+from hitrate.artifacts.catalog import ArtifactList
+from hitrate.artifacts.models import Artifact, Key
+from hitrate.artifacts.store import ArtifactStore
+from hitrate.auth.accounts import AccountStore
+from hitrate.clock import ManualClock
+from hitrate.db.engine import open_database, transaction
+from hitrate.db.tables import TEAMS, TOKENS, USERS
+from hitrate.events import wire
+from hitrate.events.models import Loaded
+from hitrate.events.store import DuckDBEventStore
+from hitrate.teams.models import Team
+from tests.support.database import put_empty_database
+from tests.support.reference_analytics import MadeMs
+
+OURS, OTHERS = "t", "t/a"
+"""Teams. With a session `a/s` of the first and `s` of the second, both read `t/a/s`."""
+
+OF_TEAM, OF_PERSON, UNKNOWN = "tok_team", "tok_person", "tok_gone"
+TOKEN_IDS = (OF_TEAM, OF_PERSON, UNKNOWN)
+"""Tokens that send; nothing is known of the last."""
+
+PERSON = "ada@example.com"
+MAX_LINE_BYTES = 2**26
+
+
+class Books:
+    """The relational half, and whatever event stores a test opens on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = ManualClock()
+        put_empty_database(folder)
+        self.engine = open_database(folder)
+        self.accounts = AccountStore(self.engine, self.clock)
+        blobs = LocalBlobs(folder / "artifacts", 0)
+        self.artifacts = ArtifactStore(self.engine, blobs, self.clock)
+        self.listing = ArtifactList(self.engine)
+        self._add_people()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def add_artifacts(self, made_ms: MadeMs, *, token: str = OF_TEAM, at_ms: int = 0) -> None:
+        """Rows of artifacts that took so long to make, without their files."""
+        rows = [
+            Artifact(
+                Key(team, name), f"{team}-{name}-{at_ms}", 10, duration, None, None, None, None,
+                None, None, token, at_ms,
+            )
+            for (team, name), duration in made_ms.items()
+        ]  # fmt: skip
+        with transaction(self.engine) as connection:
+            self.artifacts.index.save(connection, rows)
+
+    def event_store(self, folder: Path) -> DuckDBEventStore:
+        """One that knows the artifacts; not opened."""
+        return DuckDBEventStore(folder, MAX_LINE_BYTES, self.artifacts.index.durations)
+
+    @contextmanager
+    def ledger(self) -> Iterator["Ledger"]:
+        """An empty event store, for the length of a `with`."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            ledger = Ledger(self, Path(folder))
+            ledger.store.open()
+            try:
+                yield ledger
+            finally:
+                ledger.store.close()
+
+    def _add_people(self) -> None:
+        with transaction(self.engine) as connection:
+            for team_id, slug in ((OURS, "ours"), (OTHERS, "others")):
+                row = {"id": team_id, "slug": slug, "name": slug, "created_at": 0}
+                connection.execute(sa.insert(TEAMS).values(row))
+            person = {"id": "usr_ada", "email": PERSON, "username": "ada", "name": "Ada"}
+            connection.execute(sa.insert(USERS).values({**person, "created_at": 0}))
+            for token_id, user_id in ((OF_TEAM, None), (OF_PERSON, "usr_ada")):
+                token = {"id": token_id, "hash": token_id.encode(), "label": f"label of {token_id}"}
+                places = {"team_id": OURS, "user_id": user_id, "created_at": 0}
+                connection.execute(sa.insert(TOKENS).values({**token, **places}))
+
+
+class Ledger:
+    """An event store with the reports on it."""
+
+    def __init__(self, books: Books, folder: Path) -> None:
+        self.folder = folder
+        self.store = books.event_store(folder)
+        self.reports = Reports(self.store, books.artifacts, books.accounts.tokens)
+        self.cache = CacheReports(self.reports, books.listing)
+
+    def load(self, name: str, batches: Iterable[wire.Batch]) -> Loaded:
+        """Take batches in as a segment of that name."""
+        segment = self.folder / "segment.ndjson"
+        segment.write_bytes(b"".join(map(wire.encode_batch, batches)))
+        return self.store.load(segment, name)
+
+    def load_all(self, segments: Sequence[Sequence[wire.Batch]]) -> None:
+        """Take in one segment after the other."""
+        for number, batches in enumerate(segments):
+            self.load(f"segment {number}", batches)
+
+    def reopen(self) -> None:
+        """As a new process finds it."""
+        self.store.close()
+        self.store.open()
+
+
+def team(team_id: str) -> Team:
+    """A team as routes know it."""
+    return Team(team_id, team_id, team_id, 0)

@@ -1,0 +1,95 @@
+"""Batches as clients may send them, and worse, for Hypothesis."""
+
+import itertools
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from hitrate.events import wire
+from tests.support.analytics_fixture import OTHERS, OURS, TOKEN_IDS
+
+SESSIONS = ("s", "a/s", "", "/", "s\0t", "ünï 😀")
+REGULAR = ("0123456789abcdef", "ffffffffffffffff", "0000000000000000", "8000000000000000")
+HASHES = (
+    *REGULAR, "", "0x12", "0x0123456789abcd", "0123456789ABCDEF", "01234567_9abcdef", "a\0b",
+    "0123456789abcde\n", "\u0661123456789abcdef", "é😀", "f" * 64, "12HKQaOmR5t5Uy6vdcQsNIiZgHGB",
+)  # fmt: skip
+DURATIONS = (
+    msgspec.UNSET, 0.0, -0.0, 0.25, 0.5, 1.5, 0.49999999999999994, 400.0, 59_999.5, 86_399_999.5,
+    86_400_000.0, 86_400_000.25, 86_400_001.0, 2.0**53, 1e300, -0.25, -1.0, -1e300,
+)  # fmt: skip
+MADE_MS = {
+    (OURS, "0123456789abcdef"): 700.5,
+    (OURS, "ffffffffffffffff"): 0.0,
+    (OURS, "f" * 64): -3.0,
+    (OURS, "12HKQaOmR5t5Uy6vdcQsNIiZgHGB"): 1e12,
+    (OTHERS, "0123456789abcdef"): 33.0,
+    (OTHERS, "é😀"): 5.0,
+}
+"""Durations of stored artifacts: some hashes of some teams have one."""
+
+GAPS_MS = (1, 7, 60_000, 299_999, 300_001, 599_999, 600_000, 600_001, 3_600_000, 86_400_000)
+STARTS_MS = (
+    1_774_744_200_000,  # 2026-03-29: clocks go forward in Berlin
+    1_775_314_800_000,  # 2026-04-04: they go back by half an hour on Lord Howe Island
+    1_793_505_600_000,  # 2026-11-01: they go back in New York
+    1_800_000_000_000,
+)
+
+_EVENT = st.builds(
+    wire.CacheEvent,
+    session_id=st.sampled_from(SESSIONS),
+    source=st.sampled_from(("LOCAL", "REMOTE")),
+    event=st.sampled_from(("HIT", "MISS")),
+    hash=st.sampled_from(HASHES),
+    duration=st.sampled_from(DURATIONS),
+)
+_SENDER = st.fixed_dictionaries(
+    {
+        "team": st.sampled_from((OURS, OTHERS)),
+        "token": st.sampled_from(TOKEN_IDS),
+        "ci": st.sampled_from((None, "GITHUB_ACTIONS", "")),
+        "interactive": st.sampled_from((None, True, False)),
+        "agent": st.sampled_from((None, "claude-code")),
+    }
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[wire.Batch]:
+    """In the order in which they came, each at a moment of its own. Some come again."""
+    at_ms = draw(st.sampled_from(STARTS_MS))
+    came: list[wire.Batch] = []
+    for _ in range(draw(st.integers(1, 12))):
+        at_ms += draw(st.sampled_from(GAPS_MS))
+        if came and draw(st.integers(0, 2)) == 0:
+            came.append(_again(draw, draw(st.sampled_from(came)), at_ms))
+        else:
+            events = draw(st.lists(_EVENT, max_size=8))
+            came.append(_batch(draw(_SENDER), at_ms, events))
+    return came
+
+
+def _batch(sender: dict[str, Any], at_ms: int, events: list[wire.CacheEvent]) -> wire.Batch:
+    digest = wire.digest_of(msgspec.json.encode(events))
+    return wire.Batch(**sender, received_at=at_ms, digest=digest, events=events)
+
+
+def _again(draw: st.DrawFn, batch: wire.Batch, at_ms: int) -> wire.Batch:
+    """The same events: mostly from the same sender, else from one that says something else of
+    itself, or from somebody else."""
+    kept = draw(st.sampled_from((_ALL, _ALL, _ALL, ("team", "token"), ())))
+    same = {name: getattr(batch, name) for name in kept}
+    return _batch({**draw(_SENDER), **same}, at_ms, batch.events)
+
+
+_ALL = ("team", "token", "ci", "interactive", "agent")
+
+
+@st.composite
+def splits(draw: st.DrawFn, many: list[wire.Batch]) -> list[list[wire.Batch]]:
+    """The batches as they are, cut into segments."""
+    ends = draw(st.sets(st.integers(1, max(1, len(many) - 1)), max_size=4))
+    cuts = [0, *sorted(end for end in ends if end < len(many)), len(many)]
+    return [many[start:end] for start, end in itertools.pairwise(cuts)]

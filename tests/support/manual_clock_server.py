@@ -1,0 +1,51 @@
+"""A server in this process whose time is the test's to tell."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from hitrate.app.wiring import HitrateServer, make_http_server
+from hitrate.clock import ManualClock
+from hitrate.config import Settings
+from tests.support.server import Server, eventually
+
+
+class ClockedServer(Server):
+    """Runs on a thread with an event loop of its own."""
+
+    def __init__(self, data_dir: Path, clock: ManualClock) -> None:
+        super().__init__(data_dir)
+        self.clock = clock
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._stop: Callable[[], object] = lambda: None
+
+    def start(self) -> None:
+        self.data_dir.mkdir()
+        self._thread.start()
+        eventually(self._alive)
+
+    def kill(self) -> None:
+        self._stop()
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        settings = Settings(data_dir=self.data_dir, port=self.port)
+        server = HitrateServer(settings, self.clock)
+        http = make_http_server(server.open(), settings)
+        loop = asyncio.get_running_loop()
+        self._stop = partial(loop.call_soon_threadsafe, http.stop)
+        try:
+            await http.serve()
+        finally:
+            await server.close()
+
+    def _alive(self) -> bool:
+        assert self._thread.is_alive()
+        try:
+            return httpx.get(f"{self.url}/healthz").status_code == 200
+        except httpx.TransportError:
+            return False

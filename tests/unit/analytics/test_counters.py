@@ -1,0 +1,110 @@
+"""The counters of /metrics: they never fall, and catch up with the truth."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hitrate.events.wire import Batch, CacheEvent
+from hitrate.metrics import Metrics, Rising
+from tests.support.analytics_fixture import OF_TEAM, OURS, Books, Ledger
+from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, Pair
+from tests.support.event_strategies import MADE_MS, batches
+from tests.support.reference_analytics import counts, fold
+
+
+class Scraped:
+    """A store whose loads are counted, and what /metrics tells of them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._metrics = Metrics()
+        self._loads = 0
+
+    def load(self, *came: Batch) -> None:
+        self._loads += 1
+        self._metrics.add_tasks(self._ledger.load(f"{self._loads}", came).totals)
+
+    def task(self, session: str, *kinds: Pair, ms: float = 0.0) -> None:
+        """Events of a session's only task."""
+        events = [CacheEvent(session, source, kind, "h", ms) for source, kind in kinds]
+        client = (None, None, None)
+        at_ms = 1_800_000_000_000 + self._loads
+        self.load(Batch(OURS, OF_TEAM, at_ms, *client, f"{self._loads}", events))
+
+    def tell(self) -> tuple[float, ...]:
+        """Runs, local hits, remote hits, misses, seconds saved locally and remotely."""
+        told = {}
+        for line in self._metrics.text().decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            told[name] = value
+        return tuple(float(told[f"hitrate_{name}"]) for name in NAMES)
+
+
+NAMES = (
+    "runs_total",
+    'tasks_total{outcome="local_hit"}',
+    'tasks_total{outcome="remote_hit"}',
+    'tasks_total{outcome="miss"}',
+    'saved_seconds_total{source="local"}',
+    'saved_seconds_total{source="remote"}',
+)
+
+
+def truth(came: list[Batch]) -> tuple[float, ...]:
+    """What all batches so far come to."""
+    all_in_all = counts(fold(came, MADE_MS).values())
+    return (
+        all_in_all.runs,
+        all_in_all.local_hits,
+        all_in_all.remote_hits,
+        all_in_all.misses,
+        all_in_all.local_ms / 1000,
+        all_in_all.remote_ms / 1000,
+    )
+
+
+@pytest.fixture
+def scraped(books: Books) -> Iterator[Scraped]:
+    with books.ledger() as ledger:
+        yield Scraped(ledger)
+
+
+@given(st.lists(st.integers(-5, 5)))
+def test_a_total_that_falls_is_shown_at_its_highest(changes: list[int]) -> None:
+    rising, totals, shown = Rising(), [0], [0]
+    for change in changes:
+        rising.add(change)
+        totals.append(totals[-1] + change)
+        shown.append(rising.shown)
+        assert rising.shown == max(totals)
+    assert shown == sorted(shown)
+
+
+def test_a_miss_that_becomes_a_hit_is_made_up_for_by_the_next_miss(scraped: Scraped) -> None:
+    scraped.task("one", LOCAL_MISS)
+    assert scraped.tell() == (1, 0, 0, 1, 0, 0)
+    scraped.task("one", REMOTE_HIT, ms=1500)
+    assert scraped.tell() == (1, 0, 1, 1, 0, 1.5)
+    scraped.task("one", LOCAL_HIT, ms=500)
+    assert scraped.tell() == (1, 1, 1, 1, 0.5, 1.5)
+    scraped.task("two", LOCAL_MISS)
+    assert scraped.tell() == (2, 1, 1, 1, 0.5, 1.5)
+    scraped.task("three", LOCAL_MISS)
+    assert scraped.tell() == (3, 1, 1, 2, 0.5, 1.5)
+
+
+@settings(max_examples=8)
+@given(batches())
+def test_counters_are_the_highest_that_was_ever_true(books: Books, came: list[Batch]) -> None:
+    books.add_artifacts(MADE_MS)
+    so_far: list[Batch] = []
+    with books.ledger() as ledger:
+        scraped = Scraped(ledger)
+        highest = truth([])
+        for batch in came:
+            so_far.append(batch)
+            scraped.load(batch)
+            highest = tuple(map(max, highest, truth(so_far)))
+            assert scraped.tell() == pytest.approx(highest)

@@ -1,0 +1,189 @@
+"""Periods and their buckets: where hours, days, weeks and months begin, also when clocks change."""
+
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from hitrate.analytics.period import BUCKETS, BUCKETS_MOST, Period, bucket_starts, period, time_zone
+from hitrate.errors import BadRequest
+
+NOW_MS = 1_800_000_000_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+BERLIN = "Europe/Berlin"
+NEW_YORK = "America/New_York"
+LORD_HOWE = "Australia/Lord_Howe"
+KATHMANDU = "Asia/Kathmandu"
+SANTIAGO = "America/Santiago"  # no midnight when clocks go forward
+ZONES = ("UTC", BERLIN, NEW_YORK, LORD_HOWE, KATHMANDU, SANTIAGO, "America/St_Johns")
+
+
+def at(text: str, zone: str = "UTC") -> int:
+    """UTC milliseconds of a time on the wall."""
+    return round(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000)
+
+
+def starts(begin: str, end: str, bucket: str, zone: str) -> list[str]:
+    """Where buckets begin, on the wall and with the zone's distance from UTC."""
+    span = Period(at(begin, zone), at(end, zone))
+    found = bucket_starts(span, bucket, ZoneInfo(zone))
+    moments = (datetime.fromtimestamp(start / 1000, ZoneInfo(zone)) for start in found)
+    return [f"{moment:%d %H:%M%z}" for moment in moments]
+
+
+def lengths(begin: str, end: str, bucket: str, zone: str) -> list[float]:
+    """How many hours each bucket has."""
+    span = Period(at(begin, zone), at(end, zone))
+    found = [*bucket_starts(span, bucket, ZoneInfo(zone)), span.to_ms]
+    return [(stop - start) / HOUR_MS for start, stop in itertools.pairwise(found)]
+
+
+LABELS: dict[str, Callable[[datetime], Any]] = {
+    "hour": lambda moment: (moment.date(), moment.hour, moment.utcoffset()),
+    "day": lambda moment: moment.date(),
+    "week": lambda moment: moment.date() - timedelta(days=moment.weekday()),
+    "month": lambda moment: (moment.year, moment.month),
+}
+"""What all moments of a bucket, and of no other, have in common."""
+
+
+@example(LORD_HOWE, "hour", at("2026-04-04T12:00"), 9 * HOUR_MS)
+@example(LORD_HOWE, "hour", at("2026-10-03T12:00"), 9 * HOUR_MS)
+@example(BERLIN, "hour", at("2026-10-24T22:30"), 9 * HOUR_MS + 1)
+@example(BERLIN, "hour", at("2026-03-28T22:30"), 9 * HOUR_MS + 1)
+@example(NEW_YORK, "day", at("2026-10-31T22:30"), 5 * DAY_MS)
+@example(SANTIAGO, "day", at("2026-09-04T22:30"), 5 * DAY_MS)
+@given(
+    st.sampled_from(ZONES),
+    st.sampled_from(BUCKETS),
+    st.integers(at("2020-01-01"), at("2040-01-01")),
+    st.integers(1, 50 * DAY_MS),
+)
+def test_buckets_tile_a_period_and_each_is_one_hour_day_week_or_month(
+    zone: str, bucket: str, from_ms: int, length_ms: int
+) -> None:
+    span = Period(from_ms, from_ms + length_ms)
+    found = bucket_starts(span, bucket, ZoneInfo(zone))
+    assert found[0] == span.from_ms
+    assert found == sorted(set(found))
+    assert found[-1] < span.to_ms
+    label = LABELS[bucket]
+    quarters = range(from_ms, span.to_ms, HOUR_MS // 4)
+    labels = [label(datetime.fromtimestamp(ms / 1000, ZoneInfo(zone))) for ms in quarters]
+    begun = [label(datetime.fromtimestamp(ms / 1000, ZoneInfo(zone))) for ms in found]
+    assert len(set(begun)) == len(begun)
+    assert set(labels) <= set(begun)
+    for start, before in zip(found[1:], begun, strict=False):
+        assert label(datetime.fromtimestamp(start / 1000 - 0.001, ZoneInfo(zone))) == before
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "zone", "hours"),
+    [
+        ("2026-03-28", "2026-03-31", BERLIN, [24, 23, 24]),
+        ("2026-10-24", "2026-10-27", BERLIN, [24, 25, 24]),
+        ("2026-03-07", "2026-03-10", NEW_YORK, [24, 23, 24]),
+        ("2026-10-31", "2026-11-03", NEW_YORK, [24, 25, 24]),
+        ("2026-04-04", "2026-04-07", LORD_HOWE, [24, 24.5, 24]),
+        ("2026-10-03", "2026-10-06", LORD_HOWE, [24, 23.5, 24]),
+        ("2026-10-03", "2026-10-06", KATHMANDU, [24, 24, 24]),
+        ("2026-09-05", "2026-09-08", SANTIAGO, [24, 23, 24]),
+    ],
+)
+def test_a_day_is_as_long_as_clocks_make_it(
+    begin: str, end: str, zone: str, hours: list[float]
+) -> None:
+    assert lengths(begin, end, "day", zone) == hours
+
+
+def test_an_hour_that_clocks_skip_is_not_there() -> None:
+    assert starts("2026-03-29T01:00", "2026-03-29T05:00", "hour", BERLIN) == [
+        "29 01:00+0100", "29 03:00+0200", "29 04:00+0200",
+    ]  # fmt: skip
+
+
+def test_an_hour_that_comes_twice_is_two() -> None:
+    assert starts("2026-10-25T01:00", "2026-10-25T04:00", "hour", BERLIN) == [
+        "25 01:00+0200", "25 02:00+0200", "25 02:00+0100", "25 03:00+0100",
+    ]  # fmt: skip
+
+
+def test_where_clocks_change_by_half_an_hour_the_next_hours_are_whole_again() -> None:
+    assert starts("2026-04-05T01:00", "2026-04-05T04:00", "hour", LORD_HOWE) == [
+        "05 01:00+1100", "05 01:30+1030", "05 02:00+1030", "05 03:00+1030",
+    ]  # fmt: skip
+    assert starts("2026-10-04T01:00", "2026-10-04T05:00", "hour", LORD_HOWE) == [
+        "04 01:00+1030", "04 02:30+1100", "04 03:00+1100", "04 04:00+1100",
+    ]  # fmt: skip
+
+
+def test_hours_begin_on_the_wall_where_zones_are_not_whole_hours_apart() -> None:
+    assert starts("2026-05-01T10:20", "2026-05-01T12:30", "hour", KATHMANDU) == [
+        "01 10:20+0545", "01 11:00+0545", "01 12:00+0545",
+    ]  # fmt: skip
+
+
+def test_weeks_begin_on_mondays_and_months_on_their_first() -> None:
+    assert starts("2026-10-22T10:00", "2026-11-04", "week", BERLIN) == [
+        "22 10:00+0200", "26 00:00+0100", "02 00:00+0100",
+    ]  # fmt: skip
+    assert starts("2026-01-31T10:00", "2026-04-02", "month", NEW_YORK) == [
+        "31 10:00-0500", "01 00:00-0500", "01 00:00-0500", "01 00:00-0400",
+    ]  # fmt: skip
+
+
+def test_a_period_shorter_than_a_bucket_is_one() -> None:
+    span = Period(NOW_MS, NOW_MS + 1)
+    assert bucket_starts(span, "month", UTC) == [NOW_MS]
+
+
+def test_too_many_buckets_are_refused() -> None:
+    most = Period(0, BUCKETS_MOST * HOUR_MS)
+    assert len(bucket_starts(most, "hour", UTC)) == BUCKETS_MOST
+    with pytest.raises(BadRequest, match="longer bucket"):
+        bucket_starts(Period(0, most.to_ms + 1), "hour", UTC)
+
+
+def test_a_period_is_the_last_thirty_days_with_this_millisecond() -> None:
+    for unsaid in (None, ""):
+        assert period(unsaid, unsaid, NOW_MS) == Period(NOW_MS - 30 * DAY_MS, NOW_MS + 1)
+
+
+def test_a_period_is_told_in_moments_or_lengths_of_time() -> None:
+    assert period("7d", "1d", NOW_MS) == Period(NOW_MS - 7 * DAY_MS, NOW_MS - DAY_MS)
+    told = period("2026-03-01", "2026-03-02T01:00+01:00", NOW_MS)
+    assert told == Period(at("2026-03-01"), at("2026-03-02"))
+
+
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [("1d", "2d"), ("2026-01-02", "2026-01-01"), ("1d", "1d"), ("2027-02-01", None)],
+)
+def test_since_after_until_is_refused(since: str, until: str | None) -> None:
+    with pytest.raises(BadRequest, match="not before until"):
+        period(since, until, NOW_MS)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "7 d", "-7d", "2026-13-01", "1e3"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="until is"):
+        period(None, text, NOW_MS)
+
+
+def test_the_period_before_is_as_long_and_ends_where_this_begins() -> None:
+    assert Period(100, 130).before == Period(70, 100)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Nowhere", "Europe", "../UTC", "/etc/passwd", "a\0b", "x" * 5000, "é"]
+)
+def test_what_is_no_time_zone_is_refused(name: str) -> None:
+    with pytest.raises(BadRequest, match="timezone is"):
+        time_zone(name)

@@ -1,0 +1,140 @@
+"""Sessions and what waits: kept as hashes, over in time, and taken once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from hitrate.auth.accounts import AccountStore
+from hitrate.auth.sessions import SESSION_S, Sessions, Waiting
+from hitrate.clock import ManualClock
+from hitrate.db.engine import open_database
+from hitrate.db.tables import SESSIONS, SIGN_INS
+from hitrate.errors import Unauthorized
+from hitrate.teams.models import User
+
+
+class Note(msgspec.Struct):
+    """Something that waits."""
+
+    text: str
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_database(tmp_path)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def accounts(engine: Engine, clock: ManualClock) -> AccountStore:
+    return AccountStore(engine, clock)
+
+
+@pytest.fixture
+def ann(accounts: AccountStore) -> User:
+    return accounts.users.create("ann@example.com", password="correct horse")
+
+
+@pytest.fixture
+def sessions(engine: Engine, clock: ManualClock) -> Sessions:
+    return Sessions(engine, clock)
+
+
+@pytest.fixture
+def waiting(engine: Engine, clock: ManualClock) -> Waiting:
+    return Waiting(engine, clock)
+
+
+def rows(engine: Engine, table: sa.Table) -> int:
+    with engine.connect() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+
+
+def test_a_session_lasts_twelve_hours(sessions: Sessions, ann: User, clock: ManualClock) -> None:
+    session = sessions.start(ann)
+    clock.advance(SESSION_S - 1)
+    found = sessions.find(session.secret)
+    assert found is not None
+    assert found.user == ann
+    clock.advance(1)
+    assert sessions.find(session.secret) is None
+
+
+def test_what_is_over_goes_when_the_next_begins(
+    sessions: Sessions, ann: User, clock: ManualClock, engine: Engine
+) -> None:
+    sessions.start(ann)
+    clock.advance(SESSION_S)
+    sessions.start(ann)
+    assert rows(engine, SESSIONS) == 1
+
+
+def test_no_secret_is_kept(
+    sessions: Sessions, waiting: Waiting, ann: User, engine: Engine, tmp_path: Path
+) -> None:
+    secrets = [sessions.start(ann).secret, waiting.keep("kind", Note("a"), 60)]
+    engine.dispose()
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert not any(secret.encode() in kept for secret in secrets)
+
+
+def test_nothing_and_nonsense_are_no_session(sessions: Sessions) -> None:
+    assert sessions.find(None) is None
+    assert sessions.find("") is None
+    assert sessions.find("\x00" * 5000) is None
+    sessions.end(None)
+    sessions.end("nonsense")
+
+
+def test_disabling_and_a_new_password_end_every_session(
+    sessions: Sessions, accounts: AccountStore, ann: User
+) -> None:
+    one, other = sessions.start(ann), sessions.start(ann)
+    accounts.users.set_password(ann, "another password")
+    assert sessions.find(one.secret) is sessions.find(other.secret) is None
+    one = sessions.start(ann)
+    accounts.users.disable(ann)
+    assert sessions.find(one.secret) is None
+    with pytest.raises(Unauthorized):
+        sessions.start(ann)
+    assert sessions.person(ann.id) is None
+    accounts.users.disable(ann, disabled=False)
+    assert sessions.find(one.secret) is None
+    assert sessions.person(ann.id) == ann
+
+
+def test_what_waits_is_taken_once(waiting: Waiting) -> None:
+    secret = waiting.keep("kind", Note("a"), 60)
+    assert waiting.take("another kind", secret, Note) is None
+    assert waiting.take("kind", secret, Note) == Note("a")
+    assert waiting.take("kind", secret, Note) is None
+
+
+def test_of_many_who_take_at_once_one_gets_it(waiting: Waiting) -> None:
+    for _ in range(5):
+        secret = waiting.keep("kind", Note("a"), 60)
+        with ThreadPoolExecutor(8) as pool:
+            taken = list(pool.map(lambda s: waiting.take("kind", s, Note), [secret] * 8))
+        assert sorted(t is not None for t in taken) == [False] * 7 + [True]
+
+
+def test_what_waited_too_long_is_gone(waiting: Waiting, clock: ManualClock, engine: Engine) -> None:
+    secret = waiting.keep("kind", Note("a"), 60)
+    waiting.keep("kind", Note("b"), 60)
+    clock.advance(60)
+    assert waiting.take("kind", secret, Note) is None
+    waiting.keep("kind", Note("c"), 60)
+    assert rows(engine, SIGN_INS) == 1

@@ -1,0 +1,38 @@
+"""A town to try things in, by itself or with a server that runs in it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from argon2 import PasswordHasher
+
+from hitrate.teams import passwords
+from tests.support.account_fixture import Town
+from tests.support.analytics_fixture import Books
+from tests.support.database import put_empty_database
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    """An empty database with a clock that stands still."""
+    put_empty_database(tmp_path)
+    town = Town(tmp_path)
+    yield town
+    town.close()
+
+
+@pytest.fixture
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes of the same kind that are cheap to make."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    monkeypatch.setattr(passwords, "_hasher", hasher)
+    kept = hasher.hash("nobody has this password")
+    monkeypatch.setattr(passwords, "_nobodys", lambda: kept)
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
+    """A database with two teams; event stores come and go beside it."""
+    books = Books(tmp_path_factory.mktemp("books"))
+    yield books
+    books.close()

@@ -1,0 +1,176 @@
+"""The audit log: every change, in order, unchangeable, and harmless when it is exported."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from hitrate.auth.models import actor_of
+from hitrate.db.tables import AUDIT
+from hitrate.teams.audit import AuditEntry, as_csv, as_ndjson, note
+from hitrate.teams.models import OPERATOR, Actor, Role
+from tests.support.account_fixture import Town
+
+ANN = Actor("user", "usr_ann", "ann@example.com")
+TO_CLOSED = partial(msgspec.structs.replace, remote_caching=False)
+TO_BLOCKED = partial(msgspec.structs.replace, soft_blocked=True)
+
+
+def write(town: Town, count: int, action: str = "test.note", team_id: str | None = None) -> None:
+    with town.engine.begin() as connection:
+        for number in range(count):
+            note(connection, town.time.value_ms, ANN, action, team_id, f"{number}")
+
+
+def targets(entries: list[AuditEntry]) -> list[str]:
+    return [entry.target for entry in entries]
+
+
+def test_every_kind_of_change_is_written_down_by_whoever_made_it(town: Town) -> None:
+    accounts, team = town.accounts, town.team()
+    user = town.person()
+    accounts.members.add(team, user, Role.OWNER, ANN)
+    accounts.members.change(team, user.id, ANN, remote_caching=False)
+    token, _ = accounts.tokens.create(team, "ci", actor=ANN)
+    new, _ = accounts.tokens.rotate(token, 60, ANN)
+    accounts.tokens.revoke(new, ANN)
+    accounts.teams.rename(team, "Ours", ANN)
+    accounts.teams.change(team, TO_CLOSED, ANN, "settings.change")
+    accounts.teams.change(team, TO_BLOCKED, ANN, "billing.change")
+    accounts.members.add(team, town.person(), Role.OWNER, ANN)
+    accounts.members.remove(team, user.id, ANN)
+    assert town.noted(team) == [
+        "team.create", "member.add", "member.change", "token.create", "token.rotate",
+        "token.revoke", "team.rename", "settings.change", "billing.change", "member.add",
+        "member.remove",
+    ]  # fmt: skip
+    assert {e.actor_id for e in accounts.audit.page(team.id, 10)} == {"usr_ann"}
+    assert {e.at for e in accounts.audit.page(team.id, 10)} == {town.time.value_ms}
+
+
+def test_a_token_acts_for_its_person_for_its_team_or_as_the_operator(town: Town) -> None:
+    team = town.team()
+    user = town.person((team, Role.OWNER))
+    of_team, _ = town.token(team, label="ci")
+    assert actor_of(town.token(team, user)[0]) == Actor("user", user.id, user.email)
+    assert actor_of(of_team) == Actor("token", of_team.id, "ci")
+    assert actor_of(town.token(scopes=())[0]) == OPERATOR
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        sa.update(AUDIT).values(actor_name="nobody"),
+        sa.update(AUDIT).where(AUDIT.c.id == 1).values(at=0),
+        sa.delete(AUDIT),
+        sa.delete(AUDIT).where(AUDIT.c.id == 1),
+        sa.text("INSERT OR REPLACE INTO audit SELECT * FROM audit"),
+    ],
+)
+def test_the_database_refuses_to_change_or_remove_an_entry(
+    town: Town, statement: sa.Executable
+) -> None:
+    write(town, 2)
+    with town.engine.connect() as connection, pytest.raises(DBAPIError, match="append-only"):
+        connection.execute(statement)
+    assert targets(town.accounts.audit.page(None, 9)) == ["1", "0"]
+
+
+def test_a_change_that_fails_leaves_no_entry_and_no_entry_leaves_no_change(town: Town) -> None:
+    team = town.team()
+    with town.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    steps: list[Callable[[], object]] = [
+        lambda: town.token(team),
+        lambda: town.person(),
+        lambda: town.team("other"),
+        lambda: town.accounts.teams.rename(team, "Other", ANN),
+    ]
+    for step in steps:
+        with pytest.raises(Exception, match="full"):
+            step()
+    assert town.accounts.teams.all() == [team]
+    assert town.accounts.tokens.all() == []
+    assert town.accounts.users.all() == []
+
+
+def test_the_newest_come_first_and_pages_join(town: Town) -> None:
+    write(town, 10)
+    log = town.accounts.audit
+    whole = targets(log.page(None, 100))
+    assert whole == [str(n) for n in reversed(range(10))]
+    paged: list[str] = []
+    before = None
+    while page := log.page(None, 3, before=before):
+        paged += targets(page)
+        before = page[-1].id
+    assert paged == whole
+
+
+def test_all_of_a_long_log_comes_whole(town: Town) -> None:
+    team = town.team()
+    write(town, 2500, team_id=team.id)
+    entries = list(town.accounts.audit.all(team.id))
+    assert targets(entries) == [str(n) for n in reversed(range(2500))] + [team.slug]
+
+
+def test_filters_narrow(town: Town) -> None:
+    ours, theirs = town.team(), town.team()
+    write(town, 1, "token.create", ours.id)
+    town.time.advance(60)
+    write(town, 2, "member.add", ours.id)
+    write(town, 3, "token.create", theirs.id)
+    log = town.accounts.audit
+    assert len(log.page(ours.id, 9)) == 4
+    assert len(log.page(ours.id, 9, action="token.create")) == 1
+    assert len(log.page(ours.id, 9, since_ms=town.time.value_ms)) == 2
+    assert len(log.page(None, 9, action="token.create")) == 4
+    assert log.page(ours.id, 9, action="' OR 1=1 --") == []
+    assert log.page(ours.id, 9, before=0) == []
+    assert log.page("", 9) == []
+
+
+def entry(**values: object) -> AuditEntry:
+    usual = AuditEntry(1, 0, None, "token", "tok_1", "ci", "token.create", "tok_2", {})
+    return msgspec.structs.replace(usual, **values)
+
+
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20"]
+)
+def test_no_value_of_the_csv_begins_as_a_formula(start: str) -> None:
+    evil = f"{start}cmd|' /C calc'!A0"
+    entries = [entry(actor_name=evil, target=evil, action=evil, actor_id=evil)]
+    rows = list(csv.reader(io.StringIO(b"".join(as_csv(entries)).decode(), newline="")))
+    assert rows[1].count("'" + evil) == 4
+    assert not [cell for row in rows for cell in row if cell.startswith(start)]
+
+
+def test_the_csv_has_a_header_and_keeps_quotes_and_lines_within_their_cell() -> None:
+    odd = 'a,"b";\nc'
+    text = b"".join(as_csv([entry(actor_name=odd, details={"before": odd})])).decode()
+    header, row = csv.reader(io.StringIO(text, newline=""))
+    assert header == [
+        "id", "at", "actorKind", "actorId", "actor", "action", "target", "details",
+    ]  # fmt: skip
+    assert row[4] == odd
+    assert json.loads(row[7]) == {"before": odd}
+    assert b"".join(as_csv([])).decode().strip() == ",".join(header)
+
+
+def test_each_line_of_the_ndjson_is_an_entry() -> None:
+    lines = b"".join(as_ndjson([entry(id=2, details={"a": "\n\u2028"}), entry()])).split(b"\n")
+    assert lines.pop() == b""
+    assert [json.loads(line)["id"] for line in lines] == [2, 1]
+    assert json.loads(lines[0]) == {
+        "id": 2, "at": "1970-01-01T00:00:00.000Z", "actorKind": "token", "actorId": "tok_1",
+        "actor": "ci", "action": "token.create", "target": "tok_2", "details": {"a": "\n\u2028"},
+    }  # fmt: skip
