@@ -38,6 +38,14 @@ class Unauthorized(Refused):
     """No token, or one that is unknown, expired or revoked."""
 
 
+class LoginRequired(Unauthorized):
+    """A page needs a signed-in user; `login_url` is the sign-in page that leads back to it."""
+
+    def __init__(self, login_url: str) -> None:
+        super().__init__("Nobody is signed in; open /login in a browser.")
+        self.login_url = login_url
+
+
 class Forbidden(Refused):
     """The token may not do this, or not in this team."""
 

@@ -3,8 +3,8 @@
 import re
 from datetime import UTC, datetime
 
-from hitrate.config import parse_duration
 from hitrate.errors import BadRequest
+from hitrate.units import parse_duration
 
 EARLIEST_MS = 0
 LATEST_MS = 4_102_444_800_000

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hitrate.billing.quotas import Amounts, State
+from hitrate.billing.pricing import Amounts
+from hitrate.billing.quotas import State
 from hitrate.billing.usage import usage_of
 from hitrate.billing.usage_cycles import PastCycle
 from hitrate.teams.cycles import Cycle

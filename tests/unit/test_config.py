@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hitrate.config import OPTIONS, load_settings, parse_duration, parse_size
+from hitrate.config import OPTIONS, load_settings
 from hitrate.errors import ConfigError
+from hitrate.units import parse_duration, parse_size
 
 
 def test_the_defaults_are_local_and_embedded() -> None:

@@ -39,6 +39,7 @@ from hitrate.auth.models import Access
 from hitrate.billing.admission import Tollhouse
 from hitrate.billing.meter import Meter
 from hitrate.billing.quotas import Standing
+from hitrate.billing.usage_cycles import Ledger
 from hitrate.billing.worker import Bookkeeper
 from hitrate.clock import Clock
 from hitrate.config import Settings
@@ -185,14 +186,15 @@ class HitrateServer:
 
     def _open_office(self) -> Office:
         accounts = AccountStore(self._engine, self._clock)
+        ledger = Ledger(self._engine)
         meter = Meter(
             self._settings.data_dir,
             lambda team_id: self._artifacts.usage(team_id).size_bytes,
             self._clock,
         )
         gate = Gate(accounts, self._clock)
-        self._bookkeeper = Bookkeeper(accounts, meter, gate, self._clock)
-        return Office(accounts, gate, meter, Standing(meter, self._clock), self._clock)
+        self._bookkeeper = Bookkeeper(accounts, ledger, meter, gate, self._clock)
+        return Office(accounts, gate, ledger, meter, Standing(meter, self._clock), self._clock)
 
     async def close(self) -> None:
         """Drain and close everything, the last opened first; one that fails stops no other."""

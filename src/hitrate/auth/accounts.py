@@ -3,7 +3,6 @@
 from sqlalchemy import Engine
 
 from hitrate.auth.tokens import TokenStore
-from hitrate.billing.usage_cycles import Ledger
 from hitrate.clock import Clock
 from hitrate.teams.audit import AuditLog
 from hitrate.teams.members import MemberStore
@@ -21,4 +20,3 @@ class AccountStore:
         self.members = MemberStore(engine, clock)
         self.tokens = TokenStore(engine, clock)
         self.audit = AuditLog(engine)
-        self.ledger = Ledger(engine)

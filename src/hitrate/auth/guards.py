@@ -12,7 +12,7 @@ from litestar.handlers import BaseRouteHandler
 from hitrate.auth.authorizer import Gate
 from hitrate.auth.models import Access, Grant, Token
 from hitrate.auth.sessions import Session, Sessions
-from hitrate.errors import Unauthorized
+from hitrate.errors import LoginRequired
 from hitrate.http.cookies import SESSION, Connection, Site
 
 
@@ -54,18 +54,8 @@ def token_of(connection: Connection) -> Token:
     return cast("Token", connection.state.ask())
 
 
-class SignInNeeded(Unauthorized):
-    """Nobody is signed in; `sign_in` is where to do so, and leads back here."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__("Nobody is signed in; open /login in a browser.")
-        self.sign_in = "/login"
-        if connection.scope.get("method") == "GET":
-            self.sign_in += "?" + urlencode({"next": here(connection)})
-
-
 class SignedIn:
-    """A guard that leaves the session with the request. Raises SignInNeeded."""
+    """A guard that leaves the session with the request. Raises LoginRequired."""
 
     access = Access.SESSION
 
@@ -81,11 +71,18 @@ class SignedIn:
         return self._sessions.find(self._site.secret(connection, SESSION))
 
     def session(self, connection: Connection) -> Session:
-        """Who is signed in. Raises SignInNeeded."""
+        """Who is signed in. Raises LoginRequired."""
         session = self.find(connection)
         if session is None:
-            raise SignInNeeded(connection)
+            raise LoginRequired(_login_url(connection))
         return session
+
+
+def _login_url(connection: Connection) -> str:
+    """The sign-in page; after a GET it leads back to the requested page."""
+    if connection.scope.get("method") != "GET":
+        return "/login"
+    return "/login?" + urlencode({"next": here(connection)})
 
 
 def here(connection: Connection) -> str:

@@ -5,31 +5,26 @@ secret scanners recognise one and a mistyped one is refused without a look at th
 """
 
 import hashlib
-import secrets
-import string
 import zlib
 
-_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+from hitrate.ids import ALPHABET, random_text
+
 _PREFIX = "hr_"
 _RANDOM = 32
 _CHECK = 6
 
 
-def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
-
-
 def _checksum(body: str) -> str:
     number, digits = zlib.crc32(body.encode()), ""
     for _ in range(_CHECK):
-        number, digit = divmod(number, len(_ALPHABET))
-        digits = _ALPHABET[digit] + digits
+        number, digit = divmod(number, len(ALPHABET))
+        digits = ALPHABET[digit] + digits
     return digits
 
 
 def new_secret() -> str:
     """A new token, to be shown once."""
-    body = _random(_RANDOM)
+    body = random_text(_RANDOM)
     return _PREFIX + body + _checksum(body)
 
 
@@ -46,8 +41,3 @@ def well_formed(secret: bytes) -> bool:
 def digest(secret: bytes) -> bytes:
     """What is kept of a token. Plain SHA-256 is right here: 190 random bits cannot be guessed."""
     return hashlib.sha256(secret).digest()
-
-
-def new_id(kind: str, length: int) -> str:
-    """A new id, such as `team_…`: `turbo` sends a team's id only when it starts so."""
-    return f"{kind}_{_random(length)}"

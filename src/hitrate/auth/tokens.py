@@ -14,6 +14,7 @@ from hitrate.clock import Clock
 from hitrate.db.engine import transaction, translated
 from hitrate.db.tables import AUDIT, TEAMS, TOKENS, USERS
 from hitrate.errors import BadRequest, NotFound
+from hitrate.ids import new_id
 from hitrate.teams.audit import note
 from hitrate.teams.models import OPERATOR, Actor, Team, User
 from hitrate.teams.settings import decode_settings
@@ -63,7 +64,7 @@ class TokenStore:
         """
         secret, now_ms = token_secrets.new_secret(), self._clock.now_ms()
         token = Token(
-            id=token_secrets.new_id("tok", 16),
+            id=new_id("tok", 16),
             team=team,
             user=user,
             label=_label(label),
@@ -97,7 +98,7 @@ class TokenStore:
                 )
             new = replace(
                 old,
-                id=token_secrets.new_id("tok", 16),
+                id=new_id("tok", 16),
                 created_at_ms=now_ms,
                 expires_at_ms=(
                     None

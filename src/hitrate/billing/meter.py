@@ -26,7 +26,7 @@ from hitrate.billing.meter_file import (
     encode_record,
     read_meter,
 )
-from hitrate.billing.quotas import Amounts
+from hitrate.billing.pricing import Amounts
 from hitrate.clock import Clock
 from hitrate.errors import Unavailable
 from hitrate.teams.cycles import Cycle, CyclePlan

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from hitrate import log
-from hitrate.billing.quotas import Amounts
+from hitrate.billing.pricing import Amounts
 from hitrate.teams.cycles import Cycle
 from hitrate.teams.models import Team
 

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from hitrate.billing.quotas import Amounts, State, cost, forecast, limits_reached
+from hitrate.billing.pricing import Amounts, cost, forecast
+from hitrate.billing.quotas import State, limits_reached
 from hitrate.billing.usage_cycles import PastCycle
 from hitrate.clock import iso
 from hitrate.money import money_text

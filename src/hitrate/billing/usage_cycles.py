@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects.sqlite import insert
 
-from hitrate.billing.quotas import Amounts, cost
+from hitrate.billing.pricing import Amounts, cost
 from hitrate.db.engine import transaction, translated
 from hitrate.db.tables import USAGE
 from hitrate.teams.cycles import Cycle

@@ -10,7 +10,8 @@ from hitrate import log
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.authorizer import Gate
 from hitrate.billing.meter import Meter
-from hitrate.billing.quotas import Amounts, cap_reached
+from hitrate.billing.pricing import Amounts, cap_reached
+from hitrate.billing.usage_cycles import Ledger
 from hitrate.clock import Clock
 from hitrate.errors import Unavailable
 from hitrate.teams.models import Actor, Team
@@ -27,8 +28,11 @@ _log = log.get("accounts")
 class Bookkeeper:
     """Owns the thread."""
 
-    def __init__(self, accounts: AccountStore, meter: Meter, gate: Gate, clock: Clock) -> None:
+    def __init__(
+        self, accounts: AccountStore, ledger: Ledger, meter: Meter, gate: Gate, clock: Clock
+    ) -> None:
         self._accounts = accounts
+        self._ledger = ledger
         self._meter = meter
         self._gate = gate
         self._clock = clock
@@ -71,7 +75,7 @@ class Bookkeeper:
         self._seen_until_ms = now_ms
         for record in self._meter.over():
             if record.team in teams:
-                self._accounts.ledger.write(teams[record.team], record.cycle, record.used)
+                self._ledger.write(teams[record.team], record.cycle, record.used)
                 self._meter.forget(record)
         if time.monotonic() - self._uses_written_at > LAST_USES_EVERY_S:
             self._write_last_uses()

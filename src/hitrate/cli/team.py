@@ -20,8 +20,9 @@ from hitrate.cli.team_billing import audit, billing, block, limit, payment, unbl
 from hitrate.clock import Clock, iso
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
-from hitrate.management.schemas import SettingsPatch, apply_settings, member_info, settings_info
+from hitrate.management.schemas import member_info, settings_info
 from hitrate.teams.models import OPERATOR, Role, Team
+from hitrate.teams.settings import SettingsPatch, apply_settings
 
 _ON_OFF = {"on": True, "off": False}
 _caching_option = click.option(

@@ -13,6 +13,7 @@ from hitrate.auth.accounts import AccountStore
 from hitrate.billing.meter_file import ended_cycles, meter_reading, read_meter
 from hitrate.billing.quotas import state_of
 from hitrate.billing.usage import Measures, Usage, usage_of
+from hitrate.billing.usage_cycles import Ledger
 from hitrate.cli.output import print_json, print_table, size_text
 from hitrate.cli.server_options import (
     Command,
@@ -23,18 +24,13 @@ from hitrate.cli.server_options import (
     find_team,
 )
 from hitrate.clock import Clock
-from hitrate.config import Settings, parse_size
+from hitrate.config import Settings
 from hitrate.errors import BadRequest
+from hitrate.management.schemas import BillingInfo, billing_info
 from hitrate.teams.audit import AuditInfo, as_csv, as_ndjson, audit_info
 from hitrate.teams.models import OPERATOR, Team
-from hitrate.teams.settings import (
-    COUNT_MOST,
-    MEASURES,
-    BillingInfo,
-    BillingPatch,
-    apply_billing,
-    billing_info,
-)
+from hitrate.teams.settings import COUNT_MOST, MEASURES, BillingPatch, apply_billing
+from hitrate.units import parse_size
 
 _PRICES = ("uploadedGb", "downloadedGb", "storedGb", "millionRequests", "millionEvents")
 _PAST_CYCLES = 12
@@ -238,7 +234,7 @@ def _usage(settings: Settings, store: AccountStore, team: Team) -> Usage:
     cycle, used = meter_reading(settings.data_dir, team, now_ms)
     state = state_of(team.settings, used, cycle.end_ms - cycle.start_ms)
     records = [record for _, record in read_meter(settings.data_dir)]
-    past = store.ledger.past(team, _PAST_CYCLES, ended_cycles(records, team, now_ms))
+    past = Ledger(store.engine).past(team, _PAST_CYCLES, ended_cycles(records, team, now_ms))
     return usage_of(team, state, cycle, used, past, now_ms)
 
 

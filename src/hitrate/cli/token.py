@@ -9,10 +9,11 @@ from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.cli.output import print_json, print_table
 from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_team
 from hitrate.clock import Clock
-from hitrate.config import Settings, parse_duration
+from hitrate.config import Settings
 from hitrate.errors import BadRequest
 from hitrate.management.schemas import TokenInfo, token_info
 from hitrate.teams.models import OPERATOR, Team, User
+from hitrate.units import parse_duration
 
 _ALL_SCOPES = ",".join(Scope)
 

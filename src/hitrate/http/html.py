@@ -12,9 +12,8 @@ from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from hitrate.auth.guards import SignInNeeded
 from hitrate.clock import iso
-from hitrate.errors import Refused
+from hitrate.errors import LoginRequired, Refused
 from hitrate.http.errors import error_body, error_response
 from hitrate.http.litestar import AnyRequest
 
@@ -122,8 +121,8 @@ class Pages:
     def refused(self, request: AnyRequest, error: Refused) -> Page:
         """A refusal as a page for a browser, as JSON for anything else."""
         html = "text/html" in request.headers.get("accept", "")
-        if html and isinstance(error, SignInNeeded):
-            return self.send(error.sign_in)
+        if html and isinstance(error, LoginRequired):
+            return self.send(error.login_url)
         plain = error_response(error)
         headers = {name.decode(): value.decode() for name, value in plain.headers}
         headers.pop("content-type")

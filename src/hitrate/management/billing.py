@@ -13,10 +13,11 @@ from hitrate.auth.guards import grant_of
 from hitrate.auth.models import Access
 from hitrate.billing.usage import Usage
 from hitrate.errors import Forbidden
+from hitrate.management.schemas import BillingInfo, billing_info
 from hitrate.management.services import Office
 from hitrate.management.settings import AnyRequest
 from hitrate.teams.models import Team
-from hitrate.teams.settings import BillingInfo, BillingPatch, apply_billing, billing_info
+from hitrate.teams.settings import BillingPatch, apply_billing
 
 
 def billing_api(office: Office) -> list[HTTPRouteHandler]:

@@ -1,15 +1,13 @@
 """How teams, members and tokens are shown: the same by the API and by commands. Pure."""
 
-from typing import Annotated
-
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
 
 from hitrate.auth.models import Scope, Token
 from hitrate.billing.quotas import STATUS, State
 from hitrate.clock import iso
+from hitrate.money import money_text
 from hitrate.teams.models import Member, Role, Team
-from hitrate.teams.settings import Count, TeamSettings
+from hitrate.teams.settings import Limits
 
 
 def iso_or_none(at_ms: int | None) -> str | None:
@@ -44,30 +42,12 @@ class SettingsInfo(msgspec.Struct, rename="camel"):
     status: str
 
 
-class SettingsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What is to be changed; the rest stays."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
-    remote_caching: bool | UnsetType = UNSET
-    requests_per_minute: Count | UnsetType | None = UNSET
-
-
 def settings_info(team: Team, state: State) -> SettingsInfo:
     """How a team's switches stand."""
     settings = team.settings
     return SettingsInfo(
         team.name, settings.remote_caching, settings.requests_per_minute, state, STATUS[state]
     )
-
-
-def apply_settings(patch: SettingsPatch, settings: TeamSettings) -> TeamSettings:
-    """The settings with what the patch names."""
-    changed = {
-        name: value
-        for name in ("remote_caching", "requests_per_minute")
-        if (value := getattr(patch, name)) is not UNSET
-    }
-    return msgspec.structs.replace(settings, **changed)
 
 
 class MemberInfo(msgspec.Struct, rename="camel"):
@@ -127,4 +107,46 @@ def token_info(token: Token, now_ms: int) -> TokenInfo:
         expires_at=iso_or_none(token.expires_at_ms),
         revoked_at=iso_or_none(token.revoked_at_ms),
         last_used_at=iso_or_none(token.used_at_ms),
+    )
+
+
+class CycleInfo(msgspec.Struct):
+    """`day` of the month on which cycles begin, at 00:00 UTC; `start` and `end` of this one."""
+
+    day: int
+    start: str
+    end: str
+
+
+class BillingInfo(msgspec.Struct, rename="camel"):
+    """Money as text in the currency; a null limit or cap is none."""
+
+    cycle: CycleInfo
+    limits: Limits
+    currency: str
+    prices: dict[str, str]
+    spend_cap: str | None
+    paused_since: str | None
+    soft_blocked: bool
+    payment_missing: bool
+    state: State
+    status: str
+
+
+def billing_info(team: Team, state: State, now_ms: int) -> BillingInfo:
+    """What a team may use and pays."""
+    settings = team.settings
+    cycle = settings.cycle.at(now_ms)
+    prices: dict[str, int] = msgspec.to_builtins(settings.prices)
+    return BillingInfo(
+        cycle=CycleInfo(settings.cycle.day, iso(cycle.start_ms), iso(cycle.end_ms)),
+        limits=settings.limits,
+        currency=settings.currency,
+        prices={name: money_text(price) for name, price in prices.items()},
+        spend_cap=None if settings.spend_cap is None else money_text(settings.spend_cap),
+        paused_since=iso_or_none(settings.paused_at_ms),
+        soft_blocked=settings.soft_blocked,
+        payment_missing=settings.payment_missing,
+        state=state,
+        status=STATUS[state],
     )

@@ -10,10 +10,11 @@ from hitrate.billing.meter import Meter
 from hitrate.billing.meter_file import ended_cycles
 from hitrate.billing.quotas import Standing
 from hitrate.billing.usage import Usage, usage_of
+from hitrate.billing.usage_cycles import Ledger
 from hitrate.clock import Clock
-from hitrate.config import parse_duration
 from hitrate.errors import BadRequest
 from hitrate.teams.models import Team
+from hitrate.units import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Office:
 
     accounts: AccountStore
     gate: Gate
+    ledger: Ledger
     meter: Meter
     standing: Standing
     clock: Clock
@@ -31,7 +33,7 @@ class Office:
         cycle, used = self.meter.reading(team)
         now_ms = self.clock.now_ms()
         ended = ended_cycles(self.meter.over(grace_ms=0), team, now_ms)
-        past = self.accounts.ledger.past(team, past_cycles, ended)
+        past = self.ledger.past(team, past_cycles, ended)
         return usage_of(team, self.standing.of_team(team), cycle, used, past, now_ms)
 
     def needs(self, access: Access) -> Needs:

@@ -8,15 +8,9 @@ from msgspec import UNSET
 
 from hitrate.auth.guards import grant_of
 from hitrate.auth.models import Access
-from hitrate.management.schemas import (
-    SettingsInfo,
-    SettingsPatch,
-    TeamInfo,
-    apply_settings,
-    settings_info,
-    team_info,
-)
+from hitrate.management.schemas import SettingsInfo, TeamInfo, settings_info, team_info
 from hitrate.management.services import Office
+from hitrate.teams.settings import SettingsPatch, apply_settings
 
 AnyRequest = Request[None, None, State]
 

@@ -14,11 +14,10 @@ from hitrate.errors import BadRequest, NotFound
 from hitrate.http.forms import Form
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest, in_thread
-from hitrate.management.schemas import token_info
+from hitrate.management.schemas import billing_info, token_info
 from hitrate.pages.context import MEASURES, Dashboard, Visit
 from hitrate.pages.settings_forms import PRICES, SCOPES_OFFERED, Changes, wire_name
 from hitrate.teams.models import Role
-from hitrate.teams.settings import billing_info
 
 NOTICES = {
     "team": "The team's switches are changed.",

@@ -7,15 +7,20 @@ from contextlib import contextmanager
 import msgspec
 
 from hitrate.auth.models import Access, Scope, Token
-from hitrate.config import parse_size
 from hitrate.errors import BadRequest, NotFound
 from hitrate.http.forms import Form
-from hitrate.management.schemas import SettingsPatch, apply_settings
 from hitrate.pages.account import SCOPES, lifetime_s
 from hitrate.pages.context import MEASURES, Dashboard, Visit
 from hitrate.teams.models import Role
-from hitrate.teams.settings import COUNT_MOST, BillingPatch, apply_billing
+from hitrate.teams.settings import (
+    COUNT_MOST,
+    BillingPatch,
+    SettingsPatch,
+    apply_billing,
+    apply_settings,
+)
 from hitrate.teams.store import named
+from hitrate.units import parse_size
 
 SCOPES_OFFERED = {scope: text for scope, text in SCOPES.items() if scope is not Scope.ADMIN}
 """A token of a team uses the cache; managing the team is for people, or for `hitrate token`."""

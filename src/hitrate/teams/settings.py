@@ -12,13 +12,9 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from hitrate.billing.quotas import STATUS, State
-from hitrate.clock import iso
 from hitrate.errors import BadRequest
-from hitrate.management.schemas import iso_or_none
-from hitrate.money import money_text, parse_money
+from hitrate.money import parse_money
 from hitrate.teams.cycles import CyclePlan
-from hitrate.teams.models import Team
 
 COUNT_MOST = 2**62
 Count = Annotated[int, Meta(ge=0, le=COUNT_MOST)]
@@ -86,46 +82,22 @@ _DAY = Meta(extra_json_schema={"minimum": 1, "maximum": _LAST_DAY})
 _CURRENCY = Meta(extra_json_schema={"pattern": "^[A-Z]{3}$"})
 
 
-class CycleInfo(msgspec.Struct):
-    """`day` of the month on which cycles begin, at 00:00 UTC; `start` and `end` of this one."""
+class SettingsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What is to be changed; the rest stays."""
 
-    day: int
-    start: str
-    end: str
-
-
-class BillingInfo(msgspec.Struct, rename="camel"):
-    """Money as text in the currency; a null limit or cap is none."""
-
-    cycle: CycleInfo
-    limits: Limits
-    currency: str
-    prices: dict[str, str]
-    spend_cap: str | None
-    paused_since: str | None
-    soft_blocked: bool
-    payment_missing: bool
-    state: State
-    status: str
+    name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
+    remote_caching: bool | UnsetType = UNSET
+    requests_per_minute: Count | UnsetType | None = UNSET
 
 
-def billing_info(team: Team, state: State, now_ms: int) -> BillingInfo:
-    """What a team may use and pays."""
-    settings = team.settings
-    cycle = settings.cycle.at(now_ms)
-    prices: dict[str, int] = msgspec.to_builtins(settings.prices)
-    return BillingInfo(
-        cycle=CycleInfo(settings.cycle.day, iso(cycle.start_ms), iso(cycle.end_ms)),
-        limits=settings.limits,
-        currency=settings.currency,
-        prices={name: money_text(price) for name, price in prices.items()},
-        spend_cap=None if settings.spend_cap is None else money_text(settings.spend_cap),
-        paused_since=iso_or_none(settings.paused_at_ms),
-        soft_blocked=settings.soft_blocked,
-        payment_missing=settings.payment_missing,
-        state=state,
-        status=STATUS[state],
-    )
+def apply_settings(patch: SettingsPatch, settings: TeamSettings) -> TeamSettings:
+    """The settings with what the patch names."""
+    changed = {
+        name: value
+        for name in ("remote_caching", "requests_per_minute")
+        if (value := getattr(patch, name)) is not UNSET
+    }
+    return msgspec.structs.replace(settings, **changed)
 
 
 class LimitsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import IntegrityError
 
-from hitrate.auth import token_secrets
 from hitrate.clock import Clock
 from hitrate.db.engine import transaction, translated
 from hitrate.db.tables import TEAMS
 from hitrate.errors import BadRequest, Forbidden
+from hitrate.ids import new_id
 from hitrate.teams.audit import note
 from hitrate.teams.models import OPERATOR, Actor, Team
 from hitrate.teams.settings import TeamSettings, decode_settings, encode_settings
@@ -41,7 +41,7 @@ class TeamStore:
                 "'-', '_' and '.', starting with a letter or a digit."
             )
         now_ms = self._clock.now_ms()
-        team = Team(token_secrets.new_id("team", 24), slug, named(name or slug), now_ms)
+        team = Team(new_id("team", 24), slug, named(name or slug), now_ms)
         row = {"id": team.id, "slug": slug, "name": team.name, "created_at": now_ms}
         with transaction(self._engine) as connection:
             try:

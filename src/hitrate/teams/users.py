@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import IntegrityError
 
-from hitrate.auth import token_secrets
 from hitrate.clock import Clock
 from hitrate.db.engine import transaction, translated
 from hitrate.db.tables import SESSIONS, USERS
 from hitrate.errors import BadRequest, NotFound
+from hitrate.ids import new_id
 from hitrate.teams.audit import note
 from hitrate.teams.models import OPERATOR, Actor, User
 from hitrate.teams.passwords import hash_password, password_matches
@@ -69,7 +69,7 @@ class UserStore:
         kept = None if password is None else hash_password(password)
         with transaction(self._engine) as connection:
             row = {
-                "id": token_secrets.new_id("usr", 24),
+                "id": new_id("usr", 24),
                 "email": email,
                 "username": username or _free_username(connection, email),
                 "name": named(name or email.partition("@")[0][:100]),

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from hitrate.auth import token_secrets
+from hitrate.ids import new_id
 
 
 def test_a_new_token_is_recognisable_and_well_formed() -> None:
@@ -30,4 +31,4 @@ def test_what_is_no_token_is_noticed(text: bytes) -> None:
 
 
 def test_a_team_id_is_sent_by_turbo() -> None:
-    assert re.fullmatch(r"team_[0-9A-Za-z]{24}", token_secrets.new_id("team", 24))
+    assert re.fullmatch(r"team_[0-9A-Za-z]{24}", new_id("team", 24))

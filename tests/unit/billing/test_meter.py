@@ -21,7 +21,7 @@ from hitrate.billing.meter_file import (
     meter_reading,
     read_meter,
 )
-from hitrate.billing.quotas import Amounts
+from hitrate.billing.pricing import Amounts
 from hitrate.clock import Clock
 from hitrate.errors import Unavailable
 from hitrate.teams.cycles import Cycle, CyclePlan

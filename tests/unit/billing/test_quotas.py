@@ -9,16 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hitrate.billing.quotas import (
-    STATUS,
-    Amounts,
-    State,
-    cap_reached,
-    cost,
-    forecast,
-    limits_reached,
-    state_of,
-)
+from hitrate.billing.pricing import Amounts, cap_reached, cost, forecast
+from hitrate.billing.quotas import STATUS, State, limits_reached, state_of
 from hitrate.teams.settings import MEASURES, Limits, Prices, TeamSettings
 
 HOUR_MS = 3_600_000

@@ -36,13 +36,14 @@ class Office(Metered):
         self.engine = open_database(folder)
         super().__init__(folder)
         self.accounts = AccountStore(self.engine, self.clock)
+        self.ledger = Ledger(self.accounts.engine)
         self.team: Team = self.accounts.teams.create("ours")
         self.other: Team = self.accounts.teams.create("theirs")
         self.gate = Gate(self.accounts, self.clock)
         self.keeper = self._keeper()
 
     def _keeper(self) -> Bookkeeper:
-        return Bookkeeper(self.accounts, self.meter, self.gate, self.clock)
+        return Bookkeeper(self.accounts, self.ledger, self.meter, self.gate, self.clock)
 
     def kill(self) -> None:
         super().kill()
@@ -76,7 +77,7 @@ class Office(Metered):
         return Standing(self.meter, self.clock).of_team(self.now())
 
     def past(self) -> list[PastCycle]:
-        return self.accounts.ledger.past(self.team, 100, ())
+        return self.ledger.past(self.team, 100, ())
 
 
 @pytest.fixture
@@ -292,8 +293,8 @@ def test_past_cycles_are_newest_first_and_as_many_as_asked_for(office: Office) -
         office.step()
     requests = [cycle.requests for cycle in office.past()]
     assert requests[:5] == [5, 4, 3, 2, 1]
-    assert [c.requests for c in office.accounts.ledger.past(office.team, 2, ())] == [5, 4]
-    assert office.accounts.ledger.past(office.team, 0, ()) == []
+    assert [c.requests for c in office.ledger.past(office.team, 2, ())] == [5, 4]
+    assert office.ledger.past(office.team, 0, ()) == []
     ends = [cycle.end_ms for cycle in office.past()]
     assert ends[1:] == [cycle.start_ms for cycle in office.past()][:-1]
 
@@ -315,7 +316,7 @@ def test_a_cost_beyond_all_measure_stops_no_other_teams_books(office: Office) ->
     office.at("2026-04-02")
     office.step()
     assert [cycle.cost for cycle in office.past()] == [2**63 - 1]
-    assert [cycle.requests for cycle in office.accounts.ledger.past(office.other, 9, ())] == [3]
+    assert [cycle.requests for cycle in office.ledger.past(office.other, 9, ())] == [3]
 
 
 def test_a_record_of_a_team_that_is_unknown_stops_no_other_teams_books(office: Office) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitrate.config import parse_size
 from hitrate.pages import formatting
+from hitrate.units import parse_size
 
 KATHMANDU, NEW_YORK, KIRITIMATI = map(
     ZoneInfo, ("Asia/Kathmandu", "America/New_York", "Pacific/Kiritimati")
