@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from hitrate.events.ingest import take_in
+from hitrate.events.ingest import ingest_batches
 from hitrate.events.store import DuckDBEventStore
 
 YEAR_MS = 365 * 24 * 3600 * 1000
@@ -60,7 +60,7 @@ def fill(store: DuckDBEventStore, team_id: str, events: int, end_ms: int) -> int
             values = {"first": first, "runs": runs, "end": end_ms, "team": team_id}
             cursor.execute("BEGIN")
             cursor.execute(_INCOMING, values)
-            made += take_in(cursor).events
+            made += ingest_batches(cursor).events
             cursor.execute("COMMIT")
             if first // RUNS_A_SLICE % 20 == 0:
                 print(f"{made:,} events", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ class Saved(msgspec.Struct):
     remote: int
 
 
-class Bands(msgspec.Struct):
+class Quartiles(msgspec.Struct):
     """A quarter, half and three quarters of the runs had at most this hit rate."""
 
     p25: float | None
@@ -81,7 +81,7 @@ class Summary(Counts, rename="camel"):
 class Bucket(Measures, rename="camel"):
     """A part of the period; the first and last may be cut short by its ends."""
 
-    hit_rate_bands: Bands
+    hit_rate_bands: Quartiles
     from_: str = field(name="from")
     to: str = field()
 
@@ -103,7 +103,7 @@ class Group(Measures, rename="camel"):
 
     key: str | None
     label: str
-    hit_rate_bands: Bands
+    hit_rate_bands: Quartiles
 
 
 class Breakdown(msgspec.Struct, rename="camel"):

@@ -7,7 +7,7 @@ the loader, until their run is known or they are too old.
 import time
 
 from hitrate import log
-from hitrate.artifacts.catalog import ArtifactList, Upload
+from hitrate.artifacts.catalog import ArtifactCatalog, Upload
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError
 from hitrate.events.ingest import hash_key
@@ -43,10 +43,10 @@ GROUP BY position
 """
 
 
-class Makers:
+class ArtifactAttribution:
     """Called by the loader when something was loaded or uploaded."""
 
-    def __init__(self, store: DuckDBEventStore, artifacts: ArtifactList, clock: Clock) -> None:
+    def __init__(self, store: DuckDBEventStore, artifacts: ArtifactCatalog, clock: Clock) -> None:
         self._store = store
         self._artifacts = artifacts
         self._clock = clock
@@ -56,7 +56,7 @@ class Makers:
         """Find and note the makers of the last uploads; unless `now`, not more than once a second,
         and with many in a twentieth of the time. Whether it did: else it has to be called again.
 
-        Raises StoreAway.
+        Raises EventStoreUnavailable.
         """
         began_at = time.monotonic()
         if not now and began_at < self._next_at:

@@ -12,12 +12,12 @@ from typing import IO, Self
 import msgspec
 
 from hitrate.config import Settings
-from hitrate.errors import ConfigError, DataFolderBusy
+from hitrate.errors import ConfigError, DataDirLocked
 
 LOCK_FILE = "hitrate.lock"
 
 
-class Holder(msgspec.Struct):
+class ServerInfo(msgspec.Struct):
     """The process that holds the folder. `tls_cert` is the certificate it shows, if any."""
 
     pid: int
@@ -25,27 +25,27 @@ class Holder(msgspec.Struct):
     tls_cert: str | None = None
 
 
-class DataFolder:
+class DataDirLock:
     """Holds the folder for the length of a `with`."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.data_dir
         cert = settings.tls_cert
-        self._holder = Holder(
+        self._holder = ServerInfo(
             os.getpid(), server_url(settings), str(cert.absolute()) if cert else None
         )
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
-        make_private(self._path)
+        ensure_private_dir(self._path)
         file = (self._path / LOCK_FILE).open("a+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
-            other = holder(self._path)
+            other = read_server_info(self._path)
             by = f" by process {other.pid} at {other.url}" if other else ""
-            raise DataFolderBusy(
+            raise DataDirLocked(
                 f"The data folder {self._path} is in use{by}: stop that server, or choose another "
                 "folder with --data-dir."
             ) from None
@@ -62,7 +62,7 @@ class DataFolder:
             self._file = None
 
 
-def make_private(path: Path) -> None:
+def ensure_private_dir(path: Path) -> None:
     """Make the folder if it is not there. Raises ConfigError."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -75,14 +75,14 @@ def make_private(path: Path) -> None:
         raise ConfigError(f"The data folder {path} cannot be written: change its owner or mode.")
 
 
-def holder(path: Path) -> Holder | None:
+def read_server_info(path: Path) -> ServerInfo | None:
     """The running server that holds the folder, or None."""
     try:
         with (path / LOCK_FILE).open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return msgspec.json.decode(file.read(), type=Holder)
+                return msgspec.json.decode(file.read(), type=ServerInfo)
     except (OSError, msgspec.DecodeError):
         return None
     return None

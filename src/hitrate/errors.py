@@ -1,7 +1,7 @@
 """Everything hitrate raises on purpose.
 
     HitrateError
-    ├── Refused                what a caller asked for was refused, and nothing was changed
+    ├── RequestError                what a caller asked for was refused, and nothing was changed
     │   ├── BadRequest         the input is invalid; the message says what, where and what to do
     │   ├── Unauthorized       no token, or one that is unknown, expired or revoked
     │   ├── PaymentRequired    the account is soft-blocked, or a payment is missing
@@ -11,12 +11,12 @@
     │   ├── CachingOverLimit   a usage limit of the billing cycle is reached
     │   ├── NotFound           the thing asked for is not there
     │   ├── MethodNotAllowed   the address exists, the method does not
-    │   ├── TooLarge           the body passes the configured limit
+    │   ├── PayloadTooLarge           the body passes the configured limit
     │   ├── RateLimited        too many requests, or guesses, in a short time
-    │   └── Unavailable        cannot be stored or read now; trying again later may work
+    │   └── ServiceUnavailable        cannot be stored or read now; trying again later may work
     │       └── DatabaseError  the database cannot be opened, read or written
     ├── ConfigError            a setting is missing or wrong
-    └── DataFolderBusy         another hitrate process serves this data folder
+    └── DataDirLocked         another hitrate process serves this data folder
 
 HTTP is not spoken here: `web/errors.py` maps these to status and code.
 """
@@ -26,15 +26,15 @@ class HitrateError(Exception):
     """The root. `str(error)` is a sentence for the person who meets it."""
 
 
-class Refused(HitrateError):
+class RequestError(HitrateError):
     """A request was refused; nothing was changed."""
 
 
-class BadRequest(Refused):
+class BadRequest(RequestError):
     """The input is invalid."""
 
 
-class Unauthorized(Refused):
+class Unauthorized(RequestError):
     """No token, or one that is unknown, expired or revoked."""
 
 
@@ -46,31 +46,31 @@ class LoginRequired(Unauthorized):
         self.login_url = login_url
 
 
-class Forbidden(Refused):
+class Forbidden(RequestError):
     """The token may not do this, or not in this team."""
 
 
-class PaymentRequired(Refused):
+class PaymentRequired(RequestError):
     """The account is soft-blocked, or a payment is missing."""
 
 
-class CachingDisabled(Refused):
+class CachingDisabled(RequestError):
     """Remote Caching is disabled for this team or this user."""
 
 
-class CachingPaused(Refused):
+class CachingPaused(RequestError):
     """The spend cap is reached: paused until an owner disables or raises it."""
 
 
-class CachingOverLimit(Refused):
+class CachingOverLimit(RequestError):
     """A usage limit of the billing cycle is reached."""
 
 
-class NotFound(Refused):
+class NotFound(RequestError):
     """The thing asked for is not there."""
 
 
-class MethodNotAllowed(Refused):
+class MethodNotAllowed(RequestError):
     """The address exists, the method does not. `allowed` lists the methods that do."""
 
     def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
@@ -78,11 +78,11 @@ class MethodNotAllowed(Refused):
         self.allowed = allowed
 
 
-class TooLarge(Refused):
+class PayloadTooLarge(RequestError):
     """The body passes the configured limit."""
 
 
-class RateLimited(Refused):
+class RateLimited(RequestError):
     """Too many requests, or guesses, in a short time; `retry_after_s` says when to go on."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
@@ -90,7 +90,7 @@ class RateLimited(Refused):
         self.retry_after_s = retry_after_s
 
 
-class Unavailable(Refused):
+class ServiceUnavailable(RequestError):
     """Cannot be done now, nothing was stored; `retry_after_s` says when to try again."""
 
     def __init__(self, message: str, retry_after_s: int = 5) -> None:
@@ -98,7 +98,7 @@ class Unavailable(Refused):
         self.retry_after_s = retry_after_s
 
 
-class DatabaseError(Unavailable):
+class DatabaseError(ServiceUnavailable):
     """The database cannot be opened, read or written, or is not one of ours."""
 
 
@@ -106,5 +106,5 @@ class ConfigError(HitrateError):
     """A setting is missing or wrong."""
 
 
-class DataFolderBusy(HitrateError):
+class DataDirLocked(HitrateError):
     """Another hitrate process holds this data folder."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 
 Item = TypeVar("Item")
 
@@ -61,7 +61,7 @@ class GroupCommitter(Generic[Item]):
     async def submit(self, item: Item) -> None:
         """Return when `item` is committed; raise what its group's commit raised."""
         if self._thread is None:
-            raise Unavailable("The server is stopping; try again in a moment.")
+            raise ServiceUnavailable("The server is stopping; try again in a moment.")
         waiter = asyncio.get_running_loop().create_future()
         self._queue.put(_Waiting(item, waiter))
         await waiter

@@ -60,7 +60,7 @@ class TaskTotals(Protocol):
     def remote_ms(self) -> int: ...
 
 
-class Rising:
+class HighWaterCounter:
     """A total that may fall, as a counter that must not: it waits until the total is above it."""
 
     __slots__ = ("shown", "total")
@@ -101,7 +101,9 @@ class Metrics(Collector):
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self._requests: defaultdict[tuple[str, int], Histogram] = defaultdict(Histogram)
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-        self._tasks: dict[str, Rising] = {name: Rising() for name in _TASK_TOTALS}
+        self._tasks: dict[str, HighWaterCounter] = {
+            name: HighWaterCounter() for name in _TASK_TOTALS
+        }
 
     def add_tasks(self, totals: TaskTotals) -> None:
         """Count what events came to: tasks by outcome, time saved, runs."""

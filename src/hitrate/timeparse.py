@@ -11,7 +11,7 @@ LATEST_MS = 4_102_444_800_000
 """1970 and 2100: moments beyond them are taken for these."""
 
 
-def moment_ms(text: str, now_ms: int) -> int:
+def parse_time_ms(text: str, now_ms: int) -> int:
     """UTC milliseconds of `2026-11-21T20:33:00Z`, `2026-11-21` or `7d` (that long ago).
 
     A time without a zone is UTC. Raises ValueError.
@@ -24,10 +24,10 @@ def moment_ms(text: str, now_ms: int) -> int:
     return min(max(at_ms, EARLIEST_MS), LATEST_MS)
 
 
-def asked_moment_ms(name: str, text: str, now_ms: int) -> int:
+def parse_time_param(name: str, text: str, now_ms: int) -> int:
     """The same, of a parameter with a name. Raises BadRequest."""
     try:
-        return moment_ms(text, now_ms)
+        return parse_time_ms(text, now_ms)
     except (ValueError, OverflowError) as error:
         raise BadRequest(
             f"{name} is {text[:40]!a}; send a time in ISO 8601, such as "

@@ -12,7 +12,7 @@ import pytest
 
 from hitrate.auth import token_secrets
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.models import Access
+from hitrate.auth.models import Permission
 from hitrate.clock import Clock
 from hitrate.db.engine import open_database
 from hitrate.teams.models import OPERATOR as BY_OPERATOR
@@ -131,7 +131,9 @@ def named(row: Row) -> str:
 
 
 @pytest.mark.parametrize(
-    "route", [r for r in ROUTES if r.access not in (Access.PUBLIC, Access.SESSION)], ids=named
+    "route",
+    [r for r in ROUTES if r.access not in (Permission.PUBLIC, Permission.SESSION)],
+    ids=named,
 )
 def test_a_route_lets_in_whom_its_access_names(walker: Walker, route: Row) -> None:
     # What changes something may change who called, who must not have another way to go then.
@@ -150,13 +152,13 @@ def test_a_route_lets_in_whom_its_access_names(walker: Walker, route: Row) -> No
     assert let_in == {caller for caller in CALLERS if lets_in(route, caller)}
 
 
-@pytest.mark.parametrize("route", [r for r in ROUTES if r.access is Access.PUBLIC], ids=named)
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.access is Permission.PUBLIC], ids=named)
 def test_a_public_route_does_not_care_who_calls(walker: Walker, route: Row) -> None:
     statuses = {walker.call(route, token).status_code for token in walker.tokens.values()}
     assert len(statuses) == 1
 
 
-@pytest.mark.parametrize("route", [r for r in ROUTES if r.access is Access.SESSION], ids=named)
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.access is Permission.SESSION], ids=named)
 def test_a_page_takes_no_token_and_sends_browsers_to_sign_in(walker: Walker, route: Row) -> None:
     for token in walker.tokens.values():
         answer = walker.call(route, token, accept="text/html")
@@ -166,9 +168,11 @@ def test_a_page_takes_no_token_and_sends_browsers_to_sign_in(walker: Walker, rou
 
 
 def test_every_access_has_a_route_and_is_somebodys() -> None:
-    assert {route.access for route in ROUTES} == set(Access)
+    assert {route.access for route in ROUTES} == set(Permission)
     for route in ROUTES:
-        assert any(lets_in(route, caller) for caller in CALLERS) or route.access is Access.SESSION
+        assert (
+            any(lets_in(route, caller) for caller in CALLERS) or route.access is Permission.SESSION
+        )
 
 
 def test_the_walk_has_every_route_of_the_documentation(shared_server: Server) -> None:

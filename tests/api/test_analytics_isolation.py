@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hitrate.auth.models import Access, Scope, Token
+from hitrate.auth.models import Permission, Scope, Token
 from hitrate.teams.models import OPERATOR, Role, Team
 from tests.support.all_routes import Row, all_routes
 from tests.support.client_operations import code_of
@@ -17,7 +17,7 @@ from tests.support.event_factory import body, event
 from tests.support.team_fixture import House
 
 SESSION, HASH, LABEL, CI = "a-session-inside", "5ec2e7a57e11ab1e", "a-label-inside", "CI-INSIDE"
-ROUTES = [row for row in all_routes() if row.access is Access.ANALYTICS]
+ROUTES = [row for row in all_routes() if row.access is Permission.ANALYTICS]
 ROUTES_BY_NAME = {row.operation: row for row in ROUTES}
 OF_ONE = {row.operation for row in ROUTES if "{" in row.path}
 # What a route does not know it takes no notice of.

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from hitrate.analytics.export.jobs import Exports
+from hitrate.analytics.export.jobs import ExportManager
 from hitrate.clock import ManualClock
 from tests.conftest import StartServer
 from tests.support.event_factory import body, event
@@ -413,7 +413,7 @@ def remove_folders(server: Server) -> None:
 def test_a_client_that_stops_reading_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hitrate.app.wiring.Exports", partial(Exports, stalled_s=0.5))
+    monkeypatch.setattr("hitrate.app.wiring.ExportManager", partial(ExportManager, stalled_s=0.5))
     server = ClockedServer(tmp_path / "data", ManualClock())
     with house_of(server, server.clock) as house:
         team = house.accounts.teams.create("stalled")

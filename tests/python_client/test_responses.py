@@ -19,9 +19,9 @@ from hitrate.client import (
     NotFound,
     PaymentRequired,
     RateLimited,
+    ServiceUnavailable,
     TransportError,
     Unauthorized,
-    Unavailable,
 )
 from tests.python_client.conftest import Connect
 from tests.support.client_adapter import OPERATIONS, Facade
@@ -61,9 +61,9 @@ def failure(
         (413, "payload_too_large", BadRequest),
         (418, "teapot", BadRequest),
         (429, "rate_limited", RateLimited),
-        (500, "internal_server_error", Unavailable),
-        (501, "not_implemented", Unavailable),
-        (503, "unavailable", Unavailable),
+        (500, "internal_server_error", ServiceUnavailable),
+        (501, "not_implemented", ServiceUnavailable),
+        (503, "unavailable", ServiceUnavailable),
     ],
 )
 def test_an_error_says_what_the_answer_said(
@@ -102,10 +102,10 @@ HTML = {"content-type": "text/html"}
     ("answer", "kind", "code", "message"),
     [
         (Answer(404), NotFound, "not_found", "The server answered 404 Not Found."),
-        (Answer(502, b"<html>Bad"), Unavailable, "unavailable", "<html>Bad"),
-        (Answer(500, b"x" * 9999), Unavailable, "unavailable", UNTOLD),
-        (Answer(500, b"two\nlines"), Unavailable, "unavailable", UNTOLD),
-        (Answer(500, b"page", HTML), Unavailable, "unavailable", UNTOLD),
+        (Answer(502, b"<html>Bad"), ServiceUnavailable, "unavailable", "<html>Bad"),
+        (Answer(500, b"x" * 9999), ServiceUnavailable, "unavailable", UNTOLD),
+        (Answer(500, b"two\nlines"), ServiceUnavailable, "unavailable", UNTOLD),
+        (Answer(500, b"page", HTML), ServiceUnavailable, "unavailable", UNTOLD),
         (Answer(400, b"[1]"), BadRequest, "bad_request", "[1]"),
         (Answer(400, {"error": "no"}), BadRequest, "bad_request", '{"error": "no"}'),
         (Answer(401, {"message": "no", "code": 5}), Unauthorized, "unauthorized", "no"),
@@ -155,7 +155,7 @@ def test_an_error_tells_when_to_come_back(
     headers = {} if text is None else {"retry-after": text}
     error = failure(connect, fake, Answer(status, b"", headers))
 
-    assert isinstance(error, RateLimited | Unavailable)
+    assert isinstance(error, RateLimited | ServiceUnavailable)
     if least is None or most is None:
         assert error.retry_after is None
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hitrate.client import HitrateError, RateLimited, TransportError, Unavailable
+from hitrate.client import HitrateError, RateLimited, ServiceUnavailable, TransportError
 from tests.python_client.conftest import Connect
 from tests.support.client_adapter import EVENT, OPERATIONS, Facade
 from tests.support.strict_fake import (
@@ -209,7 +209,7 @@ def test_there_are_so_many_attempts_and_then_the_last_failure(
     client = connect(bearer_token=fake.token, server_url=fake.url, retries=retries)
     fake.script(*[step] * 9)
 
-    with pytest.raises(Unavailable if step is BUSY else TransportError):
+    with pytest.raises(ServiceUnavailable if step is BUSY else TransportError):
         client.status()
 
     assert (len(fake.received), len(client.pauses)) == (1 + retries, retries)
@@ -230,7 +230,7 @@ def test_a_server_that_says_when_is_obeyed(
     assert pause == float(text) if text.isdecimal() else 30 < pause <= 50
 
 
-@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, Unavailable)])
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, ServiceUnavailable)])
 def test_a_server_that_says_much_later_is_not_waited_for(
     judged: Facade, fake: StrictFake, status: int, kind: type[HitrateError]
 ) -> None:
@@ -346,6 +346,6 @@ def test_the_longest_pause_is_the_clients_to_choose(connect: Connect, fake: Stri
     client.status()
     assert max(client.pauses) == 0.3
     fake.script(Answer(503, b"", {"retry-after": "1"}))
-    with pytest.raises(Unavailable):
+    with pytest.raises(ServiceUnavailable):
         client.status()
     assert len(client.pauses) == 6

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hitrate.auth.models import Access, Scope
+from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import OPERATOR_ACCESS, ROLES, scoped
 from hitrate.teams.models import Role
 from tests.support.all_routes import Row
@@ -52,22 +52,22 @@ FURTHER: dict[str, tuple[str, Condition]] = {
 
 def lets_in(row: Row, caller: Caller) -> bool:
     """Whether a route has to admit a caller."""
-    if row.access is Access.PUBLIC:
+    if row.access is Permission.PUBLIC:
         return True
-    if not caller.valid or row.access is Access.SESSION:
+    if not caller.valid or row.access is Permission.SESSION:
         return False
     _, holds = FURTHER.get(row.operation, ("", lambda _: True))
     return has(caller, row.access) and holds(caller)
 
 
-def has(caller: Caller, access: Access) -> bool:
+def has(caller: Caller, access: Permission) -> bool:
     """Whether a caller with a valid token has an access, in the team that a route is about."""
     match access:
-        case Access.PROFILE:
+        case Permission.PROFILE:
             return True
-        case Access.ACCOUNT:
+        case Permission.ACCOUNT:
             return caller.role is not None and Scope.ADMIN in caller.scopes
-        case Access.OPERATOR:
+        case Permission.OPERATOR:
             return caller.operator
     if caller.operator:
         return access in OPERATOR_ACCESS

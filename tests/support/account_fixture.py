@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.authorizer import Gate
+from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.models import Scope, Token
 from hitrate.auth.permissions import READ_WRITE
 from hitrate.clock import Clock, ManualClock
 from hitrate.db.engine import open_database
-from hitrate.errors import Refused
+from hitrate.errors import RequestError
 from hitrate.teams.models import OPERATOR, Member, Role, Team, User
 
 ALL_SCOPES = frozenset(Scope)
@@ -27,7 +27,7 @@ class Town:
         self.clock = clock or self.time
         self.engine = open_database(folder)
         self.accounts = AccountStore(self.engine, self.clock)
-        self.gate = Gate(self.accounts, self.clock)
+        self.gate = Authorizer(self.accounts, self.clock)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -79,17 +79,17 @@ def bearer(secret: str) -> bytes:
     return b"Bearer " + secret.encode()
 
 
-def at_once(*steps: Callable[[], object]) -> list[Refused | None]:
+def at_once(*steps: Callable[[], object]) -> list[RequestError | None]:
     """Take all steps at one moment, each on a thread; what each was refused with, if it was."""
     barrier = threading.Barrier(len(steps))
-    outcomes: list[Refused | None] = [None] * len(steps)
+    outcomes: list[RequestError | None] = [None] * len(steps)
     others: list[BaseException] = []
 
     def take(number: int, step: Callable[[], object]) -> None:
         barrier.wait()
         try:
             step()
-        except Refused as error:
+        except RequestError as error:
             outcomes[number] = error
         except BaseException as error:
             others.append(error)

@@ -12,10 +12,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from hitrate.app.openapi import document
-from hitrate.app.router import HotApp
-from hitrate.app.wiring import HitrateServer
-from hitrate.auth.guards import Needs, SignedIn
-from hitrate.auth.models import Access
+from hitrate.app.router import Router
+from hitrate.app.wiring import App
+from hitrate.auth.guards import RequirePermission, SessionGuard
+from hitrate.auth.models import Permission
 from hitrate.config import Settings
 
 _SINGLE_SIGN_ON = {
@@ -31,7 +31,7 @@ class Row(NamedTuple):
     method: str
     path: str
     operation: str
-    access: Access
+    access: Permission
 
 
 def all_routes(*, single_sign_on: bool = False) -> list[Row]:
@@ -39,8 +39,12 @@ def all_routes(*, single_sign_on: bool = False) -> list[Row]:
     app = asyncio.run(_app(_SINGLE_SIGN_ON if single_sign_on else {}))
     rows = [Row(r.method, r.path, r.operation, r.access) for r in app.routes]
     for handler in _handlers(app):
-        stated = [g.access for g in handler.guards or [] if isinstance(g, (Needs, SignedIn))]
-        access = stated[0] if stated else Access.PUBLIC
+        stated = [
+            g.access
+            for g in handler.guards or []
+            if isinstance(g, (RequirePermission, SessionGuard))
+        ]
+        access = stated[0] if stated else Permission.PUBLIC
         operation = str(handler.operation_id or handler.handler_name)
         for path in sorted(handler.paths):
             path = re.sub(r":\w+}", "}", path)
@@ -55,16 +59,16 @@ def documentation() -> dict[str, Any]:
     return documented
 
 
-async def _app(settings: dict[str, Any]) -> HotApp:
+async def _app(settings: dict[str, Any]) -> Router:
     """The app of a server that is made and closed again."""
     with tempfile.TemporaryDirectory() as folder:
-        server = HitrateServer(Settings(data_dir=Path(folder), **settings))
+        server = App(Settings(data_dir=Path(folder), **settings))
         app = server.open()
         await server.close()
     return app
 
 
-def _handlers(app: HotApp) -> list[HTTPRouteHandler]:
+def _handlers(app: Router) -> list[HTTPRouteHandler]:
     assert isinstance(app.fallback, Litestar)
     handlers: list[HTTPRouteHandler] = []
     for route in app.fallback.routes:

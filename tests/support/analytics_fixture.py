@@ -7,10 +7,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from hitrate.analytics.artifact_reports import CacheReports
+from hitrate.analytics.artifact_reports import ArtifactReports
 from hitrate.analytics.reports import Reports
-from hitrate.artifacts.blobs import LocalBlobs
-from hitrate.artifacts.catalog import ArtifactList
+from hitrate.artifacts.blobs import BlobStore
+from hitrate.artifacts.catalog import ArtifactCatalog
 from hitrate.artifacts.models import Artifact, Key
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.accounts import AccountStore
@@ -18,7 +18,7 @@ from hitrate.clock import ManualClock
 from hitrate.db.engine import open_database, transaction
 from hitrate.db.tables import TEAMS, TOKENS, USERS
 from hitrate.events import wire
-from hitrate.events.models import Loaded
+from hitrate.events.models import LoadResult
 from hitrate.events.store import DuckDBEventStore
 from hitrate.teams.models import Team
 from tests.support.database import put_empty_database
@@ -44,9 +44,9 @@ class Books:
         put_empty_database(folder)
         self.engine = open_database(folder)
         self.accounts = AccountStore(self.engine, self.clock)
-        blobs = LocalBlobs(folder / "artifacts", 0)
+        blobs = BlobStore(folder / "artifacts", 0)
         self.artifacts = ArtifactStore(self.engine, blobs, self.clock)
-        self.listing = ArtifactList(self.engine)
+        self.listing = ArtifactCatalog(self.engine)
         self._add_people()
 
     def close(self) -> None:
@@ -99,9 +99,9 @@ class Ledger:
         self.folder = folder
         self.store = books.event_store(folder)
         self.reports = Reports(self.store, books.artifacts, books.accounts.tokens)
-        self.cache = CacheReports(self.reports, books.listing)
+        self.cache = ArtifactReports(self.reports, books.listing)
 
-    def load(self, name: str, batches: Iterable[wire.Batch]) -> Loaded:
+    def load(self, name: str, batches: Iterable[wire.Batch]) -> LoadResult:
         """Take batches in as a segment of that name."""
         segment = self.folder / "segment.ndjson"
         segment.write_bytes(b"".join(map(wire.encode_batch, batches)))

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from hitrate.artifacts.blobs import LocalBlobs
+from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.eviction import Limits
-from hitrate.artifacts.gc import Retention
+from hitrate.artifacts.gc import GarbageCollector
 from hitrate.artifacts.models import Artifact, Key
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.accounts import AccountStore
@@ -32,7 +32,7 @@ class Cache:
         accounts = AccountStore(self.engine, self.clock)
         self.team: Team = accounts.teams.find(slug="ours") or accounts.teams.create("ours")
         self.other: Team = accounts.teams.find(slug="theirs") or accounts.teams.create("theirs")
-        self.store = ArtifactStore(self.engine, LocalBlobs(self.folder, 0), self.clock)
+        self.store = ArtifactStore(self.engine, BlobStore(self.folder, 0), self.clock)
         self.metrics = Metrics()
 
     def key(self, artifact_hash: str, team: Team | None = None) -> Key:
@@ -55,9 +55,9 @@ class Cache:
         key = self.key(artifact_hash, team)
         return key.hash in await self.store.find_many(key.team_id, [key.hash])
 
-    def retention(self, limits: Limits = NO_LIMITS) -> Retention:
+    def retention(self, limits: Limits = NO_LIMITS) -> GarbageCollector:
         loop = asyncio.get_running_loop()
-        return Retention(self.store, limits, self.metrics, self.clock, loop)
+        return GarbageCollector(self.store, limits, self.metrics, self.clock, loop)
 
     def files(self) -> list[Path]:
         return [path for path in self.folder.rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""Exports without a server, and their files read back, each by what its format is read with."""
+"""ExportManager without a server, and their files read back, each by what its format is read with."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ import duckdb
 
 from hitrate.analytics.export.datasets import Artifacts, Events, Runs, Tables
 from hitrate.analytics.export.formats import FORMS
-from hitrate.analytics.export.jobs import Exports
+from hitrate.analytics.export.jobs import ExportManager
 from hitrate.analytics.filters import Scope
 from hitrate.clock import iso
 from tests.support.analytics_fixture import Books, Ledger
@@ -36,11 +36,11 @@ _TRUTHS = {"interactive": {"true": True, "false": False}, "dirty": {"true": True
 
 
 class Press:
-    """Exports of a ledger, in parts of a few rows."""
+    """ExportManager of a ledger, in parts of a few rows."""
 
     def __init__(self, books: Books, ledger: Ledger, rows: int, min_free_bytes: int = 0) -> None:
         self.folder = ledger.folder / "exports"
-        self.exports = Exports(ledger.store, self.folder, min_free_bytes)
+        self.exports = ExportManager(ledger.store, self.folder, min_free_bytes)
         self.tables = Tables(ledger.reports, books.listing, rows)
 
     def files(self, what: str, form: str, scope: Scope) -> Iterator[bytes]:

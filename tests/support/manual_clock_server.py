@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from hitrate.app.wiring import HitrateServer, make_http_server
+from hitrate.app.wiring import App, make_http_server
 from hitrate.clock import ManualClock
 from hitrate.config import Settings
 from tests.support.server import Server, eventually
@@ -34,7 +34,7 @@ class ClockedServer(Server):
 
     async def _serve(self) -> None:
         settings = Settings(data_dir=self.data_dir, port=self.port)
-        server = HitrateServer(settings, self.clock)
+        server = App(settings, self.clock)
         http = make_http_server(server.open(), settings)
         loop = asyncio.get_running_loop()
         self._stop = partial(loop.call_soon_threadsafe, http.stop)

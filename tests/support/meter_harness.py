@@ -11,7 +11,7 @@ import msgspec
 from hitrate.billing.meter import Meter
 from hitrate.billing.meter_file import FILE_NAME
 from hitrate.clock import ManualClock
-from hitrate.teams.cycles import CyclePlan
+from hitrate.teams.cycles import BillingSchedule
 from hitrate.teams.models import Team
 from hitrate.teams.settings import TeamSettings
 
@@ -23,10 +23,10 @@ def ms(text: str) -> int:
 
 def team_on(day: int = 1, name: str = "ours") -> Team:
     """A team whose cycles begin on that day."""
-    return Team(f"team_{name}", name, name, 0, TeamSettings(cycle=CyclePlan(day)))
+    return Team(f"team_{name}", name, name, 0, TeamSettings(cycle=BillingSchedule(day)))
 
 
-def with_plan(team: Team, plan: CyclePlan) -> Team:
+def with_plan(team: Team, plan: BillingSchedule) -> Team:
     """The team with another plan."""
     settings = msgspec.structs.replace(team.settings, cycle=plan)
     return Team(team.id, team.slug, team.name, team.created_at_ms, settings)

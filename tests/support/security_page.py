@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from hitrate.auth.authorizer import REMEMBER_MS
-from hitrate.auth.models import Access, Scope
+from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import OPERATOR_ACCESS, ROLES, scoped
 from hitrate.http.errors import INTERNAL, TABLE
 from hitrate.teams.models import Role
@@ -108,8 +108,8 @@ def printed() -> str:
 
 
 def _accesses() -> Iterable[Sequence[str]]:
-    for access in Access:
-        if access not in (Access.PUBLIC, Access.OPERATOR, Access.SESSION):
+    for access in Permission:
+        if access not in (Permission.PUBLIC, Permission.OPERATOR, Permission.SESSION):
             roles = [access in ROLES[role] for role in Role]
             scopes = [access in scoped({scope}) for scope in Scope]
             has = [*roles, *scopes, access in OPERATOR_ACCESS]
@@ -123,16 +123,16 @@ def _route(row: Row) -> Sequence[str]:
     return row.method, f"`{row.path}`", f"`{row.access.value}`", roles, scopes
 
 
-def _who(access: Access) -> tuple[str, str]:
+def _who(access: Permission) -> tuple[str, str]:
     """The roles and the scopes that have it."""
     match access:
-        case Access.PUBLIC:
+        case Permission.PUBLIC:
             return "anybody", ""
-        case Access.PROFILE:
+        case Permission.PROFILE:
             return "any valid token", "any"
-        case Access.SESSION:
+        case Permission.SESSION:
             return "who signed in", ""
-        case Access.OPERATOR:
+        case Permission.OPERATOR:
             return "the operator", ""
     roles = [role.value for role in Role if access in ROLES[role]]
     scopes = [f"`{scope}`" for scope in Scope if access in scoped({scope})]

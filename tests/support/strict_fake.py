@@ -79,7 +79,7 @@ class Refuse:
 
     status: int
     code: str
-    message: str = "Refused by the test's script"
+    message: str = "RequestError by the test's script"
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def answer(self) -> Answer:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hitrate.artifacts.catalog import ArtifactList, Upload
-from hitrate.attribution import LOOK_BACK_MS, Makers
+from hitrate.artifacts.catalog import ArtifactCatalog, Upload
+from hitrate.attribution import LOOK_BACK_MS, ArtifactAttribution
 from hitrate.errors import DatabaseError
-from hitrate.events.models import StoreAway
+from hitrate.events.models import EventStoreUnavailable
 from hitrate.events.wire import Batch, CacheEvent
 from tests.support.analytics_fixture import OF_PERSON, OF_TEAM, OTHERS, OURS, Books, Ledger
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_MISS, Pair
@@ -26,7 +26,7 @@ class Workshop:
         self.ledger = ledger
         self.clock = books.clock
         self.start = self.clock.now_ms()
-        self.makers = Makers(ledger.store, books.listing, self.clock)
+        self.makers = ArtifactAttribution(ledger.store, books.listing, self.clock)
         self._loaded = 0
 
     def upload(
@@ -191,16 +191,16 @@ def test_it_looks_once_a_second_and_says_whether_it_did(workshop: Workshop) -> N
 
 
 def test_a_database_that_is_away_stops_nothing_and_is_asked_again(workshop: Workshop) -> None:
-    class Away(ArtifactList):
+    class Away(ArtifactCatalog):
         def without_maker(self, since_ms: int, limit: int) -> list[Upload]:
             raise DatabaseError(f"away: {since_ms}, {limit}")
 
-    makers = Makers(workshop.ledger.store, Away(workshop.books.engine), workshop.clock)
+    makers = ArtifactAttribution(workshop.ledger.store, Away(workshop.books.engine), workshop.clock)
     assert not makers.look(now=True)
 
 
 def test_an_event_store_that_is_away_is_told_of(workshop: Workshop) -> None:
     workshop.upload(0)
     workshop.ledger.store.close()
-    with pytest.raises(StoreAway):
+    with pytest.raises(EventStoreUnavailable):
         workshop.makers.look(now=True)

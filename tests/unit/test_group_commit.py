@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 from hitrate.group_commit import GroupCommitter
 
 
@@ -64,11 +64,11 @@ def test_a_failure_reaches_the_whole_group_and_only_it(
     committer: GroupCommitter[int], recorder: Recorder
 ) -> None:
     async def run() -> None:
-        recorder.failure = Unavailable("full")
+        recorder.failure = ServiceUnavailable("full")
         answers = await asyncio.gather(
             *(committer.submit(n) for n in range(5)), return_exceptions=True
         )
-        assert all(isinstance(answer, Unavailable) for answer in answers)
+        assert all(isinstance(answer, ServiceUnavailable) for answer in answers)
         recorder.failure = None
         await committer.submit(6)
 
@@ -101,7 +101,7 @@ def test_closing_commits_what_waits(recorder: Recorder) -> None:
         recorder.free.set()
         await asyncio.to_thread(committer.close)
         await asyncio.gather(*waiting)
-        with pytest.raises(Unavailable):
+        with pytest.raises(ServiceUnavailable):
             await committer.submit(4)
         committer.close()  # twice is no error
 

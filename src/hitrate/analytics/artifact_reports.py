@@ -19,9 +19,9 @@ from hitrate.api_schemas import (
     TaskInfo,
     Use,
 )
-from hitrate.artifacts.catalog import ArtifactList, Listed
+from hitrate.artifacts.catalog import ArtifactCatalog, Listed
 from hitrate.clock import iso
-from hitrate.errors import NotFound, Unavailable
+from hitrate.errors import NotFound, ServiceUnavailable
 from hitrate.teams.models import Team
 
 _LOOK_AT_ONCE = 500
@@ -31,10 +31,10 @@ Found = dict[str, tuple[Hits, int]]
 """Hash -> hits, and the time that they saved."""
 
 
-class CacheReports:
-    """Reads; safe from any thread. Everything may raise StoreAway and DatabaseError."""
+class ArtifactReports:
+    """Reads; safe from any thread. Everything may raise EventStoreUnavailable and DatabaseError."""
 
-    def __init__(self, reports: Reports, artifacts: ArtifactList) -> None:
+    def __init__(self, reports: Reports, artifacts: ArtifactCatalog) -> None:
         self._reports = reports
         self._artifacts = artifacts
         self._all = threading.Lock()
@@ -110,7 +110,7 @@ class CacheReports:
     def _looking_at_all(self) -> Iterator[None]:
         """These two look at all events of the period, so there is one at a time."""
         if not self._all.acquire(timeout=_PATIENCE_S):
-            raise Unavailable(
+            raise ServiceUnavailable(
                 "Other reports on all artifacts are being made; ask again in a moment."
             )
         try:

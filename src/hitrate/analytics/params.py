@@ -9,15 +9,15 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.params import QueryParameter
 
-from hitrate.analytics.artifact_reports import CacheReports
+from hitrate.analytics.artifact_reports import ArtifactReports
 from hitrate.analytics.filters import Filters, Scope
 from hitrate.analytics.period import period
 from hitrate.analytics.reports import Reports
-from hitrate.auth.guards import Needs, grant_of
+from hitrate.auth.guards import RequirePermission, current_auth
 from hitrate.clock import Clock
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 from hitrate.events.loader import Loader
-from hitrate.events.models import StoreAway
+from hitrate.events.models import EventStoreUnavailable
 
 AnyRequest = Request[None, None, State]
 
@@ -50,14 +50,14 @@ Fresh = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Analyst:
+class AnalyticsService:
     """The parts that routes work with."""
 
     reports: Reports
-    cache: CacheReports
+    cache: ArtifactReports
     loader: Loader
     clock: Clock
-    reads: Needs
+    reads: RequirePermission
 
     @property
     def route(self) -> dict[str, Any]:
@@ -67,10 +67,10 @@ class Analyst:
     def catch_up(self, fresh: bool) -> None:
         """Wait, if that is wanted, for what was acknowledged before this moment to be counted.
 
-        Raises Unavailable when it is not.
+        Raises ServiceUnavailable when it is not.
         """
         if fresh and not self.loader.catch_up(PATIENCE_S):
-            raise Unavailable("Not all events are counted yet; ask again in a moment.")
+            raise ServiceUnavailable("Not all events are counted yet; ask again in a moment.")
 
     def scope(
         self,
@@ -83,7 +83,7 @@ class Analyst:
         token: str | None = None,
     ) -> Scope:
         """The runs that a request is about. Raises BadRequest."""
-        grant = grant_of(request)
+        grant = current_auth(request)
         if token == "current":  # noqa: S105  # reason: a word, no secret
             token = grant.token_id
         filters = Filters(ci, interactive, agent, token)
@@ -92,8 +92,8 @@ class Analyst:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Turns a store that is away into Unavailable."""
+        """Turns a store that is away into ServiceUnavailable."""
         try:
             yield
-        except StoreAway as error:
-            raise Unavailable(f"Reports cannot be made now: {error}") from error
+        except EventStoreUnavailable as error:
+            raise ServiceUnavailable(f"Reports cannot be made now: {error}") from error

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from hitrate.errors import BadRequest
-from hitrate.timeparse import asked_moment_ms
+from hitrate.timeparse import parse_time_param
 
 USUAL_SINCE = "30d"
 BUCKETS = ("hour", "day", "week", "month")
@@ -31,8 +31,8 @@ def period(since: str | None, until: str | None, now_ms: int) -> Period:
 
     Raises BadRequest.
     """
-    from_ms = asked_moment_ms("since", since or USUAL_SINCE, now_ms)
-    to_ms = asked_moment_ms("until", until, now_ms) if until else now_ms + 1
+    from_ms = parse_time_param("since", since or USUAL_SINCE, now_ms)
+    to_ms = parse_time_param("until", until, now_ms) if until else now_ms + 1
     if from_ms >= to_ms:
         raise BadRequest("since is not before until; send an earlier since, or a later until.")
     return Period(from_ms, to_ms)

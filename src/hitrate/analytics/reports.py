@@ -48,7 +48,7 @@ class Sending(NamedTuple):
 
 
 class Reports:
-    """Reads; safe from any thread. Everything may raise StoreAway and DatabaseError."""
+    """Reads; safe from any thread. Everything may raise EventStoreUnavailable and DatabaseError."""
 
     def __init__(
         self, store: DuckDBEventStore, artifacts: ArtifactStore, tokens: TokenStore

@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 
 from hitrate.analytics.params import (
     Agent,
-    Analyst,
+    AnalyticsService,
     AnyRequest,
     Ci,
     Fresh,
@@ -28,8 +28,8 @@ from hitrate.api_schemas import (
     Summary,
     Timeseries,
 )
-from hitrate.auth.guards import grant_of
-from hitrate.http.litestar import rest_of_path
+from hitrate.auth.guards import current_auth
+from hitrate.http.litestar import raw_path_tail
 from hitrate.http.paging import Cursor, Limit
 
 TimeZone = Annotated[
@@ -40,12 +40,12 @@ TimeZone = Annotated[
 ]
 
 
-def analytics_api(analyst: Analyst) -> Sequence[HTTPRouteHandler]:
+def analytics_api(analyst: AnalyticsService) -> Sequence[HTTPRouteHandler]:
     """The routes of this file."""
     return [*_usage_api(analyst), *_run_api(analyst), *_artifact_api(analyst)]
 
 
-def _usage_api(analyst: Analyst) -> list[HTTPRouteHandler]:
+def _usage_api(analyst: AnalyticsService) -> list[HTTPRouteHandler]:
     @get("/v1/usage/summary", operation_id="getUsageSummary", **analyst.route)
     def summary(
         request: AnyRequest,
@@ -110,7 +110,7 @@ def _usage_api(analyst: Analyst) -> list[HTTPRouteHandler]:
     return [summary, timeseries, breakdown]
 
 
-def _run_api(analyst: Analyst) -> list[HTTPRouteHandler]:
+def _run_api(analyst: AnalyticsService) -> list[HTTPRouteHandler]:
     @get("/v1/runs", operation_id="listRuns", **analyst.route)
     def runs(
         request: AnyRequest,
@@ -144,14 +144,14 @@ def _run_api(analyst: Analyst) -> list[HTTPRouteHandler]:
     ) -> RunDetail:
         """A run and its tasks: outcome, duration, and the artifact with the run that made it."""
         analyst.catch_up(fresh)
-        team = grant_of(request).team
+        team = current_auth(request).team
         with analyst.reading():
-            return analyst.cache.run(team, rest_of_path(request), limit, int(cursor or 0))
+            return analyst.cache.run(team, raw_path_tail(request), limit, int(cursor or 0))
 
     return [runs, run]
 
 
-def _artifact_api(analyst: Analyst) -> list[HTTPRouteHandler]:
+def _artifact_api(analyst: AnalyticsService) -> list[HTTPRouteHandler]:
     @get("/v1/artifacts", operation_id="listArtifacts", **analyst.route)
     def artifacts(
         request: AnyRequest,
@@ -192,6 +192,6 @@ def _artifact_api(analyst: Analyst) -> list[HTTPRouteHandler]:
         analyst.catch_up(fresh)
         scope = analyst.scope(request, since, until)
         with analyst.reading():
-            return analyst.cache.artifact(scope, rest_of_path(request), limit, int(cursor or 0))
+            return analyst.cache.artifact(scope, raw_path_tail(request), limit, int(cursor or 0))
 
     return [artifacts, artifact]

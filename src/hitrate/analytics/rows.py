@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hitrate.api_schemas import Bands, Moved, RunInfo, Saved, Sender, hit_rate
+from hitrate.api_schemas import Moved, Quartiles, RunInfo, Saved, Sender, hit_rate
 from hitrate.auth.models import Token
 from hitrate.clock import iso
 
@@ -26,9 +26,9 @@ def measures(row: Row | None, moved: Row | None) -> dict[str, Any]:
     }
 
 
-def bands(row: Row | None) -> Bands:
+def bands(row: Row | None) -> Quartiles:
     """How the runs' hit rates are spread."""
-    return Bands(*((row or _NOTHING)[9] or (None, None, None)))
+    return Quartiles(*((row or _NOTHING)[9] or (None, None, None)))
 
 
 def run_info(row: Row, tokens: Tokens) -> RunInfo:

@@ -9,9 +9,9 @@ from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from hitrate import __version__
-from hitrate.artifacts.blobs import LocalBlobs
+from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.store import ArtifactStore
-from hitrate.auth.guards import Needs
+from hitrate.auth.guards import RequirePermission
 from hitrate.config import Settings
 from hitrate.events.loader import Loader
 from hitrate.events.models import rejected_folder
@@ -119,7 +119,7 @@ class Health:
         return lambda: self._spool.depth()[part]
 
 
-def room_problems(settings: Settings, blobs: LocalBlobs) -> list[str]:
+def room_problems(settings: Settings, blobs: BlobStore) -> list[str]:
     """What keeps the data folder's disk from taking more."""
     problems = []
     if os.statvfs(settings.data_dir).f_flag & os.ST_RDONLY:
@@ -145,7 +145,9 @@ def rejected_batches(folder: Path) -> list[RejectedBatch]:
     ]
 
 
-def health_api(health: Health, metrics: Metrics, operates: Needs) -> list[HTTPRouteHandler]:
+def health_api(
+    health: Health, metrics: Metrics, operates: RequirePermission
+) -> list[HTTPRouteHandler]:
     """The routes of this room."""
 
     @get("/healthz", operation_id="healthz", tags=["server"], sync_to_thread=False)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from hitrate import log
-from hitrate.auth.models import Access, Grant
-from hitrate.billing.admission import Tollhouse
-from hitrate.errors import MethodNotAllowed, Refused
-from hitrate.http.asgi import App, Message, Receive, Request, Response, Scope, Send
+from hitrate.auth.models import AuthContext, Permission
+from hitrate.billing.admission import Admission
+from hitrate.errors import MethodNotAllowed, RequestError
+from hitrate.http.asgi import ASGIApp, Message, Receive, Request, Response, Scope, Send
 from hitrate.http.errors import error_response
 from hitrate.metrics import Metrics
 
-Handler = Callable[[Request, Grant], Awaitable[Response]]
+Handler = Callable[[Request, AuthContext], Awaitable[Response]]
 PublicHandler = Callable[[Request], Awaitable[Response]]
 
 _UNAUTHORIZED = 401
@@ -35,7 +35,7 @@ class Route:
     method: str
     path: str
     operation: str
-    access: Access
+    access: Permission
     handler: Handler
 
 
@@ -47,17 +47,17 @@ class PublicRoute:
     path: str
     operation: str
     handler: PublicHandler
-    access: Access = Access.PUBLIC
+    access: Permission = Permission.PUBLIC
 
 
 AnyRoute = Route | PublicRoute
 
 
-class HotApp:
+class Router:
     """Serves `routes`; hands everything else to `fallback`."""
 
     def __init__(
-        self, routes: Sequence[AnyRoute], tollhouse: Tollhouse, metrics: Metrics, fallback: App
+        self, routes: Sequence[AnyRoute], admission: Admission, metrics: Metrics, fallback: ASGIApp
     ) -> None:
         self.routes = tuple(routes)
         self.fallback = fallback
@@ -67,7 +67,7 @@ class HotApp:
             table = self._prefixes if route.path.endswith("/{hash}") else self._exact
             path = route.path.removesuffix("{hash}")
             table.setdefault(path, {})[route.method] = route
-        self._tollhouse = tollhouse
+        self._tollhouse = admission
         self._metrics = metrics
         self._boot = secrets.token_hex(4)
         self._numbers = itertools.count(1)
@@ -124,7 +124,7 @@ class HotApp:
 
     async def _answer(
         self, methods: dict[str, AnyRoute], request: Request, method: str
-    ) -> tuple[str, Response, Grant | None]:
+    ) -> tuple[str, Response, AuthContext | None]:
         route = methods.get(method)
         operation = route.operation if route else "none"
         try:
@@ -138,7 +138,7 @@ class HotApp:
             response = await route.handler(request, grant)
             await self._tollhouse.meter(request, route.access, grant, response)
             return operation, response, grant
-        except Refused as error:
+        except RequestError as error:
             response = error_response(error)
             _log.info(
                 "refused",

@@ -13,34 +13,34 @@ from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.server.embed import Server as Granian
 
 from hitrate import log
-from hitrate.analytics.artifact_reports import CacheReports
+from hitrate.analytics.artifact_reports import ArtifactReports
 from hitrate.analytics.export.datasets import Tables
-from hitrate.analytics.export.jobs import Exports
+from hitrate.analytics.export.jobs import ExportManager
 from hitrate.analytics.export.routes import export_api
-from hitrate.analytics.params import Analyst
+from hitrate.analytics.params import AnalyticsService
 from hitrate.analytics.reports import Reports
 from hitrate.analytics.routes import analytics_api
 from hitrate.app.health import Health, health_api
 from hitrate.app.openapi import openapi_api
-from hitrate.app.router import AnyRoute, HotApp, PublicRoute, Route
+from hitrate.app.router import AnyRoute, PublicRoute, Route, Router
 from hitrate.artifacts.admin_routes import artifact_api
-from hitrate.artifacts.blobs import LocalBlobs
-from hitrate.artifacts.catalog import ArtifactList
+from hitrate.artifacts.blobs import BlobStore
+from hitrate.artifacts.catalog import ArtifactCatalog
 from hitrate.artifacts.eviction import Limits
-from hitrate.artifacts.gc import Retention
+from hitrate.artifacts.gc import GarbageCollector
 from hitrate.artifacts.index import ArtifactIndex
 from hitrate.artifacts.routes import ArtifactRoutes
 from hitrate.artifacts.store import ArtifactStore
-from hitrate.attribution import Makers
+from hitrate.attribution import ArtifactAttribution
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.authorizer import Gate
-from hitrate.auth.guards import Needs
-from hitrate.auth.models import Access
-from hitrate.billing.admission import Tollhouse
+from hitrate.auth.authorizer import Authorizer
+from hitrate.auth.guards import RequirePermission
+from hitrate.auth.models import Permission
+from hitrate.billing.admission import Admission
 from hitrate.billing.meter import Meter
-from hitrate.billing.quotas import Standing
+from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.billing.usage_cycles import Ledger
-from hitrate.billing.worker import Bookkeeper
+from hitrate.billing.worker import BillingWorker
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.db.engine import open_database
@@ -49,10 +49,10 @@ from hitrate.events.routes import EventRoutes, event_api
 from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore
 from hitrate.events.traffic import TransferCounter
-from hitrate.http.asgi import App
-from hitrate.http.litestar import framework_app
+from hitrate.http.asgi import ASGIApp
+from hitrate.http.litestar import create_litestar_app
 from hitrate.management.routes import account_api
-from hitrate.management.services import Office
+from hitrate.management.services import AccountServices
 from hitrate.metrics import Metrics
 from hitrate.pages.login_routes import login_api, make_desk
 from hitrate.pages.routes import dashboard_api
@@ -90,39 +90,39 @@ def hot_routes(events: EventRoutes, artifacts: ArtifactRoutes) -> list[AnyRoute]
         for path in (f"{base}/events", f"{base}/status", base, one)
     ]
     return [
-        Route("POST", f"{base}/events", "recordEvents", Access.EVENTS, events.record),
-        Route("GET", f"{base}/status", "status", Access.STATUS, artifacts.status),
-        Route("GET", one, "downloadArtifact", Access.READ, artifacts.download),
-        Route("HEAD", one, "artifactExists", Access.READ, artifacts.exists),
-        Route("PUT", one, "uploadArtifact", Access.WRITE, artifacts.upload),
-        Route("POST", base, "artifactQuery", Access.READ, artifacts.query),
-        Route("DELETE", base, "deleteAllArtifacts", Access.WRITE, artifacts.delete_all),
+        Route("POST", f"{base}/events", "recordEvents", Permission.EVENTS, events.record),
+        Route("GET", f"{base}/status", "status", Permission.STATUS, artifacts.status),
+        Route("GET", one, "downloadArtifact", Permission.READ, artifacts.download),
+        Route("HEAD", one, "artifactExists", Permission.READ, artifacts.exists),
+        Route("PUT", one, "uploadArtifact", Permission.WRITE, artifacts.upload),
+        Route("POST", base, "artifactQuery", Permission.READ, artifacts.query),
+        Route("DELETE", base, "deleteAllArtifacts", Permission.WRITE, artifacts.delete_all),
         *preflights,
     ]
 
 
-class HitrateServer:
+class App:
     """All parts of one server, on one data folder that the caller holds."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or Clock()
 
-    def open(self) -> HotApp:
+    def open(self) -> Router:
         """Open everything; the app that serves it. Call on the running event loop."""
         settings, clock = self._settings, self._clock
         self._engine = open_database(settings.data_dir)
         metrics = Metrics()
         folder = spool_folder(settings.data_dir)
         self._spool = Spool(folder, clock)
-        blobs = LocalBlobs(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
+        blobs = BlobStore(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
         self._artifacts = ArtifactStore(self._engine, blobs, clock)
         store = event_store(settings, self._artifacts.index)
-        transfers, listing = TransferCounter(clock), ArtifactList(self._engine)
+        transfers, listing = TransferCounter(clock), ArtifactCatalog(self._engine)
         limits = Limits(
             settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
         )
-        self._retention = Retention(
+        self._retention = GarbageCollector(
             self._artifacts, limits, metrics, clock, asyncio.get_running_loop()
         )
         office = self._open_office()
@@ -135,7 +135,7 @@ class HitrateServer:
             settings.event_ttl_s,
             office.meter,
             transfers,
-            Makers(store, listing, clock).look,
+            ArtifactAttribution(store, listing, clock).look,
         )
         gate = office.gate
         health = Health(settings, self._spool, folder, self._loader, self._artifacts)
@@ -153,27 +153,34 @@ class HitrateServer:
             ),
         )
         reports = Reports(store, self._artifacts, office.accounts.tokens)
-        analyst = Analyst(
+        analyst = AnalyticsService(
             reports,
-            CacheReports(reports, listing),
+            ArtifactReports(reports, listing),
             self._loader,
             clock,
-            Needs(gate, Access.ANALYTICS),
+            RequirePermission(gate, Permission.ANALYTICS),
         )
         desk = make_desk(self._engine, office.accounts, gate, metrics, settings, clock)
-        self._exports = Exports(store, settings.data_dir / EXPORT_FOLDER, settings.min_free_bytes)
-        operates = Needs(gate, Access.OPERATOR)
+        self._exports = ExportManager(
+            store, settings.data_dir / EXPORT_FOLDER, settings.min_free_bytes
+        )
+        operates = RequirePermission(gate, Permission.OPERATOR)
         handlers = [
-            *event_api(store, clock, Needs(gate, Access.ANALYTICS)),
+            *event_api(store, clock, RequirePermission(gate, Permission.ANALYTICS)),
             *analytics_api(analyst),
             *export_api(analyst, self._exports, Tables(reports, listing)),
             *account_api(office),
             *login_api(desk),
             *dashboard_api(desk, office, reports, analyst.cache),
-            *artifact_api(self._artifacts, self._retention, Needs(gate, Access.SETTINGS), operates),
+            *artifact_api(
+                self._artifacts,
+                self._retention,
+                RequirePermission(gate, Permission.SETTINGS),
+                operates,
+            ),
             *health_api(health, metrics, operates),
         ]
-        framework = framework_app([*handlers, *openapi_api(handlers)])
+        framework = create_litestar_app([*handlers, *openapi_api(handlers)])
         self._spool.open()
         self._artifacts.open()
         office.meter.open()
@@ -181,10 +188,10 @@ class HitrateServer:
         self._exports.open()
         self._retention.open()
         self._bookkeeper.open()
-        tollhouse = Tollhouse(gate, office.standing, office.meter, clock)
-        return HotApp(routes, tollhouse, metrics, cast("App", framework))
+        admission = Admission(gate, office.standing, office.meter, clock)
+        return Router(routes, admission, metrics, cast("ASGIApp", framework))
 
-    def _open_office(self) -> Office:
+    def _open_office(self) -> AccountServices:
         accounts = AccountStore(self._engine, self._clock)
         ledger = Ledger(self._engine)
         meter = Meter(
@@ -192,9 +199,11 @@ class HitrateServer:
             lambda team_id: self._artifacts.usage(team_id).size_bytes,
             self._clock,
         )
-        gate = Gate(accounts, self._clock)
-        self._bookkeeper = Bookkeeper(accounts, ledger, meter, gate, self._clock)
-        return Office(accounts, gate, ledger, meter, Standing(meter, self._clock), self._clock)
+        gate = Authorizer(accounts, self._clock)
+        self._bookkeeper = BillingWorker(accounts, ledger, meter, gate, self._clock)
+        return AccountServices(
+            accounts, gate, ledger, meter, QuotaEnforcer(meter, self._clock), self._clock
+        )
 
     async def close(self) -> None:
         """Drain and close everything, the last opened first; one that fails stops no other."""
@@ -218,7 +227,7 @@ def _largest_artifact(settings: Settings) -> int:
     return min(cap for cap in caps if cap is not None)
 
 
-def make_http_server(app: HotApp, settings: Settings) -> Granian:
+def make_http_server(app: Router, settings: Settings) -> Granian:
     """The HTTP server on the app; it runs on the caller's event loop."""
     return Granian(
         app,
@@ -244,7 +253,7 @@ def _calm_the_collector() -> None:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is in flight, drain, return."""
-    server = HitrateServer(settings)
+    server = App(settings)
     app = server.open()
     http = make_http_server(app, settings)
     http.workers_kill_timeout = DRAIN_S

@@ -8,9 +8,9 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
-from hitrate.artifacts.gc import Report, Retention
+from hitrate.artifacts.gc import GarbageCollector, Report
 from hitrate.artifacts.store import ArtifactStore
-from hitrate.auth.guards import Needs, grant_of
+from hitrate.auth.guards import RequirePermission, current_auth
 
 
 class Deleted(msgspec.Struct, rename="camel"):
@@ -20,7 +20,10 @@ class Deleted(msgspec.Struct, rename="camel"):
 
 
 def artifact_api(
-    store: ArtifactStore, retention: Retention, empties: Needs, operates: Needs
+    store: ArtifactStore,
+    retention: GarbageCollector,
+    empties: RequirePermission,
+    operates: RequirePermission,
 ) -> list[HTTPRouteHandler]:
     """The routes of this room."""
 
@@ -33,7 +36,7 @@ def artifact_api(
     )
     async def empty(request: Request[None, None, State]) -> Deleted:
         """Empty the team's cache, also where its stored bytes have shut it."""
-        return Deleted(await store.remove_team(grant_of(request).team.id))
+        return Deleted(await store.remove_team(current_auth(request).team.id))
 
     @post(
         "/v1/operator/gc",

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 
 _CREATE_TRIES = 3
 
@@ -42,7 +42,7 @@ class BlobFile(NamedTuple):
         return self.path.name
 
 
-class LocalBlobs:
+class BlobStore:
     """The files. Safe to use from several threads."""
 
     def __init__(self, folder: Path, min_free_bytes: int) -> None:
@@ -60,9 +60,9 @@ class LocalBlobs:
         return f"{self._folder}/{team_id}/{blob[:7]}/{blob}"
 
     def check_room(self, size_bytes: int) -> None:
-        """Raises Unavailable when a body of this size would fill the disk."""
+        """Raises ServiceUnavailable when a body of this size would fill the disk."""
         if self.free_bytes() - size_bytes < self._min_free_bytes:
-            raise Unavailable(_FULL)
+            raise ServiceUnavailable(_FULL)
 
     def free_bytes(self) -> int:
         """Room left on the disk for ordinary processes."""
@@ -78,7 +78,7 @@ class LocalBlobs:
         return BlobWriter(self, blob, self.path(team_id, blob))
 
     def flush(self, writers: Sequence["BlobWriter"]) -> None:
-        """Put the bodies that the writers hold on the disk, all at once. Raises Unavailable.
+        """Put the bodies that the writers hold on the disk, all at once. Raises ServiceUnavailable.
 
         Called on a thread of its own: making files on the event loop would wait for the journal
         that a flush keeps busy.
@@ -133,12 +133,12 @@ class LocalBlobs:
 
 
 class BlobWriter:
-    """A file that is being written: by `hold`, for `LocalBlobs.flush` to write it together with
+    """A file that is being written: by `hold`, for `BlobStore.flush` to write it together with
     others, or by `write` and `seal`. `discard` ends it without a trace."""
 
     __slots__ = ("_blobs", "_fd", "_held", "blob", "path", "sealed", "size_bytes")
 
-    def __init__(self, blobs: LocalBlobs, blob: str, path: str) -> None:
+    def __init__(self, blobs: BlobStore, blob: str, path: str) -> None:
         self._blobs = blobs
         self._fd = -1
         self._held: bytes | bytearray = b""
@@ -148,7 +148,7 @@ class BlobWriter:
         self.sealed = False
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append. Raises Unavailable on a full disk."""
+        """Append. Raises ServiceUnavailable on a full disk."""
         try:
             if self._fd < 0:
                 self._fd = _create(self.path)
@@ -160,19 +160,19 @@ class BlobWriter:
         self.size_bytes += len(data)
 
     def hold(self, data: bytes | bytearray) -> None:
-        """Keep the whole body in memory until `LocalBlobs.flush`."""
+        """Keep the whole body in memory until `BlobStore.flush`."""
         self._held = data
         self.size_bytes = len(data)
 
     def write_held(self) -> None:
-        """Write what was held, and close. Raises Unavailable."""
+        """Write what was held, and close. Raises ServiceUnavailable."""
         self.size_bytes = 0
         self.write(self._held)
         self._held = b""
         self._close()
 
     def seal(self) -> None:
-        """Flush this file to the disk and close it. May take long. Raises Unavailable."""
+        """Flush this file to the disk and close it. May take long. Raises ServiceUnavailable."""
         try:
             os.fdatasync(self._fd)
         except OSError as error:
@@ -217,5 +217,7 @@ def _flush_file_system(fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _cannot_store(error: OSError) -> Unavailable:
-    return Unavailable(_FULL if error.errno == errno.ENOSPC else f"Not stored: {error.strerror}.")
+def _cannot_store(error: OSError) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        _FULL if error.errno == errno.ENOSPC else f"Not stored: {error.strerror}."
+    )

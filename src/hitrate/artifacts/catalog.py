@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from hitrate.artifacts.index import ARTIFACTS
-from hitrate.db.engine import transaction, translated
+from hitrate.db.engine import map_database_errors, transaction
 
 _MANY = 500
 _A = ARTIFACTS.c
@@ -58,7 +58,7 @@ class Upload(NamedTuple):
     created_at_ms: int
 
 
-class ArtifactList:
+class ArtifactCatalog:
     """Reads from any thread; notes from one. Everything may raise DatabaseError."""
 
     def __init__(self, engine: Engine) -> None:
@@ -87,7 +87,7 @@ class ArtifactList:
     def hashes(self, team_id: str) -> list[str]:
         """Of all that a team stores."""
         query = sa.select(_A.hash).where(_A.team_id == team_id)
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
     def after(self, team_id: str, last_hash: str, limit: int) -> list[Listed]:
@@ -109,7 +109,7 @@ class ArtifactList:
             .order_by(_A.created_at.desc())
             .limit(limit)
         )
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             return [Upload(*row) for row in connection.execute(query)]
 
     def note_makers(self, makers: Sequence[tuple[Upload, str]]) -> None:
@@ -132,5 +132,5 @@ class ArtifactList:
                 connection.execute(change, rows)
 
     def _rows(self, query: sa.Select[Any]) -> list[Listed]:
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             return [Listed._make(row) for row in connection.execute(query)]

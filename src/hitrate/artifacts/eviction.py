@@ -39,7 +39,7 @@ def _marks(cap_bytes: int, *, exact: bool) -> _Marks:
     return _Marks(cap_bytes - slack, cap_bytes - 2 * slack)
 
 
-class Surplus:
+class EvictionPolicy:
     """Yields what has to go, some at a time; the caller removes it before it asks for more, or,
     when `pretend` is set, only counts it."""
 

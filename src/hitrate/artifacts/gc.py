@@ -13,11 +13,11 @@ import msgspec
 
 from hitrate import log
 from hitrate.artifacts.blobs import BlobFile
-from hitrate.artifacts.eviction import SOME, Limits, Reason, Some, Surplus
+from hitrate.artifacts.eviction import SOME, EvictionPolicy, Limits, Reason, Some
 from hitrate.artifacts.index import Stored
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.clock import Clock
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 from hitrate.metrics import Metrics
 
 LOOK_EVERY_S = 0.05
@@ -30,7 +30,7 @@ NEVER_AGAIN_S = float("inf")
 _log = log.get("artifacts")
 
 
-class Cleaned(msgspec.Struct, rename="camel"):
+class Removed(msgspec.Struct, rename="camel"):
     """What was removed, or would be, for one reason."""
 
     count: int = 0
@@ -42,20 +42,20 @@ class Report(msgspec.Struct, rename="camel"):
     row without its file; the others are artifacts."""
 
     dry_run: bool
-    removed: dict[Reason, Cleaned]
+    removed: dict[Reason, Removed]
 
     def note(self, reason: Reason, count: int, size_bytes: int) -> None:
         if count:
-            cleaned = self.removed.setdefault(reason, Cleaned())
+            cleaned = self.removed.setdefault(reason, Removed())
             cleaned.count += count
             cleaned.size_bytes += size_bytes
 
 
-class Stopping(Exception):
+class ShuttingDown(Exception):
     """The server stops: whatever was begun is given up."""
 
 
-class Retention:
+class GarbageCollector:
     """Owns the collecting thread. Removals go through the store, like every change."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Retention:
     def collect(self, *, dry_run: bool) -> Report:
         """Everything at once: ages, caps and the scan. Blocks; not for the event loop."""
         report = Report(dry_run, {})
-        surplus = Surplus(self._store, self._limits, pretend=dry_run)
+        surplus = EvictionPolicy(self._store, self._limits, pretend=dry_run)
         with self._busy:
             self._store.write_last_uses()
             self._remove_all(surplus.unused(self._clock.now_ms()), report)
@@ -120,22 +120,22 @@ class Retention:
         try:
             with self._busy:
                 job()
-        except Stopping:
+        except ShuttingDown:
             return
-        except Unavailable as error:
+        except ServiceUnavailable as error:
             _log.warning("collecting is put off", reason=str(error))
         except Exception:
             _log.exception("collecting failed")
 
     def _keep_caps(self) -> None:
-        surplus = Surplus(self._store, self._limits)
+        surplus = EvictionPolicy(self._store, self._limits)
         if surplus.near_a_cap():
             self._store.remove_replaced(REPLACED_KEPT_AT_A_CAP_S)
             self._store.write_last_uses()
             self._remove_all(surplus.over_caps(exact=False), Report(False, {}))
 
     def _remove_unused(self) -> None:
-        unused = Surplus(self._store, self._limits).unused(self._clock.now_ms())
+        unused = EvictionPolicy(self._store, self._limits).unused(self._clock.now_ms())
         self._remove_all(unused, Report(False, {}))
 
     def _repair_once(self) -> None:
@@ -156,7 +156,7 @@ class Retention:
 
     def _remove(self, stored: Sequence[Stored]) -> Sequence[Stored]:
         if self._stop.is_set():
-            raise Stopping
+            raise ShuttingDown
         return asyncio.run_coroutine_threadsafe(self._store.remove(stored), self._loop).result()
 
     def _repair(self, report: Report) -> None:
@@ -178,7 +178,7 @@ class Retention:
 
     def _remove_orphans(self, files: Iterable[BlobFile], report: Report) -> None:
         if self._stop.is_set():
-            raise Stopping
+            raise ShuttingDown
         # In this order: a file that is no longer in flight has its row already.
         settled = [f for f in files if not self._store.blobs.in_flight(f.blob)]
         unnamed = self._store.index.unnamed([f.blob for f in settled])

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
 from hitrate.artifacts.models import Artifact, Key
-from hitrate.db.engine import metadata, translated
+from hitrate.db.engine import map_database_errors, metadata
 
 ARTIFACTS = sa.Table(
     "artifacts",
@@ -175,7 +175,7 @@ class ArtifactIndex:
                 ARTIFACTS.c.hash.in_(some),
                 ARTIFACTS.c.duration_ms.is_not(None),
             )
-            with translated(), self._engine.connect() as connection:
+            with map_database_errors(), self._engine.connect() as connection:
                 found.update({row.hash: row.duration_ms for row in connection.execute(query)})
         return found
 

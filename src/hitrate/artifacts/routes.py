@@ -9,8 +9,8 @@ from msgspec import Meta
 from hitrate.artifacts.blobs import BlobWriter
 from hitrate.artifacts.models import Artifact, Key, hash_of, hash_problem, upload_of
 from hitrate.artifacts.store import ArtifactStore
-from hitrate.auth.models import Grant
-from hitrate.billing.quotas import Standing
+from hitrate.auth.models import AuthContext
+from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, NotFound
 from hitrate.http.asgi import JSON, PIECE_BYTES, Header, Request, Response, body_too_large
@@ -87,7 +87,7 @@ class ArtifactRoutes:
     def __init__(
         self,
         store: ArtifactStore,
-        standing: Standing,
+        standing: QuotaEnforcer,
         metrics: Metrics,
         clock: Clock,
         *,
@@ -107,11 +107,11 @@ class ArtifactRoutes:
         """Answer an OPTIONS request; the real one comes to the same address."""
         return PREFLIGHT
 
-    async def status(self, _request: Request, grant: Grant) -> Response:
+    async def status(self, _request: Request, grant: AuthContext) -> Response:
         """Whether Remote Caching is enabled for the token, and if not, why."""
         return Response(200, msgspec.json.encode({"status": self._standing.status(grant)}))
 
-    async def download(self, request: Request, grant: Grant) -> Response:
+    async def download(self, request: Request, grant: AuthContext) -> Response:
         """The artifact, straight from its file."""
         client = client_of(request)
         artifact = await self._find(request, grant)
@@ -124,7 +124,7 @@ class ArtifactRoutes:
         self._transfers.downloaded(grant.team.id, grant.token_id, client, artifact.size_bytes)
         return Response(200, b"", _headers(artifact, request), file, artifact.size_bytes)
 
-    async def exists(self, request: Request, grant: Grant) -> Response:
+    async def exists(self, request: Request, grant: AuthContext) -> Response:
         """The headers of a download."""
         client_of(request)  # the contract has bad client headers refused here too
         artifact = await self._find(request, grant)
@@ -132,7 +132,7 @@ class ArtifactRoutes:
             return Response(404, b"", _MISS.headers)
         return Response(200, b"", _headers(artifact, request))
 
-    async def query(self, request: Request, grant: Grant) -> Response:
+    async def query(self, request: Request, grant: AuthContext) -> Response:
         """Size, duration and tag for each hash asked for."""
         body = await request.body(self._max_body_bytes)
         try:
@@ -150,15 +150,15 @@ class ArtifactRoutes:
         }
         return Response(200, msgspec.json.encode(answer))
 
-    async def delete_all(self, _request: Request, grant: Grant) -> Response:
+    async def delete_all(self, _request: Request, grant: AuthContext) -> Response:
         """Empty the team's cache."""
         count = await self._store.remove_team(grant.team.id)
         return Response(200, msgspec.json.encode({"deletedCount": count}))
 
-    async def upload(self, request: Request, grant: Grant) -> Response:
+    async def upload(self, request: Request, grant: AuthContext) -> Response:
         """Store an artifact, or replace it, body and metadata together.
 
-        Flat memory whatever the size. Raises BadRequest, TooLarge or Unavailable; then nothing
+        Flat memory whatever the size. Raises BadRequest, PayloadTooLarge or ServiceUnavailable; then nothing
         was stored and no trace is left.
         """
         artifact_hash = hash_of(request)
@@ -186,7 +186,7 @@ class ArtifactRoutes:
         self._transfers.uploaded(grant.team.id, grant.token_id, client, writer.size_bytes)
         return Response(202, msgspec.json.encode({"urls": [_url(request, artifact_hash)]}))
 
-    async def _find(self, request: Request, grant: Grant) -> Artifact | None:
+    async def _find(self, request: Request, grant: AuthContext) -> Artifact | None:
         return await self._store.find(Key(grant.team.id, hash_of(request)))
 
     async def _file(self, artifact: Artifact) -> str | BinaryIO | None:

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Engine
 
 from hitrate import log
-from hitrate.artifacts.blobs import BlobWriter, LocalBlobs
+from hitrate.artifacts.blobs import BlobStore, BlobWriter
 from hitrate.artifacts.index import ArtifactIndex, Stored, Usage
 from hitrate.artifacts.models import Artifact, Key
 from hitrate.clock import Clock
-from hitrate.db.engine import transaction, translated
-from hitrate.errors import Unavailable
+from hitrate.db.engine import map_database_errors, transaction
+from hitrate.errors import ServiceUnavailable
 from hitrate.group_commit import GroupCommitter
 
 REPLACED_KEPT_S = 5.0
@@ -46,7 +46,7 @@ _Change = Artifact | _Remove
 class ArtifactStore:
     """Find, put and remove artifacts. What is awaited does not block the event loop."""
 
-    def __init__(self, engine: Engine, blobs: LocalBlobs, clock: Clock) -> None:
+    def __init__(self, engine: Engine, blobs: BlobStore, clock: Clock) -> None:
         self.index = ArtifactIndex(engine)
         self.blobs = blobs
         self._engine = engine
@@ -74,7 +74,7 @@ class ArtifactStore:
         self._committer.close()
         try:
             self.write_last_uses()
-        except Unavailable as error:
+        except ServiceUnavailable as error:
             _log.warning("last uses are not written", reason=str(error))
         self.remove_replaced(0)
 
@@ -97,19 +97,19 @@ class ArtifactStore:
 
     async def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, Artifact]:
         """Those of a team's artifacts that are there, by hash. Does not count as a use."""
-        with translated():
+        with map_database_errors():
             return await asyncio.to_thread(self.index.find_many, team_id, hashes)
 
     async def put(self, artifact: Artifact, writer: BlobWriter) -> None:
         """Add or replace an artifact whose body is written; on disk when this returns.
 
-        Raises Unavailable, with nothing stored and no file left.
+        Raises ServiceUnavailable, with nothing stored and no file left.
         """
         try:
             if not writer.sealed:
                 await self._flusher.submit(writer)
             await self._committer.submit(artifact)
-        except Unavailable:
+        except ServiceUnavailable:
             await asyncio.to_thread(writer.discard)
             raise
 
@@ -138,7 +138,7 @@ class ArtifactStore:
     def write_last_uses(self) -> None:
         """Put the uses since the last call into the index; that is all that a read costs.
 
-        Raises Unavailable; the uses are then kept for the next call.
+        Raises ServiceUnavailable; the uses are then kept for the next call.
         """
         used, self._used = self._used, {}
         if not used:
@@ -146,7 +146,7 @@ class ArtifactStore:
         try:
             with transaction(self._engine) as connection:
                 self.index.touch(connection, used)
-        except Unavailable:
+        except ServiceUnavailable:
             self._used = used | self._used
             raise
 
@@ -166,7 +166,7 @@ class ArtifactStore:
         return any(stored.blob == blob for _, stored in list(self._replaced))
 
     def _look_up(self, key: Key) -> Artifact | None:
-        with translated():
+        with map_database_errors():
             return self.index.find(key)
 
     def _commit(self, changes: list[_Change]) -> None:

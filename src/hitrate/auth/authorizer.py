@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from hitrate.auth import token_secrets
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.models import Access, Grant, Scope, Token
+from hitrate.auth.models import AuthContext, Permission, Scope, Token
 from hitrate.auth.permissions import OPERATOR_ACCESS, ROLES, scoped
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, Forbidden, Unauthorized
@@ -69,14 +69,14 @@ def _wanted(query_string: bytes, in_path: str | None) -> _Wanted:
     )
 
 
-class Gate:
+class Authorizer:
     """Admits a request or raises Unauthorized or Forbidden."""
 
     def __init__(self, accounts: AccountStore, clock: Clock) -> None:
         self._accounts = accounts
         self._clock = clock
         self._tokens: dict[bytes, tuple[Token | None, int]] = {}
-        self._grants: dict[_GrantKey, tuple[Grant, int]] = {}
+        self._grants: dict[_GrantKey, tuple[AuthContext, int]] = {}
         self._used: dict[str, int] = {}
         self._changes = 0
 
@@ -84,9 +84,9 @@ class Gate:
         self,
         authorization: bytes | None,
         query_string: bytes,
-        need: Access,
+        need: Permission,
         in_path: str | None = None,
-    ) -> Grant:
+    ) -> AuthContext:
         """The grant for a request that acts in a team.
 
         `authorization` is the header's value; `query_string` may name the team by `teamId`,
@@ -97,7 +97,7 @@ class Gate:
         digest, now_ms = _digest(authorization), self._clock.now_ms()
         # `turbo` up to 2.5 asks for the status before it knows a team.
         # Where one is named nothing differs, and what is remembered is so for all requests at once.
-        any_team = need is Access.STATUS and not query_string
+        any_team = need is Permission.STATUS and not query_string
         key = digest, query_string, in_path, any_team
         known = self._grants.get(key)
         if known is None or abs(now_ms - known[1]) >= REMEMBER_MS:
@@ -128,13 +128,13 @@ class Gate:
         self._used[token.id] = now_ms
         return token
 
-    def identify_for(self, authorization: bytes | None, need: Access) -> Token:
+    def identify_for(self, authorization: bytes | None, need: Permission) -> Token:
         """The valid token, for what concerns no team: PROFILE, or ACCOUNT for a person's own.
 
         Raises Unauthorized or Forbidden.
         """
         token = self.identify(authorization)
-        if need is Access.ACCOUNT and (token.user is None or Scope.ADMIN not in token.scopes):
+        if need is Permission.ACCOUNT and (token.user is None or Scope.ADMIN not in token.scopes):
             raise Forbidden(_NOT_OWN)
         return token
 
@@ -171,16 +171,16 @@ class Gate:
             raise Unauthorized(_UNKNOWN)
         return token, since_ms
 
-    def _grant(self, token: Token, wanted: _Wanted, *, any_team: bool) -> Grant:
+    def _grant(self, token: Token, wanted: _Wanted, *, any_team: bool) -> AuthContext:
         if token.user is not None:
             member = self._membership(token, token.user, wanted, any_team=any_team)
             access = ROLES[member.role] & scoped(token.scopes)
-            return Grant(member.team, token, access, member)
+            return AuthContext(member.team, token, access, member)
         if token.team is None:
-            return Grant(self._any_team(wanted), token, OPERATOR_ACCESS)
+            return AuthContext(self._any_team(wanted), token, OPERATOR_ACCESS)
         if not wanted.matches(token.team):
             raise Forbidden(_WRONG_TEAM)
-        return Grant(token.team, token, scoped(token.scopes))
+        return AuthContext(token.team, token, scoped(token.scopes))
 
     def _membership(self, token: Token, user: User, wanted: _Wanted, *, any_team: bool) -> Member:
         members = self._accounts.members.of_user(user)
@@ -188,7 +188,9 @@ class Gate:
             members = [member for member in members if member.team.id == token.team.id]
         matching = [member for member in members if wanted.matches(member.team)]
         if any_team:
-            matching = [m for m in matching if Access.STATUS in ROLES[m.role]][:1] or matching[:1]
+            matching = [m for m in matching if Permission.STATUS in ROLES[m.role]][:1] or matching[
+                :1
+            ]
         if len(matching) == 1:
             return matching[0]
         if wanted.none and len(matching) > 1:
@@ -225,7 +227,7 @@ def _digest(authorization: bytes | None) -> bytes:
     return token_secrets.digest(_secret(authorization))
 
 
-def _lacking(grant: Grant, need: Access) -> str:
+def _lacking(grant: AuthContext, need: Permission) -> str:
     token, member = grant.token, grant.member
     if member is not None and need not in ROLES[member.role]:
         why = f"the role {member.role} in the team {grant.team.slug} does not give"

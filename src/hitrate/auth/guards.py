@@ -1,4 +1,4 @@
-"""The gate as the framework's routes use it: `guards=[needs(Access.READ)]`.
+"""The gate as the framework's routes use it: `guards=[needs(Permission.READ)]`.
 
 The guard of pages: who is not signed in goes to the sign-in page and comes back.
 """
@@ -9,30 +9,30 @@ from urllib.parse import urlencode
 
 from litestar.handlers import BaseRouteHandler
 
-from hitrate.auth.authorizer import Gate
-from hitrate.auth.models import Access, Grant, Token
+from hitrate.auth.authorizer import Authorizer
+from hitrate.auth.models import AuthContext, Permission, Token
 from hitrate.auth.sessions import Session, Sessions
 from hitrate.errors import LoginRequired
 from hitrate.http.cookies import SESSION, Connection, Site
 
 
-class Needs:
+class RequirePermission:
     """A guard that admits what the gate admits. A route names its team by the path's `{team}`.
 
-    With the request it leaves a way to ask again, for `grant_of` and `token_of`: a body may take
+    With the request it leaves a way to ask again, for `current_auth` and `authenticated_token`: a body may take
     its time to arrive, and whoever sends it may have lost the permission by then.
     """
 
-    def __init__(self, gate: Gate, access: Access) -> None:
+    def __init__(self, gate: Authorizer, access: Permission) -> None:
         self._gate = gate
         self.access = access
 
     def __call__(self, connection: Connection, _handler: BaseRouteHandler) -> None:
         header = connection.headers.get("authorization")
         authorization = None if header is None else header.encode("latin-1")
-        if self.access is Access.OPERATOR:
+        if self.access is Permission.OPERATOR:
             self._gate.admit_operator(authorization)
-        elif self.access in (Access.PROFILE, Access.ACCOUNT):
+        elif self.access in (Permission.PROFILE, Permission.ACCOUNT):
             connection.state.ask = partial(self._gate.identify_for, authorization, self.access)
             connection.state.ask()
         else:
@@ -44,20 +44,20 @@ class Needs:
             connection.state.ask()
 
 
-def grant_of(connection: Connection) -> Grant:
+def current_auth(connection: Connection) -> AuthContext:
     """What the request may do now. Raises Unauthorized or Forbidden when it no longer may."""
-    return cast("Grant", connection.state.ask())
+    return cast("AuthContext", connection.state.ask())
 
 
-def token_of(connection: Connection) -> Token:
+def authenticated_token(connection: Connection) -> Token:
     """The token, still valid, on a route that acts in no team. Raises Unauthorized or Forbidden."""
     return cast("Token", connection.state.ask())
 
 
-class SignedIn:
+class SessionGuard:
     """A guard that leaves the session with the request. Raises LoginRequired."""
 
-    access = Access.SESSION
+    access = Permission.SESSION
 
     def __init__(self, sessions: Sessions, site: Site) -> None:
         self._sessions = sessions

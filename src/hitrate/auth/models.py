@@ -6,7 +6,7 @@ from enum import Enum, StrEnum
 from hitrate.teams.models import OPERATOR, Actor, Member, Team, User
 
 
-class Access(Enum):
+class Permission(Enum):
     """What a route needs. Every route states one; `roles.py` says who has it.
 
     PUBLIC needs nothing; PROFILE any valid token; SESSION somebody who signed in to the pages;
@@ -73,13 +73,13 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class AuthContext:
     """An admitted request: the team it acts in, the token that let it in, and what it may do.
     `member` is who a person's token stands for."""
 
     team: Team
     token: Token
-    access: frozenset[Access]
+    access: frozenset[Permission]
     member: Member | None = None
 
     @property

@@ -25,7 +25,7 @@ from hitrate.auth.id_token import (
     verified_claims,
 )
 from hitrate.clock import Clock
-from hitrate.errors import Forbidden, Unavailable
+from hitrate.errors import Forbidden, ServiceUnavailable
 from hitrate.http.redirects import with_query
 
 _SCOPE = "openid email profile"
@@ -59,7 +59,7 @@ class Published(msgspec.Struct):
 
 
 class Provider:
-    """Safe to use from several threads. Raises Unavailable when the provider is out of reach or
+    """Safe to use from several threads. Raises ServiceUnavailable when the provider is out of reach or
     does not know this server, Forbidden when what it says cannot be believed."""
 
     def __init__(self, issuer: str, client_id: str, client_secret: str, clock: Clock) -> None:
@@ -109,7 +109,7 @@ class Provider:
             error = _error_of(response)
             _log.warning("the provider gave no token", error=error)
             if response.status_code == 401 or error == "invalid_client":
-                raise Unavailable(
+                raise ServiceUnavailable(
                     "The identity provider does not accept this server's client id and secret; "
                     "its operator can put that right."
                 )
@@ -142,7 +142,7 @@ class Provider:
         found = _decoded(_ask("GET", url), Discovery)
         if found.issuer.rstrip("/") != self._issuer.rstrip("/"):
             _log.warning("the provider has another issuer", issuer=found.issuer)
-            raise Unavailable("The identity provider is not the one that is configured.")
+            raise ServiceUnavailable("The identity provider is not the one that is configured.")
         self._discovery = found, now_ms
         return found
 
@@ -184,5 +184,7 @@ def _error_of(response: httpx.Response) -> str:
     return error if re.fullmatch(r"[a-z_]{1,40}", error) else "other"
 
 
-def _away() -> Unavailable:
-    return Unavailable("The identity provider does not answer as it should; try again later.", 30)
+def _away() -> ServiceUnavailable:
+    return ServiceUnavailable(
+        "The identity provider does not answer as it should; try again later.", 30
+    )

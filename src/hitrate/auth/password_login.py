@@ -3,9 +3,9 @@
 import math
 import threading
 
-from hitrate.auth.throttle import Throttle
+from hitrate.auth.throttle import AttemptThrottle
 from hitrate.clock import Clock
-from hitrate.errors import RateLimited, Unavailable
+from hitrate.errors import RateLimited, ServiceUnavailable
 from hitrate.metrics import Metrics
 from hitrate.teams.models import User
 from hitrate.teams.users import UserStore
@@ -19,22 +19,22 @@ _AT_ONCE = 16
 """Each check holds a thread; the rest of the threads stay for other requests."""
 
 
-class Doorman:
+class PasswordAuthenticator:
     """Tells nobody whether an address is known. Safe to use from several threads."""
 
     def __init__(self, users: UserStore, metrics: Metrics, clock: Clock) -> None:
         self._users = users
         self._metrics = metrics
         self._clock = clock
-        self._throttle = Throttle(FREE, _FIRST_WAIT_S, _MOST_WAIT_S, _WINDOW_S)
+        self._throttle = AttemptThrottle(FREE, _FIRST_WAIT_S, _MOST_WAIT_S, _WINDOW_S)
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(_AT_ONCE)
 
     def admit(self, email: str, password: str) -> User | None:
-        """Whoever has this address and password. Takes a while; raises RateLimited, Unavailable."""
+        """Whoever has this address and password. Takes a while; raises RateLimited, ServiceUnavailable."""
         key = email.strip().lower()[:254]
         if not self._places.acquire(blocking=False):
-            raise Unavailable("Too many people are signing in; try again in a moment.", 1)
+            raise ServiceUnavailable("Too many people are signing in; try again in a moment.", 1)
         try:
             self._count_try(key)
             user = self._users.with_password(email, password)

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable
 
-from hitrate.auth.models import Access, Scope
+from hitrate.auth.models import Permission, Scope
 from hitrate.teams.models import Role
 
-_A = Access
+_A = Permission
 
 _CACHE = {_A.STATUS, _A.READ, _A.WRITE, _A.EVENTS}
 _WATCH = {_A.STATUS, _A.READ, _A.EVENTS, _A.ANALYTICS}
 
-ROLES: dict[Role, frozenset[Access]] = {
+ROLES: dict[Role, frozenset[Permission]] = {
     Role.OWNER: frozenset(_A) - {_A.PUBLIC, _A.SESSION, _A.OPERATOR},
     Role.MEMBER: frozenset({*_CACHE, _A.ANALYTICS, _A.USAGE, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
     Role.DEVELOPER: frozenset({*_CACHE, _A.ANALYTICS, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
@@ -18,7 +18,7 @@ ROLES: dict[Role, frozenset[Access]] = {
     Role.BILLING: frozenset({_A.USAGE, _A.BILLING, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
 }
 
-SCOPES: dict[Scope, frozenset[Access]] = {
+SCOPES: dict[Scope, frozenset[Permission]] = {
     Scope.READ: frozenset({_A.STATUS, _A.READ, _A.TEAM}),
     Scope.WRITE: frozenset({_A.STATUS, _A.WRITE, _A.TEAM}),
     Scope.EVENTS: frozenset({_A.STATUS, _A.EVENTS, _A.TEAM}),
@@ -35,7 +35,7 @@ READ_WRITE = READ_ONLY | {Scope.WRITE}
 OPERATOR_ACCESS = frozenset(_A) - {_A.ACCOUNT, _A.SESSION}
 
 
-def scoped(scopes: Iterable[Scope]) -> frozenset[Access]:
+def scoped(scopes: Iterable[Scope]) -> frozenset[Permission]:
     """What a token with these scopes lets through; itself it may always look at."""
     return frozenset({_A.PROFILE}).union(*(SCOPES[scope] for scope in scopes))
 

@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from hitrate.auth import token_secrets
 from hitrate.clock import Clock
-from hitrate.db.engine import transaction, translated
-from hitrate.db.tables import SESSIONS, SIGN_INS, USERS
+from hitrate.db.engine import map_database_errors, transaction
+from hitrate.db.tables import PENDING_AUTH, SESSIONS, USERS
 from hitrate.errors import Unauthorized
 from hitrate.teams.models import Actor, User
 from hitrate.teams.users import user_of
@@ -73,7 +73,7 @@ class Sessions:
                 USERS.c.disabled_at.is_(None),
             )
         )
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
         return None if row is None else Session(user_of(row), secret)
 
@@ -86,12 +86,12 @@ class Sessions:
     def person(self, user_id: str) -> User | None:
         """Whoever has this id and is not disabled."""
         query = sa.select(USERS).where(USERS.c.id == user_id, USERS.c.disabled_at.is_(None))
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
         return None if row is None else user_of(row)
 
 
-class Waiting:
+class OneTimeStore:
     """Details that wait under a secret until somebody brings it. Safe to use from several threads
     and processes: of two who bring it at once, one gets it."""
 
@@ -110,25 +110,27 @@ class Waiting:
             "expires_at": now_ms + lifetime_s * 1000,
         }
         with transaction(self._engine) as connection:
-            connection.execute(sa.delete(SIGN_INS).where(SIGN_INS.c.expires_at <= now_ms))
+            connection.execute(sa.delete(PENDING_AUTH).where(PENDING_AUTH.c.expires_at <= now_ms))
             newest = (
-                sa.select(SIGN_INS.c.hash)
-                .where(SIGN_INS.c.kind == kind)
-                .order_by(SIGN_INS.c.expires_at.desc())
+                sa.select(PENDING_AUTH.c.hash)
+                .where(PENDING_AUTH.c.kind == kind)
+                .order_by(PENDING_AUTH.c.expires_at.desc())
                 .limit(_WAIT_MOST)
             )
             connection.execute(
-                sa.delete(SIGN_INS).where(SIGN_INS.c.kind == kind, SIGN_INS.c.hash.not_in(newest))
+                sa.delete(PENDING_AUTH).where(
+                    PENDING_AUTH.c.kind == kind, PENDING_AUTH.c.hash.not_in(newest)
+                )
             )
-            connection.execute(sa.insert(SIGN_INS), row)
+            connection.execute(sa.insert(PENDING_AUTH), row)
         return secret
 
     def take(self, kind: str, secret: str, form: type[Details]) -> Details | None:
         """The details, once; None when the secret is unknown, was brought before, or is too old."""
         taken = (
-            sa.delete(SIGN_INS)
-            .where(SIGN_INS.c.hash == _digest(secret), SIGN_INS.c.kind == kind)
-            .returning(SIGN_INS.c.details, SIGN_INS.c.expires_at)
+            sa.delete(PENDING_AUTH)
+            .where(PENDING_AUTH.c.hash == _digest(secret), PENDING_AUTH.c.kind == kind)
+            .returning(PENDING_AUTH.c.details, PENDING_AUTH.c.expires_at)
         )
         with transaction(self._engine) as connection:
             row = connection.execute(taken).first()

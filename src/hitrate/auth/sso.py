@@ -15,12 +15,12 @@ from hitrate.auth.id_token import Person
 from hitrate.auth.models import SINGLE_SIGN_ON
 from hitrate.auth.oidc import Provider
 from hitrate.auth.token_secrets import digest
-from hitrate.errors import BadRequest, Forbidden, Refused, Unavailable
+from hitrate.errors import BadRequest, Forbidden, RequestError, ServiceUnavailable
 from hitrate.http.cookies import BROWSER
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, in_thread
-from hitrate.http.redirects import safe_next
-from hitrate.pages.services import Desk
+from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.redirects import safe_redirect
+from hitrate.pages.services import PageServices
 from hitrate.teams.models import Actor, Role, Team, User
 
 CALLBACK = "/login/sso/callback"
@@ -45,7 +45,7 @@ class Begun(msgspec.Struct):
 class SingleSignOn:
     """The flow, and whom it lets in."""
 
-    def __init__(self, desk: Desk, provider: Provider) -> None:
+    def __init__(self, desk: PageServices, provider: Provider) -> None:
         self._desk = desk
         self._provider = provider
 
@@ -56,7 +56,7 @@ class SingleSignOn:
             browser=_bound(browser),
             nonce=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(48),
-            next=safe_next(wanted),
+            next=safe_redirect(wanted),
         )
         state = self._desk.waiting.keep(_KIND, begun, _WAIT_S)
         url = self._provider.authorization_url(
@@ -65,10 +65,10 @@ class SingleSignOn:
         return self._desk.pages.send(url, [cookie])
 
     def finish(self, request: AnyRequest) -> Page:
-        """Take the provider's answer. Raises Refused, and then nobody is signed in."""
+        """Take the provider's answer. Raises RequestError, and then nobody is signed in."""
         try:
             begun, user = self._admit(request)
-        except Refused:
+        except RequestError:
             self._desk.doorman.refuse()
             raise
         return self._desk.welcome(request, self._desk.sessions.start(user), begun.next)
@@ -121,7 +121,9 @@ class SingleSignOn:
         join = self._desk.settings.oidc_join
         team = None if join is None else self._desk.accounts.teams.find(slug=join[0])
         if team is None:
-            raise Unavailable("The team that new people join is not there; tell the operator.")
+            raise ServiceUnavailable(
+                "The team that new people join is not there; tell the operator."
+            )
         return team
 
     def _callback(self, request: AnyRequest) -> str:
@@ -136,16 +138,16 @@ def _same(one: str, other: str) -> bool:
     return hmac.compare_digest(one, other)
 
 
-def sso_api(desk: Desk, sso: SingleSignOn) -> list[HTTPRouteHandler]:
+def sso_api(desk: PageServices, sso: SingleSignOn) -> list[HTTPRouteHandler]:
     """The routes of this file."""
 
     @get("/login/sso", **desk.page)
-    @in_thread
+    @run_in_thread
     def begin(request: AnyRequest) -> Page:
         return sso.begin(request, request.query_params.get("next"))
 
     @get(CALLBACK, **desk.page)
-    @in_thread
+    @run_in_thread
     def finish(request: AnyRequest) -> Page:
         return sso.finish(request)
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 _REMEMBER_MOST = 10_000
 
 
-class Throttle:
+class AttemptThrottle:
     """Failures by key: an address, a name. A success, or time, forgets them."""
 
     def __init__(self, free: int, first_wait_s: float, most_wait_s: float, window_s: float) -> None:

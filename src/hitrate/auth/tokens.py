@@ -11,7 +11,7 @@ from hitrate.auth import token_secrets
 from hitrate.auth.models import Scope, Token
 from hitrate.auth.permissions import READ_WRITE
 from hitrate.clock import Clock
-from hitrate.db.engine import transaction, translated
+from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import AUDIT, TEAMS, TOKENS, USERS
 from hitrate.errors import BadRequest, NotFound
 from hitrate.ids import new_id
@@ -168,7 +168,7 @@ class TokenStore:
 
     def find(self, digest: bytes) -> tuple[Token, bytes] | None:
         """The token with this digest, and the digest as it is kept."""
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(_ROWS.where(TOKENS.c.hash == digest)).first()
         return None if row is None else (_token(row), row.hash)
 
@@ -183,7 +183,7 @@ class TokenStore:
             connection.execute(change, [{"token": i, "at": at} for i, at in used_at_ms.items()])
 
     def _list(self, query: sa.Select[Any]) -> list[Token]:
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             return [_token(row) for row in connection.execute(query.order_by(TOKENS.c.created_at))]
 
     @staticmethod

@@ -6,7 +6,7 @@ from hitrate.auth.permissions import READ_WRITE
 from hitrate.errors import BadRequest, Forbidden, Unauthorized
 from hitrate.http.cookies import Connection
 from hitrate.http.redirects import loopback, with_query
-from hitrate.pages.services import Desk
+from hitrate.pages.services import PageServices
 from hitrate.teams.models import Actor, Team, User
 
 LABEL = "turbo login"
@@ -51,10 +51,10 @@ def target_of(connection: Connection, name: str) -> Target:
     return Target(url, state)
 
 
-class Tickets:
+class TurboLogin:
     """Makes what turbo keeps. Safe to use from several threads and processes."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: PageServices) -> None:
         self._desk = desk
 
     def team(self, user: User, name: str) -> Team:

@@ -2,13 +2,13 @@
 
 import asyncio
 
-from hitrate.auth.authorizer import Gate
-from hitrate.auth.models import Access, Grant
-from hitrate.auth.throttle import Throttle
+from hitrate.auth.authorizer import Authorizer
+from hitrate.auth.models import AuthContext, Permission
+from hitrate.auth.throttle import AttemptThrottle
 from hitrate.billing.meter import Meter
-from hitrate.billing.quotas import Standing
+from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.clock import Clock
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 from hitrate.http.asgi import Request, Response, Scope
 from hitrate.teams.models import Team
 
@@ -34,32 +34,38 @@ class _Tally:
         self.spooled: tuple[str, int] | None = None
 
 
-class Tollhouse:
+class Admission:
     """For the operations of the contract; what manages a team works in each of its states."""
 
-    def __init__(self, gate: Gate, standing: Standing, meter: Meter, clock: Clock) -> None:
+    def __init__(
+        self, gate: Authorizer, standing: QuotaEnforcer, meter: Meter, clock: Clock
+    ) -> None:
         self._gate = gate
         self._standing = standing
         self._meter = meter
         self._clock = clock
         self._tallies: dict[str, _Tally] = {}
         self._counted: asyncio.Future[None] | None = None
-        self._guesses = Throttle(_GUESSES_FREE, _GUESS_WAIT_S, _GUESS_WAIT_MOST_S, _GUESS_WINDOW_S)
+        self._guesses = AttemptThrottle(
+            _GUESSES_FREE, _GUESS_WAIT_S, _GUESS_WAIT_MOST_S, _GUESS_WINDOW_S
+        )
 
-    def admit(self, request: Request, access: Access) -> Grant:
+    def admit(self, request: Request, access: Permission) -> AuthContext:
         """Raises whatever the caller is refused for. Only `status` answers in every state."""
         authorization = request.headers.get(b"authorization")
         grant = self._gate.admit(authorization, request.query_string, access)
-        if access is not Access.STATUS:
+        if access is not Permission.STATUS:
             self._standing.check(grant)
         return grant
 
     async def meter(
-        self, request: Request, access: Access, grant: Grant, response: Response
+        self, request: Request, access: Permission, grant: AuthContext, response: Response
     ) -> None:
         """Return when a request that is answered is counted; one that was refused, and `status`,
-        are free. Raises Unavailable."""
-        if access is Access.STATUS or not (response.status < 300 or response.status == _NOT_FOUND):
+        are free. Raises ServiceUnavailable."""
+        if access is Permission.STATUS or not (
+            response.status < 300 or response.status == _NOT_FOUND
+        ):
             return
         tally = self._tallies.get(grant.team.id)
         if tally is None:
@@ -80,7 +86,7 @@ class Tollhouse:
         """All that were answered in one turn of the event loop, with one write a team."""
         tallies, self._tallies = self._tallies, {}
         counted, self._counted = self._counted, None
-        error: Unavailable | None = None
+        error: ServiceUnavailable | None = None
         for tally in tallies.values():
             try:
                 self._meter.count(
@@ -91,7 +97,7 @@ class Tollhouse:
                     events=tally.events,
                     spooled=tally.spooled,
                 )
-            except Unavailable as raised:
+            except ServiceUnavailable as raised:
                 error = raised
         if counted is not None:
             if error is None:
@@ -99,7 +105,7 @@ class Tollhouse:
             else:
                 counted.set_exception(error)
 
-    def meter_piece(self, grant: Grant | None, sent_bytes: int) -> None:
+    def meter_piece(self, grant: AuthContext | None, sent_bytes: int) -> None:
         """Count a piece of a large file that goes out, if to somebody who was admitted."""
         if grant is not None:
             self._meter.count(grant.team, downloaded=sent_bytes)

@@ -28,8 +28,8 @@ from hitrate.billing.meter_file import (
 )
 from hitrate.billing.pricing import Amounts
 from hitrate.clock import Clock
-from hitrate.errors import Unavailable
-from hitrate.teams.cycles import Cycle, CyclePlan
+from hitrate.errors import ServiceUnavailable
+from hitrate.teams.cycles import BillingSchedule, Cycle
 from hitrate.teams.models import Team
 
 GRACE_MS = 60_000
@@ -41,7 +41,7 @@ class _Running:
 
     __slots__ = ("offset", "plan", "record")
 
-    def __init__(self, record: Record, offset: int, plan: CyclePlan | None) -> None:
+    def __init__(self, record: Record, offset: int, plan: BillingSchedule | None) -> None:
         self.record = record
         self.offset = offset
         self.plan = plan
@@ -88,7 +88,7 @@ class Meter:
     def current(self, team: Team) -> Record:
         """The record of the cycle in progress; to be looked at, not to be changed nor kept.
 
-        Raises Unavailable when there is no room on the disk to count a new team.
+        Raises ServiceUnavailable when there is no room on the disk to count a new team.
         """
         running = self._current.get(team.id)
         if running is None or self._clock.now_ms() >= running.record.end_ms:
@@ -114,7 +114,7 @@ class Meter:
     ) -> None:
         """Add to what the team used; when this returns, a crash of the process cannot undo it.
 
-        Raises Unavailable.
+        Raises ServiceUnavailable.
         """
         with self._lock:
             running = self._run(team)
@@ -139,7 +139,7 @@ class Meter:
         with self._lock:
             running = self._at(team_id, received_at_ms) or self._current.get(team_id)
             if running is None:  # its plan is not known here; the next request puts it right
-                plan = CyclePlan()
+                plan = BillingSchedule()
                 cycle = plan.at(received_at_ms)
                 running = self._begin(team_id, plan, cycle, Amounts(), received_at_ms)
             record = running.record.copy()
@@ -233,7 +233,7 @@ class Meter:
         return None
 
     def _begin(
-        self, team_id: str, plan: CyclePlan, cycle: Cycle, used: Amounts, stored_at_ms: int
+        self, team_id: str, plan: BillingSchedule, cycle: Cycle, used: Amounts, stored_at_ms: int
     ) -> _Running:
         record = Record(team_id, cycle.start_ms, cycle.end_ms, used, stored_at_ms)
         before = self._current.get(team_id)
@@ -263,5 +263,5 @@ class Meter:
             if os.pwrite(self._fd, line, offset) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            raise Unavailable(f"Use cannot be metered now: {error.strerror}.") from error
+            raise ServiceUnavailable(f"Use cannot be metered now: {error.strerror}.") from error
         self._unsynced = True

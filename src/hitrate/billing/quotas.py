@@ -11,7 +11,7 @@ In which state a team is right now, and what that means for a request: the 402, 
 import math
 from enum import StrEnum
 
-from hitrate.auth.models import Grant
+from hitrate.auth.models import AuthContext
 from hitrate.billing.meter import Meter
 from hitrate.billing.pricing import Amounts, cap_reached
 from hitrate.clock import Clock
@@ -21,7 +21,7 @@ from hitrate.errors import (
     CachingPaused,
     PaymentRequired,
     RateLimited,
-    Refused,
+    RequestError,
 )
 from hitrate.teams.models import Team
 from hitrate.teams.settings import MEASURES, Limits, TeamSettings
@@ -75,7 +75,7 @@ def limits_reached(limits: Limits, used: Amounts) -> list[str]:
 
 _MINUTE_US = 60_000_000
 
-_REFUSALS: dict[State, tuple[type[Refused], str]] = {
+_REFUSALS: dict[State, tuple[type[RequestError], str]] = {
     State.SOFT_BLOCKED: (
         PaymentRequired,
         "The team {team} is blocked. The operator of this server lifts the block.",
@@ -103,7 +103,7 @@ _DISABLED_FOR_USER = (
 )
 
 
-class Standing:
+class QuotaEnforcer:
     """Judges the operations of the contract. Its memory of the last minute is its own."""
 
     def __init__(self, meter: Meter, clock: Clock) -> None:
@@ -111,7 +111,7 @@ class Standing:
         self._clock = clock
         self._taken_until_us: dict[str, int] = {}
 
-    def check(self, grant: Grant) -> None:
+    def check(self, grant: AuthContext) -> None:
         """Raises PaymentRequired, CachingDisabled, CachingPaused, CachingOverLimit or RateLimited:
         the first that holds, in this order."""
         state = self.state(grant)
@@ -120,11 +120,11 @@ class Standing:
         if grant.team.settings.requests_per_minute is not None:
             self._count_minute(grant.team, grant.team.settings.requests_per_minute)
 
-    def status(self, grant: Grant) -> str:
+    def status(self, grant: AuthContext) -> str:
         """What `GET /v8/artifacts/status` says: enabled, disabled, over_limit or paused."""
         return STATUS[self.state(grant)]
 
-    def state(self, grant: Grant) -> State:
+    def state(self, grant: AuthContext) -> State:
         """The team's state as the one sees it who was admitted."""
         state = self.of_team(grant.team)
         mine = grant.member is None or grant.member.remote_caching
@@ -137,7 +137,7 @@ class Standing:
         record = self._meter.current(team)
         return state_of(team.settings, record.used, record.end_ms - record.start_ms)
 
-    def _refusal(self, state: State, grant: Grant) -> Refused:
+    def _refusal(self, state: State, grant: AuthContext) -> RequestError:
         team = grant.team
         kind, message = _REFUSALS[state]
         if state is State.DISABLED and team.settings.remote_caching:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects.sqlite import insert
 
 from hitrate.billing.pricing import Amounts, cost
-from hitrate.db.engine import transaction, translated
+from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import USAGE
 from hitrate.teams.cycles import Cycle
 from hitrate.teams.models import Team
@@ -56,7 +56,7 @@ class Ledger:
             .order_by(USAGE.c.start_at.desc())
             .limit(limit)
         )
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             rows = connection.execute(query).all()
         written = [
             PastCycle(row.start_at, row.end_at, *(getattr(row, name) for name in _FIELDS))

@@ -8,12 +8,12 @@ import msgspec
 
 from hitrate import log
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.authorizer import Gate
+from hitrate.auth.authorizer import Authorizer
 from hitrate.billing.meter import Meter
 from hitrate.billing.pricing import Amounts, cap_reached
 from hitrate.billing.usage_cycles import Ledger
 from hitrate.clock import Clock
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 from hitrate.teams.models import Actor, Team
 from hitrate.teams.settings import TeamSettings
 
@@ -25,11 +25,11 @@ _SYSTEM = Actor("system", "hitrate", "hitrate")
 _log = log.get("accounts")
 
 
-class Bookkeeper:
+class BillingWorker:
     """Owns the thread."""
 
     def __init__(
-        self, accounts: AccountStore, ledger: Ledger, meter: Meter, gate: Gate, clock: Clock
+        self, accounts: AccountStore, ledger: Ledger, meter: Meter, gate: Authorizer, clock: Clock
     ) -> None:
         self._accounts = accounts
         self._ledger = ledger
@@ -98,7 +98,7 @@ class Bookkeeper:
         try:
             if uses:
                 self._accounts.tokens.write_last_uses(uses)
-        except Unavailable:
+        except ServiceUnavailable:
             self._gate.keep_last_uses(uses)
             raise
 
@@ -109,7 +109,7 @@ class Bookkeeper:
     def _attempt(self) -> None:
         try:
             self.step()
-        except Unavailable as error:
+        except ServiceUnavailable as error:
             _log.warning("bookkeeping is put off", reason=str(error))
         except Exception:  # whatever it is, the next second tries again
             _log.exception("bookkeeping failed")

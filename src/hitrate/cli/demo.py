@@ -7,17 +7,17 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from hitrate.artifacts.blobs import LocalBlobs
+from hitrate.artifacts.blobs import BlobStore
 from hitrate.auth.accounts import AccountStore
 from hitrate.cli.output import print_json, size_text
 from hitrate.cli.server_options import accounts, as_json, data_dir_option
 from hitrate.clock import Clock, ManualClock, iso
 from hitrate.config import Settings
-from hitrate.datadir import DataFolder, holder, server_url
+from hitrate.datadir import DataDirLock, read_server_info, server_url
 from hitrate.demo.loader import EventFiller, Owner, store_artifacts
 from hitrate.demo.shared_cache import ROOM_BYTES, Run
 from hitrate.demo.simulator import GITHUB, GITLAB, LAPTOPS, History
-from hitrate.errors import BadRequest, DataFolderBusy
+from hitrate.errors import BadRequest, DataDirLocked
 from hitrate.teams.models import Actor, Role, Team, User
 
 NAME = "Demo (made-up data)"
@@ -73,7 +73,7 @@ def demo(settings: Settings, slug: str, months: int, seed: int, json_output: boo
     Not while a server runs on the data folder. A team that is there already is left as it is.
     """
     _check_no_server(settings)
-    with DataFolder(settings), accounts(settings, create=True) as store:
+    with DataDirLock(settings), accounts(settings, create=True) as store:
         known = store.teams.find(slug=slug)
         if known is None:
             click.echo(f"Making {months} months of runs; this takes a little.", err=True)
@@ -100,7 +100,7 @@ def make_demo(
     # Imported here: the HTTP server's libraries take a moment, and only this line needs them.
     from hitrate.app.wiring import ARTIFACT_FOLDER, event_store
 
-    blobs = LocalBlobs(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
+    blobs = BlobStore(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
     blobs.open()
     blobs.check_room(2 * ROOM_BYTES)
     now_ms = clock.now_ms()
@@ -150,9 +150,9 @@ def _make_person(store: AccountStore, team: Team, number: int) -> User:
 
 
 def _check_no_server(settings: Settings) -> None:
-    running = holder(settings.data_dir)
+    running = read_server_info(settings.data_dir)
     if running is not None:
-        raise DataFolderBusy(
+        raise DataDirLocked(
             f"Process {running.pid} at {running.url} holds the data folder {settings.data_dir}. "
             "Stop it, or give the demo a folder of its own: `hitrate demo --data-dir demo-data`, "
             "then `hitrate serve --data-dir demo-data`."

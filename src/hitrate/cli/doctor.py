@@ -10,13 +10,19 @@ from sqlalchemy import text
 
 from hitrate import __version__
 from hitrate.app.health import OperatorStatus, RejectedBatch, rejected_batches, room_problems
-from hitrate.artifacts.blobs import LocalBlobs
+from hitrate.artifacts.blobs import BlobStore
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_json, size_text
 from hitrate.cli.server_options import as_json, settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.datadir import DataFolder, Holder, check_port_free, holder, make_private
+from hitrate.datadir import (
+    DataDirLock,
+    ServerInfo,
+    check_port_free,
+    ensure_private_dir,
+    read_server_info,
+)
 from hitrate.db.engine import open_database
 from hitrate.errors import HitrateError
 from hitrate.events.models import rejected_folder
@@ -57,10 +63,10 @@ def doctor(settings: Settings, json_output: bool) -> None:
 def _findings(settings: Settings) -> Iterator[Finding]:
     try:
         settings.check_oidc()
-        make_private(settings.data_dir)
+        ensure_private_dir(settings.data_dir)
         yield Finding("ok", f"data folder {settings.data_dir} can be written")
         yield from _database(settings)
-        running = holder(settings.data_dir)
+        running = read_server_info(settings.data_dir)
         if running is not None:
             yield from _running(settings, running)
         else:
@@ -84,7 +90,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _running(settings: Settings, running: Holder) -> Iterator[Finding]:
+def _running(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
     try:
         with operator_client(settings, running) as server:
             answer = server.call("GET", "/v1/operator/status")
@@ -136,7 +142,7 @@ def _stopped(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    blobs = LocalBlobs(settings.data_dir, settings.min_free_bytes)
+    blobs = BlobStore(settings.data_dir, settings.min_free_bytes)
     yield from (Finding("failed", problem) for problem in room_problems(settings, blobs))
 
 
@@ -145,7 +151,7 @@ def _event_store(settings: Settings) -> Iterator[Finding]:
 
     folder, store = spool_folder(settings.data_dir), event_store(settings)
     try:
-        with DataFolder(settings):
+        with DataDirLock(settings):
             store.open()
             store.close()
         yield Finding("ok", "event store opens")

@@ -15,14 +15,14 @@ from hitrate.cli.output import print_table
 from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_team
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.datadir import DataFolder, holder
+from hitrate.datadir import DataDirLock, read_server_info
 from hitrate.errors import BadRequest, HitrateError
 from hitrate.events.loader import Loader
 from hitrate.events.models import EventFilter, EventRecord
 from hitrate.events.routes import EventPage
 from hitrate.events.spool import Spool
 from hitrate.metrics import Metrics
-from hitrate.timeparse import moment_ms
+from hitrate.timeparse import parse_time_ms
 
 _PAGE = 1000
 
@@ -60,7 +60,7 @@ def events(
 
 def _check_since(text: str) -> None:
     try:
-        moment_ms(text, 0)
+        parse_time_ms(text, 0)
     except (ValueError, OverflowError) as error:
         raise BadRequest(
             f"--since is {text!r}; give a time such as 2026-11-21T20:33:00Z, or 7d."
@@ -74,7 +74,7 @@ Pages = Iterator[EventRecord]
 def _pages(
     settings: Settings, slug: str, session_id: str | None, since: str | None
 ) -> Iterator[Pages]:
-    running = holder(settings.data_dir)
+    running = read_server_info(settings.data_dir)
     if running is None:
         with _offline(settings, slug, session_id, since) as events:
             yield events
@@ -104,7 +104,7 @@ def _offline(
     from hitrate.app.wiring import event_store, spool_folder
 
     clock = Clock()
-    with DataFolder(settings), accounts(settings) as accounts_store:
+    with DataDirLock(settings), accounts(settings) as accounts_store:
         team = find_team(accounts_store, slug)
         folder = spool_folder(settings.data_dir)
         store = event_store(settings, ArtifactIndex(accounts_store.engine))
@@ -116,7 +116,7 @@ def _offline(
             raise HitrateError(
                 f"The event store cannot be read: {loader.trouble} `hitrate doctor` says more."
             )
-        since_ms = None if since is None else moment_ms(since, clock.now_ms())
+        since_ms = None if since is None else parse_time_ms(since, clock.now_ms())
         wanted = EventFilter(team.id, session_id, None, since_ms, None, _PAGE)
         yield _from_store(store.events, wanted)
         store.close()

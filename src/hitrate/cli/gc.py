@@ -5,16 +5,16 @@ import asyncio
 import click
 import msgspec
 
-from hitrate.artifacts.blobs import LocalBlobs
+from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.eviction import Limits
-from hitrate.artifacts.gc import Report, Retention
+from hitrate.artifacts.gc import GarbageCollector, Report
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_json, print_table, size_text
 from hitrate.cli.server_options import as_json, settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.datadir import DataFolder, holder
+from hitrate.datadir import DataDirLock, read_server_info
 from hitrate.db.engine import open_database
 from hitrate.metrics import Metrics
 
@@ -36,7 +36,7 @@ def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
 
     While a server runs, its own limits hold.
     """
-    running = holder(settings.data_dir)
+    running = read_server_info(settings.data_dir)
     if running is not None:
         with operator_client(settings, running) as server:
             answer = server.call("POST", "/v1/operator/gc", dryRun="true" if dry_run else "false")
@@ -53,15 +53,15 @@ async def _offline(settings: Settings, dry_run: bool) -> Report:
     from hitrate.app.wiring import ARTIFACT_FOLDER
 
     clock = Clock()
-    with DataFolder(settings):
+    with DataDirLock(settings):
         engine = open_database(settings.data_dir)
-        blobs = LocalBlobs(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
+        blobs = BlobStore(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
         store = ArtifactStore(engine, blobs, clock)
         store.open()
         limits = Limits(
             settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
         )
-        retention = Retention(store, limits, Metrics(), clock, asyncio.get_running_loop())
+        retention = GarbageCollector(store, limits, Metrics(), clock, asyncio.get_running_loop())
         try:
             return await asyncio.to_thread(retention.collect, dry_run=dry_run)
         finally:

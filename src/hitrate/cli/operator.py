@@ -15,7 +15,7 @@ from hitrate.auth.tokens import OPERATOR_LIFETIME_S
 from hitrate.cli.output import Failed
 from hitrate.cli.server_options import accounts, find_team
 from hitrate.config import Settings, load_settings
-from hitrate.datadir import Holder, holder
+from hitrate.datadir import ServerInfo, read_server_info
 from hitrate.errors import HitrateError
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def _message(response: httpx.Response) -> str:
 
 
 @contextmanager
-def operator_client(settings: Settings, holder: Holder) -> Iterator[OperatorClient]:
+def operator_client(settings: Settings, read_server_info: ServerInfo) -> Iterator[OperatorClient]:
     """A client of the server that holds the data folder."""
-    with _authorized(settings, holder) as (client, _):
+    with _authorized(settings, read_server_info) as (client, _):
         yield OperatorClient(client)
 
 
@@ -71,7 +71,7 @@ def team_client(data_dir: str | None, config: Path | None, slug: str) -> "Iterat
         settings = load_settings({"data_dir": data_dir}, config)
         with accounts(settings) as store:
             find_team(store, slug)
-        running = holder(settings.data_dir)
+        running = read_server_info(settings.data_dir)
         if running is None:
             raise HitrateError(
                 f"No server runs on the data folder {settings.data_dir}: start it with `hitrate "
@@ -89,7 +89,7 @@ def team_client(data_dir: str | None, config: Path | None, slug: str) -> "Iterat
 
 
 @contextmanager
-def _authorized(settings: Settings, running: Holder) -> Iterator[tuple[httpx.Client, str]]:
+def _authorized(settings: Settings, running: ServerInfo) -> Iterator[tuple[httpx.Client, str]]:
     """Connections as the operator, and the secret that makes them that."""
     with accounts(settings) as store:
         token, secret = store.tokens.create(
@@ -108,11 +108,11 @@ def _authorized(settings: Settings, running: Holder) -> Iterator[tuple[httpx.Cli
             store.tokens.forget(token)
 
 
-def _trust(holder: Holder) -> ssl.SSLContext | bool:
-    if holder.tls_cert is None or not Path(holder.tls_cert).is_file():
+def _trust(read_server_info: ServerInfo) -> ssl.SSLContext | bool:
+    if read_server_info.tls_cert is None or not Path(read_server_info.tls_cert).is_file():
         return True
     # The certificate itself is what we trust; the name on it need not be this machine's address.
-    context = ssl.create_default_context(cafile=holder.tls_cert)
+    context = ssl.create_default_context(cafile=read_server_info.tls_cert)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context

@@ -6,7 +6,7 @@ from hitrate import log
 from hitrate.auth.accounts import AccountStore
 from hitrate.cli.server_options import accounts, settings_options
 from hitrate.config import Settings
-from hitrate.datadir import DataFolder, check_port_free, server_url
+from hitrate.datadir import DataDirLock, check_port_free, server_url
 from hitrate.errors import ConfigError
 
 FIRST_TEAM = "default"
@@ -24,16 +24,16 @@ def serve(settings: Settings) -> None:
     import uvloop
 
     from hitrate.app import wiring
-    from hitrate.http.litestar import give_handlers_threads
+    from hitrate.http.litestar import configure_handler_threads
 
     log.configure(settings.log_level, settings.log_format)
     _check_tls(settings)
     settings.check_oidc()
-    with DataFolder(settings):
+    with DataDirLock(settings):
         check_port_free(settings)
         with accounts(settings, create=True) as store:
             _greet(settings, store)
-        give_handlers_threads()
+        configure_handler_threads()
         uvloop.run(wiring.serve(settings))
 
 

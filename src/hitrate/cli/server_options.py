@@ -11,7 +11,7 @@ import click
 from hitrate.auth.accounts import AccountStore
 from hitrate.clock import Clock
 from hitrate.config import OPTIONS, Option, Settings, load_settings
-from hitrate.datadir import make_private
+from hitrate.datadir import ensure_private_dir
 from hitrate.db.engine import open_database
 from hitrate.errors import BadRequest, ConfigError, NotFound
 from hitrate.teams.models import Role, Team
@@ -78,7 +78,7 @@ def accounts(settings: Settings, *, create: bool = False) -> Iterator[AccountSto
             f"There is no data folder {settings.data_dir} here: go where the server was started, "
             "or name the folder with --data-dir."
         )
-    make_private(settings.data_dir)
+    ensure_private_dir(settings.data_dir)
     engine = open_database(settings.data_dir)
     try:
         yield AccountStore(engine, Clock())

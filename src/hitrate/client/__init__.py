@@ -18,9 +18,9 @@ from hitrate.client.errors import (
     NotFound,
     PaymentRequired,
     RateLimited,
+    ServiceUnavailable,
     TransportError,
     Unauthorized,
-    Unavailable,
 )
 from hitrate.client.models import (
     Artifact,
@@ -63,11 +63,11 @@ __all__ = [
     "RateLimited",
     "Recorder",
     "RequestBody",
+    "ServiceUnavailable",
     "Source",
     "StatusResponse",
     "TransportError",
     "Unauthorized",
-    "Unavailable",
     "UploadResponse",
     "cached",
 ]

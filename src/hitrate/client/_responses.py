@@ -18,9 +18,9 @@ from hitrate.client.errors import (
     NotFound,
     PaymentRequired,
     RateLimited,
+    ServiceUnavailable,
     TransportError,
     Unauthorized,
-    Unavailable,
 )
 from hitrate.client.models import ArtifactMetadata
 
@@ -83,7 +83,7 @@ def error_of(response: httpx.Response) -> HitrateError:
         "request_id": headers.get("x-request-id") or headers.get("x-vercel-id"),
     }
     if status == 429 or status >= 500:
-        kind = RateLimited if status == 429 else Unavailable
+        kind = RateLimited if status == 429 else ServiceUnavailable
         return kind(message, retry_after=retry_after_s(headers.get("retry-after")), **facts)
     return _BY_STATUS.get(status, BadRequest)(message, **facts)
 

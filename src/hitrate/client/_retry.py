@@ -4,7 +4,13 @@ import random
 from typing import Any
 
 from hitrate.client._operations import Call
-from hitrate.client.errors import BadRequest, HitrateError, RateLimited, TransportError, Unavailable
+from hitrate.client.errors import (
+    BadRequest,
+    HitrateError,
+    RateLimited,
+    ServiceUnavailable,
+    TransportError,
+)
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
@@ -31,7 +37,7 @@ def may_have_arrived(error: HitrateError) -> bool:
     """
     if isinstance(error, TransportError):
         return error.may_have_arrived
-    return isinstance(error, Unavailable) and error.status not in _NOT_DONE
+    return isinstance(error, ServiceUnavailable) and error.status not in _NOT_DONE
 
 
 def worth_another_try(error: HitrateError, *, harmless: bool) -> bool:
@@ -39,7 +45,7 @@ def worth_another_try(error: HitrateError, *, harmless: bool) -> bool:
     if isinstance(error, TransportError):
         passes = error.status is None
     else:
-        passes = isinstance(error, RateLimited | Unavailable)
+        passes = isinstance(error, RateLimited | ServiceUnavailable)
     return (
         passes and error.status not in _NEVER_BETTER and (harmless or not may_have_arrived(error))
     )

@@ -7,7 +7,7 @@ HitrateError
 ├── Forbidden         403  `code` says why: forbidden, remote_caching_disabled, …
 ├── NotFound          404  there is no such artifact
 ├── RateLimited       429  `retry_after` says when to try again
-├── Unavailable       5xx  the server cannot do it now
+├── ServiceUnavailable       5xx  the server cannot do it now
 └── TransportError    no answer, or none of this API
 """
 
@@ -94,7 +94,7 @@ class RateLimited(_TryLater):
     code = "rate_limited"
 
 
-class Unavailable(_TryLater):
+class ServiceUnavailable(_TryLater):
     """The server cannot do it now."""
 
     code = "unavailable"

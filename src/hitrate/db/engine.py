@@ -24,7 +24,7 @@ metadata = MetaData()
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def map_database_errors() -> Iterator[None]:
     """Turns the engine's errors into DatabaseError."""
     try:
         yield
@@ -38,7 +38,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
     The only one that writes from its first moment on: what it reads stays true until it ends.
     """
-    with translated(), engine.begin() as connection:
+    with map_database_errors(), engine.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
 

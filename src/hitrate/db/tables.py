@@ -61,7 +61,7 @@ SESSIONS = sa.Table(
     sa.Column("expires_at", sa.BigInteger, nullable=False),
 )
 
-SIGN_INS = sa.Table(
+PENDING_AUTH = sa.Table(
     "sign_ins",
     metadata,
     sa.Column("hash", sa.LargeBinary, primary_key=True),

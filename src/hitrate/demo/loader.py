@@ -15,8 +15,8 @@ from random import Random
 import msgspec
 from sqlalchemy import Engine
 
-from hitrate.artifacts.blobs import LocalBlobs
-from hitrate.artifacts.catalog import ArtifactList, Upload
+from hitrate.artifacts.blobs import BlobStore
+from hitrate.artifacts.catalog import ArtifactCatalog, Upload
 from hitrate.artifacts.models import Artifact, Key
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.clock import ManualClock
@@ -145,11 +145,11 @@ def _events(run: Run, done: Done) -> Iterator[wire.CacheEvent]:
 
 
 async def store_artifacts(
-    owner: Owner, engine: Engine, blobs: LocalBlobs, kept: Sequence[Kept]
+    owner: Owner, engine: Engine, blobs: BlobStore, kept: Sequence[Kept]
 ) -> None:
     """Store artifacts with made-up bodies, and note when they were used and which runs made them.
 
-    Raises Unavailable.
+    Raises ServiceUnavailable.
     """
     clock = ManualClock()
     store = ArtifactStore(engine, blobs, clock)
@@ -165,7 +165,7 @@ async def store_artifacts(
         await asyncio.to_thread(store.close)
     made = [_upload(owner, one) for one in kept]
     sessions = [one.run.session_id for one in kept]
-    ArtifactList(engine).note_makers(list(zip(made, sessions, strict=True)))
+    ArtifactCatalog(engine).note_makers(list(zip(made, sessions, strict=True)))
 
 
 async def _put(store: ArtifactStore, owner: Owner, one: Kept) -> None:

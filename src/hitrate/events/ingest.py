@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 
-from hitrate.events.models import PoisonedSegment, Totals
+from hitrate.events.models import InvalidSegment, Totals
 from hitrate.events.rules import KINDS, MEASURES, MERGED, REMOTE_HIT, STATE, TOTALS
 
 Durations = Callable[[str, Sequence[str]], Mapping[str, float]]
@@ -197,16 +197,16 @@ WHERE runs.key = came.key AND runs.team_id = came.team AND runs.session_id = cam
 """
 
 
-def take_in(cursor: duckdb.DuckDBPyConnection, durations: Durations | None = None) -> Totals:
+def ingest_batches(cursor: duckdb.DuckDBPyConnection, durations: Durations | None = None) -> Totals:
     """Make `incoming` rows of events and change their runs; what that changed.
 
-    Raises PoisonedSegment.
+    Raises InvalidSegment.
     """
     for statement in (NEW_SENDERS.format(batches="incoming"), _LINES, _FRESH):
         cursor.execute(statement)
     [(incomplete, with_names, untold)] = cursor.execute(_SURVEY).fetchall()
     if incomplete:
-        raise PoisonedSegment("An event lacks sessionId, source, event or hash.")
+        raise InvalidSegment("An event lacks sessionId, source, event or hash.")
     if with_names:
         cursor.execute(_NAMES)
     for statement in (_CAME, _SESSIONS, _PLACES):

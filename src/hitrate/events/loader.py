@@ -17,7 +17,7 @@ from hitrate.billing.meter import Meter
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError
 from hitrate.events import wire
-from hitrate.events.models import Loaded, PoisonedSegment, StoreAway, rejected_folder
+from hitrate.events.models import EventStoreUnavailable, InvalidSegment, LoadResult, rejected_folder
 from hitrate.events.spool import Spool, sync_folder
 from hitrate.events.store import DuckDBEventStore
 from hitrate.events.traffic import TransferCounter
@@ -115,7 +115,7 @@ class Loader:
                 # Not before: what waits may be a copy of what would be forgotten.
                 if time.monotonic() - self._tidied_at > TIDY_EVERY_S:
                     self._tidy()
-        except StoreAway as error:
+        except EventStoreUnavailable as error:
             self._fail(str(error), reopen=error.reopen)
             return False
         except (OSError, DatabaseError) as error:
@@ -186,7 +186,7 @@ class Loader:
     def _load(self, segment: Path) -> None:
         try:
             loaded = self._store.load(segment, segment.name, self._on_dropped)
-        except PoisonedSegment:
+        except InvalidSegment:
             loaded = self._load_sound_lines(segment)
         segment.unlink()
         self._metrics.add("hitrate_events_loaded", loaded.events)
@@ -214,7 +214,7 @@ class Loader:
                     continue
                 self._meter.count_late(batch.team, batch.received_at, len(batch.events), position)
 
-    def _load_sound_lines(self, segment: Path) -> Loaded:
+    def _load_sound_lines(self, segment: Path) -> LoadResult:
         """Set the lines aside that cannot be read, then load the others under the same name."""
         lines = segment.read_bytes().splitlines(keepends=True)
         reasons = self._find_unsound(lines, 0)
@@ -263,7 +263,7 @@ class Loader:
     def _close_store(self) -> None:
         try:
             self._store.close()
-        except StoreAway as error:
+        except EventStoreUnavailable as error:
             _log.warning("event store did not close", reason=str(error))
 
 

@@ -11,7 +11,7 @@ from hitrate.clock import iso
 from hitrate.errors import HitrateError
 
 
-class StoreAway(HitrateError):
+class EventStoreUnavailable(HitrateError):
     """The store cannot be used now (locked, corrupt, disk full); what waits stays in the spool.
 
     `reopen`: it will not recover before it is closed and opened anew.
@@ -22,11 +22,11 @@ class StoreAway(HitrateError):
         self.reopen = reopen
 
 
-class PoisonedSegment(HitrateError):
+class InvalidSegment(HitrateError):
     """A segment holds a line that can never be loaded."""
 
 
-class Dropped(NamedTuple):
+class DuplicateBatch(NamedTuple):
     """Events of a team's batches that had come before; `received_at_ms` of the latest."""
 
     team_id: str
@@ -50,11 +50,11 @@ OnDropped = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadResult:
     """What loading a segment did: events kept, and those dropped."""
 
     events: int
-    dropped: tuple[Dropped, ...] = ()
+    dropped: tuple[DuplicateBatch, ...] = ()
     totals: Totals = field(default=Totals(), compare=False)
 
     @property

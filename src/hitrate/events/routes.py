@@ -10,12 +10,12 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
-from hitrate.auth.guards import Needs, grant_of
-from hitrate.auth.models import Grant
+from hitrate.auth.guards import RequirePermission, current_auth
+from hitrate.auth.models import AuthContext
 from hitrate.clock import Clock
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 from hitrate.events import wire
-from hitrate.events.models import EventFilter, EventRecord, StoreAway
+from hitrate.events.models import EventFilter, EventRecord, EventStoreUnavailable
 from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore
 from hitrate.http.asgi import Request, Response
@@ -23,7 +23,7 @@ from hitrate.http.client_info import client_of
 from hitrate.http.litestar import AnyRequest
 from hitrate.http.paging import Cursor, Limit
 from hitrate.metrics import Metrics
-from hitrate.timeparse import asked_moment_ms
+from hitrate.timeparse import parse_time_param
 
 _RECORDED = Response(200, b"{}")
 
@@ -37,11 +37,11 @@ class EventRoutes:
         self._clock = clock
         self._max_body_bytes = max_body_bytes
 
-    async def record(self, request: Request, grant: Grant) -> Response:
+    async def record(self, request: Request, grant: AuthContext) -> Response:
         """Record a batch of events, whole or not at all.
 
         Acknowledged after the group's flush, not before: a client that saw 200 finds its events
-        after a crash. Raises BadRequest, TooLarge, Unavailable.
+        after a crash. Raises BadRequest, PayloadTooLarge, ServiceUnavailable.
         """
         client = client_of(request)
         body = await request.body(self._max_body_bytes)
@@ -70,7 +70,9 @@ class EventPage(msgspec.Struct, rename="camel"):
     next_cursor: str | None
 
 
-def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPRouteHandler]:
+def event_api(
+    store: DuckDBEventStore, clock: Clock, reads: RequirePermission
+) -> list[HTTPRouteHandler]:
     """The routes of this room."""
 
     @get(
@@ -97,17 +99,17 @@ def event_api(store: DuckDBEventStore, clock: Clock, reads: Needs) -> list[HTTPR
         cursor: Cursor = None,
     ) -> EventPage:
         wanted = EventFilter(
-            team_id=grant_of(request).team.id,
+            team_id=current_auth(request).team.id,
             session_id=session_id,
             hash=event_hash,
-            since_ms=None if since is None else asked_moment_ms("since", since, clock.now_ms()),
+            since_ms=None if since is None else parse_time_param("since", since, clock.now_ms()),
             before=None if cursor is None else int(cursor),
             limit=limit + 1,
         )
         try:
             events = store.events(wanted)
-        except StoreAway as error:
-            raise Unavailable(f"Events cannot be read now: {error}") from error
+        except EventStoreUnavailable as error:
+            raise ServiceUnavailable(f"Events cannot be read now: {error}") from error
         more = len(events) > limit
         page = events[:limit]
         return EventPage(page, str(page[-1].id) if more else None)

@@ -13,7 +13,7 @@ LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_MISS = range(4)
 KINDS = (("LOCAL", "HIT"), ("LOCAL", "MISS"), ("REMOTE", "HIT"), ("REMOTE", "MISS"))
 """Source and event of each kind."""
 
-ABSURD_MS = 24 * 3600 * 1000
+MAX_DURATION_MS = 24 * 3600 * 1000
 """A task is not taken to have lasted longer; what tells more counts as this, and as an anomaly."""
 
 OUTCOMES = ("local_hit", "remote_hit", "miss")
@@ -22,7 +22,7 @@ _TOLD = "CASE WHEN coalesce(duration, 0) = 0 THEN coalesce(made_ms, 0) ELSE dura
 
 
 def _longest(kind: int) -> str:
-    capped = f"floor(least(greatest({_TOLD}, 0), {ABSURD_MS}) + 0.5)::BIGINT"
+    capped = f"floor(least(greatest({_TOLD}, 0), {MAX_DURATION_MS}) + 0.5)::BIGINT"
     return f"max(CASE WHEN kind = {kind} THEN {capped} END)"
 
 
@@ -31,7 +31,7 @@ STATE = f"""
     count(*) AS events,
     {_longest(LOCAL_HIT)} AS local_ms,
     {_longest(REMOTE_HIT)} AS remote_ms,
-    count(*) FILTER ({_TOLD} < 0 OR {_TOLD} > {ABSURD_MS}) AS anomalies
+    count(*) FILTER ({_TOLD} < 0 OR {_TOLD} > {MAX_DURATION_MS}) AS anomalies
 """
 """A task from the rows of its events, grouped by run and hash."""
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import duckdb
 
 from hitrate import log
-from hitrate.events.ingest import Durations, take_in
-from hitrate.events.models import StoreAway
+from hitrate.events.ingest import Durations, ingest_batches
+from hitrate.events.models import EventStoreUnavailable
 
 _log = log.get("events")
 
@@ -106,7 +106,7 @@ def make_tables(
 ) -> None:
     """Make what is not there; a file of the first release is taken over, whole or not at all.
 
-    Raises StoreAway where that was under way as `is_ending` became true.
+    Raises EventStoreUnavailable where that was under way as `is_ending` became true.
     """
     cursor.execute("BEGIN")
     [(old,)] = cursor.execute(_OLD_TABLE).fetchall()
@@ -125,7 +125,9 @@ def _take_over(
     [(last,)] = cursor.execute("SELECT coalesce(max(id), 0) FROM events_of_0_1").fetchall()
     for start in range(0, last, _SLICE):
         if is_ending():
-            raise StoreAway("The events of an earlier release are taken over at the next start.")
+            raise EventStoreUnavailable(
+                "The events of an earlier release are taken over at the next start."
+            )
         _log.info("taking over the events of an earlier release", done=start, of=last)
         cursor.execute(_INCOMING_OF_OLD, [start, start + _SLICE])
-        take_in(cursor, durations)
+        ingest_batches(cursor, durations)

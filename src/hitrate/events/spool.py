@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hitrate import log
 from hitrate.clock import Clock
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 from hitrate.group_commit import GroupCommitter
 
 SUFFIX = ".ndjson"
@@ -90,7 +90,7 @@ class Spool:
 
     async def append(self, line: bytes) -> tuple[str, int]:
         """Return when the line is on disk, where: the segment's name and the line's end in it;
-        greater than that of any line before. Raises Unavailable when it is not stored."""
+        greater than that of any line before. Raises ServiceUnavailable when it is not stored."""
         written = _Line(line)
         await self._committer.submit(written)
         return written.position
@@ -142,7 +142,7 @@ class Spool:
             except OSError as error:
                 self._close_current()
                 self._tell(str(error))
-                raise Unavailable(
+                raise ServiceUnavailable(
                     _FULL if error.errno == errno.ENOSPC else f"Not stored: {error.strerror}."
                 ) from error
             self._tell(None)

@@ -18,18 +18,18 @@ from hitrate.events.ingest import (
     WITH_SENDER,
     Durations,
     hash_key,
+    ingest_batches,
     kind_names,
     note_resent,
-    take_in,
 )
 from hitrate.events.models import (
-    Dropped,
+    DuplicateBatch,
     EventFilter,
     EventRecord,
-    Loaded,
+    EventStoreUnavailable,
+    InvalidSegment,
+    LoadResult,
     OnDropped,
-    PoisonedSegment,
-    StoreAway,
     record,
 )
 from hitrate.events.schema import make_tables
@@ -146,7 +146,7 @@ of them takes DuckDB half a minute where there are a hundred million."""
 
 
 class DuckDBEventStore:
-    """Loading on one thread; queries from any. Everything may raise StoreAway."""
+    """Loading on one thread; queries from any. Everything may raise EventStoreUnavailable."""
 
     def __init__(
         self, data_dir: Path, max_line_bytes: int, durations: Durations | None = None
@@ -206,21 +206,21 @@ class DuckDBEventStore:
             if connection is not None:
                 connection.close()
 
-    def load(self, segment: Path, name: str, on_dropped: OnDropped | None = None) -> Loaded:
+    def load(self, segment: Path, name: str, on_dropped: OnDropped | None = None) -> LoadResult:
         """Take the segment's events in, once: a name that was loaded before is not again.
 
         `on_dropped` hears of what had come before, and the name, at least once: a crash before
         the commit has it hear the same again.
 
-        Raises PoisonedSegment, with nothing taken in, when a line can never be read.
+        Raises InvalidSegment, with nothing taken in, when a line can never be read.
         """
         with self._cursor() as cursor:
             if cursor.execute("SELECT 1 FROM segments WHERE name = ?", [name]).fetchone():
-                return Loaded(0)
+                return LoadResult(0)
             self._read(cursor, segment)
             dropped = self._drop_duplicates(cursor)
             cursor.execute("BEGIN")
-            totals = take_in(cursor, self._durations)
+            totals = ingest_batches(cursor, self._durations)
             if dropped:
                 note_resent(cursor)
             cursor.execute(_KEEP_BATCHES)
@@ -229,14 +229,14 @@ class DuckDBEventStore:
                 for one in dropped:
                     on_dropped(*one, name)
             cursor.execute("COMMIT")
-            return Loaded(totals.events, dropped, totals)
+            return LoadResult(totals.events, dropped, totals)
 
     def check(self, segment: Path) -> str | None:
         """Why the segment cannot be read, or None when it can. Takes nothing in."""
         with self._cursor() as cursor:
             try:
                 self._read(cursor, segment)
-            except PoisonedSegment as error:
+            except InvalidSegment as error:
                 return str(error)
             if _changed(cursor, _INCOMPLETE_EVENTS):
                 return "An event lacks sessionId, source, event or hash."
@@ -291,34 +291,34 @@ class DuckDBEventStore:
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor for queries; what it reads is all of a segment or nothing of it.
 
-        Raises StoreAway.
+        Raises EventStoreUnavailable.
         """
         with self._cursor() as cursor:
             yield cursor
 
-    def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> tuple[Dropped, ...]:
+    def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> tuple[DuplicateBatch, ...]:
         """Move what had come before from `incoming` to `again`; how much that was."""
         lines = _came_again(cursor)
         if not lines:
             return ()
         cursor.execute(_AGAIN, {"lines": lines})
         cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM again)")
-        return tuple(Dropped(*row) for row in cursor.execute(_DUPLICATE_EVENTS).fetchall())
+        return tuple(DuplicateBatch(*row) for row in cursor.execute(_DUPLICATE_EVENTS).fetchall())
 
     def _read(self, cursor: duckdb.DuckDBPyConnection, segment: Path) -> None:
         try:
             cursor.execute(_READ, [str(segment), self._max_line_bytes])
         except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
-            raise PoisonedSegment(str(error)) from error
+            raise InvalidSegment(str(error)) from error
         if _changed(cursor, _INCOMPLETE_LINES):
-            raise PoisonedSegment("A line lacks team, token, receivedAt, digest or events.")
+            raise InvalidSegment("A line lacks team, token, receivedAt, digest or events.")
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
             self._lock.wait_for(lambda: self._tried, _FIRST_OPENED_S)
             if self._connection is None:
-                raise StoreAway("The event store is not open; try again in a moment.")
+                raise EventStoreUnavailable("The event store is not open; try again in a moment.")
             cursor = self._connection.cursor()
             self._cursors += 1
         try:
@@ -367,7 +367,7 @@ def _translated() -> Iterator[None]:
         yield
     except (duckdb.Error, OSError) as error:
         broken = isinstance(error, duckdb.FatalException | duckdb.InternalException)
-        raise StoreAway(str(error), reopen=broken) from error
+        raise EventStoreUnavailable(str(error), reopen=broken) from error
 
 
 def _changed(

@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, BinaryIO
 
-from hitrate.errors import BadRequest, TooLarge
+from hitrate.errors import BadRequest, PayloadTooLarge
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Header = tuple[bytes, bytes]
 
@@ -108,7 +108,7 @@ class Request:
         return not self._ended
 
     async def body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises TooLarge, before reading it where its length was announced."""
+        """The whole body. Raises PayloadTooLarge, before reading it where its length was announced."""
         announced = self.announced_length()
         if announced is not None and announced > limit_bytes:
             raise body_too_large(limit_bytes)
@@ -125,9 +125,9 @@ class Request:
         return b"".join(chunks)
 
 
-def body_too_large(limit_bytes: int, option: str = "--max-body-bytes") -> TooLarge:
+def body_too_large(limit_bytes: int, option: str = "--max-body-bytes") -> PayloadTooLarge:
     """The refusal of a body that passes a limit, naming the option that sets it."""
-    return TooLarge(
+    return PayloadTooLarge(
         f"The body is larger than {limit_bytes} bytes, the limit of this server; "
         f"send less at a time or have its operator raise {option}."
     )

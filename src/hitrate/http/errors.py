@@ -15,9 +15,9 @@ TABLE: dict[type[errors.HitrateError], tuple[int, str]] = {
     errors.CachingOverLimit: (403, "remote_caching_over_limit"),
     errors.NotFound: (404, "not_found"),
     errors.MethodNotAllowed: (405, "method_not_allowed"),
-    errors.TooLarge: (413, "payload_too_large"),
+    errors.PayloadTooLarge: (413, "payload_too_large"),
     errors.RateLimited: (429, "rate_limited"),
-    errors.Unavailable: (503, "unavailable"),
+    errors.ServiceUnavailable: (503, "unavailable"),
 }
 
 INTERNAL = (500, "internal_error")
@@ -53,9 +53,9 @@ def _extra_headers(error: BaseException) -> tuple[Header, ...]:
             return ((b"www-authenticate", b"Bearer"),)
         case errors.MethodNotAllowed():
             return ((b"allow", ", ".join(error.allowed).encode()),)
-        case errors.Unavailable() | errors.RateLimited():
+        case errors.ServiceUnavailable() | errors.RateLimited():
             return ((b"retry-after", str(error.retry_after_s).encode()),)
-        case errors.TooLarge():
+        case errors.PayloadTooLarge():
             # What is left of the body is not read, so the connection cannot be used again.
             return ((b"connection", b"close"),)
         case _:

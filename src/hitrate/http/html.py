@@ -1,4 +1,4 @@
-"""Pages: templates in, answers out, with the headers that keep a page to itself."""
+"""HtmlRenderer: templates in, answers out, with the headers that keep a page to itself."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from hitrate.clock import iso
-from hitrate.errors import LoginRequired, Refused
+from hitrate.errors import LoginRequired, RequestError
 from hitrate.http.errors import error_body, error_response
 from hitrate.http.litestar import AnyRequest
 
@@ -44,7 +44,7 @@ def day(at_ms: int) -> str:
     return iso(at_ms)[:16].replace("T", " ") + " UTC"
 
 
-class Pages:
+class HtmlRenderer:
     """Makes pages. `form_targets` are the origins, other than ours, that forms may lead to."""
 
     def __init__(
@@ -118,7 +118,7 @@ class Pages:
         headers = {**self._headers, "location": location}
         return Response(b"", status_code=303, headers=headers, cookies=list(cookies))
 
-    def refused(self, request: AnyRequest, error: Refused) -> Page:
+    def refused(self, request: AnyRequest, error: RequestError) -> Page:
         """A refusal as a page for a browser, as JSON for anything else."""
         html = "text/html" in request.headers.get("accept", "")
         if html and isinstance(error, LoginRequired):

@@ -17,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import Message, Scope
 
 from hitrate import log
-from hitrate.errors import Refused
+from hitrate.errors import RequestError
 from hitrate.http.errors import INTERNAL, error_body, error_response
 
 AnyRequest = Request[Any, Any, State]
@@ -54,20 +54,20 @@ Answer = TypeVar("Answer")
 HANDLER_THREADS = 12
 
 
-def give_handlers_threads() -> None:
+def configure_handler_threads() -> None:
     """Have handlers that block run on threads of their own: on those of the event loop, a few slow
     reports would keep artifacts from being read and written. Call before the loop runs."""
     set_asyncio_executor(ThreadPoolExecutor(HANDLER_THREADS, "handler"))
 
 
-def framework_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
+def create_litestar_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
     """An app of these handlers."""
     return Litestar(
         route_handlers=list(handlers),
         request_class=StrictRequest,
         openapi_config=None,
         exception_handlers={
-            Refused: _refused,
+            RequestError: _refused,
             HTTPException: _framework_refused,
             Exception: _failed,
         },
@@ -77,7 +77,7 @@ def framework_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
     )
 
 
-def rest_of_path(request: AnyRequest) -> str:
+def raw_path_tail(request: AnyRequest) -> str:
     """What follows the words of a route's path, as it was sent: what the framework hands over has
     dots and slashes folded, and may be the name of something else."""
     words, _, _ = request.scope["path_template"].partition("{")
@@ -88,7 +88,7 @@ def _answer(status: int, body: bytes, headers: dict[str, str]) -> Response[bytes
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
-def _refused(_request: AnyRequest, error: Refused) -> Response[bytes]:
+def _refused(_request: AnyRequest, error: RequestError) -> Response[bytes]:
     response = error_response(error)
     headers = {name.decode(): value.decode() for name, value in response.headers}
     headers.pop("content-type")
@@ -164,7 +164,7 @@ def _failed(request: AnyRequest, error: Exception) -> Response[bytes]:
     return _answer(status, error_body(code, "Something went wrong in the server."), {})
 
 
-def in_thread(handler: Callable[Arguments, Answer]) -> Callable[Arguments, Awaitable[Answer]]:
+def run_in_thread(handler: Callable[Arguments, Answer]) -> Callable[Arguments, Awaitable[Answer]]:
     """The handler of a page, on a thread.
 
     The framework's own `sync_to_thread` wraps a handler again for each method that its path has,

@@ -22,7 +22,7 @@ _LOOPBACK = re.compile(
 )
 
 
-def safe_next(wanted: str | None) -> str:
+def safe_redirect(wanted: str | None) -> str:
     """Where to go after signing in: a path of this server, or its start."""
     if wanted is None or len(wanted) > 2 * _MOST or not _HERE.fullmatch(wanted):
         return START

@@ -8,10 +8,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
-from hitrate.auth.guards import grant_of
-from hitrate.auth.models import Access
+from hitrate.auth.guards import current_auth
+from hitrate.auth.models import Permission
 from hitrate.http.paging import Cursor, Limit
-from hitrate.management.services import Office
+from hitrate.management.services import AccountServices
 from hitrate.management.settings import AnyRequest
 from hitrate.teams.audit import AuditInfo, as_csv, as_ndjson, audit_info
 
@@ -25,9 +25,9 @@ class AuditPage(msgspec.Struct, rename="camel"):
     next_cursor: str | None
 
 
-def audit_api(office: Office) -> list[HTTPRouteHandler]:
+def audit_api(office: AccountServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
-    log, needs = office.accounts.audit, office.needs(Access.AUDIT)
+    log, needs = office.accounts.audit, office.needs(Permission.AUDIT)
 
     @get(
         "/v1/teams/{team:str}/audit",
@@ -46,7 +46,7 @@ def audit_api(office: Office) -> list[HTTPRouteHandler]:
     ) -> AuditPage:
         """Every change of the team's tokens, members, settings and billing, newest first."""
         before = None if cursor is None else int(cursor)
-        team_id = grant_of(request).team.id
+        team_id = current_auth(request).team.id
         entries = log.page(team_id, limit + 1, before=before, action=action)
         shown = [audit_info(entry) for entry in entries[:limit]]
         return AuditPage(shown, str(shown[-1].id) if len(entries) > limit else None)
@@ -66,7 +66,7 @@ def audit_api(office: Office) -> list[HTTPRouteHandler]:
         ] = "ndjson",
     ) -> Stream:
         """The whole log as one file."""
-        team = grant_of(request).team
+        team = current_auth(request).team
         encode = as_csv if format == "csv" else as_ndjson
         name = f"{team.slug}-audit.{format}"
         return Stream(

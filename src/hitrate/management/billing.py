@@ -9,18 +9,18 @@ from litestar import get, patch
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, QueryParameter
 
-from hitrate.auth.guards import grant_of
-from hitrate.auth.models import Access
+from hitrate.auth.guards import current_auth
+from hitrate.auth.models import Permission
 from hitrate.billing.usage import Usage
 from hitrate.errors import Forbidden
 from hitrate.management.schemas import BillingInfo, billing_info
-from hitrate.management.services import Office
+from hitrate.management.services import AccountServices
 from hitrate.management.settings import AnyRequest
 from hitrate.teams.models import Team
 from hitrate.teams.settings import BillingPatch, apply_billing
 
 
-def billing_api(office: Office) -> list[HTTPRouteHandler]:
+def billing_api(office: AccountServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
 
     def info(team: Team) -> BillingInfo:
@@ -30,23 +30,23 @@ def billing_api(office: Office) -> list[HTTPRouteHandler]:
         "/v1/teams/{team:str}/billing",
         operation_id="getTeamBilling",
         tags=["billing"],
-        guards=[office.needs(Access.USAGE)],
+        guards=[office.needs(Permission.USAGE)],
         sync_to_thread=True,
     )
     def show(request: AnyRequest) -> BillingInfo:
         """The cycle, limits, prices and spend cap, and whether the team is blocked."""
-        return info(grant_of(request).team)
+        return info(current_auth(request).team)
 
     @patch(
         "/v1/teams/{team:str}/billing",
         operation_id="changeTeamBilling",
         tags=["billing"],
-        guards=[office.needs(Access.BILLING)],
+        guards=[office.needs(Permission.BILLING)],
         sync_to_thread=True,
     )
     def change(request: AnyRequest, data: JSONBody[BillingPatch]) -> BillingInfo:
         """Change limits, prices, spend cap or the cycle's day; a block only as the operator."""
-        grant = grant_of(request)
+        grant = current_auth(request)
         if data.is_for_operator and not grant.token.is_operator:
             raise Forbidden(
                 "softBlocked and paymentMissing are for the operator of the server: "
@@ -65,14 +65,14 @@ def billing_api(office: Office) -> list[HTTPRouteHandler]:
     return [show, change]
 
 
-def usage_api(office: Office) -> list[HTTPRouteHandler]:
+def usage_api(office: AccountServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
 
     @get(
         "/v1/teams/{team:str}/usage",
         operation_id="getTeamUsage",
         tags=["billing"],
-        guards=[office.needs(Access.USAGE)],
+        guards=[office.needs(Permission.USAGE)],
         sync_to_thread=True,
     )
     def usage(
@@ -82,6 +82,6 @@ def usage_api(office: Office) -> list[HTTPRouteHandler]:
         ] = 12,
     ) -> Usage:
         """Current and past billing cycles: used, left, cost so far, forecast for the end."""
-        return office.usage(grant_of(request).team, cycles)
+        return office.usage(current_auth(request).team, cycles)
 
     return [usage]

@@ -8,11 +8,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, UnsetType
 
-from hitrate.auth.guards import grant_of
-from hitrate.auth.models import Access, Grant
+from hitrate.auth.guards import current_auth
+from hitrate.auth.models import AuthContext, Permission
 from hitrate.errors import Forbidden, NotFound
 from hitrate.management.schemas import MemberInfo, member_info
-from hitrate.management.services import Office
+from hitrate.management.services import AccountServices
 from hitrate.management.settings import AnyRequest
 from hitrate.teams.models import Role
 
@@ -46,11 +46,11 @@ class Left(msgspec.Struct):
     left: str
 
 
-def member_api(office: Office) -> list[HTTPRouteHandler]:
+def member_api(office: AccountServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
     store = office.accounts.members
 
-    def one(grant: Grant, user_id: str) -> MemberInfo:
+    def one(grant: AuthContext, user_id: str) -> MemberInfo:
         found = [m for m in store.of_team(grant.team) if m.user.id == user_id]
         if not found:
             raise NotFound(f"Nobody with the id {user_id[:80]!a} is in this team.")
@@ -60,23 +60,23 @@ def member_api(office: Office) -> list[HTTPRouteHandler]:
         "/v1/teams/{team:str}/members",
         operation_id="listMembers",
         tags=["members"],
-        guards=[office.needs(Access.TEAM)],
+        guards=[office.needs(Permission.TEAM)],
         sync_to_thread=True,
     )
     def members(request: AnyRequest) -> Members:
         """Everybody in the team."""
-        return Members([member_info(m) for m in store.of_team(grant_of(request).team)])
+        return Members([member_info(m) for m in store.of_team(current_auth(request).team)])
 
     @post(
         "/v1/teams/{team:str}/members",
         operation_id="addMember",
         tags=["members"],
-        guards=[office.needs(Access.MEMBERS)],
+        guards=[office.needs(Permission.MEMBERS)],
         sync_to_thread=True,
     )
     def add(request: AnyRequest, data: JSONBody[NewMember]) -> MemberInfo:
         """Let a person who has an account into the team."""
-        grant = grant_of(request)
+        grant = current_auth(request)
         user = office.accounts.users.get(data.email)
         store.add(grant.team, user, data.role, grant.actor)
         office.gate.forget()
@@ -86,12 +86,12 @@ def member_api(office: Office) -> list[HTTPRouteHandler]:
         "/v1/teams/{team:str}/members/{user:str}",
         operation_id="changeMember",
         tags=["members"],
-        guards=[office.needs(Access.MEMBERS)],
+        guards=[office.needs(Permission.MEMBERS)],
         sync_to_thread=True,
     )
     def change(request: AnyRequest, user: FromPath[str], data: JSONBody[MemberPatch]) -> MemberInfo:
         """Change a person's role, or Remote Caching for them alone."""
-        grant = grant_of(request)
+        grant = current_auth(request)
         store.change(
             grant.team,
             user,
@@ -106,13 +106,13 @@ def member_api(office: Office) -> list[HTTPRouteHandler]:
         "/v1/teams/{team:str}/members/{user:str}",
         operation_id="removeMember",
         tags=["members"],
-        guards=[office.needs(Access.MEMBERS)],
+        guards=[office.needs(Permission.MEMBERS)],
         status_code=200,
         sync_to_thread=True,
     )
     def remove(request: AnyRequest, user: FromPath[str]) -> Members:
         """Take a person out of the team."""
-        grant = grant_of(request)
+        grant = current_auth(request)
         store.remove(grant.team, user, grant.actor)
         office.gate.forget()
         return Members([member_info(m) for m in store.of_team(grant.team)])
@@ -121,16 +121,16 @@ def member_api(office: Office) -> list[HTTPRouteHandler]:
         "/v1/teams/{team:str}/leave",
         operation_id="leaveTeam",
         tags=["members"],
-        guards=[office.needs(Access.TEAM)],
+        guards=[office.needs(Permission.TEAM)],
         status_code=200,
         sync_to_thread=True,
     )
     def leave(request: AnyRequest) -> Left:
         """Leave the team; the last owner cannot. Takes a person's token with the scope admin."""
-        grant = grant_of(request)
+        grant = current_auth(request)
         if grant.member is None:
             raise Forbidden("Only a person can leave a team; a token is revoked instead.")
-        if Access.ACCOUNT not in grant.access:
+        if Permission.ACCOUNT not in grant.access:
             raise Forbidden("Leaving a team takes a token with the scope `admin`.")
         store.remove(grant.team, grant.member.user.id, grant.actor)
         office.gate.forget()

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.authorizer import Gate
-from hitrate.auth.guards import Needs
-from hitrate.auth.models import Access
+from hitrate.auth.authorizer import Authorizer
+from hitrate.auth.guards import RequirePermission
+from hitrate.auth.models import Permission
 from hitrate.billing.meter import Meter
 from hitrate.billing.meter_file import ended_cycles
-from hitrate.billing.quotas import Standing
+from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.billing.usage import Usage, usage_of
 from hitrate.billing.usage_cycles import Ledger
 from hitrate.clock import Clock
@@ -18,14 +18,14 @@ from hitrate.units import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class AccountServices:
     """The parts that routes work with. `gate.forget()` after a change makes it count at once."""
 
     accounts: AccountStore
-    gate: Gate
+    gate: Authorizer
     ledger: Ledger
     meter: Meter
-    standing: Standing
+    standing: QuotaEnforcer
     clock: Clock
 
     def usage(self, team: Team, past_cycles: int) -> Usage:
@@ -36,9 +36,9 @@ class Office:
         past = self.ledger.past(team, past_cycles, ended)
         return usage_of(team, self.standing.of_team(team), cycle, used, past, now_ms)
 
-    def needs(self, access: Access) -> Needs:
+    def needs(self, access: Permission) -> RequirePermission:
         """The guard of a route."""
-        return Needs(self.gate, access)
+        return RequirePermission(self.gate, access)
 
 
 def duration_s(text: str, field: str) -> float:

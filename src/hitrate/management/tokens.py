@@ -8,12 +8,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from hitrate.auth.guards import grant_of
-from hitrate.auth.models import Access, Grant, Scope, Token
+from hitrate.auth.guards import current_auth
+from hitrate.auth.models import AuthContext, Permission, Scope, Token
 from hitrate.auth.permissions import READ_WRITE, scoped
 from hitrate.errors import Forbidden, NotFound
 from hitrate.management.schemas import TokenInfo, token_info
-from hitrate.management.services import Office, duration_s
+from hitrate.management.services import AccountServices, duration_s
 from hitrate.management.settings import AnyRequest
 
 
@@ -55,9 +55,9 @@ def made_token(token: Token, secret: str) -> MadeToken:
     return MadeToken(**msgspec.structs.asdict(info), token=secret)
 
 
-def check_scopes(scopes: list[Scope], grant: Grant) -> None:
+def check_scopes(scopes: list[Scope], grant: AuthContext) -> None:
     """Raises Forbidden where a token would be able to do more than who makes it."""
-    beyond = scoped(scopes) - grant.access - {Access.PROFILE, Access.ACCOUNT}
+    beyond = scoped(scopes) - grant.access - {Permission.PROFILE, Permission.ACCOUNT}
     if beyond:
         names = ", ".join(sorted(access.value for access in beyond))
         raise Forbidden(
@@ -65,11 +65,11 @@ def check_scopes(scopes: list[Scope], grant: Grant) -> None:
         )
 
 
-def team_token_api(office: Office) -> list[HTTPRouteHandler]:
+def team_token_api(office: AccountServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
-    store, needs = office.accounts.tokens, office.needs(Access.TOKENS)
+    store, needs = office.accounts.tokens, office.needs(Permission.TOKENS)
 
-    def of_team(grant: Grant, token_id: str) -> Token:
+    def of_team(grant: AuthContext, token_id: str) -> Token:
         for token in store.of_team(grant.team):
             if token.id == token_id:
                 return token
@@ -85,7 +85,7 @@ def team_token_api(office: Office) -> list[HTTPRouteHandler]:
     def tokens(request: AnyRequest) -> Tokens:
         """The team's tokens, without their secrets; not those of its members."""
         now_ms = office.clock.now_ms()
-        found = store.of_team(grant_of(request).team)
+        found = store.of_team(current_auth(request).team)
         return Tokens([token_info(token, now_ms) for token in found])
 
     @post(
@@ -97,7 +97,7 @@ def team_token_api(office: Office) -> list[HTTPRouteHandler]:
     )
     def create(request: AnyRequest, data: JSONBody[NewToken]) -> MadeToken:
         """Make a token of the team, which can do no more than who makes it."""
-        grant = grant_of(request)
+        grant = current_auth(request)
         check_scopes(data.scopes, grant)
         lifetime_s = None if data.expires_in is None else duration_s(data.expires_in, "expiresIn")
         made = store.create(
@@ -116,7 +116,7 @@ def team_token_api(office: Office) -> list[HTTPRouteHandler]:
         request: AnyRequest, token: FromPath[str], data: JSONBody[Rotation] = AN_HOUR
     ) -> MadeToken:
         """Make a token that takes the place of another, which ends after the overlap."""
-        grant = grant_of(request)
+        grant = current_auth(request)
         old = of_team(grant, token)
         check_scopes(sorted(old.scopes), grant)
         made = store.rotate(old, duration_s(data.overlap, "overlap"), grant.actor)
@@ -133,7 +133,7 @@ def team_token_api(office: Office) -> list[HTTPRouteHandler]:
     )
     def revoke(request: AnyRequest, token: FromPath[str]) -> TokenInfo:
         """End a token at once. Revoking twice is no error."""
-        grant = grant_of(request)
+        grant = current_auth(request)
         store.revoke(of_team(grant, token), grant.actor)
         office.gate.forget()
         return token_info(of_team(grant, token), office.clock.now_ms())

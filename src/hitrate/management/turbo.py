@@ -7,9 +7,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.authorizer import Gate
-from hitrate.auth.guards import Needs, token_of
-from hitrate.auth.models import Access, Token, actor_of
+from hitrate.auth.authorizer import Authorizer
+from hitrate.auth.guards import RequirePermission, authenticated_token
+from hitrate.auth.models import Permission, Token, actor_of
 from hitrate.auth.permissions import apparent_role
 from hitrate.errors import Forbidden
 from hitrate.http.litestar import AnyRequest
@@ -46,17 +46,17 @@ def teams_of(accounts: AccountStore, token: Token) -> list[LinkedTeam]:
     return [linked_team(team, Role.OWNER) for team in accounts.teams.all()]
 
 
-def turbo_api(accounts: AccountStore, gate: Gate) -> list[HTTPRouteHandler]:
+def turbo_api(accounts: AccountStore, gate: Authorizer) -> list[HTTPRouteHandler]:
     """The routes of this file."""
-    needs = Needs(gate, Access.PROFILE)
+    needs = RequirePermission(gate, Permission.PROFILE)
     return [*_profile_api(accounts, needs), *_token_api(accounts, gate, needs)]
 
 
-def _profile_api(accounts: AccountStore, needs: Needs) -> list[HTTPRouteHandler]:
+def _profile_api(accounts: AccountStore, needs: RequirePermission) -> list[HTTPRouteHandler]:
     @get("/v2/user", operation_id="whoami", tags=["turbo"], guards=[needs], sync_to_thread=True)
     def user(request: AnyRequest) -> PersonAnswer:
         """Whom the token stands for."""
-        return PersonAnswer(person_info(token_of(request)))
+        return PersonAnswer(person_info(authenticated_token(request)))
 
     @get("/v2/teams", operation_id="listTeams", tags=["turbo"], guards=[needs], sync_to_thread=True)
     def teams(
@@ -66,7 +66,7 @@ def _profile_api(accounts: AccountStore, needs: Needs) -> list[HTTPRouteHandler]
         ] = 100,
     ) -> LinkedTeams:
         """The teams that the token may be used in."""
-        return LinkedTeams(teams_of(accounts, token_of(request))[:limit])
+        return LinkedTeams(teams_of(accounts, authenticated_token(request))[:limit])
 
     @get(
         "/v2/teams/{team:str}",
@@ -77,7 +77,7 @@ def _profile_api(accounts: AccountStore, needs: Needs) -> list[HTTPRouteHandler]
     )
     def team(request: AnyRequest, team: FromPath[str]) -> LinkedTeam:
         """One of them, by id or slug."""
-        for found in teams_of(accounts, token_of(request)):
+        for found in teams_of(accounts, authenticated_token(request)):
             if team in (found.id, found.slug):
                 return found
         raise Forbidden(_NO_TEAM)
@@ -85,7 +85,9 @@ def _profile_api(accounts: AccountStore, needs: Needs) -> list[HTTPRouteHandler]
     return [user, teams, team]
 
 
-def _token_api(accounts: AccountStore, gate: Gate, needs: Needs) -> list[HTTPRouteHandler]:
+def _token_api(
+    accounts: AccountStore, gate: Authorizer, needs: RequirePermission
+) -> list[HTTPRouteHandler]:
     @get(
         "/v5/user/tokens/current",
         operation_id="currentToken",
@@ -95,7 +97,7 @@ def _token_api(accounts: AccountStore, gate: Gate, needs: Needs) -> list[HTTPRou
     )
     def current(request: AnyRequest) -> TokenAnswer:
         """The token itself."""
-        return TokenAnswer(current_token(token_of(request)))
+        return TokenAnswer(current_token(authenticated_token(request)))
 
     @delete(
         "/v3/user/tokens/current",
@@ -107,7 +109,7 @@ def _token_api(accounts: AccountStore, gate: Gate, needs: Needs) -> list[HTTPRou
     )
     def revoke(request: AnyRequest) -> Nothing:
         """End the token, if it is a person's."""
-        token = token_of(request)
+        token = authenticated_token(request)
         if token.user is None:
             raise Forbidden(_NO_PERSON)
         accounts.tokens.revoke(token, actor_of(token))

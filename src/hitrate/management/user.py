@@ -8,11 +8,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from hitrate.auth.guards import token_of
-from hitrate.auth.models import Access, Scope, Token, actor_of
+from hitrate.auth.guards import authenticated_token
+from hitrate.auth.models import Permission, Scope, Token, actor_of
 from hitrate.errors import BadRequest, Forbidden, NotFound
 from hitrate.management.schemas import TokenInfo, token_info
-from hitrate.management.services import Office, duration_s
+from hitrate.management.services import AccountServices, duration_s
 from hitrate.management.settings import AnyRequest
 from hitrate.management.tokens import AN_HOUR, MadeToken, NewToken, Rotation, Tokens, made_token
 from hitrate.teams.models import Member, Role, Team, User
@@ -47,7 +47,7 @@ class NewOwnToken(NewToken, rename="camel", forbid_unknown_fields=True):
 class _Own:
     """What belongs to the person who asks; to a token for one team, only what is that team's."""
 
-    def __init__(self, office: Office, token: Token) -> None:
+    def __init__(self, office: AccountServices, token: Token) -> None:
         self._accounts = office.accounts
         self._token = token
         self.actor = actor_of(token)
@@ -89,12 +89,12 @@ class _Own:
         return wanted
 
 
-def user_api(office: Office) -> list[HTTPRouteHandler]:
+def user_api(office: AccountServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
-    store, needs = office.accounts.tokens, office.needs(Access.ACCOUNT)
+    store, needs = office.accounts.tokens, office.needs(Permission.ACCOUNT)
 
     def own(request: AnyRequest) -> _Own:
-        return _Own(office, token_of(request))
+        return _Own(office, authenticated_token(request))
 
     @get(
         "/v1/user",

@@ -14,9 +14,9 @@ from hitrate.errors import BadRequest, NotFound, RateLimited
 from hitrate.http.cookies import SESSION
 from hitrate.http.forms import Form
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, in_thread
+from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.http.redirects import HOME
-from hitrate.pages.services import Desk
+from hitrate.pages.services import PageServices
 from hitrate.teams.models import Team
 
 SCOPES = {
@@ -67,18 +67,18 @@ def lifetime_s(days: str) -> float | None:
     return int(days) * _DAY_S
 
 
-def account_page_api(desk: Desk) -> list[HTTPRouteHandler]:
+def account_page_api(desk: PageServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
     made_with = {**desk.page, "guards": [desk.signed_in]}
 
     @get(HOME, **made_with)
-    @in_thread
+    @run_in_thread
     def show(request: AnyRequest) -> Page:
         notice = NOTICES.get(request.query_params.get("done", ""))
         return _account_page(desk, session_of(request), notice=notice)
 
     @post("/account/tokens", **made_with)
-    @in_thread
+    @run_in_thread
     def make_token(request: AnyRequest, body: RawBody) -> Page:
         session = session_of(request)
         form = desk.form(request, body, session.secret)
@@ -97,7 +97,7 @@ def account_page_api(desk: Desk) -> list[HTTPRouteHandler]:
         return desk.show(session, "made.html", token=token, secret=secret)
 
     @post("/account/tokens/{token:str}/revoke", **made_with)
-    @in_thread
+    @run_in_thread
     def revoke(request: AnyRequest, body: RawBody, token: FromPath[str]) -> Page:
         session = session_of(request)
         desk.form(request, body, session.secret)
@@ -109,7 +109,7 @@ def account_page_api(desk: Desk) -> list[HTTPRouteHandler]:
         raise NotFound("You have no such token.")
 
     @post("/account/password", **made_with)
-    @in_thread
+    @run_in_thread
     def change_password(request: AnyRequest, body: RawBody) -> Page:
         session = session_of(request)
         form = desk.form(request, body, session.secret)
@@ -130,7 +130,7 @@ def account_page_api(desk: Desk) -> list[HTTPRouteHandler]:
     return [show, make_token, revoke, change_password]
 
 
-def _account_page(desk: Desk, session: Session, **values: Any) -> Page:
+def _account_page(desk: PageServices, session: Session, **values: Any) -> Page:
     now_ms = desk.clock.now_ms()
     tokens = desk.accounts.tokens.of_user(session.user)
     tokens.sort(key=lambda token: token.created_at_ms, reverse=True)
@@ -149,7 +149,7 @@ def _account_page(desk: Desk, session: Session, **values: Any) -> Page:
     return desk.show(session, "account.html", **(shown | values))
 
 
-def _make_token(desk: Desk, session: Session, form: Form) -> tuple[Token, str]:
+def _make_token(desk: PageServices, session: Session, form: Form) -> tuple[Token, str]:
     """Raises BadRequest."""
     teams = [member.team for member in desk.accounts.members.of_user(session.user)]
     wanted = _Wanted(form, teams)
@@ -163,8 +163,8 @@ def _make_token(desk: Desk, session: Session, form: Form) -> tuple[Token, str]:
     )
 
 
-def _change_password(desk: Desk, session: Session, form: Form) -> None:
-    """Raises Refused, and then nothing has changed."""
+def _change_password(desk: PageServices, session: Session, form: Form) -> None:
+    """Raises RequestError, and then nothing has changed."""
     user = session.user
     if not user.has_password:
         raise BadRequest("You sign in without a password here.")

@@ -4,9 +4,9 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from hitrate.auth.models import Access
+from hitrate.auth.models import Permission
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, in_thread
+from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.pages.context import Dashboard
 from hitrate.pages.query import PERIODS, question_of
 from hitrate.pages.runs import asked_order, offset_of
@@ -28,9 +28,9 @@ def artifact_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     """The routes of this file."""
 
     @get("/teams/{slug:str}/artifacts", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def artifacts(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
         seen = dashboard.pulse(visit)
         question = question_of(request, visit, dashboard.clock)
         order = asked_order(request, _ORDERS, "newest")
@@ -54,9 +54,9 @@ def artifact_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         )
 
     @get("/teams/{slug:str}/artifact", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def artifact(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
         seen = dashboard.pulse(visit)
         question = question_of(request, visit, dashboard.clock)
         name = request.query_params.get("hash", "")

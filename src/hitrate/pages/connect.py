@@ -4,9 +4,9 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from hitrate.auth.models import Access
+from hitrate.auth.models import Permission
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, in_thread
+from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.pages.context import Dashboard
 
 
@@ -14,9 +14,9 @@ def connect_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     """The routes of this file."""
 
     @get("/teams/{slug:str}/connect", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def connect(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Access.TEAM)
+        visit = dashboard.visit(request, slug, Permission.TEAM)
         return dashboard.show(visit, "connect_team.html", url=dashboard.desk.site.url(request))
 
     return [connect]

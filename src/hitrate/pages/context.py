@@ -7,22 +7,22 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
-from hitrate.analytics.artifact_reports import CacheReports
+from hitrate.analytics.artifact_reports import ArtifactReports
 from hitrate.analytics.reports import Reports
 from hitrate.auth.guards import session_of
-from hitrate.auth.models import Access
+from hitrate.auth.models import Permission
 from hitrate.auth.permissions import ROLES
 from hitrate.auth.sessions import Session
 from hitrate.billing.quotas import State, limits_reached
 from hitrate.clock import Clock
-from hitrate.errors import Forbidden, NotFound, Unavailable
-from hitrate.events.models import StoreAway
+from hitrate.errors import Forbidden, NotFound, ServiceUnavailable
+from hitrate.events.models import EventStoreUnavailable
 from hitrate.http.cookies import form_token
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest
-from hitrate.management.services import Office
+from hitrate.management.services import AccountServices
 from hitrate.pages import formatting
-from hitrate.pages.services import Desk
+from hitrate.pages.services import PageServices
 from hitrate.teams.models import Actor, Member, Role, Team
 
 MEASURES = {
@@ -49,13 +49,13 @@ TIME_ZONE = "hitrate_timezone"
 
 _PULSE_MS = 86_400_000
 
-_TABS: tuple[tuple[str, str, Access], ...] = (
-    ("", "Overview", Access.ANALYTICS),
-    ("/runs", "Runs", Access.ANALYTICS),
-    ("/artifacts", "Artifacts", Access.ANALYTICS),
-    ("/usage", "Usage and limits", Access.USAGE),
-    ("/connect", "Connect", Access.TEAM),
-    ("/settings", "Settings", Access.SETTINGS),
+_TABS: tuple[tuple[str, str, Permission], ...] = (
+    ("", "Overview", Permission.ANALYTICS),
+    ("/runs", "Runs", Permission.ANALYTICS),
+    ("/artifacts", "Artifacts", Permission.ANALYTICS),
+    ("/usage", "Usage and limits", Permission.USAGE),
+    ("/connect", "Connect", Permission.TEAM),
+    ("/settings", "Settings", Permission.SETTINGS),
 )
 
 
@@ -78,7 +78,7 @@ class Visit:
         return self.session.actor
 
     @property
-    def access(self) -> frozenset[Access]:
+    def access(self) -> frozenset[Permission]:
         return ROLES[self.member.role]
 
     def link(self, page: str, **query: str | None) -> str:
@@ -97,23 +97,25 @@ def team_link(slug: str, page: str, **query: str | None) -> str:
 class Dashboard:
     """The parts that pages work with."""
 
-    desk: Desk
-    office: Office
+    desk: PageServices
+    office: AccountServices
     reports: Reports
-    cache: CacheReports
+    cache: ArtifactReports
     clock: Clock
 
     @property
     def page(self) -> dict[str, Any]:
         """What every handler of a page is made with."""
         made_with = self.desk.page
-        handlers = {**made_with["exception_handlers"], StoreAway: self._store_away}
+        handlers = {**made_with["exception_handlers"], EventStoreUnavailable: self._store_away}
         return {**made_with, "exception_handlers": handlers, "guards": [self.desk.signed_in]}
 
-    def _store_away(self, request: AnyRequest, error: StoreAway) -> Page:
-        return self.desk.pages.refused(request, Unavailable(f"Nothing can be shown now: {error}"))
+    def _store_away(self, request: AnyRequest, error: EventStoreUnavailable) -> Page:
+        return self.desk.pages.refused(
+            request, ServiceUnavailable(f"Nothing can be shown now: {error}")
+        )
 
-    def visit(self, request: AnyRequest, slug: str, need: Access) -> Visit:
+    def visit(self, request: AnyRequest, slug: str, need: Permission) -> Visit:
         """Who looks. Raises NotFound for a team that is not theirs, Forbidden for a page that
         their role does not see; asked anew at every request."""
         session = session_of(request)
@@ -192,5 +194,5 @@ def _zone(request: AnyRequest) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def _lacking(role: Role, need: Access) -> str:
+def _lacking(role: Role, need: Permission) -> str:
     return f"Your role in this team, {role.value}, does not include this page ({need.value})."

@@ -8,14 +8,14 @@ from hitrate.auth.guards import session_of
 from hitrate.errors import RateLimited
 from hitrate.http.cookies import BROWSER, SESSION, form_token
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, in_thread
-from hitrate.http.redirects import safe_next
-from hitrate.pages.services import Desk
+from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.redirects import safe_redirect
+from hitrate.pages.services import PageServices
 
 _WRONG = "The e-mail address or the password is wrong."
 
 
-def entrance_api(desk: Desk) -> list[HTTPRouteHandler]:
+def entrance_api(desk: PageServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
 
     def sign_in_page(
@@ -34,22 +34,22 @@ def entrance_api(desk: Desk) -> list[HTTPRouteHandler]:
             headers=headers,
             cookies=[cookie],
             form_token=form_token(secret),
-            next=safe_next(wanted),
+            next=safe_redirect(wanted),
             provider=desk.provider_name,
             problem=problem,
             email=email[:254],
         )
 
     @get("/login", **desk.page)
-    @in_thread
+    @run_in_thread
     def ask(request: AnyRequest) -> Page:
         wanted = request.query_params.get("next")
         if desk.signed_in.find(request) is not None:
-            return desk.pages.send(safe_next(wanted))
+            return desk.pages.send(safe_redirect(wanted))
         return sign_in_page(request, wanted)
 
     @post("/login", **desk.page)
-    @in_thread
+    @run_in_thread
     def check(request: AnyRequest, body: RawBody) -> Page:
         form = desk.form(request, body, desk.site.secret(request, BROWSER))
         wanted, email = form.one("next"), form.one("email")
@@ -65,7 +65,7 @@ def entrance_api(desk: Desk) -> list[HTTPRouteHandler]:
         return desk.welcome(request, desk.sessions.start(user), wanted)
 
     @post("/logout", **desk.page, guards=[desk.signed_in])
-    @in_thread
+    @run_in_thread
     def leave(request: AnyRequest, body: RawBody) -> Page:
         session = session_of(request)
         desk.form(request, body, session.secret)

@@ -6,23 +6,23 @@ from litestar.handlers import HTTPRouteHandler
 from sqlalchemy import Engine
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.authorizer import Gate
-from hitrate.auth.guards import SignedIn
+from hitrate.auth.authorizer import Authorizer
+from hitrate.auth.guards import SessionGuard
 from hitrate.auth.oidc import Provider
-from hitrate.auth.password_login import Doorman
-from hitrate.auth.sessions import Sessions, Waiting
+from hitrate.auth.password_login import PasswordAuthenticator
+from hitrate.auth.sessions import OneTimeStore, Sessions
 from hitrate.auth.sso import SingleSignOn, sso_api
-from hitrate.auth.turbo_login import Tickets
+from hitrate.auth.turbo_login import TurboLogin
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.http.cookies import Site
-from hitrate.http.html import Pages, style_api
+from hitrate.http.html import HtmlRenderer, style_api
 from hitrate.http.redirects import origin
 from hitrate.management.turbo import turbo_api
 from hitrate.metrics import Metrics
 from hitrate.pages.account import account_page_api
 from hitrate.pages.login import entrance_api
-from hitrate.pages.services import Desk
+from hitrate.pages.services import PageServices
 from hitrate.pages.turbo_consent import connect_api
 
 # Chromium holds these against redirects after a form, too: to turbo, and to the provider.
@@ -32,32 +32,32 @@ _LOOPBACKS = ("http://127.0.0.1:*", "http://localhost:*")
 def make_desk(
     engine: Engine,
     accounts: AccountStore,
-    gate: Gate,
+    gate: Authorizer,
     metrics: Metrics,
     settings: Settings,
     clock: Clock,
-) -> Desk:
+) -> PageServices:
     """The parts that pages work with."""
     issuer = settings.oidc_issuer
     sessions, site = Sessions(engine, clock), Site(settings.public_url)
-    return Desk(
+    return PageServices(
         settings=settings,
         accounts=accounts,
         gate=gate,
         clock=clock,
         sessions=sessions,
-        waiting=Waiting(engine, clock),
-        doorman=Doorman(accounts.users, metrics, clock),
+        waiting=OneTimeStore(engine, clock),
+        doorman=PasswordAuthenticator(accounts.users, metrics, clock),
         site=site,
-        pages=Pages([*_LOOPBACKS, *([origin(issuer)] if issuer else [])]),
-        signed_in=SignedIn(sessions, site),
+        pages=HtmlRenderer([*_LOOPBACKS, *([origin(issuer)] if issuer else [])]),
+        signed_in=SessionGuard(sessions, site),
     )
 
 
-def login_api(desk: Desk) -> Sequence[HTTPRouteHandler]:
+def login_api(desk: PageServices) -> Sequence[HTTPRouteHandler]:
     """The routes of this room."""
     settings = desk.settings
-    tickets = Tickets(desk)
+    tickets = TurboLogin(desk)
     sso = None
     if settings.oidc_issuer:
         provider = Provider(

@@ -7,9 +7,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from hitrate.auth.guards import session_of
-from hitrate.auth.models import Access
+from hitrate.auth.models import Permission
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, in_thread
+from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.http.redirects import HOME
 from hitrate.pages.context import Dashboard, Visit, team_link
 from hitrate.pages.query import Question, choices, question_of
@@ -23,20 +23,20 @@ def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     """The routes of this file."""
 
     @get("/", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def start(request: AnyRequest) -> Page:
         """To the overview of a person's first team, or the first page that their role sees."""
         members = dashboard.desk.accounts.members.of_user(session_of(request).user)
         for member in sorted(members, key=lambda member: member.team.slug):
-            visit = dashboard.visit(request, member.team.slug, Access.TEAM)
-            page = "" if Access.ANALYTICS in visit.access else "/usage"
+            visit = dashboard.visit(request, member.team.slug, Permission.TEAM)
+            page = "" if Permission.ANALYTICS in visit.access else "/usage"
             return dashboard.desk.pages.send(team_link(member.team.slug, page))
         return dashboard.desk.pages.send(HOME)
 
     @get("/teams/{slug:str}", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def overview(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
         question = question_of(request, visit, dashboard.clock)
         seen = dashboard.pulse(visit)
         if dashboard.reports.pulse(visit.team.id, 0) == (0, 0):
@@ -46,9 +46,9 @@ def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         return dashboard.show(visit, "overview.html", seen=seen, **values)
 
     @get("/teams/{slug:str}/pulse", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def pulse(request: AnyRequest, slug: FromPath[str]) -> Response[str]:
-        visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
         headers = {"cache-control": "no-store"}
         return Response(dashboard.pulse(visit), media_type="text/plain", headers=headers)
 

@@ -4,10 +4,10 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from hitrate.auth.models import Access
+from hitrate.auth.models import Permission
 from hitrate.errors import BadRequest
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, in_thread
+from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.pages.context import Dashboard
 from hitrate.pages.query import choices, question_of
 
@@ -27,9 +27,9 @@ def run_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     """The routes of this file."""
 
     @get("/teams/{slug:str}/runs", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def runs(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
         seen = dashboard.pulse(visit)
         question = question_of(request, visit, dashboard.clock)
         order = asked_order(request, _ORDERS, "newest")
@@ -46,9 +46,9 @@ def run_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         )
 
     @get("/teams/{slug:str}/run", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def run(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Access.ANALYTICS)
+        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
         seen = dashboard.pulse(visit)
         session_id = request.query_params.get("session", "")
         offset = offset_of(request)

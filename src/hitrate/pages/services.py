@@ -6,33 +6,33 @@ from typing import Any
 from litestar.exceptions import HTTPException
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.authorizer import Gate
-from hitrate.auth.guards import SignedIn
-from hitrate.auth.password_login import Doorman
-from hitrate.auth.sessions import SESSION_S, Session, Sessions, Waiting
+from hitrate.auth.authorizer import Authorizer
+from hitrate.auth.guards import SessionGuard
+from hitrate.auth.password_login import PasswordAuthenticator
+from hitrate.auth.sessions import SESSION_S, OneTimeStore, Session, Sessions
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.errors import Refused
+from hitrate.errors import RequestError
 from hitrate.http.cookies import BROWSER, SESSION, Connection, Site, form_token
 from hitrate.http.forms import FORM_MOST_BYTES, Form
-from hitrate.http.html import Page, Pages
-from hitrate.http.redirects import safe_next
+from hitrate.http.html import HtmlRenderer, Page
+from hitrate.http.redirects import safe_redirect
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class PageServices:
     """The parts that routes work with."""
 
     settings: Settings
     accounts: AccountStore
-    gate: Gate
+    gate: Authorizer
     clock: Clock
     sessions: Sessions
-    waiting: Waiting
-    doorman: Doorman
+    waiting: OneTimeStore
+    doorman: PasswordAuthenticator
     site: Site
-    pages: Pages
-    signed_in: SignedIn
+    pages: HtmlRenderer
+    signed_in: SessionGuard
 
     @property
     def provider_name(self) -> str | None:
@@ -42,7 +42,7 @@ class Desk:
     @property
     def page(self) -> dict[str, Any]:
         """What every handler of a page is made with."""
-        refused = {Refused: self.pages.refused, HTTPException: self.pages.framework_refused}
+        refused = {RequestError: self.pages.refused, HTTPException: self.pages.framework_refused}
         return {
             "include_in_schema": False,
             "exception_handlers": refused,
@@ -50,7 +50,7 @@ class Desk:
         }
 
     def form(self, connection: Connection, body: bytes, secret: str | None) -> Form:
-        """A form that came from a page made for whoever has the secret. Raises Refused."""
+        """A form that came from a page made for whoever has the secret. Raises RequestError."""
         form = Form(body)
         self.site.check_form(connection, secret, form.one("form_token"))
         return form
@@ -68,4 +68,4 @@ class Desk:
             self.site.cookie(connection, SESSION, session.secret, SESSION_S),
             self.site.without(connection, BROWSER),
         ]
-        return self.pages.send(safe_next(wanted), cookies)
+        return self.pages.send(safe_redirect(wanted), cookies)

@@ -8,12 +8,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, RawBody
 
 from hitrate.auth.guards import session_of
-from hitrate.auth.models import Access
+from hitrate.auth.models import Permission
 from hitrate.auth.permissions import READ_WRITE
 from hitrate.errors import BadRequest, NotFound
 from hitrate.http.forms import Form
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, in_thread
+from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.management.schemas import billing_info, token_info
 from hitrate.pages.context import MEASURES, Dashboard, Visit
 from hitrate.pages.settings_forms import PRICES, SCOPES_OFFERED, Changes, wire_name
@@ -36,23 +36,23 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     changes = Changes(dashboard)
 
     @get("/teams/{slug:str}/settings", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def settings(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Access.SETTINGS)
+        visit = dashboard.visit(request, slug, Permission.SETTINGS)
         notice = NOTICES.get(request.query_params.get("done", ""))
         return _page(dashboard, visit, notice=notice)
 
     @get("/teams/{slug:str}/settings/{part:str}", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def again(request: AnyRequest, slug: FromPath[str]) -> Page:
         """Where a browser is after a form was refused, and comes when that page is asked again."""
-        visit = dashboard.visit(request, slug, Access.SETTINGS)
+        visit = dashboard.visit(request, slug, Permission.SETTINGS)
         return dashboard.desk.pages.send(visit.link("/settings"))
 
     @post("/teams/{slug:str}/settings/tokens", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def make_token(request: AnyRequest, slug: FromPath[str], body: RawBody) -> Page:
-        visit, form = _posted(dashboard, request, slug, Access.TOKENS, body)
+        visit, form = _posted(dashboard, request, slug, Permission.TOKENS, body)
         try:
             token, secret = changes.make_token(visit, form)
         except BadRequest as error:
@@ -60,7 +60,7 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         return dashboard.show(visit, "token_made.html", token=token, secret=secret)
 
     @post("/teams/{slug:str}/settings/{part:str}", **dashboard.page)
-    @in_thread
+    @run_in_thread
     def change(
         request: AnyRequest, slug: FromPath[str], part: FromPath[str], body: RawBody
     ) -> Page:
@@ -79,11 +79,11 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
 
 
 def _posted(
-    dashboard: Dashboard, request: AnyRequest, slug: str, need: Access, body: bytes
+    dashboard: Dashboard, request: AnyRequest, slug: str, need: Permission, body: bytes
 ) -> tuple[Visit, Form]:
     form = dashboard.desk.form(request, body, session_of(request).secret)
     # The page comes back if the form is refused, so who sends it must be allowed to see it.
-    dashboard.visit(request, slug, Access.SETTINGS)
+    dashboard.visit(request, slug, Permission.SETTINGS)
     return dashboard.visit(request, slug, need), form
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from hitrate.auth.models import Access, Scope, Token
+from hitrate.auth.models import Permission, Scope, Token
 from hitrate.errors import BadRequest, NotFound
 from hitrate.http.forms import Form
 from hitrate.pages.account import SCOPES, lifetime_s
@@ -34,7 +34,7 @@ PRICES = {
 }
 
 Change = Callable[[Visit, Form], str]
-"""Does what a form asks for; which notice to show. Raises Refused, and then nothing changed."""
+"""Does what a form asks for; which notice to show. Raises RequestError, and then nothing changed."""
 
 
 class Changes:
@@ -43,13 +43,13 @@ class Changes:
     def __init__(self, dashboard: Dashboard) -> None:
         self._accounts = dashboard.desk.accounts
         self._clock = dashboard.clock
-        self.parts: dict[str, tuple[Access, str, Change]] = {
-            "team": (Access.SETTINGS, "team", self._team),
-            "limits": (Access.BILLING, "limits", self._limits),
-            "add-member": (Access.MEMBERS, "members", self._add_member),
-            "change-member": (Access.MEMBERS, "members", self._change_member),
-            "remove-member": (Access.MEMBERS, "members", self._remove_member),
-            "revoke-token": (Access.TOKENS, "tokens", self._revoke_token),
+        self.parts: dict[str, tuple[Permission, str, Change]] = {
+            "team": (Permission.SETTINGS, "team", self._team),
+            "limits": (Permission.BILLING, "limits", self._limits),
+            "add-member": (Permission.MEMBERS, "members", self._add_member),
+            "change-member": (Permission.MEMBERS, "members", self._change_member),
+            "remove-member": (Permission.MEMBERS, "members", self._remove_member),
+            "revoke-token": (Permission.TOKENS, "tokens", self._revoke_token),
         }
 
     def make_token(self, visit: Visit, form: Form) -> tuple[Token, str]:

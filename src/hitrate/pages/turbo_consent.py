@@ -14,12 +14,12 @@ from litestar.params import QueryParameter, RawBody
 from hitrate.auth.guards import here, session_of
 from hitrate.auth.sessions import Session
 from hitrate.auth.sso import SingleSignOn
-from hitrate.auth.turbo_login import Target, Tickets, Verified, target_of
+from hitrate.auth.turbo_login import Target, TurboLogin, Verified, target_of
 from hitrate.http.cookies import Connection
 from hitrate.http.html import Page, day
-from hitrate.http.litestar import AnyRequest, in_thread
+from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.http.redirects import origin
-from hitrate.pages.services import Desk
+from hitrate.pages.services import PageServices
 from hitrate.teams.models import Team
 
 _AFTER_SSO = "https://vercel.com"
@@ -31,23 +31,25 @@ def _target_first(connection: Connection, _handler: BaseRouteHandler) -> None:
     target_of(connection, "redirect_uri")
 
 
-def connect_api(desk: Desk, tickets: Tickets, sso: SingleSignOn | None) -> list[HTTPRouteHandler]:
+def connect_api(
+    desk: PageServices, tickets: TurboLogin, sso: SingleSignOn | None
+) -> list[HTTPRouteHandler]:
     """The routes of this file."""
     return [*_token_api(desk, tickets), *_team_api(desk, tickets, sso), *_end_api(desk, tickets)]
 
 
-def _token_api(desk: Desk, tickets: Tickets) -> list[HTTPRouteHandler]:
+def _token_api(desk: PageServices, tickets: TurboLogin) -> list[HTTPRouteHandler]:
     made_with = {**desk.page, "guards": [_target_first, desk.signed_in]}
 
     @get("/turborepo/token", **made_with)
-    @in_thread
+    @run_in_thread
     def ask(request: AnyRequest) -> Page:
         session, target = session_of(request), target_of(request, "redirect_uri")
         teams = [member.team for member in desk.accounts.members.of_user(session.user)]
         return _connect_page(desk, request, session, target, teams)
 
     @post("/turborepo/token", **made_with)
-    @in_thread
+    @run_in_thread
     def allow(request: AnyRequest, body: RawBody) -> Page:
         session, target = session_of(request), target_of(request, "redirect_uri")
         form = desk.form(request, body, session.secret)
@@ -58,9 +60,11 @@ def _token_api(desk: Desk, tickets: Tickets) -> list[HTTPRouteHandler]:
     return [ask, allow]
 
 
-def _team_api(desk: Desk, tickets: Tickets, sso: SingleSignOn | None) -> list[HTTPRouteHandler]:
+def _team_api(
+    desk: PageServices, tickets: TurboLogin, sso: SingleSignOn | None
+) -> list[HTTPRouteHandler]:
     @get("/api/auth/sso", **desk.page)
-    @in_thread
+    @run_in_thread
     def ask_for_team(request: AnyRequest) -> Page:
         target, name = target_of(request, "next"), request.query_params.get("teamId", "")
         if sso is not None and desk.signed_in.find(request) is None:
@@ -71,7 +75,7 @@ def _team_api(desk: Desk, tickets: Tickets, sso: SingleSignOn | None) -> list[HT
         return _connect_page(desk, request, session, target, [team], _AFTER_SSO)
 
     @post("/api/auth/sso", **desk.page, guards=[desk.signed_in])
-    @in_thread
+    @run_in_thread
     def allow_for_team(request: AnyRequest, body: RawBody) -> Page:
         session, target = session_of(request), target_of(request, "next")
         form = desk.form(request, body, session.secret)
@@ -83,7 +87,7 @@ def _team_api(desk: Desk, tickets: Tickets, sso: SingleSignOn | None) -> list[HT
     return [ask_for_team, allow_for_team]
 
 
-def _end_api(desk: Desk, tickets: Tickets) -> list[HTTPRouteHandler]:
+def _end_api(desk: PageServices, tickets: TurboLogin) -> list[HTTPRouteHandler]:
     @get("/registration/verify", operation_id="verifyLogin", tags=["turbo"], sync_to_thread=True)
     def verify(
         token: Annotated[
@@ -104,7 +108,7 @@ def _end_api(desk: Desk, tickets: Tickets) -> list[HTTPRouteHandler]:
 
 
 def _connect_page(
-    desk: Desk,
+    desk: PageServices,
     request: AnyRequest,
     session: Session,
     target: Target,

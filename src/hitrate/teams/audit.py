@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
 from hitrate.clock import iso
-from hitrate.db.engine import translated
+from hitrate.db.engine import map_database_errors
 from hitrate.db.tables import AUDIT
 from hitrate.teams.models import Actor
 
@@ -82,7 +82,7 @@ class AuditLog:
             query = query.where(AUDIT.c.action == action)
         if since_ms is not None:
             query = query.where(AUDIT.c.at >= since_ms)
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
     def all(self, team_id: str | None) -> Iterator[AuditEntry]:

@@ -20,7 +20,7 @@ class Cycle(NamedTuple):
     end_ms: int
 
 
-class CyclePlan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class BillingSchedule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """A team's day of the month; and the cycle that was in progress when it last changed."""
 
     day: int = 1
@@ -39,11 +39,11 @@ class CyclePlan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
         start_ms, end_ms = _whole(self.day, now_ms)
         return Cycle(max(start_ms, self.until_ms), end_ms)
 
-    def with_day(self, day: int, now_ms: int) -> "CyclePlan":
+    def with_day(self, day: int, now_ms: int) -> "BillingSchedule":
         """The plan after a change to another day at this moment."""
         current = self.at(now_ms)
         until_ms = min(current.end_ms, _whole(day, now_ms).end_ms)
-        return CyclePlan(day, current.start_ms, until_ms)
+        return BillingSchedule(day, current.start_ms, until_ms)
 
 
 def _whole(day: int, now_ms: int) -> Cycle:

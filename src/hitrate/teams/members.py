@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import IntegrityError
 
 from hitrate.clock import Clock
-from hitrate.db.engine import transaction, translated
+from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import MEMBERS, TEAMS, TOKENS, USERS
 from hitrate.errors import BadRequest, NotFound
 from hitrate.teams.audit import note
@@ -102,7 +102,7 @@ class MemberStore:
             .where(MEMBERS.c.team_id == team.id)
             .order_by(USERS.c.email)
         )  # fmt: skip
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             return [
                 Member(team, user_of(row), Role(row.role), row.remote_caching, row.since)
                 for row in connection.execute(query)
@@ -116,7 +116,7 @@ class MemberStore:
             .where(MEMBERS.c.user_id == user.id)
             .order_by(TEAMS.c.slug)
         )  # fmt: skip
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             return [
                 Member(team_of(row), user, Role(row.role), row.remote_caching, row.since)
                 for row in connection.execute(query)

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from hitrate.errors import BadRequest
 from hitrate.money import parse_money
-from hitrate.teams.cycles import CyclePlan
+from hitrate.teams.cycles import BillingSchedule
 
 COUNT_MOST = 2**62
 Count = Annotated[int, Meta(ge=0, le=COUNT_MOST)]
@@ -57,7 +57,7 @@ class TeamSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     currency: str = "USD"
     spend_cap: Count | None = None
     paused_at_ms: int | None = None
-    cycle: CyclePlan = CyclePlan()
+    cycle: BillingSchedule = BillingSchedule()
 
 
 _decoder = msgspec.json.Decoder(TeamSettings)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import IntegrityError
 
 from hitrate.clock import Clock
-from hitrate.db.engine import transaction, translated
+from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import TEAMS
 from hitrate.errors import BadRequest, Forbidden
 from hitrate.ids import new_id
@@ -55,7 +55,7 @@ class TeamStore:
 
     def all(self) -> list[Team]:
         """All teams, by slug."""
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             return [team_of(row) for row in connection.execute(sa.select(TEAMS).order_by("slug"))]
 
     def find(self, *, slug: str | None = None, team_id: str | None = None) -> Team | None:
@@ -65,7 +65,7 @@ class TeamStore:
             query = query.where(TEAMS.c.slug == slug)
         if team_id is not None:
             query = query.where(TEAMS.c.id == team_id)
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
         return None if row is None else team_of(row)
 

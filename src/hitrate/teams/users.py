@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import IntegrityError
 
 from hitrate.clock import Clock
-from hitrate.db.engine import transaction, translated
+from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import SESSIONS, USERS
 from hitrate.errors import BadRequest, NotFound
 from hitrate.ids import new_id
@@ -33,7 +33,7 @@ def user_of(row: Row[*tuple[Any, ...]]) -> User:
     )
 
 
-def normal_email(email: str) -> str:
+def normalize_email(email: str) -> str:
     """An address as it is kept. Raises BadRequest for what cannot be one."""
     normal = email.strip().lower()
     # ASCII alone: other letters fold into these (the Kelvin sign is a k), and look like them.
@@ -60,7 +60,7 @@ class UserStore:
         actor: Actor = OPERATOR,
     ) -> User:
         """A new person. Raises BadRequest for an address or a username that is taken or wrong."""
-        email = normal_email(email)
+        email = normalize_email(email)
         if username is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,47}", username):
             raise BadRequest(
                 f"{username[:60]!a} cannot be a username: use up to 48 lower-case letters, digits, "
@@ -88,13 +88,13 @@ class UserStore:
 
     def all(self) -> list[User]:
         """Everybody, by address."""
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             return [user_of(row) for row in connection.execute(sa.select(USERS).order_by("email"))]
 
     def find(self, email: str) -> User | None:
         """The person with this address."""
-        query = sa.select(USERS).where(USERS.c.email == normal_email(email))
-        with translated(), self._engine.connect() as connection:
+        query = sa.select(USERS).where(USERS.c.email == normalize_email(email))
+        with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
         return None if row is None else user_of(row)
 
@@ -108,7 +108,7 @@ class UserStore:
     def with_password(self, email: str, password: str) -> User | None:
         """Whoever has this address and this password, and is not disabled. Takes a while."""
         query = sa.select(USERS).where(USERS.c.email == email.strip().lower()[:254])
-        with translated(), self._engine.connect() as connection:
+        with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
         matches = password_matches(None if row is None else row.password_hash, password)
         return user_of(row) if row is not None and matches and row.disabled_at is None else None

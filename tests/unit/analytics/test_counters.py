@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitrate.events.wire import Batch, CacheEvent
-from hitrate.metrics import Metrics, Rising
+from hitrate.metrics import HighWaterCounter, Metrics
 from tests.support.analytics_fixture import OF_TEAM, OURS, Books, Ledger
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, Pair
 from tests.support.event_strategies import MADE_MS, batches
@@ -73,7 +73,7 @@ def scraped(books: Books) -> Iterator[Scraped]:
 
 @given(st.lists(st.integers(-5, 5)))
 def test_a_total_that_falls_is_shown_at_its_highest(changes: list[int]) -> None:
-    rising, totals, shown = Rising(), [0], [0]
+    rising, totals, shown = HighWaterCounter(), [0], [0]
     for change in changes:
         rising.add(change)
         totals.append(totals[-1] + change)

@@ -1,4 +1,4 @@
-"""Exports: the same rows in each format, in whatever parts, from which every number can be
+"""ExportManager: the same rows in each format, in whatever parts, from which every number can be
 recomputed; and nothing left behind."""
 
 import asyncio
@@ -19,7 +19,7 @@ from hitrate.analytics.export.jobs import OF_A_TEAM_MOST, Export
 from hitrate.analytics.export.routes import ExportAnswer
 from hitrate.analytics.filters import Filters, Scope
 from hitrate.analytics.period import Period
-from hitrate.errors import RateLimited, Unavailable
+from hitrate.errors import RateLimited, ServiceUnavailable
 from hitrate.events.wire import Batch, CacheEvent
 from hitrate.teams import audit
 from tests.support.analytics_fixture import (
@@ -376,7 +376,7 @@ def test_a_disk_without_room_is_refused_with_what_to_do(books: Books, ledger: Le
     load(ledger, batch(1))
     with press(books, ledger, min_free_bytes=2**62) as exports:
         for form in FORMS:
-            with pytest.raises(Unavailable, match=r"Free some, or ask for less"):
+            with pytest.raises(ServiceUnavailable, match=r"Free some, or ask for less"):
                 exports.whole("events", form, ALL)
         assert exports.leftovers() == []
 
@@ -388,7 +388,7 @@ def test_a_whole_file_needs_room_for_all_of_its_parts(
     monkeypatch.setattr(jobs, "_free_bytes", lambda _folder: 30_000)
     with press(books, ledger, rows=10) as exports:
         assert len(exports.rows("events", "csv", ALL)) == 100
-        with pytest.raises(Unavailable, match="too little room"):
+        with pytest.raises(ServiceUnavailable, match="too little room"):
             exports.whole("events", "parquet", ALL)
         assert exports.leftovers() == []
     monkeypatch.setattr(jobs, "_free_bytes", lambda _folder: 300_000)
@@ -399,7 +399,10 @@ def test_a_whole_file_needs_room_for_all_of_its_parts(
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_a_store_that_is_away_is_told_as_such(books: Books, ledger: Ledger, form: str) -> None:
     ledger.store.close()
-    with press(books, ledger) as exports, pytest.raises(Unavailable, match="cannot be made now"):
+    with (
+        press(books, ledger) as exports,
+        pytest.raises(ServiceUnavailable, match="cannot be made now"),
+    ):
         exports.whole("events", form, ALL)
 
 
@@ -409,7 +412,7 @@ def test_what_fails_halfway_is_no_end(books: Books, ledger: Ledger) -> None:
         files = exports.files("events", "ndjson", ALL)
         assert len(list(islice(files, 3))) == 3
         ledger.store.close()
-        with pytest.raises(Unavailable):
+        with pytest.raises(ServiceUnavailable):
             next(files)
         assert exports.leftovers() == []
 
@@ -442,9 +445,9 @@ def test_an_export_that_is_ended_stops_what_it_does(
     with press(books, ledger) as exports:
         begun, file = begin_endless(exports, form)
         exports.exports.end(begun)
-        with pytest.raises(Unavailable, match="stopped"):
+        with pytest.raises(ServiceUnavailable, match="stopped"):
             file.result(10)
-        with pytest.raises(Unavailable, match="stopped"):
+        with pytest.raises(ServiceUnavailable, match="stopped"):
             exports.exports.next_file(begun).result(10)
         assert exports.leftovers() == []
 
@@ -456,11 +459,11 @@ def test_a_server_that_stops_ends_all_exports_and_begins_none(books: Books, ledg
         next(waiting)
         exports.exports.close()
         for file in files:
-            with pytest.raises(Unavailable, match="stopped"):
+            with pytest.raises(ServiceUnavailable, match="stopped"):
                 file.result(10)
-        with pytest.raises(Unavailable, match="stopped"):
+        with pytest.raises(ServiceUnavailable, match="stopped"):
             next(waiting)
-        with pytest.raises(Unavailable, match="stopped"):
+        with pytest.raises(ServiceUnavailable, match="stopped"):
             exports.exports.begin(OURS, Endless(), FORMS["csv"])
         exports.exports.close()
         exports.exports.open()
@@ -480,7 +483,7 @@ def test_what_is_made_for_a_client_that_goes_away_is_stopped(
 
     with press(books, ledger) as exports:
         answer = ExportAnswer(exports.exports, team(OURS), "name", Endless(), FORMS[form])
-        with pytest.raises(Unavailable, match="stopped"):
+        with pytest.raises(ServiceUnavailable, match="stopped"):
             asyncio.run(answer({"path": "/"}, receive, send))  # type: ignore[arg-type]  # reason: all it looks at
         assert exports.leftovers() == []
 
@@ -500,7 +503,7 @@ def test_a_client_that_stops_reading_is_given_up(books: Books, ledger: Ledger) -
         answer = ExportAnswer(
             exports.exports, team(OURS), "name", exports.tables.named("events", ALL), FORMS["csv"]
         )
-        with pytest.raises(Unavailable, match="stopped reading"):
+        with pytest.raises(ServiceUnavailable, match="stopped reading"):
             asyncio.run(answer({"path": "/"}, receive, send))  # type: ignore[arg-type]  # reason: all it looks at
         assert exports.leftovers() == []
         for _ in range(OF_A_TEAM_MOST):

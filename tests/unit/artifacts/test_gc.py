@@ -4,13 +4,13 @@ import asyncio
 from pathlib import Path
 
 from hitrate.artifacts.eviction import Limits
-from hitrate.artifacts.gc import Report, Retention
+from hitrate.artifacts.gc import GarbageCollector, Report
 from tests.support.artifact_cache import Cache, run
 
 DAY_S = 86400
 
 
-async def collect(retention: Retention, *, dry_run: bool = False) -> Report:
+async def collect(retention: GarbageCollector, *, dry_run: bool = False) -> Report:
     return await asyncio.to_thread(retention.collect, dry_run=dry_run)
 
 

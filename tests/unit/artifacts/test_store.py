@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hitrate.artifacts.blobs import LocalBlobs
-from hitrate.errors import Unavailable
+from hitrate.artifacts.blobs import BlobStore
+from hitrate.errors import ServiceUnavailable
 from tests.support.artifact_cache import Cache, run
 
 
@@ -147,7 +147,7 @@ def test_a_disk_that_takes_nothing_leaves_no_trace(
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("hitrate.artifacts.blobs._create", full)
-        with pytest.raises(Unavailable, match="disk is full"):
+        with pytest.raises(ServiceUnavailable, match="disk is full"):
             await cache.put("a")
         monkeypatch.undo()
         assert not await cache.has("a")
@@ -158,7 +158,7 @@ def test_a_disk_that_takes_nothing_leaves_no_trace(
 
 
 def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
-    blobs = LocalBlobs(tmp_path, min_free_bytes=2**62)
+    blobs = BlobStore(tmp_path, min_free_bytes=2**62)
     blobs.open()
-    with pytest.raises(Unavailable, match="disk is full"):
+    with pytest.raises(ServiceUnavailable, match="disk is full"):
         blobs.check_room(1)

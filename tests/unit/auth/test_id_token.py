@@ -20,7 +20,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from hitrate.auth.id_token import Person
 from hitrate.auth.oidc import Provider
 from hitrate.clock import ManualClock
-from hitrate.errors import Forbidden, Unavailable
+from hitrate.errors import Forbidden, ServiceUnavailable
 
 Key = RSAKey | ECKey | OKPKey
 NONCE = "the nonce"
@@ -289,12 +289,12 @@ def test_whether_it_is_verified_may_be_left_out(liar: Liar) -> None:
     [
         (400, b'{"error": "invalid_grant"}', Forbidden),
         (400, b"no json", Forbidden),
-        (401, b'{"error": "invalid_client"}', Unavailable),
-        (400, b'{"error": "invalid_client"}', Unavailable),
-        (200, b"no json", Unavailable),
-        (200, b"{}", Unavailable),
-        (500, b"", Unavailable),
-        (302, b"", Unavailable),
+        (401, b'{"error": "invalid_client"}', ServiceUnavailable),
+        (400, b'{"error": "invalid_client"}', ServiceUnavailable),
+        (200, b"no json", ServiceUnavailable),
+        (200, b"{}", ServiceUnavailable),
+        (500, b"", ServiceUnavailable),
+        (302, b"", ServiceUnavailable),
     ],
 )
 def test_a_token_endpoint_that_fails_is_told_apart(
@@ -313,7 +313,7 @@ def test_a_discovery_document_that_is_wrong_is_no_provider(
     liar: Liar, document: dict[str, Any]
 ) -> None:
     liar.discovery = document
-    with pytest.raises(Unavailable):
+    with pytest.raises(ServiceUnavailable):
         ask(liar)
 
 
@@ -324,5 +324,5 @@ def test_the_address_to_sign_in_at_keeps_what_it_has(liar: Liar) -> None:
 
 def test_nobody_there_is_unavailable(liar: Liar) -> None:
     provider = Provider("http://127.0.0.1:1", "hitrate", SECRET, CLOCK)
-    with pytest.raises(Unavailable):
+    with pytest.raises(ServiceUnavailable):
         ask(liar, provider)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.password_login import FREE, Doorman
+from hitrate.auth.password_login import FREE, PasswordAuthenticator
 from hitrate.clock import ManualClock
 from hitrate.db.engine import open_database
 from hitrate.errors import HitrateError, RateLimited
@@ -29,15 +29,17 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def doorman(tmp_path: Path, clock: ManualClock, metrics: Metrics) -> Iterator[Doorman]:
+def doorman(
+    tmp_path: Path, clock: ManualClock, metrics: Metrics
+) -> Iterator[PasswordAuthenticator]:
     engine = open_database(tmp_path)
     accounts = AccountStore(engine, clock)
     accounts.users.create(ANN, password=RIGHT)
-    yield Doorman(accounts.users, metrics, clock)
+    yield PasswordAuthenticator(accounts.users, metrics, clock)
     engine.dispose()
 
 
-def wait_s(doorman: Doorman, email: str = ANN) -> int:
+def wait_s(doorman: PasswordAuthenticator, email: str = ANN) -> int:
     """How long even the right password has to wait."""
     with pytest.raises(RateLimited) as refused:
         doorman.admit(email, RIGHT)
@@ -45,7 +47,7 @@ def wait_s(doorman: Doorman, email: str = ANN) -> int:
 
 
 def test_the_wait_begins_after_five_and_doubles_to_a_minute(
-    doorman: Doorman, clock: ManualClock, metrics: Metrics
+    doorman: PasswordAuthenticator, clock: ManualClock, metrics: Metrics
 ) -> None:
     for _ in range(FREE):
         assert doorman.admit(ANN, "a guess") is None
@@ -61,7 +63,9 @@ def test_the_wait_begins_after_five_and_doubles_to_a_minute(
     assert doorman.admit(ANN, "a guess") is None
 
 
-def test_it_is_forgotten_after_a_quarter_of_an_hour(doorman: Doorman, clock: ManualClock) -> None:
+def test_it_is_forgotten_after_a_quarter_of_an_hour(
+    doorman: PasswordAuthenticator, clock: ManualClock
+) -> None:
     for _ in range(FREE):
         doorman.admit("nobody@example.com", "a guess")
     assert wait_s(doorman, "nobody@example.com") == 1
@@ -70,7 +74,7 @@ def test_it_is_forgotten_after_a_quarter_of_an_hour(doorman: Doorman, clock: Man
         assert doorman.admit("nobody@example.com", "a guess") is None
 
 
-def test_guessing_at_once_is_no_way_around_it(doorman: Doorman) -> None:
+def test_guessing_at_once_is_no_way_around_it(doorman: PasswordAuthenticator) -> None:
     def guess(number: int) -> bool:
         try:
             doorman.admit(ANN, f"guess {number}")

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.sessions import SESSION_S, Sessions, Waiting
+from hitrate.auth.sessions import SESSION_S, OneTimeStore, Sessions
 from hitrate.clock import ManualClock
 from hitrate.db.engine import open_database
-from hitrate.db.tables import SESSIONS, SIGN_INS
+from hitrate.db.tables import PENDING_AUTH, SESSIONS
 from hitrate.errors import Unauthorized
 from hitrate.teams.models import User
 
@@ -54,8 +54,8 @@ def sessions(engine: Engine, clock: ManualClock) -> Sessions:
 
 
 @pytest.fixture
-def waiting(engine: Engine, clock: ManualClock) -> Waiting:
-    return Waiting(engine, clock)
+def waiting(engine: Engine, clock: ManualClock) -> OneTimeStore:
+    return OneTimeStore(engine, clock)
 
 
 def rows(engine: Engine, table: sa.Table) -> int:
@@ -83,7 +83,7 @@ def test_what_is_over_goes_when_the_next_begins(
 
 
 def test_no_secret_is_kept(
-    sessions: Sessions, waiting: Waiting, ann: User, engine: Engine, tmp_path: Path
+    sessions: Sessions, waiting: OneTimeStore, ann: User, engine: Engine, tmp_path: Path
 ) -> None:
     secrets = [sessions.start(ann).secret, waiting.keep("kind", Note("a"), 60)]
     engine.dispose()
@@ -116,14 +116,14 @@ def test_disabling_and_a_new_password_end_every_session(
     assert sessions.person(ann.id) == ann
 
 
-def test_what_waits_is_taken_once(waiting: Waiting) -> None:
+def test_what_waits_is_taken_once(waiting: OneTimeStore) -> None:
     secret = waiting.keep("kind", Note("a"), 60)
     assert waiting.take("another kind", secret, Note) is None
     assert waiting.take("kind", secret, Note) == Note("a")
     assert waiting.take("kind", secret, Note) is None
 
 
-def test_of_many_who_take_at_once_one_gets_it(waiting: Waiting) -> None:
+def test_of_many_who_take_at_once_one_gets_it(waiting: OneTimeStore) -> None:
     for _ in range(5):
         secret = waiting.keep("kind", Note("a"), 60)
         with ThreadPoolExecutor(8) as pool:
@@ -131,10 +131,12 @@ def test_of_many_who_take_at_once_one_gets_it(waiting: Waiting) -> None:
         assert sorted(t is not None for t in taken) == [False] * 7 + [True]
 
 
-def test_what_waited_too_long_is_gone(waiting: Waiting, clock: ManualClock, engine: Engine) -> None:
+def test_what_waited_too_long_is_gone(
+    waiting: OneTimeStore, clock: ManualClock, engine: Engine
+) -> None:
     secret = waiting.keep("kind", Note("a"), 60)
     waiting.keep("kind", Note("b"), 60)
     clock.advance(60)
     assert waiting.take("kind", secret, Note) is None
     waiting.keep("kind", Note("c"), 60)
-    assert rows(engine, SIGN_INS) == 1
+    assert rows(engine, PENDING_AUTH) == 1

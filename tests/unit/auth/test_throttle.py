@@ -4,19 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitrate.auth.throttle import Throttle
+from hitrate.auth.throttle import AttemptThrottle
 
 NOW_MS = 1_800_000_000_000
 
 
-def failing(throttle: Throttle, times: int, key: str = "a", at_ms: int = NOW_MS) -> Throttle:
+def failing(
+    throttle: AttemptThrottle, times: int, key: str = "a", at_ms: int = NOW_MS
+) -> AttemptThrottle:
     for _ in range(times):
         throttle.fail(key, at_ms)
     return throttle
 
 
-def throttle(free: int = 3) -> Throttle:
-    return Throttle(free, first_wait_s=0.1, most_wait_s=1.0, window_s=60.0)
+def throttle(free: int = 3) -> AttemptThrottle:
+    return AttemptThrottle(free, first_wait_s=0.1, most_wait_s=1.0, window_s=60.0)
 
 
 def test_who_never_failed_does_not_wait() -> None:

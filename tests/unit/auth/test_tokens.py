@@ -6,10 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from hitrate.auth import token_secrets
-from hitrate.auth.models import Access, Scope
+from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.db.tables import TOKENS
-from hitrate.errors import BadRequest, NotFound, Refused, Unauthorized
+from hitrate.errors import BadRequest, NotFound, RequestError, Unauthorized
 from hitrate.teams.models import OPERATOR, Actor, Role
 from tests.support.account_fixture import ALL_SCOPES, Town, at_once, bearer
 
@@ -114,22 +114,22 @@ def test_a_token_does_what_its_scopes_let_through(town: Town) -> None:
     team = town.team()
     for scope in Scope:
         _, secret = town.token(team, scopes=[scope])
-        grant = town.gate.admit(bearer(secret), b"", Access.TEAM)
-        assert (Access.WRITE in grant.access) == (scope is Scope.WRITE)
-        assert (Access.TOKENS in grant.access) == (scope is Scope.ADMIN)
-        assert Access.OPERATOR not in grant.access
+        grant = town.gate.admit(bearer(secret), b"", Permission.TEAM)
+        assert (Permission.WRITE in grant.access) == (scope is Scope.WRITE)
+        assert (Permission.TOKENS in grant.access) == (scope is Scope.ADMIN)
+        assert Permission.OPERATOR not in grant.access
     assert town.token(team)[0].scopes == READ_WRITE == READ_ONLY | {Scope.WRITE}
 
 
 def test_revoking_ends_a_token_within_five_seconds_and_twice_is_no_error(town: Town) -> None:
     team = town.team()
     token, secret = town.token(team)
-    town.gate.admit(bearer(secret), b"", Access.READ)
+    town.gate.admit(bearer(secret), b"", Permission.READ)
     town.accounts.tokens.revoke(token, ANN)
     first = town.accounts.tokens.get(token.id).revoked_at_ms
     town.time.advance(5)
     with pytest.raises(Unauthorized):
-        town.gate.admit(bearer(secret), b"", Access.READ)
+        town.gate.admit(bearer(secret), b"", Permission.READ)
     town.accounts.tokens.revoke(token, ANN)
     assert town.accounts.tokens.get(token.id).revoked_at_ms == first
     assert town.noted(team) == ["team.create", "token.create", "token.revoke"]
@@ -146,11 +146,11 @@ def test_after_rotation_both_work_until_the_overlap_ends(town: Town) -> None:
         assert new.expires_at_ms == town.time.value_ms + 30 * 86_400_000
         town.time.advance(3599)
         for secret in (old_secret, new_secret):
-            town.gate.admit(bearer(secret), b"", Access.READ)
+            town.gate.admit(bearer(secret), b"", Permission.READ)
         town.time.advance(1)
-        town.gate.admit(bearer(new_secret), b"", Access.READ)
+        town.gate.admit(bearer(new_secret), b"", Permission.READ)
         with pytest.raises(Unauthorized):
-            town.gate.admit(bearer(old_secret), b"", Access.READ)
+            town.gate.admit(bearer(old_secret), b"", Permission.READ)
 
 
 def test_a_token_without_an_end_is_followed_by_one_without_an_end(town: Town) -> None:
@@ -231,7 +231,7 @@ def test_the_last_use_is_shown_once_it_is_written(town: Town) -> None:
     token, secret = town.token(team)
     other, _ = town.token(team)
     town.time.advance(90)
-    town.gate.admit(bearer(secret), b"", Access.READ)
+    town.gate.admit(bearer(secret), b"", Permission.READ)
     town.accounts.tokens.write_last_uses(town.gate.take_last_uses())
     assert town.accounts.tokens.get(token.id).used_at_ms == town.time.value_ms
     assert town.accounts.tokens.get(other.id).used_at_ms is None
@@ -241,8 +241,8 @@ def test_the_last_use_is_shown_once_it_is_written(town: Town) -> None:
 
 def test_a_refused_use_is_none(town: Town) -> None:
     _, secret = town.token(town.team(), scopes=[Scope.READ])
-    with pytest.raises(Refused):
-        town.gate.admit(bearer(secret), b"", Access.WRITE)
+    with pytest.raises(RequestError):
+        town.gate.admit(bearer(secret), b"", Permission.WRITE)
     assert town.gate.take_last_uses() == {}
 
 
@@ -268,11 +268,11 @@ def test_ten_thousand_tokens_are_as_good_as_one(town: Town) -> None:
     assert len(listed) == 10_000
     assert all(a.created_at_ms < b.created_at_ms for a, b in pairwise(listed))
     for secret in (secrets[0], secrets[5_000], secrets[-1]):
-        town.gate.admit(bearer(secret), b"", Access.READ)
+        town.gate.admit(bearer(secret), b"", Permission.READ)
     town.accounts.tokens.revoke(listed[5_000])
     town.gate.forget()
     with pytest.raises(Unauthorized):
-        town.gate.admit(bearer(secrets[5_000]), b"", Access.READ)
+        town.gate.admit(bearer(secrets[5_000]), b"", Permission.READ)
 
 
 def test_what_is_said_of_a_token_in_the_log_is_no_secret(town: Town) -> None:

@@ -23,8 +23,8 @@ from hitrate.billing.meter_file import (
 )
 from hitrate.billing.pricing import Amounts
 from hitrate.clock import Clock
-from hitrate.errors import Unavailable
-from hitrate.teams.cycles import Cycle, CyclePlan
+from hitrate.errors import ServiceUnavailable
+from hitrate.teams.cycles import BillingSchedule, Cycle
 from hitrate.teams.models import Team
 from tests.support.meter_harness import Metered, ms, team_on, with_plan
 
@@ -61,7 +61,7 @@ def full(monkeypatch: pytest.MonkeyPatch, *, spare_old: bool = False) -> pytest.
 
 
 def hand_over(metered: Metered) -> list[tuple[str, Cycle, Amounts]]:
-    """What the bookkeeper does with the cycles that are over."""
+    """What the billing_worker does with the cycles that are over."""
     over = metered.meter.over()
     for record in over:
         metered.meter.forget(record)
@@ -170,7 +170,7 @@ def test_open_and_close_may_be_called_twice(metered: Metered) -> None:
 def test_a_meter_that_is_closed_counts_nothing(metered: Metered) -> None:
     metered.meter.count(OURS, requests=1)
     metered.meter.close()
-    with pytest.raises(Unavailable):
+    with pytest.raises(ServiceUnavailable):
         metered.meter.count(OURS, requests=1)
 
 
@@ -464,7 +464,7 @@ def test_a_count_that_cannot_be_written_is_refused_and_not_counted(
     metered: Metered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metered.meter.count(OURS, requests=1)
-    with full(monkeypatch).context(), pytest.raises(Unavailable, match="metered"):
+    with full(monkeypatch).context(), pytest.raises(ServiceUnavailable, match="metered"):
         metered.meter.count(OURS, requests=1, uploaded=5)
     monkeypatch.undo()
     assert metered.used(OURS) == {"requests": 1}
@@ -479,7 +479,7 @@ def test_a_change_of_storage_that_could_not_be_written_is_written_later(
     metered.meter.observe(OURS)
     metered.stored[OURS.id] = 40
     full(monkeypatch)
-    with pytest.raises(Unavailable):
+    with pytest.raises(ServiceUnavailable):
         metered.meter.observe(OURS)
     monkeypatch.undo()
     metered.meter.observe(OURS)
@@ -502,7 +502,7 @@ def test_a_new_team_waits_for_room_and_takes_none_that_is_free(
         lambda: metered.meter.current(THEIRS),
         lambda: metered.meter.count(THEIRS, requests=1),
     ):
-        with pytest.raises(Unavailable):
+        with pytest.raises(ServiceUnavailable):
             act()
     monkeypatch.undo()
     metered.meter.count(THEIRS, requests=1)
@@ -517,7 +517,7 @@ def test_a_cycle_that_ends_on_a_full_disk_is_handed_over_once_and_no_record_is_s
     metered.at("2026-04-01")
     full(monkeypatch, spare_old=True)
     for _ in range(3):
-        with pytest.raises(Unavailable):
+        with pytest.raises(ServiceUnavailable):
             metered.meter.count(OURS, requests=1)
     monkeypatch.undo()
     metered.meter.count(OURS, requests=1)
@@ -539,7 +539,7 @@ def test_half_a_write_is_no_count_and_its_place_is_used_again(
     monkeypatch.setattr(
         "hitrate.billing.meter.os.pwrite", lambda fd, data, at: write(fd, data[:100], at)
     )
-    with pytest.raises(Unavailable):
+    with pytest.raises(ServiceUnavailable):
         metered.meter.count(THEIRS, requests=1)
     monkeypatch.undo()
     metered.meter.count(THEIRS, requests=1)
@@ -610,7 +610,7 @@ def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
 class Clerk:
     """What a team used, kept as a list of everything that ever happened."""
 
-    def __init__(self, plan: CyclePlan, now_ms: int) -> None:
+    def __init__(self, plan: BillingSchedule, now_ms: int) -> None:
         self.plan = plan
         self.cycles = [plan.at(now_ms)]
         self.counted: list[tuple[int, Amounts]] = []
@@ -753,7 +753,7 @@ class MeterMachine(RuleBasedStateMachine):
                     assert expected == Amounts(), "a cycle was lost"
 
     def see(self) -> None:
-        """What the bookkeeper does each second."""
+        """What the billing_worker does each second."""
         for name, clerk in self.clerks.items():
             clerk.go_to(self.metered.clock.now_ms())
             self.metered.meter.observe(self.teams[name])

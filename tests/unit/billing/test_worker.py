@@ -11,16 +11,16 @@ import msgspec
 import pytest
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.authorizer import Gate
-from hitrate.auth.models import Access
+from hitrate.auth.authorizer import Authorizer
+from hitrate.auth.models import Permission
 from hitrate.billing import worker
 from hitrate.billing.meter import GRACE_MS
 from hitrate.billing.meter_file import RECORD_BYTES, Record, read_meter
-from hitrate.billing.quotas import Standing, State
+from hitrate.billing.quotas import QuotaEnforcer, State
 from hitrate.billing.usage_cycles import Ledger, PastCycle
-from hitrate.billing.worker import Bookkeeper
+from hitrate.billing.worker import BillingWorker
 from hitrate.db.engine import open_database
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 from hitrate.teams.models import OPERATOR, Team
 from hitrate.teams.settings import BillingPatch, Prices, TeamSettings, apply_billing
 from tests.support.meter_harness import Metered, ms
@@ -30,7 +30,7 @@ DAY_MS = 86_400_000
 
 
 class Office(Metered):
-    """A meter with its bookkeeper; each `step` is one second's work."""
+    """A meter with its billing_worker; each `step` is one second's work."""
 
     def __init__(self, folder: Path) -> None:
         self.engine = open_database(folder)
@@ -39,11 +39,11 @@ class Office(Metered):
         self.ledger = Ledger(self.accounts.engine)
         self.team: Team = self.accounts.teams.create("ours")
         self.other: Team = self.accounts.teams.create("theirs")
-        self.gate = Gate(self.accounts, self.clock)
+        self.gate = Authorizer(self.accounts, self.clock)
         self.keeper = self._keeper()
 
-    def _keeper(self) -> Bookkeeper:
-        return Bookkeeper(self.accounts, self.ledger, self.meter, self.gate, self.clock)
+    def _keeper(self) -> BillingWorker:
+        return BillingWorker(self.accounts, self.ledger, self.meter, self.gate, self.clock)
 
     def kill(self) -> None:
         super().kill()
@@ -74,7 +74,7 @@ class Office(Metered):
         return self.now().settings.paused_at_ms
 
     def state(self) -> State:
-        return Standing(self.meter, self.clock).of_team(self.now())
+        return QuotaEnforcer(self.meter, self.clock).of_team(self.now())
 
     def past(self) -> list[PastCycle]:
         return self.ledger.past(self.team, 100, ())
@@ -218,7 +218,7 @@ def test_a_cap_that_was_raised_in_the_next_cycle_is_not_held_against_the_last(
 def test_other_teams_are_not_paused(capped: Office) -> None:
     capped.meter.count(capped.other, requests=1000)
     capped.step()
-    assert Standing(capped.meter, capped.clock).of_team(capped.other) is State.ACTIVE
+    assert QuotaEnforcer(capped.meter, capped.clock).of_team(capped.other) is State.ACTIVE
 
 
 # The ledger
@@ -356,7 +356,7 @@ def test_a_change_of_the_day_is_seen_between_requests(office: Office) -> None:
 def test_last_uses_of_tokens_are_written_when_it_ends(office: Office) -> None:
     token, secret = office.accounts.tokens.create(office.team, "ci")
     office.keeper.open()
-    office.gate.admit(b"Bearer " + secret.encode(), b"", Access.READ)
+    office.gate.admit(b"Bearer " + secret.encode(), b"", Permission.READ)
     used_ms = office.clock.now_ms()
     office.keeper.close()
     [kept] = [t for t in office.accounts.tokens.of_team(office.team) if t.id == token.id]
@@ -367,7 +367,7 @@ def test_last_uses_of_tokens_are_written_now_and_then(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, secret = office.accounts.tokens.create(office.team, "ci")
-    office.gate.admit(b"Bearer " + secret.encode(), b"", Access.READ)
+    office.gate.admit(b"Bearer " + secret.encode(), b"", Permission.READ)
     office.step()
     [kept] = office.accounts.tokens.of_team(office.team)
     assert kept.used_at_ms is None
@@ -387,7 +387,7 @@ def test_it_goes_on_by_itself_after_trouble(
     def trouble() -> list[Team]:
         attempts.append("")
         if len(attempts) <= 2:
-            raise [Unavailable("locked"), OSError(errno.EIO, os.strerror(errno.EIO))][
+            raise [ServiceUnavailable("locked"), OSError(errno.EIO, os.strerror(errno.EIO))][
                 len(attempts) - 1
             ]
         return look()

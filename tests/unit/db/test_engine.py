@@ -15,7 +15,7 @@ from hitrate.errors import DatabaseError
 
 
 def test_the_version_in_the_code_is_the_newest_migration() -> None:
-    script = ScriptDirectory(str(Path(tables.__file__).parent.parent / "migrations"))
+    script = ScriptDirectory(str(Path(tables.__file__).parent / "migrations"))
     assert script.get_current_head() == SCHEMA_VERSION
 
 

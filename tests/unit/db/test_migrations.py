@@ -10,8 +10,8 @@ from alembic.config import Config
 
 from hitrate.auth import token_secrets
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.authorizer import Gate
-from hitrate.auth.models import Access, Scope
+from hitrate.auth.authorizer import Authorizer
+from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.clock import ManualClock
 from hitrate.db.engine import FILE_NAME, SCHEMA_VERSION, open_database
@@ -83,22 +83,28 @@ def test_teams_and_artifacts_are_still_there(old_folder: Path) -> None:
 def test_tokens_do_what_they_did_and_no_more(old_folder: Path) -> None:
     engine = open_database(old_folder)
     accounts = AccountStore(engine, ManualClock())
-    gate = Gate(accounts, ManualClock())
+    gate = Authorizer(accounts, ManualClock())
     assert accounts.tokens.get("tok_reader").scopes == READ_ONLY
     assert accounts.tokens.get("tok_writer").scopes == READ_WRITE
     for secret, may_write in ((READER, False), (WRITER, True)):
-        grant = gate.admit(bearer(secret), b"slug=web", Access.READ)
-        assert (Access.WRITE in grant.access) == may_write
-        gate.admit(bearer(secret), b"", Access.EVENTS)
-        gate.admit(bearer(secret), b"", Access.ANALYTICS)
-        for need in (Access.TOKENS, Access.MEMBERS, Access.SETTINGS, Access.AUDIT, Access.BILLING):
+        grant = gate.admit(bearer(secret), b"slug=web", Permission.READ)
+        assert (Permission.WRITE in grant.access) == may_write
+        gate.admit(bearer(secret), b"", Permission.EVENTS)
+        gate.admit(bearer(secret), b"", Permission.ANALYTICS)
+        for need in (
+            Permission.TOKENS,
+            Permission.MEMBERS,
+            Permission.SETTINGS,
+            Permission.AUDIT,
+            Permission.BILLING,
+        ):
             with pytest.raises(Forbidden):
                 gate.admit(bearer(secret), b"", need)
         with pytest.raises(Forbidden):
-            gate.admit(bearer(secret), b"slug=ops", Access.READ)
+            gate.admit(bearer(secret), b"slug=ops", Permission.READ)
     for secret in (REVOKED, EXPIRED):
         with pytest.raises(Unauthorized):
-            gate.admit(bearer(secret), b"", Access.READ)
+            gate.admit(bearer(secret), b"", Permission.READ)
     gate.admit_operator(bearer(OPERATORS))
     writer = accounts.tokens.get("tok_writer")
     assert (writer.label, writer.expires_at_ms, writer.user) == ("writer", NOW + 86_400_000, None)

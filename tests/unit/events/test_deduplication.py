@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitrate.events import wire
-from hitrate.events.models import Dropped, EventFilter, Loaded
+from hitrate.events.models import DuplicateBatch, EventFilter, LoadResult
 from hitrate.events.store import RESEND_WINDOW_MS, DuckDBEventStore
 
 START = 1_800_000_000_000
@@ -35,7 +35,7 @@ class Counter:
         self.store.open()
         self._segments = 0
 
-    def load(self, *batches: wire.Batch) -> Loaded:
+    def load(self, *batches: wire.Batch) -> LoadResult:
         self._segments += 1
         segment = self.folder / "segment.ndjson"
         segment.write_bytes(b"".join(map(wire.encode_batch, batches)))
@@ -71,7 +71,7 @@ def test_ten_minutes_are_counted_from_the_last_that_was_recorded(counter: Counte
 
 def test_a_segment_of_hours_is_no_different(counter: Counter) -> None:
     loaded = counter.load(copy(0), copy(11), copy(12), copy(20), copy(22))
-    assert loaded == Loaded(6, (Dropped("team_a", START + 20 * MINUTE_MS, 4),))
+    assert loaded == LoadResult(6, (DuplicateBatch("team_a", START + 20 * MINUTE_MS, 4),))
 
 
 def test_one_that_came_before_but_is_loaded_late_counts_once(counter: Counter) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from hitrate.errors import DatabaseError
 from hitrate.events import wire
-from hitrate.events.models import EventFilter, Loaded, PoisonedSegment, Totals
-from hitrate.events.rules import ABSURD_MS
+from hitrate.events.models import EventFilter, InvalidSegment, LoadResult, Totals
+from hitrate.events.rules import MAX_DURATION_MS
 from hitrate.events.store import DuckDBEventStore
 from hitrate.events.wire import CacheEvent
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_MISS, Pair
@@ -71,7 +71,7 @@ class Intake:
             **{**known, **said}, received_at=START + at, digest=digest, events=list(events)
         )
 
-    def load(self, *batches: wire.Batch) -> Loaded:
+    def load(self, *batches: wire.Batch) -> LoadResult:
         """Take them in as one segment."""
         self._segments += 1
         segment = self.folder / "segment.ndjson"
@@ -200,8 +200,8 @@ def test_a_run_that_is_touched_by_many_batches_of_a_segment_changes_once(intake:
     ("told", "saved", "anomalies"),
     [
         (0.49, 0, 0), (0.5, 1, 0), (1.5, 2, 0), (-0.0, 0, 0), (-0.1, 0, 1), (-1e300, 0, 1),
-        (ABSURD_MS - 0.5, ABSURD_MS, 0), (ABSURD_MS, ABSURD_MS, 0),
-        (ABSURD_MS + 0.1, ABSURD_MS, 1), (1e300, ABSURD_MS, 1),
+        (MAX_DURATION_MS - 0.5, MAX_DURATION_MS, 0), (MAX_DURATION_MS, MAX_DURATION_MS, 0),
+        (MAX_DURATION_MS + 0.1, MAX_DURATION_MS, 1), (1e300, MAX_DURATION_MS, 1),
     ],
 )  # fmt: skip
 def test_odd_durations_are_capped_and_counted(
@@ -223,7 +223,7 @@ def test_a_session_of_very_many_tasks_in_many_segments_is_counted_exactly(intake
         intake.load(*batches, intake.batch(*hit_all(new[::2])))
     run = intake.run()
     tasks, hits = segments * each, segments * each // 2
-    assert (run.tasks, run.local_hits, run.local_ms) == (tasks, hits, hits * ABSURD_MS)
+    assert (run.tasks, run.local_hits, run.local_ms) == (tasks, hits, hits * MAX_DURATION_MS)
     assert run.events - run.repeats == run.tasks + run.local_hits
     assert run.anomalies == run.events - run.tasks
 
@@ -296,7 +296,7 @@ def test_what_an_artifact_took_is_remembered_when_it_is_gone(intake: Intake) -> 
 def test_artifacts_of_impossible_durations_are_capped_and_counted(intake: Intake) -> None:
     intake.artifacts.known = {"long": 1e15, "negative": -5.0}
     intake.load(intake.batch(*task(REMOTE_HIT, name="long"), *task(REMOTE_HIT, name="negative")))
-    assert (intake.run().remote_ms, intake.run().anomalies) == (ABSURD_MS, 2)
+    assert (intake.run().remote_ms, intake.run().anomalies) == (MAX_DURATION_MS, 2)
 
 
 def test_while_artifacts_cannot_be_asked_nothing_is_taken_in_and_nothing_lost(
@@ -310,7 +310,7 @@ def test_while_artifacts_cannot_be_asked_nothing_is_taken_in_and_nothing_lost(
             intake.load(*came)
         assert intake.run().events == 1
     intake.artifacts.away = False
-    assert intake.load(*came) == Loaded(3)
+    assert intake.load(*came) == LoadResult(3)
     assert intake.run()[4:7] == (1, 0, 1)
 
 
@@ -335,6 +335,6 @@ def test_what_cannot_be_loaded_is_told_before_and_when_it_is_tried(
     line = wire.encode_batch(intake.batch()).replace(b"[]", json.dumps([item]).encode())
     poisoned.write_bytes(sound + line)
     assert intake.store.check(poisoned)
-    with pytest.raises(PoisonedSegment):
+    with pytest.raises(InvalidSegment):
         intake.store.load(poisoned, "poisoned")
     assert intake.store.events(EventFilter("team_a")) == []

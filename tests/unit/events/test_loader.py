@@ -11,7 +11,7 @@ import pytest
 from hitrate.clock import ManualClock
 from hitrate.errors import DatabaseError
 from hitrate.events.loader import Loader
-from hitrate.events.models import EventFilter, StoreAway
+from hitrate.events.models import EventFilter, EventStoreUnavailable
 from hitrate.events.spool import Spool
 from hitrate.events.store import FILE_NAME, DuckDBEventStore
 from hitrate.events.traffic import TransferCounter, Transfers
@@ -191,7 +191,7 @@ def test_transfers_are_put_back_when_the_store_fails_at_them(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_transfers: Transfers) -> None:
-        raise StoreAway("full")
+        raise EventStoreUnavailable("full")
 
     pipeline.transfers.uploaded("team_a", "tok_a", (None, None, None), 10)
     with monkeypatch.context() as patched:

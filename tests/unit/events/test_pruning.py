@@ -1,4 +1,4 @@
-"""Retention: what is too old goes, and nothing that is still counted with it."""
+"""GarbageCollector: what is too old goes, and nothing that is still counted with it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -9,8 +9,14 @@ import msgspec
 import pytest
 
 from hitrate.events import schema
-from hitrate.events.ingest import take_in
-from hitrate.events.models import Dropped, EventFilter, EventRecord, Loaded, StoreAway
+from hitrate.events.ingest import ingest_batches
+from hitrate.events.models import (
+    DuplicateBatch,
+    EventFilter,
+    EventRecord,
+    EventStoreUnavailable,
+    LoadResult,
+)
 from hitrate.events.store import FILE_NAME, DuckDBEventStore
 from hitrate.events.wire import Batch, CacheEvent, encode_batch
 from tests.support.event_factory import event, line
@@ -187,9 +193,9 @@ def test_an_end_on_the_way_leaves_the_old_file_for_the_next_start(
     write_old(tmp_path, events)
     monkeypatch.setattr(schema, "_SLICE", 30)
     asked = iter([False, False, True])
-    with pytest.raises(StoreAway, match="at the next start"):
+    with pytest.raises(EventStoreUnavailable, match="at the next start"):
         store.open(lambda: next(asked))
-    with pytest.raises(StoreAway):
+    with pytest.raises(EventStoreUnavailable):
         found(store, "team_a")
     store.open()
     assert_same_events(store, events)
@@ -214,11 +220,11 @@ def test_what_was_loaded_before_is_not_loaded_again(
     store.open()
     segment = tmp_path / "segment.ndjson"
     segment.write_bytes(line([event()]))
-    assert store.load(segment, "loaded") == Loaded(0)
+    assert store.load(segment, "loaded") == LoadResult(0)
     items = [CacheEvent("session 0", "LOCAL", "HIT", "h")]
     again = Batch("team_a", "tok_a", START + 1, None, None, None, "d" * 32, items)
     segment.write_bytes(encode_batch(again))
-    assert store.load(segment, "again") == Loaded(0, (Dropped("team_a", START + 1, 1),))
+    assert store.load(segment, "again") == LoadResult(0, (DuplicateBatch("team_a", START + 1, 1),))
 
 
 def test_a_run_that_goes_on_is_the_same_run(store: DuckDBEventStore, tmp_path: Path) -> None:
@@ -245,10 +251,10 @@ def test_a_crash_between_leaves_the_old_file_whole(
     def fail(cursor: duckdb.DuckDBPyConnection, durations: None) -> object:
         if next(calls) == at:
             raise duckdb.OutOfMemoryException("none left")
-        return take_in(cursor, durations)
+        return ingest_batches(cursor, durations)
 
-    monkeypatch.setattr("hitrate.events.schema.take_in", fail)
-    with pytest.raises(StoreAway, match="none left"):
+    monkeypatch.setattr("hitrate.events.schema.ingest_batches", fail)
+    with pytest.raises(EventStoreUnavailable, match="none left"):
         store.open()
     connection = duckdb.connect(str(tmp_path / FILE_NAME))
     kept = connection.execute("SELECT * EXCLUDE (id) FROM events ORDER BY id").fetchall()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hitrate.clock import ManualClock
-from hitrate.errors import Unavailable
+from hitrate.errors import ServiceUnavailable
 from hitrate.events.spool import Spool
 from tests.support.event_factory import line
 
@@ -103,7 +103,7 @@ def test_a_write_that_fails_leaves_no_part_of_it(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", half)
-    with pytest.raises(Unavailable, match="disk is full"):
+    with pytest.raises(ServiceUnavailable, match="disk is full"):
         append(spool, b"lost line\n")
     monkeypatch.undo()
     append(spool, b"after\n")
@@ -113,7 +113,7 @@ def test_a_write_that_fails_leaves_no_part_of_it(
 def test_a_disk_with_too_little_room_left_for_the_event_store_is_full(folder: Path) -> None:
     spool = Spool(folder, ManualClock(), reserve_bytes=2**62)
     spool.open()
-    with pytest.raises(Unavailable, match="disk is full"):
+    with pytest.raises(ServiceUnavailable, match="disk is full"):
         append(spool, line())
     assert stored(folder) == b""
     spool.close()
@@ -132,5 +132,5 @@ def test_depth_tells_segments_bytes_and_age(folder: Path) -> None:
 
 def test_after_close_nothing_is_accepted(spool: Spool) -> None:
     spool.close()
-    with pytest.raises(Unavailable, match="stopping"):
+    with pytest.raises(ServiceUnavailable, match="stopping"):
         append(spool, b"late\n")

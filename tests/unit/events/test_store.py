@@ -7,7 +7,13 @@ from uuid import UUID
 import duckdb
 import pytest
 
-from hitrate.events.models import Dropped, EventFilter, Loaded, PoisonedSegment, StoreAway
+from hitrate.events.models import (
+    DuplicateBatch,
+    EventFilter,
+    EventStoreUnavailable,
+    InvalidSegment,
+    LoadResult,
+)
 from hitrate.events.store import FILE_NAME, RESEND_WINDOW_MS, DuckDBEventStore
 from tests.support.event_factory import event, line
 
@@ -23,7 +29,7 @@ def store(tmp_path: Path) -> Iterator[DuckDBEventStore]:
     store.close()
 
 
-def load(store: DuckDBEventStore, folder: Path, name: str, *lines: bytes) -> Loaded:
+def load(store: DuckDBEventStore, folder: Path, name: str, *lines: bytes) -> LoadResult:
     segment = folder / name
     segment.write_bytes(b"".join(lines))
     return store.load(segment, name)
@@ -47,11 +53,11 @@ def test_an_event_comes_back_as_it_was_sent(store: DuckDBEventStore, tmp_path: P
 def test_a_segment_is_loaded_once_whatever_comes_again(
     store: DuckDBEventStore, tmp_path: Path
 ) -> None:
-    assert load(store, tmp_path, "one", line(), line()) == Loaded(2)
-    assert load(store, tmp_path, "one", line(), line()) == Loaded(0)
+    assert load(store, tmp_path, "one", line(), line()) == LoadResult(2)
+    assert load(store, tmp_path, "one", line(), line()) == LoadResult(0)
     store.close()
     store.open()
-    assert load(store, tmp_path, "one", line()) == Loaded(0)
+    assert load(store, tmp_path, "one", line()) == LoadResult(0)
     assert len(store.events(ALL)) == 2
 
 
@@ -72,14 +78,14 @@ def test_a_batch_that_comes_again_within_ten_minutes_counts_once(
     batch = [event(), event()]
     first, again = line(batch, received_at=START), line(batch, received_at=START + 1)
     late = line(batch, received_at=START + RESEND_WINDOW_MS - 1)
-    assert load(store, tmp_path, "one", first, again) == Loaded(
-        2, (Dropped("team_a", START + 1, 2),)
+    assert load(store, tmp_path, "one", first, again) == LoadResult(
+        2, (DuplicateBatch("team_a", START + 1, 2),)
     )
     store.close()
     store.open()
     latest = START + RESEND_WINDOW_MS - 1
     loaded = load(store, tmp_path, "two", late)
-    assert loaded == Loaded(0, (Dropped("team_a", latest, 2),))
+    assert loaded == LoadResult(0, (DuplicateBatch("team_a", latest, 2),))
     assert loaded.duplicates == 2
 
 
@@ -95,8 +101,8 @@ def test_what_was_dropped_is_told_for_each_team_at_its_latest_time(
     loaded = load(store, tmp_path, "one", *lines, line([event()]))
     assert loaded.events == 5
     assert sorted(loaded.dropped) == [
-        Dropped("team_a", START + 2, 4),
-        Dropped("team_b", START + 2, 4),
+        DuplicateBatch("team_a", START + 2, 4),
+        DuplicateBatch("team_b", START + 2, 4),
     ]
     assert loaded.duplicates == 8
 
@@ -105,7 +111,7 @@ def test_after_ten_minutes_it_counts_again(store: DuckDBEventStore, tmp_path: Pa
     batch = [event()]
     load(store, tmp_path, "one", line(batch, received_at=START))
     later = line(batch, received_at=START + RESEND_WINDOW_MS)
-    assert load(store, tmp_path, "two", later) == Loaded(1)
+    assert load(store, tmp_path, "two", later) == LoadResult(1)
 
 
 def test_the_same_batch_from_another_token_or_team_is_another(
@@ -113,7 +119,7 @@ def test_the_same_batch_from_another_token_or_team_is_another(
 ) -> None:
     batch = [event()]
     lines = (line(batch), line(batch, token="tok_b"), line(batch, team="team_b"))
-    assert load(store, tmp_path, "one", *lines) == Loaded(3)
+    assert load(store, tmp_path, "one", *lines) == LoadResult(3)
 
 
 def test_events_of_another_team_are_not_seen(store: DuckDBEventStore, tmp_path: Path) -> None:
@@ -149,10 +155,10 @@ def test_filters_narrow(store: DuckDBEventStore, tmp_path: Path) -> None:
 
 
 def test_a_poisoned_segment_takes_nothing_in(store: DuckDBEventStore, tmp_path: Path) -> None:
-    with pytest.raises(PoisonedSegment):
+    with pytest.raises(InvalidSegment):
         load(store, tmp_path, "bad", line(), b'{"team": "team_a", "events": 7}\n', line())
     assert store.events(ALL) == []
-    assert load(store, tmp_path, "bad", line()) == Loaded(1)
+    assert load(store, tmp_path, "bad", line()) == LoadResult(1)
 
 
 def test_tidying_removes_old_events_and_forgets_what_cannot_come_again(
@@ -165,18 +171,18 @@ def test_tidying_removes_old_events_and_forgets_what_cannot_come_again(
     assert hashes(store) == ["new"]
     again = line(batch, received_at=START + 1)
     # Its digest is not too old yet.
-    dropped = (Dropped("team_a", START + 1, 1),)
-    assert load(store, tmp_path, "three", again) == Loaded(0, dropped)
-    assert load(store, tmp_path, "two", line()) == Loaded(0)
-    assert load(store, tmp_path, "one", line([event()])) == Loaded(1)
+    dropped = (DuplicateBatch("team_a", START + 1, 1),)
+    assert load(store, tmp_path, "three", again) == LoadResult(0, dropped)
+    assert load(store, tmp_path, "two", line()) == LoadResult(0)
+    assert load(store, tmp_path, "one", line([event()])) == LoadResult(1)
 
 
 def test_a_locked_store_is_away_and_comes_back(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"no database" * 1000)
     store = DuckDBEventStore(tmp_path, 1_000_000)
-    with pytest.raises(StoreAway):
+    with pytest.raises(EventStoreUnavailable):
         store.open()
-    with pytest.raises(StoreAway):
+    with pytest.raises(EventStoreUnavailable):
         store.events(ALL)
     (tmp_path / FILE_NAME).unlink()
     store.open()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hitrate.teams.cycles import Cycle, CyclePlan
+from hitrate.teams.cycles import BillingSchedule, Cycle
 
 DAY_MS = 86_400_000
 FIRST, LAST = date(1999, 1, 1), date(2104, 12, 31)
@@ -79,12 +79,12 @@ changes = st.lists(st.builds(Change, spans, days), max_size=12)
 @example(31, ms("2024-02-29"))
 @example(29, ms("2100-02-28"))
 def test_a_moment_is_in_the_cycle_that_the_calendar_says(day: int, now_ms: int) -> None:
-    assert CyclePlan(day).at(now_ms) == whole_cycle(day, now_ms)
+    assert BillingSchedule(day).at(now_ms) == whole_cycle(day, now_ms)
 
 
 @given(days, moments)
 def test_cycles_tile_time_without_gap_or_overlap(day: int, now_ms: int) -> None:
-    plan, cycle = CyclePlan(day), CyclePlan(day).at(now_ms)
+    plan, cycle = BillingSchedule(day), BillingSchedule(day).at(now_ms)
     assert cycle.start_ms <= now_ms < cycle.end_ms
     assert plan.at(cycle.start_ms) == plan.at(cycle.end_ms - 1) == cycle
     assert plan.at(cycle.end_ms).start_ms == cycle.end_ms
@@ -112,14 +112,14 @@ def test_cycles_tile_time_without_gap_or_overlap(day: int, now_ms: int) -> None:
 def test_a_cycle_begins_at_midnight_utc_on_its_day_or_on_the_months_last(
     day: int, now: str, start: str, end: str
 ) -> None:
-    assert CyclePlan(day).at(ms(now)) == Cycle(ms(start), ms(end))
+    assert BillingSchedule(day).at(ms(now)) == Cycle(ms(start), ms(end))
 
 
 @given(days, moments, changes)
 def test_after_any_changes_of_the_day_cycles_are_as_a_clerk_keeps_them(
     day: int, now_ms: int, changed: list[Change]
 ) -> None:
-    plan, clerk = CyclePlan(day), Walk(day, now_ms)
+    plan, clerk = BillingSchedule(day), Walk(day, now_ms)
     for change in changed:
         now_ms += change.after_ms
         clerk.go_to(now_ms)
@@ -145,7 +145,7 @@ def test_after_any_changes_of_the_day_cycles_are_as_a_clerk_keeps_them(
 def test_a_changed_plan_tiles_time_also_before_the_change(
     day: int, now_ms: int, changed: list[Change]
 ) -> None:
-    plan = CyclePlan(day)
+    plan = BillingSchedule(day)
     for change in changed:
         now_ms += change.after_ms
         plan = plan.with_day(change.day, now_ms)
@@ -161,7 +161,7 @@ def test_a_changed_plan_tiles_time_also_before_the_change(
 def test_all_moments_of_a_cycle_have_the_same_cycle(
     day: int, now_ms: int, changed: list[Change], offset_ms: int
 ) -> None:
-    plan = CyclePlan(day)
+    plan = BillingSchedule(day)
     for change in changed:
         now_ms += change.after_ms
         plan = plan.with_day(change.day, now_ms)
@@ -173,7 +173,7 @@ def test_all_moments_of_a_cycle_have_the_same_cycle(
 def test_once_a_change_has_settled_cycles_begin_on_the_new_day(
     old: int, new: int, now_ms: int
 ) -> None:
-    plan = CyclePlan(old).with_day(new, now_ms)
+    plan = BillingSchedule(old).with_day(new, now_ms)
     settled_ms = plan.at(now_ms).end_ms
     settled_ms = plan.at(settled_ms).end_ms
     assert plan.at(settled_ms) == whole_cycle(new, settled_ms)
@@ -183,7 +183,7 @@ def test_once_a_change_has_settled_cycles_begin_on_the_new_day(
 def test_a_change_to_the_same_day_changes_no_cycle_of_that_day(
     day: int, now_ms: int, changed: list[Change]
 ) -> None:
-    plan = CyclePlan(day)
+    plan = BillingSchedule(day)
     for change in changed:
         now_ms += change.after_ms
         plan = plan.with_day(day, now_ms)

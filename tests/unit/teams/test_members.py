@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hitrate.auth.models import Access, Scope
+from hitrate.auth.models import Permission, Scope
 from hitrate.errors import BadRequest, Forbidden, NotFound
 from hitrate.teams.models import OPERATOR, Actor, Role, Team, User
 from tests.support.account_fixture import Town, at_once, bearer
@@ -161,9 +161,9 @@ def test_who_leaves_loses_the_tokens_for_this_team_and_keeps_the_others(town: To
     state = {t.id: t.revoked_at_ms for t in town.accounts.tokens.all()}
     assert state[confined.id] == town.time.value_ms
     assert state[elsewhere[0].id] is state[everywhere[0].id] is state[of_team.id] is None
-    town.gate.admit(bearer(everywhere[1]), f"slug={theirs.slug}".encode(), Access.READ)
+    town.gate.admit(bearer(everywhere[1]), f"slug={theirs.slug}".encode(), Permission.READ)
     with pytest.raises(Forbidden):
-        town.gate.admit(bearer(everywhere[1]), f"slug={ours.slug}".encode(), Access.READ)
+        town.gate.admit(bearer(everywhere[1]), f"slug={ours.slug}".encode(), Permission.READ)
 
 
 def test_who_comes_back_does_not_get_the_old_tokens_back(town: Town) -> None:
@@ -180,12 +180,12 @@ def test_a_change_counts_for_tokens_that_exist_within_five_seconds(town: Town) -
     town.person((team, Role.OWNER))
     user = town.person((team, Role.OWNER))
     _, secret = town.token(None, user, Scope)
-    town.gate.admit(bearer(secret), b"", Access.MEMBERS)
+    town.gate.admit(bearer(secret), b"", Permission.MEMBERS)
     town.accounts.members.change(team, user.id, OPERATOR, role=Role.DEVELOPER)
     town.time.advance(5)
-    town.gate.admit(bearer(secret), b"", Access.WRITE)
+    town.gate.admit(bearer(secret), b"", Permission.WRITE)
     with pytest.raises(Forbidden, match="the role DEVELOPER in the team"):
-        town.gate.admit(bearer(secret), b"", Access.MEMBERS)
+        town.gate.admit(bearer(secret), b"", Permission.MEMBERS)
 
 
 def test_every_change_is_written_down_with_what_it_was_and_is(town: Town) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hitrate.auth.models import Access
+from hitrate.auth.models import Permission
 from hitrate.db.tables import SESSIONS, USERS
 from hitrate.errors import BadRequest, NotFound, Unauthorized
 from hitrate.teams.models import OPERATOR, Role, User
@@ -147,13 +147,13 @@ def test_who_is_disabled_can_do_nothing_within_five_seconds_and_all_when_enabled
     town.accounts.members.add(team, ann, Role.MEMBER, OPERATOR)
     secrets = [bearer(town.token(place, ann)[1]) for place in (team, None)]
     for secret in secrets:
-        town.gate.admit(secret, b"", Access.WRITE)
+        town.gate.admit(secret, b"", Permission.WRITE)
     sign_in(town, ann)
     users.disable(ann)
     town.time.advance(5)
     for secret in secrets:
         with pytest.raises(Unauthorized):
-            town.gate.admit(secret, b"", Access.WRITE)
+            town.gate.admit(secret, b"", Permission.WRITE)
         with pytest.raises(Unauthorized):
             town.gate.identify(secret)
     assert sessions(town) == 0
@@ -161,7 +161,7 @@ def test_who_is_disabled_can_do_nothing_within_five_seconds_and_all_when_enabled
     users.disable(ann, disabled=False)
     town.time.advance(5)
     for secret in secrets:
-        town.gate.admit(secret, b"", Access.WRITE)
+        town.gate.admit(secret, b"", Permission.WRITE)
     assert users.with_password(ann.email, PASSWORD) == ann
 
 

@@ -18,7 +18,7 @@ from hitrate.analytics.export.formats import TEXT, TIME, Column, Form
 from hitrate.analytics.filters import Scope
 from hitrate.analytics.reports import Reports
 from hitrate.analytics.rows import Row
-from hitrate.artifacts.catalog import ArtifactList
+from hitrate.artifacts.catalog import ArtifactCatalog
 from hitrate.auth.models import Token
 from hitrate.events.ingest import kind_names
 
@@ -174,7 +174,7 @@ class Artifacts:
     scope: Scope
     rows: int
     reports: Reports
-    listing: ArtifactList
+    listing: ArtifactCatalog
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("hash", "s.hash", TEXT),
@@ -225,7 +225,7 @@ class Tables:
     """Makes them; `rows` is about how many a part has."""
 
     reports: Reports
-    listing: ArtifactList
+    listing: ArtifactCatalog
     rows: int = PART_ROWS
 
     def named(self, name: str, scope: Scope) -> Table:

@@ -1,4 +1,4 @@
-"""Exports under way: the files that they are made of, the threads that make them, and their end.
+"""ExportManager under way: the files that they are made of, the threads that make them, and their end.
 
 DuckDB writes each part to a file in a folder of its own, outside the interpreter's lock; who sends
 the file only moves bytes, and no query is open meanwhile. A file has no name any more when it is
@@ -19,9 +19,9 @@ import duckdb
 from hitrate.analytics.export.datasets import Part, Table, Values
 from hitrate.analytics.export.formats import Form
 from hitrate.analytics.rows import Row
-from hitrate.errors import RateLimited, Unavailable
+from hitrate.errors import RateLimited, ServiceUnavailable
 from hitrate.events.loader import NICENESS
-from hitrate.events.models import StoreAway
+from hitrate.events.models import EventStoreUnavailable
 from hitrate.events.store import DuckDBEventStore
 
 AT_WORK_MOST = 2
@@ -39,7 +39,7 @@ _APART: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-class Exports:
+class ExportManager:
     """All exports of a server.
 
     A few parts are made at once, and whoever wants one waits for their turn: an export takes turns
@@ -81,7 +81,7 @@ class Exports:
             threads.shutdown()
 
     def begin(self, team_id: str, table: Table, form: Form) -> "Export":
-        """A new export; `end` it. Raises RateLimited or Unavailable."""
+        """A new export; `end` it. Raises RateLimited or ServiceUnavailable."""
         export = Export(self._store, self._folder, self._min_free_bytes, table, form)
         with self._lock:
             if self._threads is None:
@@ -95,7 +95,7 @@ class Exports:
         return export
 
     def next_file(self, export: "Export") -> "Future[BinaryIO | None]":
-        """What `Export.next_file` returns, when it is its turn. Raises Unavailable."""
+        """What `Export.next_file` returns, when it is its turn. Raises ServiceUnavailable."""
         with self._lock:
             if self._threads is None:
                 raise _stopped()
@@ -134,17 +134,17 @@ class Export:
         """The next file, to be sent behind those before it; None after the last. It is closed
         when another is asked for, or the export.
 
-        Raises Unavailable; there are no more files then.
+        Raises ServiceUnavailable; there are no more files then.
         """
         with self._at_work:
             if self._closed:
                 raise _stopped()
             try:
                 return next(self._files, None)
-            except (StoreAway, duckdb.Error, OSError) as error:
+            except (EventStoreUnavailable, duckdb.Error, OSError) as error:
                 if self._closed:
                     raise _stopped() from error
-                raise Unavailable(f"The export cannot be made now: {error}") from error
+                raise ServiceUnavailable(f"The export cannot be made now: {error}") from error
 
     def close(self) -> None:
         """Stop, and leave nothing."""
@@ -189,7 +189,7 @@ class Export:
 
     def _check_room(self, size_bytes: int) -> None:
         if _free_bytes(self._folder) - size_bytes < self._min_free_bytes:
-            raise Unavailable(
+            raise ServiceUnavailable(
                 f"The disk has too little room for this export, which needs {size_bytes} bytes of "
                 "it for a while. Free some, or ask for less: a shorter period, or ndjson or csv, "
                 "which need room for a part only."
@@ -231,8 +231,8 @@ def _taken(path: Path) -> BinaryIO:
     return file
 
 
-def _stopped() -> Unavailable:
-    return Unavailable("The export was stopped; start it again.")
+def _stopped() -> ServiceUnavailable:
+    return ServiceUnavailable("The export was stopped; start it again.")
 
 
 def _step_back() -> None:

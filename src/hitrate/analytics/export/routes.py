@@ -15,11 +15,11 @@ from litestar.types import Scope as Connection
 from hitrate import log
 from hitrate.analytics.export.datasets import Table, Tables
 from hitrate.analytics.export.formats import FORMS, Form
-from hitrate.analytics.export.jobs import Export, Exports
+from hitrate.analytics.export.jobs import Export, ExportManager
 from hitrate.analytics.filters import Scope
 from hitrate.analytics.params import (
     Agent,
-    Analyst,
+    AnalyticsService,
     AnyRequest,
     Ci,
     Fresh,
@@ -28,9 +28,9 @@ from hitrate.analytics.params import (
     Until,
 )
 from hitrate.analytics.period import Period
-from hitrate.auth.guards import grant_of
+from hitrate.auth.guards import current_auth
 from hitrate.clock import iso
-from hitrate.errors import Refused, Unavailable
+from hitrate.errors import RequestError, ServiceUnavailable
 from hitrate.http.asgi import PIECE_BYTES
 from hitrate.teams.models import Team
 
@@ -60,7 +60,9 @@ class ExportAnswer(ASGIResponse):
 
     _should_set_content_length = False
 
-    def __init__(self, exports: Exports, team: Team, name: str, table: Table, form: Form) -> None:
+    def __init__(
+        self, exports: ExportManager, team: Team, name: str, table: Table, form: Form
+    ) -> None:
         """`name` is that of the file."""
         super().__init__(
             media_type=form.media_type,
@@ -86,7 +88,7 @@ class ExportAnswer(ASGIResponse):
                     request_id=scope.get("request_id"),
                     path=scope["path"],
                     reason=str(error),
-                    exc_info=None if isinstance(error, Refused) else error,
+                    exc_info=None if isinstance(error, RequestError) else error,
                 )
                 raise
         finally:
@@ -116,12 +118,12 @@ class ExportAnswer(ASGIResponse):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_piece(self, send: Send, piece: bytes) -> None:
-        """Returns when there is room for the next one. Raises Unavailable."""
+        """Returns when there is room for the next one. Raises ServiceUnavailable."""
         try:
             async with asyncio.timeout(self._exports.stalled_s):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         except TimeoutError as error:
-            raise Unavailable("The client has stopped reading.") from error
+            raise ServiceUnavailable("The client has stopped reading.") from error
 
     async def _next_file(self, export: Export, gone: "asyncio.Future[None]") -> BinaryIO | None:
         making = asyncio.wrap_future(self._exports.next_file(export))
@@ -137,12 +139,14 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def export_api(analyst: Analyst, exports: Exports, tables: Tables) -> Sequence[HTTPRouteHandler]:
+def export_api(
+    analyst: AnalyticsService, exports: ExportManager, tables: Tables
+) -> Sequence[HTTPRouteHandler]:
     """The routes of this file."""
     route = {**analyst.route, "opt": {"content_types": [f.media_type for f in FORMS.values()]}}
 
     def answer(request: AnyRequest, what: str, form: str, scope: Scope) -> ExportAnswer:
-        team = grant_of(request).team
+        team = current_auth(request).team
         name = f"{team.slug}-{what}-{_days(scope.period)}.{form}"
         return ExportAnswer(exports, team, name, tables.named(what, scope), FORMS[form])
 
