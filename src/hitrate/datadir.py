@@ -15,6 +15,9 @@ from hitrate.config import Settings
 from hitrate.errors import ConfigError, DataDirLocked
 
 LOCK_FILE = "hitrate.lock"
+SPOOL_DIR = "spool"
+ARTIFACTS_DIR = "artifacts"
+EXPORTS_DIR = "exports"
 
 
 class ServerInfo(msgspec.Struct):

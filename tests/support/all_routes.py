@@ -3,11 +3,13 @@
 import asyncio
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from litestar import Litestar
+from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
@@ -37,13 +39,18 @@ class Row(NamedTuple):
 def all_routes(*, single_sign_on: bool = False) -> list[Row]:
     """Every method of every path; those for single sign-on are there where it is set up."""
     app = asyncio.run(_app(_SINGLE_SIGN_ON if single_sign_on else {}))
-    rows = [Row(r.method, r.path, r.operation, r.access) for r in app.routes]
+    rows = [Row(r.method, r.path, r.operation, r.permission) for r in app.routes]
     for handler in _handlers(app):
-        stated = [
-            g.access
-            for g in handler.guards or []
-            if isinstance(g, (RequirePermission, SessionGuard))
-        ]
+        declared = handler.opt.get("permission")
+        stated = (
+            [declared]
+            if declared
+            else [
+                g.access
+                for g in handler.guards or []
+                if isinstance(g, (RequirePermission, SessionGuard))
+            ]
+        )
         access = stated[0] if stated else Permission.PUBLIC
         operation = str(handler.operation_id or handler.handler_name)
         for path in sorted(handler.paths):
@@ -54,7 +61,10 @@ def all_routes(*, single_sign_on: bool = False) -> list[Row]:
 
 def documentation() -> dict[str, Any]:
     """What `/openapi.json` says."""
-    text = msgspec.json.encode(document(_handlers(asyncio.run(_app({})))))
+    app = asyncio.run(_app({}))
+    assert isinstance(app.fallback, Litestar)
+    dependencies = cast("Mapping[str, Provide]", app.fallback.dependencies)
+    text = msgspec.json.encode(document(_handlers(app), dependencies))
     documented: dict[str, Any] = msgspec.json.decode(text)
     return documented
 
@@ -63,8 +73,8 @@ async def _app(settings: dict[str, Any]) -> Router:
     """The app of a server that is made and closed again."""
     with tempfile.TemporaryDirectory() as folder:
         server = App(Settings(data_dir=Path(folder), **settings))
-        app = server.open()
-        await server.close()
+        app = await server.startup()
+        await server.shutdown()
     return app
 
 

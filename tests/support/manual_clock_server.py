@@ -8,7 +8,8 @@ from pathlib import Path
 
 import httpx
 
-from hitrate.app.wiring import App, make_http_server
+from hitrate.app.serve import make_http_server
+from hitrate.app.wiring import App
 from hitrate.clock import ManualClock
 from hitrate.config import Settings
 from tests.support.server import Server, eventually
@@ -35,13 +36,13 @@ class ClockedServer(Server):
     async def _serve(self) -> None:
         settings = Settings(data_dir=self.data_dir, port=self.port)
         server = App(settings, self.clock)
-        http = make_http_server(server.open(), settings)
+        http = make_http_server(await server.startup(), settings)
         loop = asyncio.get_running_loop()
         self._stop = partial(loop.call_soon_threadsafe, http.stop)
         try:
             await http.serve()
         finally:
-            await server.close()
+            await server.shutdown()
 
     def _alive(self) -> bool:
         assert self._thread.is_alive()

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import msgspec
 from litestar import MediaType, Response, get
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 
 from hitrate import __version__
 from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.store import ArtifactStore
-from hitrate.auth.guards import RequirePermission
+from hitrate.auth.models import Permission
 from hitrate.config import Settings
 from hitrate.events.loader import Loader
 from hitrate.events.models import rejected_folder
 from hitrate.events.spool import RESERVE_BYTES, Spool
+from hitrate.http.litestar import run_in_thread
 from hitrate.metrics import Metrics
 
 _REJECTED_SHOWN = 20
@@ -145,45 +146,45 @@ def rejected_batches(folder: Path) -> list[RejectedBatch]:
     ]
 
 
-def health_api(
-    health: Health, metrics: Metrics, operates: RequirePermission
-) -> list[HTTPRouteHandler]:
-    """The routes of this room."""
+@get("/healthz", operation_id="healthz", tags=["server"], permission=Permission.PUBLIC)
+async def healthz() -> Alive:
+    """Liveness: the process answers."""
+    return Alive()
 
-    @get("/healthz", operation_id="healthz", tags=["server"], sync_to_thread=False)
-    def alive() -> Alive:
-        """Whether the process answers."""
-        return Alive()
 
-    @get("/readyz", operation_id="readyz", tags=["server"], sync_to_thread=False)
-    def ready() -> Response[Ready]:
-        """Whether events and artifacts can be stored now."""
-        problems = health.problems()
-        return Response(
-            Ready("not ready" if problems else "ready", problems),
-            status_code=503 if problems else 200,
-        )
-
-    @get(
-        "/metrics",
-        operation_id="metrics",
-        tags=["server"],
-        media_type=MediaType.TEXT,
-        sync_to_thread=True,
+@get("/readyz", operation_id="readyz", tags=["server"], permission=Permission.PUBLIC)
+async def readyz(health: NamedDependency[Health]) -> Response[Ready]:
+    """Readiness: events and artifacts can be stored now."""
+    problems = health.problems()
+    return Response(
+        Ready("not ready" if problems else "ready", problems),
+        status_code=503 if problems else 200,
     )
-    def metrics_text() -> Response[bytes]:
-        """Counts in the Prometheus text format."""
-        return Response(metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
 
-    @get(
-        "/v1/operator/status",
-        operation_id="operatorStatus",
-        tags=["operator"],
-        guards=[operates],
-        sync_to_thread=True,
-    )
-    def operator_status() -> OperatorStatus:
-        """What `hitrate doctor` shows of a running server."""
-        return health.status()
 
-    return [alive, ready, metrics_text, operator_status]
+@get(
+    "/metrics",
+    operation_id="metrics",
+    tags=["server"],
+    permission=Permission.PUBLIC,
+    media_type=MediaType.TEXT,
+)
+@run_in_thread
+def metrics_text(metrics: NamedDependency[Metrics]) -> Response[bytes]:
+    """Metrics in the Prometheus text format."""
+    return Response(metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
+
+
+@get(
+    "/v1/operator/status",
+    operation_id="operatorStatus",
+    tags=["operator"],
+    permission=Permission.OPERATOR,
+)
+@run_in_thread
+def operator_status(health: NamedDependency[Health]) -> OperatorStatus:
+    """The state of a running server, as `hitrate doctor` shows it."""
+    return health.status()
+
+
+HANDLERS = (healthz, readyz, metrics_text, operator_status)

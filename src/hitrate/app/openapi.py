@@ -1,6 +1,6 @@
 """`/openapi.json`: the contract's operations from `contract.json`, ours from the framework."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from inspect import getdoc
@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Response, get
+from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.routes import HTTPRoute
@@ -28,11 +29,13 @@ def contract() -> dict[str, Any]:
     return document
 
 
-def document(handlers: Sequence[HTTPRouteHandler]) -> dict[str, Any]:
+def document(
+    handlers: Sequence[HTTPRouteHandler], dependencies: Mapping[str, Provide]
+) -> dict[str, Any]:
     """Everything that the server serves: the contract's operations and those of `handlers`."""
     # An app of its own: one that serves would also serve documentation pages from a CDN.
     config = OpenAPIConfig(title="hitrate", version=__version__)
-    app = Litestar(list(handlers), openapi_config=config)
+    app = Litestar(list(handlers), dependencies=dependencies, openapi_config=config)
     ours = app.openapi_schema.to_schema()
     theirs = contract()
     made_by = {handler.operation_id: handler for handler in handlers}
@@ -75,12 +78,14 @@ def _bodies(app: Litestar) -> dict[str, Any]:
     return schemas
 
 
-def openapi_api(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+def openapi_api(
+    handlers: Sequence[HTTPRouteHandler], dependencies: Mapping[str, Provide]
+) -> list[HTTPRouteHandler]:
     """The route of this room, which describes the others."""
 
     @cache
     def encoded() -> bytes:
-        return msgspec.json.encode(document(handlers))
+        return msgspec.json.encode(document(handlers, dependencies))
 
     @get("/openapi.json", include_in_schema=False, sync_to_thread=True)
     def openapi() -> Response[bytes]:

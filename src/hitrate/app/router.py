@@ -7,50 +7,22 @@ standing; is handled; is metered; is counted. What is not in the table goes to t
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 from hitrate import log
-from hitrate.auth.models import AuthContext, Permission
+from hitrate.auth.models import AuthContext
+from hitrate.auth.routes import AnyRoute, PublicRoute
 from hitrate.billing.admission import Admission
 from hitrate.errors import MethodNotAllowed, RequestError
 from hitrate.http.asgi import ASGIApp, Message, Receive, Request, Response, Scope, Send
 from hitrate.http.errors import error_response
 from hitrate.metrics import Metrics
 
-Handler = Callable[[Request, AuthContext], Awaitable[Response]]
-PublicHandler = Callable[[Request], Awaitable[Response]]
-
 _UNAUTHORIZED = 401
 _TOO_LARGE = 413
 
 _log = log.get("web")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One operation. A path that ends in `/{hash}` takes any text there, `/` included."""
-
-    method: str
-    path: str
-    operation: str
-    access: Permission
-    handler: Handler
-
-
-@dataclass(frozen=True, slots=True)
-class PublicRoute:
-    """One operation that anyone may call."""
-
-    method: str
-    path: str
-    operation: str
-    handler: PublicHandler
-    access: Permission = Permission.PUBLIC
-
-
-AnyRoute = Route | PublicRoute
 
 
 class Router:
@@ -134,9 +106,9 @@ class Router:
                 )
             if isinstance(route, PublicRoute):
                 return operation, await route.handler(request), None
-            grant = self._tollhouse.admit(request, route.access)
+            grant = self._tollhouse.admit(request, route.permission)
             response = await route.handler(request, grant)
-            await self._tollhouse.meter(request, route.access, grant, response)
+            await self._tollhouse.meter(request, route.permission, grant, response)
             return operation, response, grant
         except RequestError as error:
             response = error_response(error)

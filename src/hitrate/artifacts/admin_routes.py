@@ -1,57 +1,55 @@
-"""Making room on demand: `DELETE /v1/teams/{team}/artifacts`, `POST /v1/operator/gc`."""
+"""Artifact administration: `DELETE /v1/teams/{team}/artifacts`, `POST /v1/operator/gc`."""
 
 from typing import Annotated
 
 import msgspec
-from litestar import Request, delete, post
-from litestar.datastructures import State
-from litestar.handlers import HTTPRouteHandler
+from litestar import delete, post
+from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from hitrate.artifacts.gc import GarbageCollector, Report
 from hitrate.artifacts.store import ArtifactStore
-from hitrate.auth.guards import RequirePermission, current_auth
+from hitrate.auth.guards import current_auth
+from hitrate.auth.models import Permission
+from hitrate.http.litestar import AnyRequest, run_in_thread
 
 
-class Deleted(msgspec.Struct, rename="camel"):
-    """How many artifacts were removed."""
+class DeletedArtifacts(msgspec.Struct, rename="camel"):
+    """Number of artifacts deleted."""
 
     deleted_count: int
 
 
-def artifact_api(
-    store: ArtifactStore,
-    retention: GarbageCollector,
-    empties: RequirePermission,
-    operates: RequirePermission,
-) -> list[HTTPRouteHandler]:
-    """The routes of this room."""
+@delete(
+    "/v1/teams/{team:str}/artifacts",
+    operation_id="emptyTeamCache",
+    tags=["teams"],
+    permission=Permission.SETTINGS,
+    status_code=200,
+)
+async def empty_team_cache(
+    request: AnyRequest, artifacts: NamedDependency[ArtifactStore]
+) -> DeletedArtifacts:
+    """Delete all artifacts of the team, even if its stored-bytes limit has closed the cache."""
+    return DeletedArtifacts(await artifacts.remove_team(current_auth(request).team.id))
 
-    @delete(
-        "/v1/teams/{team:str}/artifacts",
-        operation_id="emptyTeamCache",
-        tags=["teams"],
-        guards=[empties],
-        status_code=200,
-    )
-    async def empty(request: Request[None, None, State]) -> Deleted:
-        """Empty the team's cache, also where its stored bytes have shut it."""
-        return Deleted(await store.remove_team(current_auth(request).team.id))
 
-    @post(
-        "/v1/operator/gc",
-        operation_id="collectGarbage",
-        summary="Remove what is unused, over a cap, or known to only one of files and index",
-        tags=["operator"],
-        guards=[operates],
-        status_code=200,
-        sync_to_thread=True,
-    )
-    def collect(
-        dry_run: Annotated[
-            bool, QueryParameter(name="dryRun", description="Only say what would be removed.")
-        ] = False,
-    ) -> Report:
-        return retention.collect(dry_run=dry_run)
+@post(
+    "/v1/operator/gc",
+    operation_id="collectGarbage",
+    summary="Evict expired artifacts and those above a size limit, and repair the index",
+    tags=["operator"],
+    permission=Permission.OPERATOR,
+    status_code=200,
+)
+@run_in_thread
+def collect_garbage(
+    garbage_collector: NamedDependency[GarbageCollector],
+    dry_run: Annotated[
+        bool, QueryParameter(name="dryRun", description="Report what would be removed.")
+    ] = False,
+) -> Report:
+    return garbage_collector.collect(dry_run=dry_run)
 
-    return [empty, collect]
+
+HANDLERS = (empty_team_cache, collect_garbage)

@@ -9,7 +9,8 @@ from msgspec import Meta
 from hitrate.artifacts.blobs import BlobWriter
 from hitrate.artifacts.models import Artifact, Key, hash_of, hash_problem, upload_of
 from hitrate.artifacts.store import ArtifactStore
-from hitrate.auth.models import AuthContext
+from hitrate.auth.models import AuthContext, Permission
+from hitrate.auth.routes import AnyRoute, PublicRoute, Route
 from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, NotFound
@@ -102,6 +103,23 @@ class ArtifactRoutes:
         self._clock = clock
         self._max_artifact_bytes = max_artifact_bytes
         self._max_body_bytes = max_body_bytes
+
+    def routes(self) -> list[AnyRoute]:
+        """The artifact operations of `/v8/artifacts`, and the CORS preflights of all of them."""
+        base, one = "/v8/artifacts", "/v8/artifacts/{hash}"
+        preflights = [
+            PublicRoute("OPTIONS", path, "preflight", self.preflight)
+            for path in (f"{base}/events", f"{base}/status", base, one)
+        ]
+        return [
+            Route("GET", f"{base}/status", "status", Permission.STATUS, self.status),
+            Route("GET", one, "downloadArtifact", Permission.READ, self.download),
+            Route("HEAD", one, "artifactExists", Permission.READ, self.exists),
+            Route("PUT", one, "uploadArtifact", Permission.WRITE, self.upload),
+            Route("POST", base, "artifactQuery", Permission.READ, self.query),
+            Route("DELETE", base, "deleteAllArtifacts", Permission.WRITE, self.delete_all),
+            *preflights,
+        ]
 
     async def preflight(self, _request: Request) -> Response:
         """Answer an OPTIONS request; the real one comes to the same address."""

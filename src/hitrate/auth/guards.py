@@ -54,6 +54,31 @@ def authenticated_token(connection: Connection) -> Token:
     return cast("Token", connection.state.ask())
 
 
+class PermissionGuard:
+    """App-wide guard: admits a caller who has the permission that the handler declares.
+
+    A handler declares it as `@get(path, permission=Permission.MEMBERS)`. A route in a team names
+    the team in its path, as `{team}`, or in the query. The guard leaves a check on
+    `connection.state` that `current_auth` and `authenticated_token` repeat: a body may take long
+    to arrive, and its sender may have lost the permission by then.
+
+    Raises Unauthorized, Forbidden, or LoginRequired.
+    """
+
+    def __init__(self, authorizer: Authorizer, session_guard: "SessionGuard") -> None:
+        self._authorizer = authorizer
+        self._session_guard = session_guard
+
+    def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+        permission = handler.opt.get("permission")
+        if permission is None or permission is Permission.PUBLIC:
+            return
+        if permission is Permission.SESSION:
+            self._session_guard(connection, handler)
+        else:
+            RequirePermission(self._authorizer, permission)(connection, handler)
+
+
 class SessionGuard:
     """A guard that leaves the session with the request. Raises LoginRequired."""
 

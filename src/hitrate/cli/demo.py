@@ -98,9 +98,10 @@ def make_demo(
     Raises HitrateError.
     """
     # Imported here: the HTTP server's libraries take a moment, and only this line needs them.
-    from hitrate.app.wiring import ARTIFACT_FOLDER, event_store
+    from hitrate.app.wiring import event_store
+    from hitrate.datadir import ARTIFACTS_DIR
 
-    blobs = BlobStore(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
+    blobs = BlobStore(settings.data_dir / ARTIFACTS_DIR, settings.min_free_bytes)
     blobs.open()
     blobs.check_room(2 * ROOM_BYTES)
     now_ms = clock.now_ms()

@@ -147,9 +147,10 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _event_store(settings: Settings) -> Iterator[Finding]:
-    from hitrate.app.wiring import event_store, spool_folder
+    from hitrate.app.wiring import event_store
+    from hitrate.datadir import SPOOL_DIR
 
-    folder, store = spool_folder(settings.data_dir), event_store(settings)
+    folder, store = settings.data_dir / SPOOL_DIR, event_store(settings)
     try:
         with DataDirLock(settings):
             store.open()

@@ -101,12 +101,13 @@ def _offline(
     settings: Settings, slug: str, session_id: str | None, since: str | None
 ) -> Iterator[Pages]:
     """Without a server: load what waits in the spool, then read the store."""
-    from hitrate.app.wiring import event_store, spool_folder
+    from hitrate.app.wiring import event_store
+    from hitrate.datadir import SPOOL_DIR
 
     clock = Clock()
     with DataDirLock(settings), accounts(settings) as accounts_store:
         team = find_team(accounts_store, slug)
-        folder = spool_folder(settings.data_dir)
+        folder = settings.data_dir / SPOOL_DIR
         store = event_store(settings, ArtifactIndex(accounts_store.engine))
         spool = Spool(folder, clock)
         spool.open()

@@ -50,12 +50,12 @@ def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
 
 
 async def _offline(settings: Settings, dry_run: bool) -> Report:
-    from hitrate.app.wiring import ARTIFACT_FOLDER
+    from hitrate.datadir import ARTIFACTS_DIR
 
     clock = Clock()
     with DataDirLock(settings):
         engine = open_database(settings.data_dir)
-        blobs = BlobStore(settings.data_dir / ARTIFACT_FOLDER, settings.min_free_bytes)
+        blobs = BlobStore(settings.data_dir / ARTIFACTS_DIR, settings.min_free_bytes)
         store = ArtifactStore(engine, blobs, clock)
         store.open()
         limits = Limits(

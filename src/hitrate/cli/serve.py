@@ -23,7 +23,7 @@ def serve(settings: Settings) -> None:
     # Imported here: only this command needs the server's libraries, and they take a moment.
     import uvloop
 
-    from hitrate.app import wiring
+    from hitrate.app.serve import serve as run_server
     from hitrate.http.litestar import configure_handler_threads
 
     log.configure(settings.log_level, settings.log_format)
@@ -34,7 +34,7 @@ def serve(settings: Settings) -> None:
         with accounts(settings, create=True) as store:
             _greet(settings, store)
         configure_handler_threads()
-        uvloop.run(wiring.serve(settings))
+        uvloop.run(run_server(settings))
 
 
 def _check_tls(settings: Settings) -> None:

@@ -11,7 +11,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
 from hitrate.auth.guards import RequirePermission, current_auth
-from hitrate.auth.models import AuthContext
+from hitrate.auth.models import AuthContext, Permission
+from hitrate.auth.routes import AnyRoute, Route
 from hitrate.clock import Clock
 from hitrate.errors import ServiceUnavailable
 from hitrate.events import wire
@@ -36,6 +37,11 @@ class EventRoutes:
         self._metrics = metrics
         self._clock = clock
         self._max_body_bytes = max_body_bytes
+
+    def routes(self) -> list[AnyRoute]:
+        """The event operations of `/v8/artifacts`."""
+        path = "/v8/artifacts/events"
+        return [Route("POST", path, "recordEvents", Permission.EVENTS, self.record)]
 
     async def record(self, request: Request, grant: AuthContext) -> Response:
         """Record a batch of events, whole or not at all.

@@ -1,20 +1,20 @@
 """The framework's app: everything that is not a hot route, with our errors and one openapi.json."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 from urllib.parse import unquote
 
 import msgspec
-from anyio import to_thread
 from litestar import Litestar, Request, Response
-from litestar.concurrency import set_asyncio_executor
+from litestar.concurrency import set_asyncio_executor, sync_to_thread
 from litestar.datastructures import MutableScopeHeaders, State
+from litestar.di import Provide
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import Message, Scope
+from litestar.types import Guard, Message, Scope
 
 from hitrate import log
 from hitrate.errors import RequestError
@@ -60,10 +60,28 @@ def configure_handler_threads() -> None:
     set_asyncio_executor(ThreadPoolExecutor(HANDLER_THREADS, "handler"))
 
 
-def create_litestar_app(handlers: Sequence[HTTPRouteHandler]) -> Litestar:
-    """An app of these handlers."""
+def provide(**services: object) -> dict[str, Provide]:
+    """Make services injectable into handlers by name, as `NamedDependency[Service]`."""
+    return {
+        name: Provide(_constant(service), sync_to_thread=False)
+        for name, service in services.items()
+    }
+
+
+def _constant(service: object) -> Callable[[], object]:
+    return lambda: service
+
+
+def create_litestar_app(
+    handlers: Sequence[HTTPRouteHandler],
+    guards: Sequence[Guard] = (),
+    dependencies: Mapping[str, Provide] | None = None,
+) -> Litestar:
+    """Create an app of handlers, with guards and dependencies for all of them."""
     return Litestar(
         route_handlers=list(handlers),
+        guards=list(guards),
+        dependencies=dependencies,
         request_class=StrictRequest,
         openapi_config=None,
         exception_handlers={
@@ -165,14 +183,14 @@ def _failed(request: AnyRequest, error: Exception) -> Response[bytes]:
 
 
 def run_in_thread(handler: Callable[Arguments, Answer]) -> Callable[Arguments, Awaitable[Answer]]:
-    """The handler of a page, on a thread.
+    """Run a blocking handler on one of the handler threads.
 
-    The framework's own `sync_to_thread` wraps a handler again for each method that its path has,
-    and then a `Response` never comes out.
+    Litestar's own option `sync_to_thread` wraps a handler once for each method of its path; a
+    handler that returns a `Response` then returns a coroutine instead.
     """
 
     @wraps(handler)
     async def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        return await to_thread.run_sync(partial(handler, *args, **kwargs))
+        return await sync_to_thread(handler, *args, **kwargs)
 
     return run
