@@ -1,4 +1,4 @@
-"""ExportManager without a server, and their files read back, each by what its format is read with."""
+"""Exports without a server, and their files read back by a reader of their format."""
 
 import csv
 import io

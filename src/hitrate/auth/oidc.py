@@ -59,8 +59,8 @@ class Published(msgspec.Struct):
 
 
 class Provider:
-    """Safe to use from several threads. Raises ServiceUnavailable when the provider is out of reach or
-    does not know this server, Forbidden when what it says cannot be believed."""
+    """Safe to use from several threads. Raises ServiceUnavailable when the provider is out of
+    reach or does not know this server, Forbidden when what it says cannot be believed."""
 
     def __init__(self, issuer: str, client_id: str, client_secret: str, clock: Clock) -> None:
         self._issuer = issuer

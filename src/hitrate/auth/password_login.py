@@ -31,7 +31,10 @@ class PasswordAuthenticator:
         self._places = threading.BoundedSemaphore(_AT_ONCE)
 
     def admit(self, email: str, password: str) -> User | None:
-        """Whoever has this address and password. Takes a while; raises RateLimited, ServiceUnavailable."""
+        """Whoever has this address and password. Takes a while.
+
+        Raises RateLimited, ServiceUnavailable.
+        """
         key = email.strip().lower()[:254]
         if not self._places.acquire(blocking=False):
             raise ServiceUnavailable("Too many people are signing in; try again in a moment.", 1)

@@ -108,7 +108,7 @@ class Request:
         return not self._ended
 
     async def body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises PayloadTooLarge, before reading it where its length was announced."""
+        """The whole body. Raises PayloadTooLarge, before reading it if Content-Length says so."""
         announced = self.announced_length()
         if announced is not None and announced > limit_bytes:
             raise body_too_large(limit_bytes)

@@ -34,7 +34,7 @@ PRICES = {
 }
 
 Change = Callable[[Visit, Form], str]
-"""Does what a form asks for; which notice to show. Raises RequestError, and then nothing changed."""
+"""Applies a form and returns the notice to show. Raises RequestError; nothing changed then."""
 
 
 class Changes:

@@ -1,4 +1,4 @@
-"""ExportManager under way: the files that they are made of, the threads that make them, and their end.
+"""Export jobs: the files they consist of, the threads that write them, and cleanup.
 
 DuckDB writes each part to a file in a folder of its own, outside the interpreter's lock; who sends
 the file only moves bytes, and no query is open meanwhile. A file has no name any more when it is
