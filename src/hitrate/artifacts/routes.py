@@ -176,8 +176,8 @@ class ArtifactRoutes:
     async def upload(self, request: Request, grant: AuthContext) -> Response:
         """Store an artifact, or replace it, body and metadata together.
 
-        Flat memory whatever the size. Raises BadRequest, PayloadTooLarge or ServiceUnavailable; then
-        nothing was stored and no trace is left.
+        Flat memory whatever the size. Raises BadRequest, PayloadTooLarge or ServiceUnavailable;
+        then nothing was stored and no trace is left.
         """
         artifact_hash = hash_of(request)
         said, client = upload_of(request), client_of(request)

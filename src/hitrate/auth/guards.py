@@ -20,7 +20,8 @@ class RequirePermission:
     """A guard that admits what the gate admits. A route names its team by the path's `{team}`.
 
     With the request it leaves a way to ask again, for `current_auth` and
-    `authenticated_token`: a body may take its time to arrive, and whoever sends it may have lost the permission by then.
+    `authenticated_token`: a body may take its time to arrive, and whoever
+    sends it may have lost the permission by then.
     """
 
     def __init__(self, gate: Authorizer, access: Permission) -> None:
