@@ -81,7 +81,7 @@ class Summary(Counts, rename="camel"):
 class Bucket(Measures, rename="camel"):
     """A part of the period; the first and last may be cut short by its ends."""
 
-    hit_rate_bands: Quartiles
+    hit_rate_quartiles: Quartiles
     from_: str = field(name="from")
     to: str = field()
 
@@ -103,7 +103,7 @@ class Group(Measures, rename="camel"):
 
     key: str | None
     label: str
-    hit_rate_bands: Quartiles
+    hit_rate_quartiles: Quartiles
 
 
 class Breakdown(msgspec.Struct, rename="camel"):
@@ -145,7 +145,7 @@ class RunPage(msgspec.Struct, rename="camel"):
 
 
 class Made(msgspec.Struct, rename="camel"):
-    """A stored artifact. `made_by` is the session of the run that made it, null where no events
+    """A stored artifact. `produced_by` is the session of the run that made it, null where no events
     tell; `dirty` whether its files were not all committed, null where the client did not say."""
 
     size_bytes: int
@@ -155,7 +155,7 @@ class Made(msgspec.Struct, rename="camel"):
     sha: str | None
     dirty_hash: str | None
     dirty: bool | None
-    made_by: str | None
+    produced_by: str | None
 
 
 class TaskInfo(msgspec.Struct, rename="camel"):

@@ -33,7 +33,7 @@ from tests.support.synthetic_runs import (
 from tests.support.team_fixture import House, house_of
 
 SUMMARY, TIMESERIES, BREAKDOWN = (
-    f"/v1/usage/{report}" for report in ("summary", "timeseries", "breakdown")
+    f"/v1/analytics/{report}" for report in ("summary", "timeseries", "breakdown")
 )
 WHOLE = {"since": iso(BEGIN_MS), "until": iso(END_MS)}
 
@@ -170,7 +170,7 @@ def test_buckets_are_the_hours_days_weeks_and_months_of_a_time_zone(
         runs = history.within(one)
         assert said(one) == counts(runs)
         middle = median(ran.hit_rate for ran in runs) if runs else None
-        assert one["hitRateBands"]["p50"] == pytest.approx(middle)
+        assert one["hitRateQuartiles"]["p50"] == pytest.approx(middle)
     assert [one["from"] for one in buckets[1:]] == begins(bucket, ZoneInfo(zone))
 
 

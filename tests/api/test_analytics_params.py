@@ -20,38 +20,38 @@ ZONE = ("timezone", "Europe/Berlin")
 # The question, and what the answer has to name.
 BAD: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
     *(
-        ("usage/summary", {name: value}, (name, *MOMENT))
+        ("analytics/summary", {name: value}, (name, *MOMENT))
         for name in ("since", "until")
         for value in ("yesterday", "7D", "7", "-7d", "2027-13-01", "1e9d", "\0", LONG, AGES)
     ),
-    ("usage/summary", {"since": "1d", "until": "2d"}, ("since is not before until",)),
-    ("usage/summary", {"since": "1d", "until": "1d"}, ("since is not before until",)),
+    ("analytics/summary", {"since": "1d", "until": "2d"}, ("since is not before until",)),
+    ("analytics/summary", {"since": "1d", "until": "1d"}, ("since is not before until",)),
     ("runs", {"since": "2200-01-01", "until": "2300-01-01"}, ("since is not before until",)),
     ("artifacts", {"since": "tomorrow"}, ("since", *MOMENT)),
     ("artifacts/abc", {"until": "tomorrow"}, ("until", *MOMENT)),
     *(
-        ("usage/timeseries", {"timezone": zone}, ZONE)
+        ("analytics/timeseries", {"timezone": zone}, ZONE)
         for zone in (
             "../../etc/passwd", "/etc/passwd", "Europe/../../../etc/passwd", "Mars/Olympus_Mons",
             "Europe", "Europe/", "", "\0", "+02:00", "Zürich", "tzdata.zi", LONG,
         )
     ),
-    ("usage/timeseries", {"bucket": "year"}, ("bucket", "hour, day, week or month")),
-    ("usage/timeseries", {"bucket": ""}, ("bucket", "hour, day, week or month")),
-    ("usage/timeseries", {"bucket": "hour", "since": "90d"}, ("1500", "longer bucket")),
-    ("usage/timeseries", {"bucket": "month", "since": "1970-01-01", "until": "2100-01-01"},
+    ("analytics/timeseries", {"bucket": "year"}, ("bucket", "hour, day, week or month")),
+    ("analytics/timeseries", {"bucket": ""}, ("bucket", "hour, day, week or month")),
+    ("analytics/timeseries", {"bucket": "hour", "since": "90d"}, ("1500", "longer bucket")),
+    ("analytics/timeseries", {"bucket": "month", "since": "1970-01-01", "until": "2100-01-01"},
      ("1500", "later since")),
-    ("usage/breakdown", {}, ("by",)),
-    ("usage/breakdown", {"by": "team"}, ("by", "ci, interactive, agent, token or user")),
+    ("analytics/breakdown", {}, ("by",)),
+    ("analytics/breakdown", {"by": "team"}, ("by", "ci, interactive, agent, token or user")),
     ("runs", {"order": "random"}, ("order", "newest, best, worst, saved or largest")),
     ("runs", {"order": LONG}, ("order", "newest, best, worst, saved or largest")),
     ("artifacts", {"order": "best"}, ("order", "newest, oldest, largest", "hits")),
     ("artifacts", {"unused": "maybe"}, ("unused", "bool")),
-    ("usage/summary", {"fresh": "maybe"}, ("fresh", "bool")),
+    ("analytics/summary", {"fresh": "maybe"}, ("fresh", "bool")),
     *(
         (path, more | {"interactive": value}, ("interactive", "true, false, any or none"))
         for path, more in (
-            ("usage/summary", {}), ("usage/timeseries", {}), ("usage/breakdown", {"by": "ci"}),
+            ("analytics/summary", {}), ("analytics/timeseries", {}), ("analytics/breakdown", {"by": "ci"}),
             ("runs", {}),
         )
         for value in ("yes", "", LONG)
@@ -67,13 +67,13 @@ BAD: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
 ]  # fmt: skip
 
 FINE = [
-    ("usage/summary", {"ci": LONG, "agent": LONG, "token": LONG}),
-    ("usage/summary", {"ci": "", "agent": "", "token": ""}),
-    ("usage/summary", {"agent": "\0'\"%_\\$ci"}),
-    ("usage/timeseries", {"bucket": "week", "since": "1990-01-01", "until": "2010-01-01"}),
-    ("usage/timeseries", {"timezone": "America/Argentina/Buenos_Aires"}),
-    ("usage/timeseries", {"timezone": "Etc/GMT+12"}),
-    ("usage/timeseries", {"since": "1970-01-01", "until": "1970-01-02"}),
+    ("analytics/summary", {"ci": LONG, "agent": LONG, "token": LONG}),
+    ("analytics/summary", {"ci": "", "agent": "", "token": ""}),
+    ("analytics/summary", {"agent": "\0'\"%_\\$ci"}),
+    ("analytics/timeseries", {"bucket": "week", "since": "1990-01-01", "until": "2010-01-01"}),
+    ("analytics/timeseries", {"timezone": "America/Argentina/Buenos_Aires"}),
+    ("analytics/timeseries", {"timezone": "Etc/GMT+12"}),
+    ("analytics/timeseries", {"since": "1970-01-01", "until": "1970-01-02"}),
     ("runs", {"cursor": "9" * 18}),
     ("artifacts", {"cursor": "9" * 18, "unused": "true"}),
     ("artifacts", {"cursor": "9" * 18, "order": "hits"}),
@@ -130,7 +130,7 @@ def odd_runs(reports: Server) -> None:
     """For each odd name a run of that session, which hit an artifact of that hash."""
     for name in ODD:
         record(reports, name)
-    assert ask(reports, "usage/summary", fresh="true").json()["runs"] >= len(ODD)
+    assert ask(reports, "analytics/summary", fresh="true").json()["runs"] >= len(ODD)
 
 
 def record(server: Server, name: str) -> None:
@@ -201,9 +201,9 @@ def test_the_documentation_has_the_reports_with_their_parameters_and_shapes(
     filters = {"ci", "interactive", "agent", "token"}
     paged = {"limit", "cursor"}
     expected: dict[str, tuple[set[str], str]] = {
-        "/v1/usage/summary": (common | filters, "Summary"),
-        "/v1/usage/timeseries": (common | filters | {"bucket", "timezone"}, "Timeseries"),
-        "/v1/usage/breakdown": (common | filters | {"by"}, "Breakdown"),
+        "/v1/analytics/summary": (common | filters, "Summary"),
+        "/v1/analytics/timeseries": (common | filters | {"bucket", "timezone"}, "Timeseries"),
+        "/v1/analytics/breakdown": (common | filters | {"by"}, "Breakdown"),
         "/v1/runs": (common | filters | paged | {"order"}, "RunPage"),
         "/v1/runs/{session}": (paged | {"session", "fresh"}, "RunDetail"),
         "/v1/artifacts": (common | paged | {"order", "unused"}, "ArtifactPage"),

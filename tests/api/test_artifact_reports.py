@@ -19,7 +19,7 @@ from tests.support.synthetic_runs import DAY_MS, END_MS, LONG_BEFORE_MS, Answer,
 from tests.support.team_fixture import House, house_of
 
 SUMMARY, TIMESERIES, BREAKDOWN = (
-    f"/v1/usage/{report}" for report in ("summary", "timeseries", "breakdown")
+    f"/v1/analytics/{report}" for report in ("summary", "timeseries", "breakdown")
 )
 SHA, DIRTY = "5f" * 20, "a0" * 32
 HASHES = [f"{number:016x}" for number in range(1, 13)]
@@ -129,7 +129,7 @@ def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualCl
     send(history, "GET", "abc")
     post(history, event(sessionId="user", hash="abc", source="REMOTE", duration=1234))
     last_use = iso(END_MS + 60_000)
-    eventually(lambda: history.ask("/v1/artifacts/abc")["artifact"]["madeBy"])
+    eventually(lambda: history.ask("/v1/artifacts/abc")["artifact"]["producedBy"])
     eventually(lambda: history.ask("/v1/artifacts/abc")["artifact"]["lastUsedAt"] == last_use)
 
     detail = history.ask("/v1/artifacts/abc")
@@ -152,7 +152,7 @@ def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualCl
         "sha": SHA,
         "dirtyHash": DIRTY,
         "dirty": True,
-        "madeBy": "maker",
+        "producedBy": "maker",
         "sender": sender,
         "hits": {"local": 0, "remote": 1},
         "timeSavedMs": 1234,
@@ -169,7 +169,7 @@ def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualCl
     }
     assert (made["sessionId"], made["outcome"], made["timeSavedMs"]) == ("maker", "miss", 0)
     [task] = history.ask("/v1/runs/user")["tasks"]
-    assert task["artifact"]["madeBy"] == "maker"
+    assert task["artifact"]["producedBy"] == "maker"
     assert task["artifact"]["sizeBytes"] == 321
 
 
@@ -247,11 +247,11 @@ def test_an_artifact_is_known_by_its_maker_also_when_nothing_comes_afterwards(
     post(history, event(sessionId="early", hash="first", event="MISS"))
     assert history.ask("/v1/runs/early")["run"]["tasks"] == 1  # its events are loaded
     send(history, "PUT", "first", b"x")
-    eventually(lambda: history.ask("/v1/artifacts/first")["artifact"]["madeBy"] == "early")
+    eventually(lambda: history.ask("/v1/artifacts/first")["artifact"]["producedBy"] == "early")
 
     send(history, "PUT", "second", b"x")
     post(history, event(sessionId="late", hash="second", event="MISS"))
-    eventually(lambda: history.ask("/v1/artifacts/second")["artifact"]["madeBy"] == "late")
+    eventually(lambda: history.ask("/v1/artifacts/second")["artifact"]["producedBy"] == "late")
 
 
 def test_what_was_moved_is_in_every_report(history: History, clock: ManualClock) -> None:

@@ -90,7 +90,7 @@ def client(shared_server: Server) -> Client:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_numbers_are_those_of_the_api(client: Client, form: str) -> None:
-    summary = client.get("usage/summary").json()
+    summary = client.get("analytics/summary").json()
     events = client.export("events", form)
     runs = client.export("runs", form)
     assert len(events) == summary["events"] == 4
@@ -114,7 +114,7 @@ def test_runs_and_artifacts_are_those_of_the_lists(client: Client, form: str) ->
     assert {run["sessionId"]: run for run in client.export("runs", form)} == runs
     [listed] = client.get("artifacts").json()["artifacts"]
     [exported] = client.export("artifacts", form)
-    assert {**exported, "madeBy": None} == {**flat(listed), "madeBy": None}
+    assert {**exported, "producedBy": None} == {**flat(listed), "producedBy": None}
     assert (exported["localHits"], exported["remoteHits"]) == (1, 1)
 
 
@@ -229,7 +229,7 @@ def test_the_documentation_names_the_types(shared_server: Server) -> None:
 
 def test_a_disk_without_room_is_told_before_anything_is_sent(start_server: StartServer) -> None:
     server = start_server("--min-free-bytes", "1000TiB")
-    eventually(lambda: server.request("GET", "/v1/usage/summary").status_code == 200)
+    eventually(lambda: server.request("GET", "/v1/analytics/summary").status_code == 200)
     for form in FORMATS:
         answer = server.request("GET", f"/v1/export/events?format={form}")
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
@@ -308,7 +308,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def summed(server: Server) -> int:
     """How many events are counted."""
-    answer = server.request("GET", "/v1/usage/summary")
+    answer = server.request("GET", "/v1/analytics/summary")
     return int(answer.json()["events"]) if answer.status_code == 200 else 0
 
 

@@ -73,7 +73,7 @@ def street(place: Place, clock: ManualClock) -> Street:
     place.accounts.teams.change(team, _nearly_full, OPERATOR, "billing.change")
     ended, _ = place.accounts.tokens.create(team, "ended")
     place.accounts.tokens.revoke(ended)
-    place.ask(pipeline, "/v1/usage/summary")
+    place.ask(pipeline, "/v1/analytics/summary")
     return Street(place, owner, viewer)
 
 
@@ -290,7 +290,7 @@ def travels(place: Place, clock: ManualClock) -> tuple[Team, User, Sender]:
         clock.value_ms = NOW_MS - int(hours_ago * HOUR_MS)  # 13 January 18:20, 14 January 10:30
         place.post(sender, miss(session, session))
     clock.value_ms = NOW_MS
-    place.ask(sender, "/v1/usage/summary")
+    place.ask(sender, "/v1/analytics/summary")
     return team, place.person("traveller@example.com", team), sender
 
 

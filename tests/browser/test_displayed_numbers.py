@@ -80,7 +80,7 @@ def test_the_overview_says_what_the_api_says(
     ledger: Ledger, visitor: httpx.Client, question: str
 ) -> None:
     query = QUESTIONS[question]
-    shown, told = read(visitor, "", query), ask(ledger, "/v1/usage/summary", query)
+    shown, told = read(visitor, "", query), ask(ledger, "/v1/analytics/summary", query)
     before, artifacts = told["previous"], told["artifacts"]
     spent, spent_before = (sum(one["timeSavedMs"].values()) for one in (told, before))
     compared = points(told["hitRate"], before["hitRate"])
@@ -109,7 +109,7 @@ def test_the_overview_lists_the_groups_and_runs_that_the_api_lists(
     query = QUESTIONS[question]
     shown = read(visitor, "", query)
     for by in ("ci", "interactive", "agent", "token"):
-        groups = ask(ledger, "/v1/usage/breakdown", {"by": by, **query})["groups"]
+        groups = ask(ledger, "/v1/analytics/breakdown", {"by": by, **query})["groups"]
         rows = shown.table(f"by-{by}") if groups else []
         assert [row.cells for row in rows] == [
             {
@@ -133,7 +133,7 @@ def test_charts_have_the_parts_of_the_api_and_lead_to_their_runs(
 ) -> None:
     query = QUESTIONS[question]
     shown = read(visitor, "", {**query, "bucket": bucket})
-    told = ask(ledger, "/v1/usage/timeseries", {**query, "bucket": bucket, "timezone": BERLIN})[
+    told = ask(ledger, "/v1/analytics/timeseries", {**query, "bucket": bucket, "timezone": BERLIN})[
         "buckets"
     ]
     rows = shown.table(f"The numbers by {bucket}")
@@ -143,7 +143,7 @@ def test_charts_have_the_parts_of_the_api_and_lead_to_their_runs(
         assert [link.get("href") for link in chart.iterfind("a")] == [row.links[0] for row in rows]
     for row, part in zip(rows, told, strict=True):
         assert list(row.cells.values())[1:] == [
-            *(percent(rate) for rate in (part["hitRate"], *_ends(part["hitRateBands"]))),
+            *(percent(rate) for rate in (part["hitRate"], *_ends(part["hitRateQuartiles"]))),
             *(
                 number(part[name])
                 for name in ("runs", "tasks", "localHits", "remoteHits", "misses")
@@ -204,7 +204,7 @@ def test_a_period_s_runs_are_said_in_short(
     ledger: Ledger, visitor: httpx.Client, question: str
 ) -> None:
     query = QUESTIONS[question]
-    told = ask(ledger, "/v1/usage/summary", query)
+    told = ask(ledger, "/v1/analytics/summary", query)
     text = read(visitor, "/runs", query).text("in-short")
     assert text.startswith(counted(told["runs"], "run"))
     assert text.endswith(f"({BERLIN}): {in_short(told)}.")
@@ -266,7 +266,7 @@ def test_artifacts_are_listed_as_the_api_lists_them(
     ledger: Ledger, visitor: httpx.Client, query: Query
 ) -> None:
     shown, told = read(visitor, "/artifacts", query), ask(ledger, "/v1/artifacts", query)
-    kept = ask(ledger, "/v1/usage/summary")["artifacts"]
+    kept = ask(ledger, "/v1/analytics/summary")["artifacts"]
     assert shown.text("in-short").startswith(
         f"{kept['stored']} stored now, {size(kept['storedBytes'])}"
     )

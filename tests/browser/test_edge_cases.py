@@ -48,7 +48,7 @@ def shown(text: str) -> str:
 def test_odd_sessions_and_hashes_are_shown_and_found(house: House, name: str) -> None:
     odd = ODD[name]
     house.place.post(house.sender, [*miss(odd, odd), *remote_hit("plain", odd, 1500)])
-    house.place.ask(house.sender, "/v1/usage/summary")
+    house.place.ask(house.sender, "/v1/analytics/summary")
     with house.as_(Role.OWNER) as visitor:
         runs = read(visitor.get(house.path("/runs")))
         assert len(runs.table("Runs")) == 3
@@ -87,7 +87,7 @@ def odd_team(place: Place) -> Iterator[tuple[Team, User]]:
         label = text if text.isprintable() else "plain"
         sender = place.sender(team, label[:200]).saying(ci=text.strip()[:50], agent=text.strip())
         place.post(sender, miss(text, text))
-    place.ask(sender, "/v1/usage/summary")
+    place.ask(sender, "/v1/analytics/summary")
     yield team, owner
 
 
@@ -173,7 +173,7 @@ def owner_of_one(place: Place) -> Iterator[tuple[httpx.Client, str]]:
     team = place.team(f"one-{uuid.uuid4().hex[:8]}")
     owner = place.person(f"{uuid.uuid4().hex}@example.com", team)
     place.post(sender := place.sender(team, ""), miss("one", "one"))
-    place.ask(sender, "/v1/usage/summary")
+    place.ask(sender, "/v1/analytics/summary")
     with place.visitor(owner) as visitor:
         yield visitor, f"/teams/{team.slug}"
 

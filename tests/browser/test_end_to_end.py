@@ -47,7 +47,7 @@ class Home:
 
     def load(self) -> None:
         """Wait until what was sent is counted."""
-        self.place.ask(self.token, "/v1/usage/summary")
+        self.place.ask(self.token, "/v1/analytics/summary")
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def build(home: Home) -> Callable[[], tuple[str, str]]:
 
 
 def _made_by(home: Home, name: str) -> object:
-    return home.place.ask(home.token, f"/v1/artifacts/{name}")["artifact"]["madeBy"]
+    return home.place.ask(home.token, f"/v1/artifacts/{name}")["artifact"]["producedBy"]
 
 
 def tile(page: Page, name: str) -> Locator:

@@ -73,7 +73,7 @@ def build_house(place: Place) -> House:
     stranger = place.person(f"stranger-{name}@example.com", other)
     sender = place.sender(team, "pipeline")
     place.post(sender, miss("one", "one"))
-    place.ask(sender, "/v1/usage/summary")
+    place.ask(sender, "/v1/analytics/summary")
     return House(place, team, people, stranger, sender)
 
 

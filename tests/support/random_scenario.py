@@ -63,7 +63,7 @@ def write(place: Place, clock: ManualClock) -> Ledger:
         send()
     clock.value_ms = NOW_MS
     reader = place.sender(team, "reader")
-    place.ask(reader, "/v1/usage/summary")
+    place.ask(reader, "/v1/analytics/summary")
     return Ledger(place, team, owner, reader, senders, LATE)
 
 

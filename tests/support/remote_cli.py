@@ -130,7 +130,7 @@ class Workshop:
             token=token or self.token,
         )
         assert answer.status_code == 200, answer.text
-        self.ask("/v1/usage/summary", fresh="true")
+        self.ask("/v1/analytics/summary", fresh="true")
 
     def record_run(self, session: str, hits: int, misses: int, **who: str) -> None:
         """A run of so many remote hits, a second each, and misses."""

@@ -139,7 +139,11 @@ ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asi
 def assert_group(told: api_schemas.Bucket | api_schemas.Group, runs: list[Run]) -> None:
     """The measures of some runs, and how their hit rates are spread."""
     assert counted(told) == counts(runs)
-    told_bands = (told.hit_rate_bands.p25, told.hit_rate_bands.p50, told.hit_rate_bands.p75)
+    told_bands = (
+        told.hit_rate_quartiles.p25,
+        told.hit_rate_quartiles.p50,
+        told.hit_rate_quartiles.p75,
+    )
     expected = bands(runs)
     if expected is None:
         assert told_bands == (None, None, None)

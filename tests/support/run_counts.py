@@ -87,7 +87,7 @@ def server_says(server: Server, session: str) -> Numbers:
 
 def server_says_of_all(server: Server) -> Numbers:
     """The numbers of all of a team's runs; the list of runs must come to the same."""
-    summary, listed = _asked(server, "/v1/usage/summary"), runs_listed(server)
+    summary, listed = _asked(server, "/v1/analytics/summary"), runs_listed(server)
     assert summary["runs"] == len(listed)
     assert _numbers(summary) == total(listed.values())
     return _numbers(summary)
@@ -102,14 +102,14 @@ def runs_listed(server: Server) -> dict[str, Numbers]:
 
 def moved(server: Server) -> dict[str, int]:
     """What was up- and downloaded, and is stored."""
-    artifacts: dict[str, int] = _asked(server, "/v1/usage/summary")["artifacts"]
+    artifacts: dict[str, int] = _asked(server, "/v1/analytics/summary")["artifacts"]
     return artifacts
 
 
 def makers(server: Server) -> dict[str, str | None]:
     """The session that made each stored artifact, by hash."""
     artifacts = _asked(server, "/v1/artifacts", limit=1000)["artifacts"]
-    return {artifact["hash"]: artifact["madeBy"] for artifact in artifacts}
+    return {artifact["hash"]: artifact["producedBy"] for artifact in artifacts}
 
 
 def total(numbers: Iterable[Numbers]) -> Numbers:

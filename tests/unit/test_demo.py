@@ -368,7 +368,7 @@ def test_a_server_started_on_it_shows_the_same_totals(
     server.token = run_hitrate("token", "create", "--team", "demo", "--data-dir", str(path)).strip()
     server.start()
     try:
-        answer = server.request("GET", "/v1/usage/summary?since=31d&fresh=true").json()
+        answer = server.request("GET", "/v1/analytics/summary?since=31d&fresh=true").json()
     finally:
         server.kill()
     for name in ("runs", "tasks", "localHits", "remoteHits"):

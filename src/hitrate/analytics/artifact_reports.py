@@ -175,7 +175,7 @@ def _made(one: Listed) -> dict[str, Any]:
         "sha": one.sha,
         "dirty_hash": one.dirty_hash,
         "dirty": bool(one.dirty_hash) if one.sha is not None or one.dirty_hash else None,
-        "made_by": one.made_by,
+        "produced_by": one.made_by,
     }
 
 

@@ -85,7 +85,7 @@ class Reports:
         buckets = [
             Bucket(
                 **measures(*rows.get(start, (None, None))),
-                hit_rate_bands=bands(rows.get(start, (None, None))[0]),
+                hit_rate_quartiles=bands(rows.get(start, (None, None))[0]),
                 from_=iso(start),
                 to=iso(stop),
             )
@@ -108,7 +108,7 @@ class Reports:
                 **measures(*found),
                 key=value,
                 label=_label(by, value, known),
-                hit_rate_bands=bands(found[0]),
+                hit_rate_quartiles=bands(found[0]),
             )
             for value, found in rows.items()
         ]

@@ -1,4 +1,4 @@
-"""The routes of this room but the exports: `/v1/usage/…`, `/v1/runs` and `/v1/artifacts`."""
+"""The routes of this room but the exports: `/v1/analytics/…`, `/v1/runs` and `/v1/artifacts`."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -46,7 +46,7 @@ def analytics_api(analyst: AnalyticsService) -> Sequence[HTTPRouteHandler]:
 
 
 def _usage_api(analyst: AnalyticsService) -> list[HTTPRouteHandler]:
-    @get("/v1/usage/summary", operation_id="getUsageSummary", **analyst.route)
+    @get("/v1/analytics/summary", operation_id="getAnalyticsSummary", **analyst.route)
     def summary(
         request: AnyRequest,
         since: Since = None,
@@ -63,7 +63,7 @@ def _usage_api(analyst: AnalyticsService) -> list[HTTPRouteHandler]:
         with analyst.reading():
             return analyst.reports.summary(scope)
 
-    @get("/v1/usage/timeseries", operation_id="getUsageTimeseries", **analyst.route)
+    @get("/v1/analytics/timeseries", operation_id="getAnalyticsTimeseries", **analyst.route)
     def timeseries(
         request: AnyRequest,
         bucket: Annotated[
@@ -86,7 +86,7 @@ def _usage_api(analyst: AnalyticsService) -> list[HTTPRouteHandler]:
         with analyst.reading():
             return analyst.reports.timeseries(scope, bucket, zone)
 
-    @get("/v1/usage/breakdown", operation_id="getUsageBreakdown", **analyst.route)
+    @get("/v1/analytics/breakdown", operation_id="getAnalyticsBreakdown", **analyst.route)
     def breakdown(
         request: AnyRequest,
         by: Annotated[

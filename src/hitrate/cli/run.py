@@ -80,5 +80,5 @@ def _row(task: Task) -> tuple[object, ...]:
         span_text(task.time_saved_ms) if task.time_saved_ms else "",
         size_text(made.size_bytes) if made else "",
         made.sha[:_COMMIT_SHOWN] + ("+" if made.dirty else "") if made and made.sha else "",
-        made.made_by if made else "",
+        made.produced_by if made else "",
     )

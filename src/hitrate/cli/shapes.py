@@ -59,7 +59,7 @@ class Made(Struct, rename="camel"):
     last_used_at: str
     sha: str | None
     dirty: bool | None
-    made_by: str | None
+    produced_by: str | None
 
 
 class Task(Struct, rename="camel"):

@@ -113,14 +113,14 @@ def stats(
     and by who ran it."""
     with place.open() as api:
         summary = api.get(
-            "/v1/usage/summary", _Summary, {"since": since, "until": until, **filters}
+            "/v1/analytics/summary", _Summary, {"since": since, "until": until, **filters}
         )
         now = summary.shown
         # "7d" and "now" would be others a moment later.
         query = {"since": now.since, "until": now.until, **filters}
         in_time = {"bucket": bucket or _usual_bucket(now), "timezone": timezone}
-        series = api.get("/v1/usage/timeseries", _Timeseries, {**query, **in_time})
-        breakdown = api.get("/v1/usage/breakdown", _Breakdown, {**query, "by": by})
+        series = api.get("/v1/analytics/timeseries", _Timeseries, {**query, **in_time})
+        breakdown = api.get("/v1/analytics/breakdown", _Breakdown, {**query, "by": by})
     if json_output:
         print_json(
             {"summary": summary.json, "timeseries": series.json, "breakdown": breakdown.json}

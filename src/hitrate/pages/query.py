@@ -1,4 +1,4 @@
-"""What a page was asked: the period and filters in its address, as `/v1/usage/…` takes them."""
+"""What a page was asked: the period and filters in its address, as `/v1/analytics/…` takes them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -97,14 +97,14 @@ def _reach(drawn: Timeseries, pointed: Timeseries) -> list[int]:
 
 
 def _rate(bucket: Bucket) -> Values:
-    bands = bucket.hit_rate_bands
+    bands = bucket.hit_rate_quartiles
     return (bucket.hit_rate, bands.p25, bands.p75)
 
 
 def _rate_in_words(bucket: Bucket) -> str:
     if bucket.hit_rate is None:
         return "no tasks"
-    bands = bucket.hit_rate_bands
+    bands = bucket.hit_rate_quartiles
     return (
         f"hit rate {formatting.percent(bucket.hit_rate)}; half of the runs between "
         f"{formatting.percent(bands.p25)} and {formatting.percent(bands.p75)}"

@@ -41,7 +41,7 @@ def test_a_team_without_events_has_reports_of_nothing(books: Books, scope: Scope
 def test_buckets_without_runs_are_there(books: Books, bucket: str) -> None:
     with books.ledger() as ledger:
         buckets = ledger.reports.timeseries(A_DAY, bucket, ZoneInfo("UTC")).buckets
-    assert {(one.runs, one.hit_rate, one.hit_rate_bands.p50) for one in buckets} == {
+    assert {(one.runs, one.hit_rate, one.hit_rate_quartiles.p50) for one in buckets} == {
         (0, None, None)
     }
     assert (buckets[0].from_, buckets[-1].to) == (
@@ -57,7 +57,7 @@ def test_runs_of_nobody_known_are_a_group(books: Books, by: str) -> None:
         [group] = ledger.reports.breakdown(EVER, by).groups
     key = UNKNOWN if by == "token" else None
     assert (group.key, group.label) == (key, key or NO_VALUE[by])
-    assert (group.runs, group.hit_rate_bands.p25) == (1, 1.0)
+    assert (group.runs, group.hit_rate_quartiles.p25) == (1, 1.0)
 
 
 def test_a_run_belongs_to_the_period_in_which_it_began(books: Books) -> None:

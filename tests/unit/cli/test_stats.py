@@ -59,9 +59,9 @@ def test_json_is_the_apis_own(
     in_time = {"bucket": "hour", "timezone": "Asia/Kolkata"}
     shown = workshop.json("stats", *options({**query, **in_time}), "--by", by)
     assert shown == {
-        "summary": workshop.ask("/v1/usage/summary", **query),
-        "timeseries": workshop.ask("/v1/usage/timeseries", **query, **in_time),
-        "breakdown": workshop.ask("/v1/usage/breakdown", **query, by=by),
+        "summary": workshop.ask("/v1/analytics/summary", **query),
+        "timeseries": workshop.ask("/v1/analytics/timeseries", **query, **in_time),
+        "breakdown": workshop.ask("/v1/analytics/breakdown", **query, by=by),
     }
     assert (shown["summary"]["runs"] == 0) == (filters == {"ci": "none"})
 
@@ -75,7 +75,7 @@ def test_the_table_shows_the_apis_numbers_and_those_of_the_period_before(
     workshop: Workshop, period: Period
 ) -> None:
     shown = rows(workshop.ok("stats", *options(period)))
-    now = workshop.ask("/v1/usage/summary", **period)
+    now = workshop.ask("/v1/analytics/summary", **period)
     assert (now["runs"], now["previous"]["runs"]) == (1, 1)
     assert shown["Runs"] == ["1", "1", "+0 %"]
     assert shown["Tasks"] == ["3", "4", "-25 %"]

@@ -189,7 +189,7 @@ class Artifacts:
             "CASE WHEN s.sha IS NOT NULL OR s.dirty_hash <> '' "
             "THEN coalesce(s.dirty_hash, '') <> '' END",
         ),
-        Column("madeBy", "s.made_by", TEXT),
+        Column("producedBy", "s.made_by", TEXT),
         Column("localHits", "coalesce(h.local_hits, 0)"),
         Column("remoteHits", "coalesce(h.remote_hits, 0)"),
         Column("timeSavedMs", "coalesce(h.saved_ms, 0)"),
