@@ -51,8 +51,8 @@ BAD: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
     *(
         (path, more | {"interactive": value}, ("interactive", "true, false, any or none"))
         for path, more in (
-            ("analytics/summary", {}), ("analytics/timeseries", {}), ("analytics/breakdown", {"by": "ci"}),
-            ("runs", {}),
+            ("analytics/summary", {}), ("analytics/timeseries", {}),
+            ("analytics/breakdown", {"by": "ci"}), ("runs", {}),
         )
         for value in ("yes", "", LONG)
     ),
