@@ -1,4 +1,4 @@
-"""Fixtures for tests that change how a team stands."""
+"""Fixtures of the API tests: a server for team states, and accounts on the shared server."""
 
 from collections.abc import Iterator
 
@@ -6,25 +6,25 @@ import pytest
 
 from tests.support.account_api import Api
 from tests.support.server import Server
-from tests.support.team_fixture import House, Stage, house_of
+from tests.support.team_fixture import TeamFixture, TeamServer, run_team_server
 
 
 @pytest.fixture(scope="package")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A server of their own, because it counts what is refused."""
-    with house_of(Server(tmp_path_factory.mktemp("house") / "data")) as house:
-        yield house
+def team_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamServer]:
+    """A server of this package, because tests read its counts of refused requests."""
+    with run_team_server(Server(tmp_path_factory.mktemp("team_server") / "data")) as team_server:
+        yield team_server
 
 
 @pytest.fixture
-def stage(house: House) -> Stage:
-    """A team of the test's own."""
-    return house.stage()
+def team(team_server: TeamServer) -> TeamFixture:
+    """A new team for each test."""
+    return team_server.create_team()
 
 
 @pytest.fixture(scope="module")
 def api(shared_server: Server) -> Iterator[Api]:
-    """The accounts of a running server; each test makes teams and people of its own."""
+    """Accounts of the shared server; each test creates its own teams and users."""
     api = Api(shared_server)
     yield api
     api.close()

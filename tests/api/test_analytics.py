@@ -30,7 +30,7 @@ from tests.support.synthetic_runs import (
     said,
     total,
 )
-from tests.support.team_fixture import House, house_of
+from tests.support.team_fixture import TeamServer, run_team_server
 
 SUMMARY, TIMESERIES, BREAKDOWN = (
     f"/v1/analytics/{report}" for report in ("summary", "timeseries", "breakdown")
@@ -90,15 +90,17 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, clock: ManualClock) -> Iterator[House]:
+def team_server(
+    tmp_path_factory: pytest.TempPathFactory, clock: ManualClock
+) -> Iterator[TeamServer]:
     server = ClockedServer(tmp_path_factory.mktemp("reports") / "data", clock)
-    with house_of(server, clock) as house:
-        yield house
+    with run_team_server(server, clock) as team_server:
+        yield team_server
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=lambda seed: f"history {seed}")
-def history(house: House, clock: ManualClock, request: pytest.FixtureRequest) -> History:
-    return History(house, clock, request.param)
+def history(team_server: TeamServer, clock: ManualClock, request: pytest.FixtureRequest) -> History:
+    return History(team_server, clock, request.param)
 
 
 @pytest.mark.parametrize(("asked", "from_ms", "to_ms"), PERIODS.values(), ids=PERIODS)
@@ -188,9 +190,9 @@ def begins(bucket: str, zone: ZoneInfo) -> list[str]:
 
 
 def test_a_moment_begins_a_period_and_a_bucket_and_ends_none(
-    house: House, clock: ManualClock
+    team_server: TeamServer, clock: ManualClock
 ) -> None:
-    history = History(house, clock, seed=6, count=0)
+    history = History(team_server, clock, seed=6, count=0)
     history.post(history.asks.secret, body(event()))  # at midnight, to the millisecond
     summary = history.ask(SUMMARY, since=iso(END_MS), until=iso(END_MS + 1))
     assert (summary["runs"], summary["previous"]["runs"]) == (1, 0)
@@ -278,8 +280,10 @@ def test_a_run_shows_its_tasks_misses_first_then_those_that_saved_most(history: 
         assert {task["artifact"] for task in tasks} == {None}  # nothing was ever stored
 
 
-def test_pages_join_up_also_when_more_runs_come_meanwhile(house: House, clock: ManualClock) -> None:
-    history = History(house, clock, seed=3, count=30)
+def test_pages_join_up_also_when_more_runs_come_meanwhile(
+    team_server: TeamServer, clock: ManualClock
+) -> None:
+    history = History(team_server, clock, seed=3, count=30)
     sessions: list[str] = []
     for run in entries_of(history.ask, "/v1/runs", "runs", limit=4, since="60d"):
         sessions.append(run["sessionId"])
@@ -289,18 +293,18 @@ def test_pages_join_up_also_when_more_runs_come_meanwhile(house: House, clock: M
 
 
 def test_what_was_acknowledged_is_in_the_next_fresh_answer(
-    house: House, clock: ManualClock
+    team_server: TeamServer, clock: ManualClock
 ) -> None:
-    history = History(house, clock, seed=4, count=0)
+    history = History(team_server, clock, seed=4, count=0)
     for number in range(1, 16):
         history.post(history.asks.secret, body(event()))
         assert history.ask(SUMMARY, since="1h")["runs"] == number
 
 
 def test_a_run_that_goes_on_belongs_to_the_moment_in_which_it_began(
-    house: House, clock: ManualClock
+    team_server: TeamServer, clock: ManualClock
 ) -> None:
-    history = History(house, clock, seed=5, count=0)
+    history = History(team_server, clock, seed=5, count=0)
     history.post(history.asks.secret, body(event(sessionId="long", hash="one")))
     clock.advance(2 * DAY_MS / 1000)
     history.post(history.asks.secret, body(event(sessionId="long", hash="two")))

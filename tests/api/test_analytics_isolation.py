@@ -14,7 +14,7 @@ from hitrate.teams.models import OPERATOR, Role, Team
 from tests.support.all_routes import Row, all_routes
 from tests.support.client_operations import code_of
 from tests.support.event_factory import body, event
-from tests.support.team_fixture import House
+from tests.support.team_fixture import TeamServer
 
 SESSION, HASH, LABEL, CI = "a-session-inside", "5ec2e7a57e11ab1e", "a-label-inside", "CI-INSIDE"
 ROUTES = [row for row in all_routes() if row.access is Permission.ANALYTICS]
@@ -29,7 +29,7 @@ FORBIDDEN = (403, "forbidden")
 class Side:
     """A team, and a token of its own."""
 
-    house: House
+    team_server: TeamServer
     team: Team
     token: Token
     secret: str
@@ -40,33 +40,33 @@ class Side:
         """What a route answers to this team's token, or another one."""
         places = {"session": session, "hash": name}
         path = re.sub(r"{(\w+)}", lambda found: places[found[1]], row.path)
-        return self.house.server.request(
+        return self.team_server.server.request(
             row.method, path, token=secret or self.secret, params=ASKED | asked
         )
 
     def person(self, role: Role) -> str:
         """The token of somebody in the team."""
-        accounts = self.house.accounts
+        accounts = self.team_server.accounts
         user = accounts.users.create(f"{role.lower()}@{self.team.slug}.example")
         accounts.members.add(self.team, user, role, OPERATOR)
         return accounts.tokens.create(None, "", user=user, scopes=Scope)[1]
 
 
-def side(house: House, slug: str, label: str) -> Side:
-    team = house.accounts.teams.create(slug)
-    return Side(house, team, *house.accounts.tokens.create(team, label, scopes=Scope))
+def side(team_server: TeamServer, slug: str, label: str) -> Side:
+    team = team_server.accounts.teams.create(slug)
+    return Side(team_server, team, *team_server.accounts.tokens.create(team, label, scopes=Scope))
 
 
 @pytest.fixture(scope="module")
-def inside(house: House) -> Side:
+def inside(team_server: TeamServer) -> Side:
     """A team that made an artifact in a run."""
-    inside = side(house, "inside", LABEL)
+    inside = side(team_server, "inside", LABEL)
     missed = event(sessionId=SESSION, hash=HASH, event="MISS", duration=0)
     for method, path, content in (
         ("POST", "/v8/artifacts/events", body(missed)),
         ("PUT", f"/v8/artifacts/{HASH}", b"x" * 100),
     ):
-        answer = house.server.request(
+        answer = team_server.server.request(
             method,
             path,
             token=inside.secret,
@@ -81,7 +81,7 @@ def inside(house: House) -> Side:
 @pytest.fixture(scope="module")
 def outside(inside: Side) -> Side:
     """Another team, which did nothing, beside that one."""
-    return side(inside.house, "outside", "a-label-outside")
+    return side(inside.team_server, "outside", "a-label-outside")
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_everybody_in_a_team_but_billing_reads_all_of_it(
 
 def test_billing_reads_what_was_used(inside: Side, people: dict[Role, str]) -> None:
     path = f"/v1/teams/{inside.team.slug}/usage"
-    answer = inside.house.server.request("GET", path, token=people[Role.BILLING])
+    answer = inside.team_server.server.request("GET", path, token=people[Role.BILLING])
     assert answer.status_code == 200
     used = answer.json()["current"]["used"]
     assert (used["events"], used["uploadedBytes"]) == (1, 100)
@@ -170,17 +170,19 @@ def test_billing_reads_what_was_used(inside: Side, people: dict[Role, str]) -> N
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
 def test_a_token_reads_reports_with_the_scope_for_them_alone(inside: Side, row: Row) -> None:
-    create = inside.house.accounts.tokens.create
+    create = inside.team_server.accounts.tokens.create
     for scope in Scope:
         _, secret = create(inside.team, "", scopes=[scope])
         status = inside.read(row, secret).status_code
         assert status == (200 if scope is Scope.ANALYTICS else 403)
 
 
-def test_the_same_session_and_hash_in_two_teams_are_two(inside: Side, house: House) -> None:
-    twin = side(house, "twin", "a-label-of-the-twin")
+def test_the_same_session_and_hash_in_two_teams_are_two(
+    inside: Side, team_server: TeamServer
+) -> None:
+    twin = side(team_server, "twin", "a-label-of-the-twin")
     hit = event(sessionId=SESSION, hash=HASH, duration=7)
-    answer = house.server.request(
+    answer = team_server.server.request(
         "POST",
         "/v8/artifacts/events",
         token=twin.secret,

@@ -16,7 +16,7 @@ from tests.support.event_factory import body, event
 from tests.support.manual_clock_server import ClockedServer
 from tests.support.server import eventually
 from tests.support.synthetic_runs import DAY_MS, END_MS, LONG_BEFORE_MS, Answer, History
-from tests.support.team_fixture import House, house_of
+from tests.support.team_fixture import TeamServer, run_team_server
 
 SUMMARY, TIMESERIES, BREAKDOWN = (
     f"/v1/analytics/{report}" for report in ("summary", "timeseries", "breakdown")
@@ -90,23 +90,25 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, clock: ManualClock) -> Iterator[House]:
+def team_server(
+    tmp_path_factory: pytest.TempPathFactory, clock: ManualClock
+) -> Iterator[TeamServer]:
     server = ClockedServer(tmp_path_factory.mktemp("artifacts") / "data", clock)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(gc, "LAST_USES_EVERY_S", 0.0)
-        with house_of(server, clock) as house:
-            yield house
+        with run_team_server(server, clock) as team_server:
+            yield team_server
 
 
 @pytest.fixture
-def history(house: House, clock: ManualClock) -> History:
+def history(team_server: TeamServer, clock: ManualClock) -> History:
     """A team that has done nothing yet."""
-    return History(house, clock, seed=0, count=0)
+    return History(team_server, clock, seed=0, count=0)
 
 
 @pytest.fixture(scope="module")
-def shelf(house: House, clock: ManualClock) -> Shelf:
-    shelf = Shelf(History(house, clock, seed=0, count=0))
+def shelf(team_server: TeamServer, clock: ManualClock) -> Shelf:
+    shelf = Shelf(History(team_server, clock, seed=0, count=0))
     eventually(lambda: shelf.last_uses() == shelf.used_ms)
     return shelf
 

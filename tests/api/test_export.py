@@ -20,7 +20,7 @@ from tests.support.event_factory import body, event
 from tests.support.export_harness import COLUMNS, READ, Rows, parquet_types
 from tests.support.manual_clock_server import ClockedServer
 from tests.support.server import Server, eventually
-from tests.support.team_fixture import house_of
+from tests.support.team_fixture import run_team_server
 
 EVENTS = "/v8/artifacts/events"
 TYPES = {
@@ -415,9 +415,9 @@ def test_a_client_that_stops_reading_is_given_up(
 ) -> None:
     monkeypatch.setattr("hitrate.app.wiring.ExportManager", partial(ExportManager, stalled_s=0.5))
     server = ClockedServer(tmp_path / "data", ManualClock())
-    with house_of(server, server.clock) as house:
-        team = house.accounts.teams.create("stalled")
-        server.token = house.accounts.tokens.create(team, "")[1]
+    with run_team_server(server, server.clock) as team_server:
+        team = team_server.accounts.teams.create("stalled")
+        server.token = team_server.accounts.tokens.create(team, "")[1]
         for batch in range(2):
             items = (event(hash=f"{n:016x}", duration=batch) for n in range(50_000))
             assert server.request("POST", EVENTS, content=body(*items)).status_code == 200

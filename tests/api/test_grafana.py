@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.client_operations import OPERATIONS, Build
 from tests.support.server import Server, eventually
-from tests.support.team_fixture import House
+from tests.support.team_fixture import TeamServer
 
 DOCS = Path(__file__).parents[2] / "docs"
 BOARD = json.loads((DOCS / "grafana" / "hitrate.json").read_text())
@@ -52,21 +52,21 @@ class Scraped:
 
 
 @pytest.fixture(scope="module")
-def scraped(house: House, tmp_path_factory: pytest.TempPathFactory) -> Scraped:
+def scraped(team_server: TeamServer, tmp_path_factory: pytest.TempPathFactory) -> Scraped:
     """From a server that has answered every operation and refused some, and one that is full."""
-    stage = house.stage()
+    team = team_server.create_team()
     build = Build()
     for operation in OPERATIONS:
-        assert stage.send(operation, build).refused is None
-    stage.send("downloadArtifact", Build())
-    stage.token = "hr_unknown"
-    stage.send("recordEvents")
-    eventually(lambda: house.server.metric("hitrate_runs_total") > 0)
+        assert team.send(operation, build).refused is None
+    team.send("downloadArtifact", Build())
+    team.token = "hr_unknown"
+    team.send("recordEvents")
+    eventually(lambda: team_server.server.metric("hitrate_runs_total") > 0)
     full = Server(tmp_path_factory.mktemp("full") / "data", "--min-free-bytes", "1000TB")
     full.start()
     try:
         assert full.request("PUT", "/v8/artifacts/a", content=b"x").status_code == 503
-        return merged(scrape(house.server), scrape(full))
+        return merged(scrape(team_server.server), scrape(full))
     finally:
         full.kill()
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.client_operations import code_of
-from tests.support.team_fixture import House, Stage
+from tests.support.team_fixture import TeamFixture, TeamServer
 
 HUGE = 10**30
 
@@ -94,35 +94,35 @@ BAD: list[Any] = [
 ]
 
 
-def everything(stage: Stage) -> dict[str, Any]:
+def everything(team: TeamFixture) -> dict[str, Any]:
     """All that the team has been told to be, and who said so."""
     paths = ("settings", "billing", "members", "tokens", "audit", "/v1/user/tokens")
-    told = {path: stage.api("GET", path) for path in paths}
+    told = {path: team.api("GET", path) for path in paths}
     for token in told["tokens"]["tokens"] + told["/v1/user/tokens"]["tokens"]:
         del token["lastUsedAt"]
     return told
 
 
 @pytest.fixture(scope="module")
-def team(house: House) -> Stage:
+def team(team_server: TeamServer) -> TeamFixture:
     """One team for all: nothing that is sent to it counts."""
-    stage = house.stage()
-    stage.api("POST", "tokens", {"label": "CI"})
-    return stage
+    team = team_server.create_team()
+    team.api("POST", "tokens", {"label": "CI"})
+    return team
 
 
 @pytest.mark.parametrize(("method", "path", "body", "word"), BAD)
 def test_bad_input_is_named_and_nothing_is_changed(
-    team: Stage, method: str, path: str, body: Any, word: str
+    team: TeamFixture, method: str, path: str, body: Any, word: str
 ) -> None:
     before = everything(team)
     path = path.replace("DEVELOPER", team.developer.id).replace("OWNER", team.owner.id)
     path = path.replace("TOKEN", before["tokens"]["tokens"][0]["id"])
-    path = path if path.startswith("/") else f"/v1/teams/{team.team.slug}/{path}"
+    path = path if path.startswith("/") else f"/v1/teams/{team.record.slug}/{path}"
     if isinstance(body, dict) and body.get("email") == "DEVELOPER":
         body = {**body, "email": team.developer.email}
 
-    answer = team.house.server.request(
+    answer = team.server.request(
         method, path, token=team.owner_token, **({} if body is None else {"json": body})
     )
 
@@ -137,20 +137,22 @@ def test_bad_input_is_named_and_nothing_is_changed(
     ids=lambda content: repr(content[:9]),
 )
 @pytest.mark.parametrize("path", ["settings", "billing"])
-def test_what_is_no_json_object_is_refused(team: Stage, path: str, content: bytes) -> None:
+def test_what_is_no_json_object_is_refused(team: TeamFixture, path: str, content: bytes) -> None:
     before = everything(team)
-    answer = team.house.server.request(
-        "PATCH", f"/v1/teams/{team.team.slug}/{path}", token=team.owner_token, content=content
+    answer = team.server.request(
+        "PATCH", f"/v1/teams/{team.record.slug}/{path}", token=team.owner_token, content=content
     )
     assert (answer.status_code, code_of(answer)) == (400, "bad_request")
     assert everything(team) == before
 
 
 @pytest.mark.parametrize("body", [{"softBlocked": False}, {"paymentMissing": True, "spendCap": 5}])
-def test_blocks_are_not_an_owners_to_lift_nor_to_make(team: Stage, body: dict[str, Any]) -> None:
+def test_blocks_are_not_an_owners_to_lift_nor_to_make(
+    team: TeamFixture, body: dict[str, Any]
+) -> None:
     before = everything(team)
-    answer = team.house.server.request(
-        "PATCH", f"/v1/teams/{team.team.slug}/billing", token=team.owner_token, json=body
+    answer = team.server.request(
+        "PATCH", f"/v1/teams/{team.record.slug}/billing", token=team.owner_token, json=body
     )
     assert (answer.status_code, code_of(answer)) == (403, "forbidden")
     assert everything(team) == before

@@ -1,4 +1,4 @@
-"""Where a limit falls: never in the middle of a request, but on the next one."""
+"""Usage limits over HTTP: a request in progress finishes; the next one is refused."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,56 +7,60 @@ import pytest
 
 from tests.support.client_operations import Build
 from tests.support.server import eventually
-from tests.support.team_fixture import Stage
+from tests.support.team_fixture import TeamFixture
 
 OVER = (403, "remote_caching_over_limit")
 PAUSED = (403, "remote_caching_paused")
 
 
-def limit(stage: Stage, measure: str, more: int) -> None:
-    """Let the team use only so much more."""
-    stage.api("PATCH", "billing", {"limits": {measure: stage.used()[measure] + more}})
+def set_limit(team: TeamFixture, measure: str, remaining: int) -> None:
+    """Limit a measure to the current usage plus `remaining`."""
+    team.api("PATCH", "billing", {"limits": {measure: team.usage()[measure] + remaining}})
 
 
 @pytest.mark.parametrize("measure", ["uploadedBytes", "storedBytes"])
-def test_the_upload_that_crosses_a_limit_is_stored_and_the_next_refused(
-    stage: Stage, measure: str
+def test_upload_that_exceeds_a_limit_is_stored_and_the_next_is_refused(
+    team: TeamFixture, measure: str
 ) -> None:
-    limit(stage, measure, 1)
-    crossing, beyond = Build(), Build()
-    assert stage.send("uploadArtifact", crossing).refused is None
-    assert stage.send("uploadArtifact", beyond).refused == OVER
-    stage.api("PATCH", "billing", {"limits": {measure: None}})
-    assert stage.send("downloadArtifact", crossing).value == crossing.content
-    assert stage.send("downloadArtifact", beyond).refused == (404, "not_found")
+    set_limit(team, measure, 1)
+    exceeding, next_build = Build(), Build()
+    assert team.send("uploadArtifact", exceeding).refused is None
+    assert team.send("uploadArtifact", next_build).refused == OVER
+    team.api("PATCH", "billing", {"limits": {measure: None}})
+    assert team.send("downloadArtifact", exceeding).value == exceeding.content
+    assert team.send("downloadArtifact", next_build).refused == (404, "not_found")
 
 
-def test_the_download_that_crosses_a_limit_is_whole_and_the_next_refused(stage: Stage) -> None:
-    limit(stage, "downloadedBytes", 1)
-    assert stage.send("downloadArtifact").value == stage.kept.content
-    assert stage.send("downloadArtifact").refused == OVER
-    assert stage.send("uploadArtifact").refused == OVER
+def test_download_that_exceeds_a_limit_is_complete_and_the_next_is_refused(
+    team: TeamFixture,
+) -> None:
+    set_limit(team, "downloadedBytes", 1)
+    assert team.send("downloadArtifact").value == team.stored_build.content
+    assert team.send("downloadArtifact").refused == OVER
+    assert team.send("uploadArtifact").refused == OVER
 
 
-def test_the_batch_that_crosses_a_limit_is_recorded_and_the_next_refused(stage: Stage) -> None:
-    limit(stage, "events", 1)
-    crossing, beyond, after = Build(), Build(), Build()
-    assert stage.send("recordEvents", crossing).refused is None
-    assert stage.send("recordEvents", beyond).refused == OVER
-    stage.api("PATCH", "billing", {"limits": {"events": None}})
-    stage.send("recordEvents", after)
-    eventually(lambda: after.session in stage.recorded())
-    assert stage.recorded() == {build.session for build in (stage.kept, crossing, after)}
+def test_batch_that_exceeds_a_limit_is_recorded_and_the_next_is_refused(team: TeamFixture) -> None:
+    set_limit(team, "events", 1)
+    exceeding, next_build, after = Build(), Build(), Build()
+    assert team.send("recordEvents", exceeding).refused is None
+    assert team.send("recordEvents", next_build).refused == OVER
+    team.api("PATCH", "billing", {"limits": {"events": None}})
+    team.send("recordEvents", after)
+    eventually(lambda: after.session in team.recorded_sessions())
+    assert team.recorded_sessions() == {
+        build.session for build in (team.stored_build, exceeding, after)
+    }
 
 
-def test_as_many_requests_as_the_limit_says_are_answered_misses_too(stage: Stage) -> None:
-    limit(stage, "requests", 3)
-    assert stage.probe() == 200
-    assert stage.send("status").value == {"status": "enabled"}
-    assert stage.send("downloadArtifact", Build()).refused == (404, "not_found")
-    assert stage.probe() == 200
-    assert stage.probe() == 403
-    assert stage.send("status").value == {"status": "over_limit"}
+def test_request_limit_counts_misses_but_not_status(team: TeamFixture) -> None:
+    set_limit(team, "requests", 3)
+    assert team.probe() == 200
+    assert team.send("status").value == {"status": "enabled"}
+    assert team.send("downloadArtifact", Build()).refused == (404, "not_found")
+    assert team.probe() == 200
+    assert team.probe() == 403
+    assert team.send("status").value == {"status": "over_limit"}
 
 
 @pytest.mark.parametrize(
@@ -68,62 +72,66 @@ def test_as_many_requests_as_the_limit_says_are_answered_misses_too(stage: Stage
         ("settings", {"requestsPerMinute": 0}, (429, "rate_limited")),
     ],
 )
-def test_an_upload_under_way_is_stored_whatever_happens_to_its_team(
-    stage: Stage, path: str, change: dict[str, Any], refused: tuple[int, str]
+def test_upload_in_progress_is_stored_when_the_team_is_blocked_meanwhile(
+    team: TeamFixture, path: str, change: dict[str, Any], refused: tuple[int, str]
 ) -> None:
-    before = stage.api("GET", path)
+    before = team.api("GET", path)
 
-    def pieces() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes]:
         yield b"first, "
-        stage.api("PATCH", path, change)
+        team.api("PATCH", path, change)
         yield b"then"
 
-    server = stage.house.server
-    answer = server.request(
-        "PUT", "/v8/artifacts/under-way", content=pieces(), token=stage.token, params=stage.named
+    server = team.server
+    response = server.request(
+        "PUT",
+        "/v8/artifacts/in-progress",
+        content=chunks(),
+        token=team.token,
+        params=team.team_query,
     )
-    assert answer.status_code == 202
-    assert stage.send("downloadArtifact").refused == refused
-    undone = {name: before[name] for name in change} if "limits" not in change else {}
-    stage.api("PATCH", path, undone or {"limits": {"requests": None}})
-    answer = server.request("GET", "/v8/artifacts/under-way", token=stage.token)
-    assert answer.content == b"first, then"
+    assert response.status_code == 202
+    assert team.send("downloadArtifact").refused == refused
+    restored = {name: before[name] for name in change} if "limits" not in change else {}
+    team.api("PATCH", path, restored or {"limits": {"requests": None}})
+    response = server.request("GET", "/v8/artifacts/in-progress", token=team.token)
+    assert response.content == b"first, then"
 
 
-def test_a_team_whose_stored_bytes_are_over_the_limit_can_make_room(stage: Stage) -> None:
-    limit(stage, "storedBytes", 0)
-    assert stage.send("deleteAllArtifacts").refused == OVER
-    assert stage.api("DELETE", "artifacts") == {"deletedCount": 1}
-    eventually(lambda: stage.send("uploadArtifact").refused is None, seconds=5)
+def test_team_over_the_stored_bytes_limit_can_delete_its_artifacts(team: TeamFixture) -> None:
+    set_limit(team, "storedBytes", 0)
+    assert team.send("deleteAllArtifacts").refused == OVER
+    assert team.api("DELETE", "artifacts") == {"deletedCount": 1}
+    eventually(lambda: team.send("uploadArtifact").refused is None, seconds=5)
 
 
-def test_a_refusal_names_the_measures_whose_limits_are_reached(stage: Stage) -> None:
-    stage.api("PATCH", "billing", {"limits": {"events": 1, "storedBytes": 1, "requests": 99}})
-    answer = stage.turbo.answer(stage.house.server, stage.caller, Build(), "downloadArtifact")
-    assert "events, stored bytes" in answer.json()["message"]
-    assert "requests" not in answer.json()["message"]
+def test_over_limit_message_names_the_measures_that_are_reached(team: TeamFixture) -> None:
+    team.api("PATCH", "billing", {"limits": {"events": 1, "storedBytes": 1, "requests": 99}})
+    response = team.turbo.answer(team.server, team.caller, Build(), "downloadArtifact")
+    assert "events, stored bytes" in response.json()["message"]
+    assert "requests" not in response.json()["message"]
 
 
-def test_a_pause_that_is_noted_down_ends_only_when_the_cap_is_raised_or_disabled(
-    stage: Stage,
+def test_recorded_pause_ends_only_when_the_spend_cap_is_raised_or_removed(
+    team: TeamFixture,
 ) -> None:
     prices = {"millionRequests": "1000000"}
-    stage.api("PATCH", "billing", {"prices": prices, "spendCap": "2"})
-    since = eventually(lambda: stage.api("GET", "billing")["pausedSince"])
+    team.api("PATCH", "billing", {"prices": prices, "spendCap": "2"})
+    paused_since = eventually(lambda: team.api("GET", "billing")["pausedSince"])
     for change in ({"prices": {"millionRequests": 0}}, {"spendCap": "1.5"}, {"cycleDay": 7}):
-        stage.api("PATCH", "billing", change)
-        assert stage.send("downloadArtifact").refused == PAUSED
-    assert stage.api("GET", "billing")["pausedSince"] == since
-    [entry] = stage.api("GET", "audit?action=billing.pause")["entries"]
+        team.api("PATCH", "billing", change)
+        assert team.send("downloadArtifact").refused == PAUSED
+    assert team.api("GET", "billing")["pausedSince"] == paused_since
+    [entry] = team.api("GET", "audit?action=billing.pause")["entries"]
     assert entry["actorKind"] == "system"
-    stage.api("PATCH", "billing", {"spendCap": "1.6"})
-    assert stage.send("downloadArtifact").value == stage.kept.content
+    team.api("PATCH", "billing", {"spendCap": "1.6"})
+    assert team.send("downloadArtifact").value == team.stored_build.content
 
 
-def test_a_cap_that_is_raised_to_less_than_what_was_spent_pauses_still(stage: Stage) -> None:
+def test_spend_cap_raised_below_the_cost_so_far_keeps_the_pause(team: TeamFixture) -> None:
     prices = {"millionRequests": "1000000"}
-    stage.api("PATCH", "billing", {"prices": prices, "spendCap": "1"})
-    stage.api("PATCH", "billing", {"spendCap": "2"})
-    assert stage.send("downloadArtifact").refused == PAUSED
-    stage.api("PATCH", "billing", {"spendCap": "1000"})
-    assert stage.send("downloadArtifact").refused is None
+    team.api("PATCH", "billing", {"prices": prices, "spendCap": "1"})
+    team.api("PATCH", "billing", {"spendCap": "2"})
+    assert team.send("downloadArtifact").refused == PAUSED
+    team.api("PATCH", "billing", {"spendCap": "1000"})
+    assert team.send("downloadArtifact").refused is None

@@ -1,5 +1,8 @@
-"""Every state refuses the seven operations, as turbo and the SDK send them, with its status and
-code; `status` says what it is; nothing is changed; and when the state is left all works again."""
+"""Team states over HTTP: each refuses the seven artifact operations until it is left.
+
+The operations are sent as turbo and @vercel/sdk send them. A state has its status and error code,
+`status` reports it, and refused requests change nothing.
+"""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,25 +14,32 @@ import pytest
 from tests.support import node_packages
 from tests.support.client_operations import Build, Outcomes, Send, VercelSdk, refusals
 from tests.support.server import Server, eventually
-from tests.support.team_fixture import House, Stage, house_of
-from tests.support.team_state_cases import ORDER, RATE_LIMITED, STATES, WHOLE_TEAM, State, Steps
+from tests.support.team_fixture import TeamFixture, TeamServer, run_team_server
+from tests.support.team_state_cases import (
+    ALL_STATES,
+    PRECEDENCE,
+    RATE_LIMITED,
+    TEAM_STATES,
+    StateCase,
+    Steps,
+)
 
-COUNTS_WITHIN_S = 5.0
-"""What a command changes."""
+COMMAND_TIMEOUT_S = 5.0
+"""Within this time the server applies what a command changed."""
 
-BY_API = [state for state in STATES if state.api]
-BY_COMMANDS = [state for state in STATES if state.commands]
+API_STATES = [state for state in ALL_STATES if state.api]
+COMMAND_STATES = [state for state in ALL_STATES if state.commands]
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house_of(Server(tmp_path_factory.mktemp("states") / "data")) as house:
-        yield house
+def team_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamServer]:
+    with run_team_server(Server(tmp_path_factory.mktemp("states") / "data")) as team_server:
+        yield team_server
 
 
 @pytest.fixture
-def stage(house: House) -> Stage:
-    return house.stage()
+def team(team_server: TeamServer) -> TeamFixture:
+    return team_server.create_team()
 
 
 @pytest.fixture(scope="module")
@@ -44,129 +54,138 @@ def sdk() -> VercelSdk:
 
 @pytest.fixture(params=["turbo", "sdk"])
 def send(request: pytest.FixtureRequest) -> Send:
-    """Sends the seven operations, as one of the real clients does."""
+    """Send the seven operations as one of the real clients does."""
     if request.param == "sdk":
         sdk: Send = request.getfixturevalue("sdk")
         return sdk
-    house: House = request.getfixturevalue("house")
-    return house.turbo
+    team_server: TeamServer = request.getfixturevalue("team_server")
+    return team_server.turbo
 
 
-def works(stage: Stage, outcomes: Outcomes, build: Build, stored: int = 1) -> bool:
-    """Whether all seven went through, and found as many artifacts to delete as `stored`."""
+def assert_all_succeeded(
+    team: TeamFixture, outcomes: Outcomes, build: Build, stored_artifacts: int = 1
+) -> None:
+    """Check that all seven operations succeeded and deleted `stored_artifacts` artifacts."""
     assert refusals(outcomes) == {}
     values = {operation: outcome.value for operation, outcome in outcomes.items()}
     assert values["status"] == {"status": "enabled"}
     assert [url.rpartition("/")[2] for url in values["uploadArtifact"]["urls"]] == [build.hash]
     assert values["downloadArtifact"] == build.content
     assert values["artifactQuery"][build.hash]["size"] == len(build.content)
-    assert values["deleteAllArtifacts"] == {"deletedCount": stored}
-    assert stage.used()["storedBytes"] == 0
-    return True
+    assert values["deleteAllArtifacts"] == {"deletedCount": stored_artifacts}
+    assert team.usage()["storedBytes"] == 0
 
 
-def play(stage: Stage, state: State, steps: Steps, send: Send, within_s: float) -> Build:
-    """Enter the state and send everything; leave it and send everything again, which succeeds:
-    that build is returned."""
-    (enter, leave), refused, again = steps, Build(), Build()
-    enter(stage)
-    eventually(lambda: stage.probe() == state.status, within_s)
-    before = stage.used()
+def enter_and_leave(
+    team: TeamFixture, state: StateCase, steps: Steps, send: Send, timeout_s: float
+) -> Build:
+    """Check that operations are refused in a state and succeed once it is left.
 
-    assert state.holds(send(stage.house.server, stage.caller, refused))
+    Returns the build that was sent after leaving.
+    """
+    (enter, leave), refused_build, later_build = steps, Build(), Build()
+    enter(team)
+    eventually(lambda: team.probe() == state.status, timeout_s)
+    before = team.usage()
 
-    assert stage.used() == before
-    leave(stage)
-    eventually(lambda: stage.probe() == 200, within_s)
-    assert stage.send("artifactExists", refused).refused == (404, None)
-    assert stage.send("downloadArtifact").value == stage.kept.content
-    assert works(stage, send(stage.house.server, stage.caller, again), again, stored=2)
-    return again
+    state.assert_refused(send(team.server, team.caller, refused_build))
+
+    assert team.usage() == before
+    leave(team)
+    eventually(lambda: team.probe() == 200, timeout_s)
+    assert team.send("artifactExists", refused_build).refused == (404, None)
+    assert team.send("downloadArtifact").value == team.stored_build.content
+    outcomes = send(team.server, team.caller, later_build)
+    assert_all_succeeded(team, outcomes, later_build, stored_artifacts=2)
+    return later_build
 
 
-@pytest.mark.parametrize("state", BY_API, ids=str)
-def test_a_state_entered_by_the_api_holds_at_once_until_it_is_left(
-    stage: Stage, state: State, send: Send
+@pytest.mark.parametrize("state", API_STATES, ids=str)
+def test_state_entered_by_api_applies_immediately_until_left(
+    team: TeamFixture, state: StateCase, send: Send
 ) -> None:
     assert state.api
-    play(stage, state, state.api, send, within_s=0)
+    enter_and_leave(team, state, state.api, send, timeout_s=0)
 
 
 @pytest.fixture(scope="module")
-def played(house: House) -> Iterator[Callable[[State], "Future[None]"]]:
-    """The states that are entered and left by commands, all at once: each has to wait a while."""
+def run_state(team_server: TeamServer) -> Iterator[Callable[[StateCase], "Future[None]"]]:
+    """Run all states that commands enter, concurrently, because each waits for the server."""
 
-    def one(state: State) -> None:
+    def run(state: StateCase) -> None:
         assert state.commands
-        stage = house.stage()
-        again = play(stage, state, state.commands, stage.turbo, COUNTS_WITHIN_S)
-        # Events are loaded in the order in which they came.
-        eventually(lambda: again.session in stage.recorded())
-        assert stage.recorded() == {stage.kept.session, again.session}
+        team = team_server.create_team()
+        later_build = enter_and_leave(team, state, state.commands, team.turbo, COMMAND_TIMEOUT_S)
+        # Events are loaded in the order in which they arrived.
+        eventually(lambda: later_build.session in team.recorded_sessions())
+        assert team.recorded_sessions() == {team.stored_build.session, later_build.session}
 
     with ThreadPoolExecutor(8) as pool:
-        futures = {state: pool.submit(one, state) for state in BY_COMMANDS}
+        futures = {state: pool.submit(run, state) for state in COMMAND_STATES}
         yield futures.__getitem__
 
 
-@pytest.mark.parametrize("state", BY_COMMANDS, ids=str)
-def test_a_state_entered_by_a_command_holds_within_seconds_until_it_is_left(
-    played: Callable[[State], "Future[None]"], state: State
+@pytest.mark.parametrize("state", COMMAND_STATES, ids=str)
+def test_state_entered_by_command_applies_within_seconds_until_left(
+    run_state: Callable[[StateCase], "Future[None]"], state: StateCase
 ) -> None:
-    played(state).result()
+    run_state(state).result()
 
 
-@pytest.mark.parametrize("state", [s for s in BY_API if s not in WHOLE_TEAM], ids=str)
-def test_what_concerns_one_person_leaves_the_rest_of_the_team_alone(
-    stage: Stage, state: State
+@pytest.mark.parametrize("state", [s for s in API_STATES if s not in TEAM_STATES], ids=str)
+def test_state_of_one_user_does_not_affect_other_members(
+    team: TeamFixture, state: StateCase
 ) -> None:
     assert state.api
-    state.api[0](stage)
-    assert stage.probe() == state.status
+    state.api[0](team)
+    assert team.probe() == state.status
     build = Build()
-    assert works(stage, stage.turbo(stage.house.server, stage.colleague, build), build, stored=2)
+    outcomes = team.turbo(team.server, team.colleague, build)
+    assert_all_succeeded(team, outcomes, build, stored_artifacts=2)
 
 
-@pytest.mark.parametrize("state", WHOLE_TEAM, ids=str)
-def test_what_concerns_a_team_concerns_everybody_in_it_and_nobody_else(
-    stage: Stage, house: House, state: State
+@pytest.mark.parametrize("state", TEAM_STATES, ids=str)
+def test_state_of_a_team_affects_all_members_and_no_other_team(
+    team: TeamFixture, team_server: TeamServer, state: StateCase
 ) -> None:
     assert state.api
-    state.api[0](stage)
-    assert state.holds(stage.turbo(house.server, stage.colleague, Build()))
-    other, build = house.stage(), Build()
-    assert works(other, other.turbo(house.server, other.caller, build), build, stored=2)
+    state.api[0](team)
+    state.assert_refused(team.turbo(team.server, team.colleague, Build()))
+    other, build = team_server.create_team(), Build()
+    outcomes = other.turbo(other.server, other.caller, build)
+    assert_all_succeeded(other, outcomes, build, stored_artifacts=2)
 
 
-@pytest.mark.parametrize(("first", "second"), list(pairwise(ORDER)), ids=str)
-def test_of_two_states_the_first_in_order_answers(
-    stage: Stage, first: State, second: State
+@pytest.mark.parametrize(("first", "second"), list(pairwise(PRECEDENCE)), ids=str)
+def test_first_of_two_states_by_precedence_is_reported(
+    team: TeamFixture, first: StateCase, second: StateCase
 ) -> None:
     assert first.api
     assert second.api
-    second.api[0](stage)
-    first.api[0](stage)
+    second.api[0](team)
+    first.api[0](team)
     for state in (first, second):
         assert state.api
-        assert state.holds(stage.turbo(stage.house.server, stage.caller, Build()))
-        state.api[1](stage)
-    assert stage.probe() == 200
+        state.assert_refused(team.turbo(team.server, team.caller, Build()))
+        state.api[1](team)
+    assert team.probe() == 200
 
 
-def test_all_states_at_once_show_one_after_the_other_as_each_is_left(stage: Stage) -> None:
-    for state in reversed(ORDER):
+def test_combined_states_are_reported_in_order_as_each_is_left(team: TeamFixture) -> None:
+    for state in reversed(PRECEDENCE):
         assert state.api
-        state.api[0](stage)
-    for state in ORDER:
+        state.api[0](team)
+    for state in PRECEDENCE:
         assert state.api
-        assert state.holds(stage.turbo(stage.house.server, stage.caller, Build())), str(state)
-        state.api[1](stage)
+        state.assert_refused(team.turbo(team.server, team.caller, Build()))
+        state.api[1](team)
     build = Build()
-    assert works(stage, stage.turbo(stage.house.server, stage.caller, build), build, stored=2)
+    outcomes = team.turbo(team.server, team.caller, build)
+    assert_all_succeeded(team, outcomes, build, stored_artifacts=2)
 
 
-def test_who_is_rate_limited_is_told_when_to_go_on(stage: Stage) -> None:
+def test_rate_limited_response_has_retry_after(team: TeamFixture) -> None:
     assert RATE_LIMITED.api
-    RATE_LIMITED.api[0](stage)
-    answer = stage.turbo.answer(stage.house.server, stage.caller, Build(), "downloadArtifact")
-    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    RATE_LIMITED.api[0](team)
+    response = team.turbo.answer(team.server, team.caller, Build(), "downloadArtifact")
+    assert 1 <= int(response.headers["retry-after"]) <= 60

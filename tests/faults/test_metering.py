@@ -24,7 +24,7 @@ import pytest
 from hitrate.clock import Clock
 from hitrate.events import wire
 from tests.conftest import StartServer
-from tests.support.counting_proxy import Exchange, Tally
+from tests.support.counting_proxy import CountingProxy, Exchange
 from tests.support.raw_http import (
     EVENTS,
     GONE,
@@ -343,7 +343,10 @@ def teams(server: Server) -> list[Team]:
 def test_without_kills_and_hang_ups_metering_equals_what_passed_exactly(
     server: Server, teams: list[Team], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Tally(server.port) as proxy, Crowd(proxy.port, teams, SEED, rough=False, rounds=100):
+    with (
+        CountingProxy(server.port) as proxy,
+        Crowd(proxy.port, teams, SEED, rough=False, rounds=100),
+    ):
         pass
     for team in teams:
         count, told = Count(proxy.exchanges, team), metered(server, team)
@@ -367,7 +370,7 @@ def test_through_kills_and_hang_ups_no_seen_byte_is_missing_and_none_is_metered_
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     dice = random.Random(SEED)
-    with Tally(server.port) as proxy, Crowd(proxy.port, teams, SEED, rough=True) as crowd:
+    with CountingProxy(server.port) as proxy, Crowd(proxy.port, teams, SEED, rough=True) as crowd:
         for _ in range(times):
             crowd.let_do(80)
             threading.Event().wait(dice.uniform(0, ROUND_S))

@@ -36,7 +36,7 @@ class Exchange:
 
 
 @dataclass
-class Tally:
+class CountingProxy:
     """Listens on `port` from `with` to its end; `exchanges` are those that have ended."""
 
     server_port: int

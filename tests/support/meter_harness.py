@@ -32,7 +32,7 @@ def with_plan(team: Team, plan: BillingSchedule) -> Team:
     return Team(team.id, team.slug, team.name, team.created_at_ms, settings)
 
 
-class Metered:
+class MeterHarness:
     """What is stored is said by the test; `kill` and `reopen` act on the one folder."""
 
     def __init__(self, folder: Path, at: str = "2026-03-10") -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from hitrate.auth.models import Scope
 from hitrate.clock import ManualClock, iso
 from tests.support.event_factory import body
-from tests.support.team_fixture import House, Stage
+from tests.support.team_fixture import TeamFixture, TeamServer
 
 DAY_MS = 86_400_000
 BEGIN_MS = int(datetime(2027, 2, 20, tzinfo=UTC).timestamp() * 1000)
@@ -95,12 +95,14 @@ class Ran:
 class History:
     """The runs of a team, all sent, and who asks about them. It is the end of the weeks then."""
 
-    def __init__(self, house: House, clock: ManualClock, seed: int, count: int = 90) -> None:
-        clock.value_ms = LONG_BEFORE_MS  # so that what a stage has done is not among the runs
-        stage = house.stage()
-        stage.api("DELETE", "artifacts")
-        self.server, self.clock, self.slug = house.server, clock, stage.team.slug
-        self.keys = _keys(stage)
+    def __init__(
+        self, team_server: TeamServer, clock: ManualClock, seed: int, count: int = 90
+    ) -> None:
+        clock.value_ms = LONG_BEFORE_MS  # so that what a team has done is not among the runs
+        team = team_server.create_team()
+        team.api("DELETE", "artifacts")
+        self.server, self.clock, self.slug = team_server.server, clock, team.record.slug
+        self.keys = _keys(team)
         self.asks = self.keys[0]
         self.runs = _made_up(random.Random(seed), self.keys, count)
         for ran in self.runs:
@@ -214,14 +216,14 @@ def _made_up(chance: random.Random, keys: Sequence[Key], count: int) -> list[Ran
     ]
 
 
-def _keys(stage: Stage) -> list[Key]:
-    tokens = stage.house.accounts.tokens
+def _keys(team: TeamFixture) -> list[Key]:
+    tokens = team.accounts.tokens
     given: list[Key] = []
-    for user in (stage.owner, stage.developer):
+    for user in (team.owner, team.developer):
         token, secret = tokens.create(None, "", user=user, scopes=Scope)
         given.append(Key(secret, token.id, "", user.email))
     for label in ("CI", ""):
-        token, secret = tokens.create(stage.team, label, scopes=Scope)
+        token, secret = tokens.create(team.record, label, scopes=Scope)
         given.append(Key(secret, token.id, label, None))
     return given
 

@@ -1,4 +1,4 @@
-"""Teams of their own for tests, on one running server, with people who ask and change things."""
+"""Teams on a running server, with users that send requests and change settings."""
 
 import threading
 from collections.abc import Iterator
@@ -16,113 +16,126 @@ from hitrate.teams.settings import MEASURES
 from tests.support.client_operations import Build, Caller, Outcome, Turbo
 from tests.support.server import Server
 
-_ONE_COMMAND = threading.Lock()
+_COMMAND_LOCK = threading.Lock()
 
 
-class House:
-    """A running server, and what makes teams on it."""
+class TeamServer:
+    """A running server on which each test creates teams of its own."""
 
     def __init__(self, server: Server, accounts: AccountStore) -> None:
         self.server = server
         self.accounts = accounts
         self.turbo = Turbo()
-        self.operator = accounts.tokens.create(None, "operator", lifetime_s=86400)[1]
+        self.operator_token = accounts.tokens.create(None, "operator", lifetime_s=86400)[1]
         self._numbers = count()
 
-    def stage(self) -> "Stage":
-        """A new team that has used a little of everything."""
-        return Stage(self, f"team-{next(self._numbers)}")
+    def create_team(self) -> "TeamFixture":
+        """Create a team that has used some of each measure."""
+        return TeamFixture(self, f"team-{next(self._numbers)}")
 
 
 @contextmanager
-def house_of(server: Server, clock: Clock | None = None) -> Iterator[House]:
-    """The house of a server that is started, and killed in the end."""
+def run_team_server(server: Server, clock: Clock | None = None) -> Iterator[TeamServer]:
+    """Start a server; kill it when the `with` block ends."""
     server.start()
     engine = open_database(server.data_dir)
-    house = House(server, AccountStore(engine, clock or Clock()))
-    yield house
-    house.turbo.close()
+    team_server = TeamServer(server, AccountStore(engine, clock or Clock()))
+    yield team_server
+    team_server.turbo.close()
     engine.dispose()
     server.kill()
 
 
-class Stage:
-    """A team with an owner, a developer and their colleague. The developer sends the requests:
-    with `token`, naming the team as `named`."""
+class TeamFixture:
+    """A team with an owner, a developer and a colleague of the developer.
 
-    def __init__(self, house: House, slug: str) -> None:
-        self.house = house
-        self.turbo = house.turbo
-        self.team: Team = house.accounts.teams.create(slug)
-        self.owner = self._person("owner", Role.OWNER)
-        self.developer = self._person("developer", Role.DEVELOPER)
-        self.owner_token = self._new_token(self.owner)[1]
-        self.named = {"teamId": self.team.id, "slug": slug}
-        colleague = self._person("colleague", Role.DEVELOPER)
-        self.colleague = Caller(self._new_token(colleague)[1], self.named)
+    The developer sends the requests, with the secret `token`, and names the team by
+    `team_query`. `record` is the team as it was created.
+    """
+
+    def __init__(self, team_server: TeamServer, slug: str) -> None:
+        self.server = team_server.server
+        self.accounts = team_server.accounts
+        self.operator_token = team_server.operator_token
+        self.turbo = team_server.turbo
+        self.record: Team = self.accounts.teams.create(slug)
+        self.owner = self._create_member("owner", Role.OWNER)
+        self.developer = self._create_member("developer", Role.DEVELOPER)
+        self.owner_token = self._create_token(self.owner)[1]
+        self.team_query = {"teamId": self.record.id, "slug": slug}
+        colleague = self._create_member("colleague", Role.DEVELOPER)
+        self.colleague = Caller(self._create_token(colleague)[1], self.team_query)
         self.token: str | None
-        self.own_token, self.token = self._new_token(self.developer)
-        self.kept = Build()
+        self.own_token, self.token = self._create_token(self.developer)
+        self.stored_build = Build()
         for operation in ("uploadArtifact", "downloadArtifact", "recordEvents"):
             assert self.send(operation).refused is None
 
     @property
     def caller(self) -> Caller:
-        return Caller(self.token, self.named)
+        return Caller(self.token, self.team_query)
 
     def send(self, operation: str, build: Build | None = None) -> Outcome:
-        """What comes of one operation as turbo sends it."""
-        return self.turbo.send(self.house.server, self.caller, build or self.kept, operation)
+        """Send one operation as turbo sends it."""
+        return self.turbo.send(self.server, self.caller, build or self.stored_build, operation)
 
     def probe(self) -> int:
-        """The status of a request that changes nothing."""
+        """Send a request that changes nothing, and return its status."""
         refused = self.send("artifactExists").refused
         return refused[0] if refused else 200
 
     def api(self, method: str, path: str, body: Any = None, *, token: str = "") -> Any:
-        """What the API answers to the owner, or to another token; `path` is below the team's."""
-        path = path if path.startswith("/") else f"/v1/teams/{self.team.id}/{path}"
-        given = {} if body is None else {"json": body}
-        answer = self.house.server.request(method, path, token=token or self.owner_token, **given)
-        assert answer.is_success, answer.text
-        return answer.json()
+        """Call the management API, which must succeed, and return the JSON of the response.
+
+        The owner calls, unless `token` is given. `path` is relative to the team's.
+        """
+        path = path if path.startswith("/") else f"/v1/teams/{self.record.id}/{path}"
+        options = {} if body is None else {"json": body}
+        response = self.server.request(method, path, token=token or self.owner_token, **options)
+        assert response.is_success, response.text
+        return response.json()
 
     def command(self, line: str) -> None:
         """Run `hitrate` with a line in which {team}, {email} and {token} are the developer's."""
-        given = {"team": self.team.slug, "email": self.developer.email, "token": self.own_token.id}
-        folder = ["--data-dir", str(self.house.server.data_dir)]
-        with _ONE_COMMAND:
-            cli([*line.format(**given).split(), *folder], standalone_mode=False)
+        values = {
+            "team": self.record.slug,
+            "email": self.developer.email,
+            "token": self.own_token.id,
+        }
+        data_dir = ["--data-dir", str(self.server.data_dir)]
+        with _COMMAND_LOCK:
+            cli([*line.format(**values).split(), *data_dir], standalone_mode=False)
 
-    def used(self) -> dict[str, int]:
-        """What the team used in this cycle."""
+    def usage(self) -> dict[str, int]:
+        """Return the team's usage in the current billing cycle, by measure."""
         used: dict[str, int] = self.api("GET", "usage")["current"]["used"]
         return {name: used[name] for name in map(camel, MEASURES)}
 
-    def recorded(self) -> set[str]:
-        """The sessions of the team's recorded events."""
-        events = self.house.server.events(slug=self.team.slug, token=self.owner_token)
+    def recorded_sessions(self) -> set[str]:
+        """Return the sessions of the team's recorded events."""
+        events = self.server.events(slug=self.record.slug, token=self.owner_token)
         return {event["sessionId"] for event in events}
 
-    def take_new_token(self, *scopes: Scope, lifetime_s: float | None = None) -> None:
-        """From now on the developer sends another token, with all scopes or those named."""
-        self.own_token, self.token = self._new_token(self.developer, *scopes, lifetime_s=lifetime_s)
+    def replace_token(self, *scopes: Scope, lifetime_s: float | None = None) -> None:
+        """Give the developer a new token to send; without `scopes` it has all of them."""
+        self.own_token, self.token = self._create_token(
+            self.developer, *scopes, lifetime_s=lifetime_s
+        )
 
-    def _new_token(
+    def _create_token(
         self, user: User, *scopes: Scope, lifetime_s: float | None = None
     ) -> tuple[Token, str]:
-        return self.house.accounts.tokens.create(
+        return self.accounts.tokens.create(
             None, "", user=user, scopes=scopes or Scope, lifetime_s=lifetime_s
         )
 
-    def _person(self, name: str, role: Role) -> User:
-        accounts = self.house.accounts
-        user = accounts.users.create(f"{name}@{self.team.slug}.example")
-        accounts.members.add(self.team, user, role, OPERATOR)
+    def _create_member(self, name: str, role: Role) -> User:
+        user = self.accounts.users.create(f"{name}@{self.record.slug}.example")
+        self.accounts.members.add(self.record, user, role, OPERATOR)
         return user
 
 
 def camel(name: str) -> str:
-    """`storedBytes` for `stored_bytes`."""
+    """Return the camelCase form of a name: `storedBytes` for `stored_bytes`."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)

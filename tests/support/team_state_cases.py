@@ -1,5 +1,4 @@
-"""Every state that a request can meet: how it is entered and left, through the API and by commands,
-and what is answered meanwhile."""
+"""Every state that refuses requests: how the API and commands enter and leave it, and the response."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,112 +7,121 @@ from typing import Any
 from hitrate.auth import token_secrets
 from hitrate.teams.settings import MEASURES
 from tests.support.client_operations import Outcomes, all_refused, refusals
-from tests.support.team_fixture import Stage, camel
+from tests.support.team_fixture import TeamFixture, camel
 
-Step = Callable[[Stage], object]
+Step = Callable[[TeamFixture], object]
 Steps = tuple[Step, Step]
-"""One enters a state, the other leaves it."""
+"""A step that enters a state, and one that leaves it."""
 
 
 @dataclass(frozen=True)
-class State:
-    """What refuses requests: with which status and code, and what `status` says meanwhile, which
-    is refused like the others where that is None."""
+class StateCase:
+    """A state in which requests are refused, with the HTTP status and error code.
+
+    `cache_status` is what the operation `status` returns in it; None where `status` is refused
+    like every other operation.
+    """
 
     name: str
     status: int
     code: str
-    says: str | None
+    cache_status: str | None
     api: Steps | None = None
     commands: Steps | None = None
 
     def __str__(self) -> str:
         return self.name
 
-    def holds(self, outcomes: Outcomes) -> bool:
-        """Whether this, and nothing else, is what was answered."""
-        spared = () if self.says is None else ("status",)
-        assert refusals(outcomes) == all_refused(self.status, self.code, *spared)
-        assert outcomes["status"].value == (self.says and {"status": self.says})
-        return True
+    def assert_refused(self, outcomes: Outcomes) -> None:
+        """Check that all operations were refused as in this state."""
+        allowed = () if self.cache_status is None else ("status",)
+        assert refusals(outcomes) == all_refused(self.status, self.code, *allowed)
+        expected = None if self.cache_status is None else {"status": self.cache_status}
+        assert outcomes["status"].value == expected
 
 
 def _billing(**body: Any) -> Step:
-    return lambda stage: stage.api("PATCH", "billing", body)
+    return lambda team: team.api("PATCH", "billing", body)
 
 
-def _as_operator(**body: Any) -> Step:
-    return lambda stage: stage.api("PATCH", "billing", body, token=stage.house.operator)
+def _operator_billing(**body: Any) -> Step:
+    return lambda team: team.api("PATCH", "billing", body, token=team.operator_token)
 
 
 def _settings(**body: Any) -> Step:
-    return lambda stage: stage.api("PATCH", "settings", body)
+    return lambda team: team.api("PATCH", "settings", body)
 
 
 def _member(**body: Any) -> Step:
-    return lambda stage: stage.api("PATCH", f"members/{stage.developer.id}", body)
+    return lambda team: team.api("PATCH", f"members/{team.developer.id}", body)
 
 
 def _run(line: str) -> Step:
-    return lambda stage: stage.command(line)
+    return lambda team: team.command(line)
 
 
-def _send(token: str | None) -> Step:
-    return lambda stage: setattr(stage, "token", token)
+def _use_token(token: str | None) -> Step:
+    return lambda team: setattr(team, "token", token)
 
 
-def _name(**named: str) -> Step:
-    return lambda stage: setattr(stage, "named", stage.named | named)
+def _set_query(**query: str) -> Step:
+    return lambda team: setattr(team, "team_query", team.team_query | query)
 
 
-def _named_again(stage: Stage) -> None:
-    stage.named = {"teamId": stage.team.id, "slug": stage.team.slug}
+def _restore_query(team: TeamFixture) -> None:
+    team.team_query = {"teamId": team.record.id, "slug": team.record.slug}
 
 
-def _another_team(stage: Stage) -> None:
-    other = stage.house.accounts.teams.create(f"not-{stage.team.slug}")
-    stage.named = {"teamId": other.id, "slug": other.slug}
+def _query_other_team(team: TeamFixture) -> None:
+    other = team.accounts.teams.create(f"not-{team.record.slug}")
+    team.team_query = {"teamId": other.id, "slug": other.slug}
 
 
-def _make_own_token(**body: Any) -> Step:
-    def make(stage: Stage) -> None:
-        stage.token = stage.api("POST", "/v1/user/tokens", body, token=stage.token or "")["token"]
+def _use_new_own_token(**body: Any) -> Step:
+    def create(team: TeamFixture) -> None:
+        team.token = team.api("POST", "/v1/user/tokens", body, token=team.token or "")["token"]
 
-    return make
-
-
-def _revoke(stage: Stage) -> None:
-    stage.api("DELETE", f"/v1/user/tokens/{stage.own_token.id}", token=stage.token or "")
+    return create
 
 
-def _add_again(stage: Stage) -> None:
-    stage.api("POST", "members", {"email": stage.developer.email})
+def _revoke_own_token(team: TeamFixture) -> None:
+    team.api("DELETE", f"/v1/user/tokens/{team.own_token.id}", token=team.token or "")
+
+
+def _add_member(team: TeamFixture) -> None:
+    team.api("POST", "members", {"email": team.developer.email})
 
 
 _UNAUTHORIZED = (401, "unauthorized", None)
 _FORBIDDEN = (403, "forbidden", None)
-_new_token: Step = Stage.take_new_token
+_replace_token: Step = TeamFixture.replace_token
 
-NO_TOKEN = State("no token", *_UNAUTHORIZED, api=(_send(None), _new_token))
-TOKENS = [
+NO_TOKEN = StateCase("no token", *_UNAUTHORIZED, api=(_use_token(None), _replace_token))
+TOKEN_STATES = [
     NO_TOKEN,
-    State("a malformed token", *_UNAUTHORIZED, api=(_send("hr_secret"), _new_token)),
-    State("an unknown token", *_UNAUTHORIZED, api=(_send(token_secrets.new_secret()), _new_token)),
-    State("an expired token", *_UNAUTHORIZED, api=(_make_own_token(expiresIn="0s"), _new_token)),
-    State(
+    StateCase("a malformed token", *_UNAUTHORIZED, api=(_use_token("hr_secret"), _replace_token)),
+    StateCase(
+        "an unknown token",
+        *_UNAUTHORIZED,
+        api=(_use_token(token_secrets.new_secret()), _replace_token),
+    ),
+    StateCase(
+        "an expired token", *_UNAUTHORIZED, api=(_use_new_own_token(expiresIn="0s"), _replace_token)
+    ),
+    StateCase(
         "a revoked token",
         *_UNAUTHORIZED,
-        api=(_revoke, _new_token),
-        commands=(_run("token revoke {token}"), _new_token),
+        api=(_revoke_own_token, _replace_token),
+        commands=(_run("token revoke {token}"), _replace_token),
     ),
-    State(
-        "a disabled person's token",
+    StateCase(
+        "a token of a disabled user",
         *_UNAUTHORIZED,
         commands=(_run("user disable {email}"), _run("user enable {email}")),
     ),
 ]
 
-ROLE = State(
+ROLE_WITHOUT_PERMISSION = StateCase(
     "a role without the permission",
     *_FORBIDDEN,
     api=(_member(role="BILLING"), _member(role="DEVELOPER")),
@@ -122,39 +130,41 @@ ROLE = State(
         _run("team change {team} {email} --role DEVELOPER"),
     ),
 )
-PERMISSIONS = [
-    ROLE,
-    State("another team", *_FORBIDDEN, api=(_another_team, _named_again)),
-    State(
+PERMISSION_STATES = [
+    ROLE_WITHOUT_PERMISSION,
+    StateCase("another team", *_FORBIDDEN, api=(_query_other_team, _restore_query)),
+    StateCase(
         "an unknown team",
         *_FORBIDDEN,
-        api=(_name(teamId="team_nobodys", slug="nobodys"), _named_again),
+        api=(_set_query(teamId="team_nobodys", slug="nobodys"), _restore_query),
     ),
-    State("id and slug of two teams", *_FORBIDDEN, api=(_name(slug="default"), _named_again)),
-    State(
+    StateCase(
+        "id and slug of two teams", *_FORBIDDEN, api=(_set_query(slug="default"), _restore_query)
+    ),
+    StateCase(
         "a token without the scope",
         *_FORBIDDEN,
-        api=(_make_own_token(scopes=["analytics"]), _new_token),
+        api=(_use_new_own_token(scopes=["analytics"]), _replace_token),
     ),
-    State(
+    StateCase(
         "no longer in the team",
         *_FORBIDDEN,
-        api=(lambda stage: stage.api("DELETE", f"members/{stage.developer.id}"), _add_again),
+        api=(lambda team: team.api("DELETE", f"members/{team.developer.id}"), _add_member),
         commands=(_run("team remove {team} {email}"), _run("team add {team} {email}")),
     ),
 ]
 
-SOFT_BLOCKED = State(
+SOFT_BLOCKED = StateCase(
     "soft-blocked", 402, "payment_required", "disabled",
-    api=(_as_operator(softBlocked=True), _as_operator(softBlocked=False)),
+    api=(_operator_billing(softBlocked=True), _operator_billing(softBlocked=False)),
     commands=(_run("team block {team}"), _run("team unblock {team}")),
 )  # fmt: skip
-PAYMENT_MISSING = State(
-    "a payment is missing", 402, "payment_required", "disabled",
-    api=(_as_operator(paymentMissing=True), _as_operator(paymentMissing=False)),
+PAYMENT_MISSING = StateCase(
+    "payment missing", 402, "payment_required", "disabled",
+    api=(_operator_billing(paymentMissing=True), _operator_billing(paymentMissing=False)),
     commands=(_run("team payment {team} missing"), _run("team payment {team} received")),
 )  # fmt: skip
-DISABLED = State(
+DISABLED = StateCase(
     "disabled for the team", 403, "remote_caching_disabled", "disabled",
     api=(_settings(remoteCaching=False), _settings(remoteCaching=True)),
     commands=(
@@ -162,8 +172,8 @@ DISABLED = State(
         _run("team set {team} --remote-caching on"),
     ),
 )  # fmt: skip
-DISABLED_FOR_ONE = State(
-    "disabled for one user", 403, "remote_caching_disabled", "disabled",
+DISABLED_FOR_USER = StateCase(
+    "disabled for a user", 403, "remote_caching_disabled", "disabled",
     api=(_member(remoteCaching=False), _member(remoteCaching=True)),
     commands=(
         _run("team change {team} {email} --remote-caching off"),
@@ -171,25 +181,25 @@ DISABLED_FOR_ONE = State(
     ),
 )  # fmt: skip
 
-# One request costs a unit of the currency: the cap is reached by what the team used before.
-_reach_cap = _billing(prices={"millionRequests": "1000000"}, spendCap="0.50")
-_reach_cap_by_command = _run(
+# A request costs one unit of the currency, so earlier requests of the team reach the cap.
+_exceed_cap = _billing(prices={"millionRequests": "1000000"}, spendCap="0.50")
+_exceed_cap_by_command = _run(
     "team billing {team} --price-million-requests 1000000 --spend-cap 0.50"
 )
 
 
-def _paused(left_by: str, cap: str | None) -> State:
-    return State(
-        f"paused by the spend cap, which is then {left_by}",
+def _paused(cap_change: str, cap: str | None) -> StateCase:
+    return StateCase(
+        f"paused by the spend cap, left when the cap is {cap_change}",
         403, "remote_caching_paused", "paused",
-        api=(_reach_cap, _billing(spendCap=cap)),
-        commands=(_reach_cap_by_command, _run(f"team billing {{team}} --spend-cap {cap}")),
+        api=(_exceed_cap, _billing(spendCap=cap)),
+        commands=(_exceed_cap_by_command, _run(f"team billing {{team}} --spend-cap {cap}")),
     )  # fmt: skip
 
 
-def _over(measure: str) -> State:
+def _over_limit(measure: str) -> StateCase:
     option = measure.replace("_", "-")
-    return State(
+    return StateCase(
         f"over the limit of {measure}", 403, "remote_caching_over_limit", "over_limit",
         api=(_billing(limits={camel(measure): 1}), _billing(limits={camel(measure): 10**15})),
         commands=(
@@ -200,8 +210,8 @@ def _over(measure: str) -> State:
 
 
 PAUSED = _paused("raised", "1000000")
-OVER_LIMITS = [_over(measure) for measure in MEASURES]
-RATE_LIMITED = State(
+OVER_LIMITS = [_over_limit(measure) for measure in MEASURES]
+RATE_LIMITED = StateCase(
     "rate limited", 429, "rate_limited", "enabled",
     api=(_settings(requestsPerMinute=0), _settings(requestsPerMinute=10_000)),
     commands=(
@@ -210,7 +220,7 @@ RATE_LIMITED = State(
     ),
 )  # fmt: skip
 
-WHOLE_TEAM = [
+TEAM_STATES = [
     SOFT_BLOCKED,
     PAYMENT_MISSING,
     DISABLED,
@@ -219,17 +229,17 @@ WHOLE_TEAM = [
     *OVER_LIMITS,
     RATE_LIMITED,
 ]
-STATES = [*TOKENS, *PERMISSIONS, DISABLED_FOR_ONE, *WHOLE_TEAM]
+ALL_STATES = [*TOKEN_STATES, *PERMISSION_STATES, DISABLED_FOR_USER, *TEAM_STATES]
 
-ORDER = [
+PRECEDENCE = [
     NO_TOKEN,
-    ROLE,
+    ROLE_WITHOUT_PERMISSION,
     SOFT_BLOCKED,
     PAYMENT_MISSING,
     DISABLED,
-    DISABLED_FOR_ONE,
+    DISABLED_FOR_USER,
     PAUSED,
     OVER_LIMITS[0],
     RATE_LIMITED,
 ]
-"""The first that holds is what a request is answered with."""
+"""The order of precedence: a team in several states is refused for the first of these."""

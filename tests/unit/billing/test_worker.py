@@ -23,13 +23,13 @@ from hitrate.db.engine import open_database
 from hitrate.errors import ServiceUnavailable
 from hitrate.teams.models import OPERATOR, Team
 from hitrate.teams.settings import BillingPatch, Prices, TeamSettings, apply_billing
-from tests.support.meter_harness import Metered, ms
+from tests.support.meter_harness import MeterHarness, ms
 from tests.support.server import eventually
 
 DAY_MS = 86_400_000
 
 
-class Office(Metered):
+class Office(MeterHarness):
     """A meter with its billing_worker; each `step` is one second's work."""
 
     def __init__(self, folder: Path) -> None:
