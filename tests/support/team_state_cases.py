@@ -1,4 +1,4 @@
-"""Every state that refuses requests: how the API and commands enter and leave it, and the response."""
+"""States that refuse requests: how the API and commands enter and leave each of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
