@@ -14,7 +14,7 @@ from hitrate.events.ingest import hash_key
 from hitrate.events.rules import LOCAL_MISS, REMOTE_HIT, REMOTE_MISS
 from hitrate.events.store import DuckDBEventStore
 
-_log = log.get("analytics")
+_log = log.get_logger("attribution")
 
 LOOK_EVERY_S = 1.0
 ONE_IN = 20

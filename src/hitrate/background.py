@@ -6,7 +6,7 @@ from collections.abc import Callable
 from hitrate import log
 from hitrate.errors import ServiceUnavailable
 
-_log = log.get("background")
+_log = log.get_logger("background")
 
 
 class PeriodicThread:

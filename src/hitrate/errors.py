@@ -1,45 +1,48 @@
-"""Everything hitrate raises on purpose.
+"""Every error that the server raises on purpose.
 
     HitrateError
-    ├── RequestError                what a caller asked for was refused, and nothing was changed
-    │   ├── BadRequest         the input is invalid; the message says what, where and what to do
-    │   ├── Unauthorized       no token, or one that is unknown, expired or revoked
-    │   ├── PaymentRequired    the account is soft-blocked, or a payment is missing
-    │   ├── Forbidden          the token may not do this, or not in this team
-    │   ├── CachingDisabled    Remote Caching is disabled for this team or this user
-    │   ├── CachingPaused      the spend cap is reached
-    │   ├── CachingOverLimit   a usage limit of the billing cycle is reached
-    │   ├── NotFound           the thing asked for is not there
-    │   ├── MethodNotAllowed   the address exists, the method does not
-    │   ├── PayloadTooLarge           the body passes the configured limit
-    │   ├── RateLimited        too many requests, or guesses, in a short time
-    │   └── ServiceUnavailable        cannot be stored or read now; trying again later may work
-    │       └── DatabaseError  the database cannot be opened, read or written
-    ├── ConfigError            a setting is missing or wrong
-    └── DataDirLocked         another hitrate process serves this data folder
+    ├── RequestError                    a request is rejected and changes nothing
+    │   ├── BadRequest                  the input is invalid
+    │   ├── Unauthorized                no valid token
+    │   │   └── LoginRequired           a page needs a signed-in user
+    │   ├── PaymentRequired             the team is soft-blocked, or a payment is missing
+    │   ├── Forbidden                   the caller lacks a permission
+    │   ├── CachingDisabled             Remote Caching is disabled for the team or the user
+    │   ├── CachingPaused               the team's spend cap is reached
+    │   ├── CachingOverLimit            a limit of the billing cycle is reached
+    │   ├── NotFound                    the resource does not exist
+    │   ├── MethodNotAllowed            the path exists, the method does not
+    │   ├── PayloadTooLarge             the body exceeds the configured limit
+    │   ├── RateLimited                 too many requests or attempts
+    │   └── ServiceUnavailable          a temporary failure; a later retry may succeed
+    │       └── DatabaseError           the SQLite database cannot be opened, read or written
+    ├── EventStoreUnavailable           the event store cannot be used for now
+    ├── InvalidSegment                  a spool segment has a line that can never be loaded
+    ├── ConfigError                     a setting is missing or invalid
+    └── DataDirLocked                   another hitrate process uses the data directory
 
-HTTP is not spoken here: `web/errors.py` maps these to status and code.
+`http/errors.py` maps each RequestError to an HTTP status and code.
 """
 
 
 class HitrateError(Exception):
-    """The root. `str(error)` is a sentence for the person who meets it."""
+    """Base of all errors. `str(error)` is a sentence for the user who receives it."""
 
 
 class RequestError(HitrateError):
-    """A request was refused; nothing was changed."""
+    """A request is rejected and changes nothing."""
 
 
 class BadRequest(RequestError):
-    """The input is invalid."""
+    """The input is invalid. The message names the field, the problem and the accepted form."""
 
 
 class Unauthorized(RequestError):
-    """No token, or one that is unknown, expired or revoked."""
+    """The token is missing, unknown, expired or revoked."""
 
 
 class LoginRequired(Unauthorized):
-    """A page needs a signed-in user; `login_url` is the sign-in page that leads back to it."""
+    """A page needs a signed-in user. `login_url` is the login page, which returns to the page."""
 
     def __init__(self, login_url: str) -> None:
         super().__init__("Nobody is signed in; open /login in a browser.")
@@ -47,31 +50,31 @@ class LoginRequired(Unauthorized):
 
 
 class Forbidden(RequestError):
-    """The token may not do this, or not in this team."""
+    """The caller lacks the permission, or lacks it in this team."""
 
 
 class PaymentRequired(RequestError):
-    """The account is soft-blocked, or a payment is missing."""
+    """The team is soft-blocked, or a payment is missing."""
 
 
 class CachingDisabled(RequestError):
-    """Remote Caching is disabled for this team or this user."""
+    """Remote Caching is disabled for the team or the user."""
 
 
 class CachingPaused(RequestError):
-    """The spend cap is reached: paused until an owner disables or raises it."""
+    """The team's spend cap is reached. Caching stays paused until an owner raises the cap."""
 
 
 class CachingOverLimit(RequestError):
-    """A usage limit of the billing cycle is reached."""
+    """A limit of the billing cycle is reached."""
 
 
 class NotFound(RequestError):
-    """The thing asked for is not there."""
+    """The resource does not exist, or the caller may not see it."""
 
 
 class MethodNotAllowed(RequestError):
-    """The address exists, the method does not. `allowed` lists the methods that do."""
+    """The path exists, the method does not. `allowed` lists the methods that exist."""
 
     def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -79,11 +82,11 @@ class MethodNotAllowed(RequestError):
 
 
 class PayloadTooLarge(RequestError):
-    """The body passes the configured limit."""
+    """The body exceeds the configured limit."""
 
 
 class RateLimited(RequestError):
-    """Too many requests, or guesses, in a short time; `retry_after_s` says when to go on."""
+    """Too many requests or attempts. A retry may succeed after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -91,7 +94,7 @@ class RateLimited(RequestError):
 
 
 class ServiceUnavailable(RequestError):
-    """Cannot be done now, nothing was stored; `retry_after_s` says when to try again."""
+    """A temporary failure; nothing was stored. Retry after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: int = 5) -> None:
         super().__init__(message)
@@ -99,12 +102,28 @@ class ServiceUnavailable(RequestError):
 
 
 class DatabaseError(ServiceUnavailable):
-    """The database cannot be opened, read or written, or is not one of ours."""
+    """The SQLite database cannot be opened, read or written, or has an unknown schema."""
+
+
+class EventStoreUnavailable(HitrateError):
+    """The event store is locked, damaged, out of disk space or still opening.
+
+    Events stay in the spool. If `reopen` is true, the store recovers only by closing and
+    reopening it.
+    """
+
+    def __init__(self, message: str, *, reopen: bool = False) -> None:
+        super().__init__(message)
+        self.reopen = reopen
+
+
+class InvalidSegment(HitrateError):
+    """A spool segment has a line that can never be loaded."""
 
 
 class ConfigError(HitrateError):
-    """A setting is missing or wrong."""
+    """A setting is missing or invalid."""
 
 
 class DataDirLocked(HitrateError):
-    """Another hitrate process holds this data folder."""
+    """Another hitrate process uses the data directory."""

@@ -1,4 +1,4 @@
-"""Structured logs: one line an occurrence, on standard error. A token is never a value here."""
+"""Structured logging to standard error, one line per occurrence. Never log a token."""
 
 import contextlib
 import logging
@@ -10,8 +10,9 @@ import structlog
 Logger = structlog.typing.FilteringBoundLogger
 
 
-class _Sink:
-    """Standard error, or nothing: a log that cannot be written must not stop what it tells of."""
+class _Stderr:
+    """Standard error without its failures: a log line that cannot be written must not fail a
+    request."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -22,9 +23,13 @@ class _Sink:
             sys.stderr.flush()
 
 
-def configure(level: str, form: str) -> None:
-    """Set up logging for the process. `form` is `json`, `text`, or `auto` (text on a terminal)."""
-    as_text = sys.stderr.isatty() if form == "auto" else form == "text"
+def configure(level: str, format: str) -> None:  # noqa: A002  # reason: the name of the setting
+    """Set up logging for the process.
+
+    `level` is the lowest level that is logged. `format` is `json`, `text` or `auto`, which is
+    text on a terminal and JSON elsewhere.
+    """
+    as_text = sys.stderr.isatty() if format == "auto" else format == "text"
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
         if as_text
@@ -40,12 +45,12 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Sink())),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=False,
     )
 
 
-def get(name: str) -> Logger:
-    """The logger of one room."""
-    logger: Logger = structlog.get_logger(room=name)
+def get_logger(component: str) -> Logger:
+    """Return a logger whose lines carry `component`, such as `events` or `billing`."""
+    logger: Logger = structlog.get_logger(component=component)
     return logger

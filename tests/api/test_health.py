@@ -84,7 +84,7 @@ def test_log_lines_are_json_with_time_and_level(server: Server) -> None:
     server.stop()
     lines = [json.loads(line) for line in server.log.splitlines()]
     assert [line["event"] for line in lines] == ["serving", "stopped"]
-    assert all({"timestamp", "level", "room"} <= set(line) for line in lines)
+    assert all({"timestamp", "level", "component"} <= set(line) for line in lines)
 
 
 @pytest.fixture(scope="session")

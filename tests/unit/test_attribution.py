@@ -7,8 +7,7 @@ import pytest
 
 from hitrate.artifacts.catalog import ArtifactCatalog, Upload
 from hitrate.attribution import LOOK_BACK_MS, ArtifactAttribution
-from hitrate.errors import DatabaseError
-from hitrate.events.models import EventStoreUnavailable
+from hitrate.errors import DatabaseError, EventStoreUnavailable
 from hitrate.events.wire import Batch, CacheEvent
 from tests.support.analytics_fixture import OF_PERSON, OF_TEAM, OTHERS, OURS, Books, Ledger
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_MISS, Pair

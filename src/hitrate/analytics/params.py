@@ -15,9 +15,8 @@ from hitrate.analytics.period import period
 from hitrate.analytics.reports import Reports
 from hitrate.auth.guards import RequirePermission, current_auth
 from hitrate.clock import Clock
-from hitrate.errors import ServiceUnavailable
+from hitrate.errors import EventStoreUnavailable, ServiceUnavailable
 from hitrate.events.loader import Loader
-from hitrate.events.models import EventStoreUnavailable
 
 AnyRequest = Request[None, None, State]
 

@@ -22,7 +22,7 @@ from hitrate.metrics import Metrics
 _UNAUTHORIZED = 401
 _TOO_LARGE = 413
 
-_log = log.get("web")
+_log = log.get_logger("http")
 
 
 class Router:

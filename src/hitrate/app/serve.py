@@ -15,7 +15,7 @@ from hitrate.config import Settings
 SHUTDOWN_GRACE_S = 5
 """How long requests in flight may take at shutdown; unfinished ones are cancelled."""
 
-_log = log.get("app")
+_log = log.get_logger("app")
 
 
 def make_http_server(app: Router, settings: Settings) -> Granian:

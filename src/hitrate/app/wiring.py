@@ -58,7 +58,7 @@ from hitrate.pages.routes import dashboard_api
 _SPOOL_LINE_OVERHEAD = 4
 """A spool line is at most this many times as long as the request body it was made from."""
 
-_log = log.get("app")
+_log = log.get_logger("app")
 
 
 class Component(Protocol):

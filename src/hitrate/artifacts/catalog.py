@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from hitrate.artifacts.index import ARTIFACTS
 from hitrate.db.engine import map_database_errors, transaction
+from hitrate.db.tables import ARTIFACTS
 
 _MANY = 500
 _A = ARTIFACTS.c

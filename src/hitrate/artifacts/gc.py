@@ -27,7 +27,7 @@ LAST_USES_EVERY_S = 30.0
 AGES_EVERY_S = 60.0
 NEVER_AGAIN_S = float("inf")
 
-_log = log.get("artifacts")
+_log = log.get_logger("artifacts")
 
 
 class Removed(msgspec.Struct, rename="camel"):

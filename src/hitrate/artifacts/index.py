@@ -13,29 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
 from hitrate.artifacts.models import Artifact, Key
-from hitrate.db.engine import map_database_errors, metadata
-
-ARTIFACTS = sa.Table(
-    "artifacts",
-    metadata,
-    sa.Column("team_id", sa.String, sa.ForeignKey("teams.id"), primary_key=True),
-    sa.Column("hash", sa.String, primary_key=True),
-    sa.Column("blob", sa.String, nullable=False, unique=True),
-    sa.Column("size_bytes", sa.BigInteger, nullable=False),
-    sa.Column("duration_ms", sa.Float),
-    sa.Column("tag", sa.String),
-    sa.Column("sha", sa.String),
-    sa.Column("dirty_hash", sa.String),
-    sa.Column("ci", sa.String),
-    sa.Column("interactive", sa.Boolean),
-    sa.Column("agent", sa.String),
-    sa.Column("token_id", sa.String, nullable=False),
-    sa.Column("created_at", sa.BigInteger, nullable=False),
-    sa.Column("used_at", sa.BigInteger, nullable=False),
-    sa.Column("made_by", sa.String),
-    sa.Index("artifacts_used", "used_at"),
-    sa.Index("artifacts_team_used", "team_id", "used_at"),
-)
+from hitrate.db.engine import map_database_errors
+from hitrate.db.tables import ARTIFACTS
 
 _MANY = 500
 _REMEMBER_MOST = 20_000

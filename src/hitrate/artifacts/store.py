@@ -27,7 +27,7 @@ REPLACED_KEPT_S = 5.0
 FILE_SEEN_MS = 1_000
 """A file that was sent within this time is taken to be whole still."""
 
-_log = log.get("artifacts")
+_log = log.get_logger("artifacts")
 
 
 class _Remove:

@@ -18,7 +18,7 @@ _LEEWAY_S = 60
 # Its new name is Ed25519, which providers do not use yet.
 warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
 
-_log = log.get("login")
+_log = log.get_logger("auth")
 
 
 class UnknownKey(Exception):  # never leaves this room

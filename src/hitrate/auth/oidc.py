@@ -32,7 +32,7 @@ _SCOPE = "openid email profile"
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 _REMEMBER_MS = 10 * 60 * 1000
 
-_log = log.get("login")
+_log = log.get_logger("auth")
 
 Form = TypeVar("Form")
 

@@ -18,7 +18,7 @@ BLANK = b" " * (RECORD_BYTES - 1) + b"\n"
 
 _READ_MOST = 100
 
-_log = log.get("accounts")
+_log = log.get_logger("billing")
 
 
 class Record(msgspec.Struct, rename="camel"):

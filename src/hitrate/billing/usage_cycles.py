@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from hitrate.billing.pricing import Amounts, cost
 from hitrate.db.engine import map_database_errors, transaction
-from hitrate.db.tables import USAGE
+from hitrate.db.tables import USAGE_CYCLES
 from hitrate.teams.cycles import Cycle
 from hitrate.teams.models import Team
 
@@ -44,16 +44,16 @@ class Ledger:
         past = msgspec.structs.asdict(_past_cycle(team, cycle, used))
         row = {"team_id": team.id, "start_at": past.pop("start_ms"), "end_at": past.pop("end_ms")}
         with transaction(self._engine) as connection:
-            connection.execute(insert(USAGE).on_conflict_do_nothing(), row | past)
+            connection.execute(insert(USAGE_CYCLES).on_conflict_do_nothing(), row | past)
 
     def past(
         self, team: Team, limit: int, ended: Iterable[tuple[Cycle, Amounts]]
     ) -> list[PastCycle]:
         """The last cycles that ended, newest first; with `ended`, which the meter still has."""
         query = (
-            sa.select(USAGE)
-            .where(USAGE.c.team_id == team.id)
-            .order_by(USAGE.c.start_at.desc())
+            sa.select(USAGE_CYCLES)
+            .where(USAGE_CYCLES.c.team_id == team.id)
+            .order_by(USAGE_CYCLES.c.start_at.desc())
             .limit(limit)
         )
         with map_database_errors(), self._engine.connect() as connection:

@@ -22,7 +22,7 @@ LAST_USES_EVERY_S = 20.0
 
 _SYSTEM = Actor("system", "hitrate", "hitrate")
 
-_log = log.get("accounts")
+_log = log.get_logger("billing")
 
 
 class BillingWorker:

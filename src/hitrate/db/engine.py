@@ -1,7 +1,7 @@
-"""The relational store: teams, tokens and the artifact index. SQLite in the data folder.
+"""SQLite engine of the data directory: durability settings, transactions and schema version.
 
-Owns the engine, its durability settings and the schema's version. Every commit is flushed to
-disk before it returns, and other processes (the command line) may write at the same time.
+Each commit is flushed to disk before it returns. Other processes, such as the command line, may
+write to the database at the same time.
 """
 
 import sqlite3
@@ -18,14 +18,14 @@ from hitrate.errors import DatabaseError
 FILE_NAME = "hitrate.sqlite"
 
 SCHEMA_VERSION = "0003"
-"""The newest migration; a test holds it equal to what Alembic finds."""
+"""Revision of the newest migration. A test compares it with the migration scripts."""
 
 metadata = MetaData()
 
 
 @contextmanager
 def map_database_errors() -> Iterator[None]:
-    """Turns the engine's errors into DatabaseError."""
+    """Translate database driver errors. Raises DatabaseError."""
     try:
         yield
     except DBAPIError as error:
@@ -34,9 +34,10 @@ def map_database_errors() -> Iterator[None]:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """A transaction, on disk when the block ends. Raises DatabaseError; nothing changed then.
+    """Open a write transaction, which is on disk when the block ends.
 
-    The only one that writes from its first moment on: what it reads stays true until it ends.
+    It holds the write lock from its start, so no other process changes what it has read. Raises
+    DatabaseError after rolling back.
     """
     with map_database_errors(), engine.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -44,9 +45,12 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def open_database(data_dir: Path) -> Engine:
-    """An engine on the data folder's database, its schema brought up to date."""
+    """Open the database of a data directory and migrate it to the newest schema.
+
+    Raises DatabaseError if it cannot be opened, or was written by a newer release.
+    """
     path = data_dir / FILE_NAME
-    # As many connections as are asked for: who reads must not wait for those who wait to write.
+    # Unlimited connections: a read must not wait for writers that wait for the write lock.
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10}, max_overflow=-1)
     event.listen(engine, "connect", _configure)
     try:
@@ -61,12 +65,12 @@ def open_database(data_dir: Path) -> Engine:
 
 
 def _configure(connection: sqlite3.Connection, _record: Any) -> None:
-    # FULL: in WAL mode anything less would lose acknowledged commits in a power cut.
+    # FULL: in WAL mode, any lower level can lose acknowledged commits in a power failure.
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "recursive_triggers=ON",  # else a REPLACE would remove entries of the audit log
+        "recursive_triggers=ON",  # otherwise REPLACE could delete entries of the audit log
         "cache_size=-16000",  # 16 MB
         "wal_autocheckpoint=4000",  # pages: 16 MB
     ):
@@ -75,10 +79,10 @@ def _configure(connection: sqlite3.Connection, _record: Any) -> None:
 
 def _version(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        known = connection.execute(
+        has_version_table = connection.execute(
             text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
         ).first()
-        if known is None:
+        if has_version_table is None:
             return None
         version: str | None = connection.execute(
             text("SELECT version_num FROM alembic_version")
@@ -87,7 +91,7 @@ def _version(engine: Engine) -> str | None:
 
 
 def _migrate(engine: Engine) -> None:
-    # Imported here: it takes longer than the rest of a start and is needed once a release.
+    # Imported here: the import takes longer than the rest of startup, and is rarely needed.
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError
@@ -95,7 +99,7 @@ def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", "hitrate.db:migrations")
     with engine.begin() as connection:
-        # Whole or not at all, and one process at a time: the rest of a half would be in the way.
+        # One transaction for all migrations: a half-migrated database could not be opened again.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         config.attributes["connection"] = connection
         try:

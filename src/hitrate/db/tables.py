@@ -1,4 +1,4 @@
-"""The tables of this room. Times are UTC milliseconds, money millionths of a currency."""
+"""SQLite tables. Times are UTC milliseconds, money is in micros (millionths of a currency)."""
 
 import sqlalchemy as sa
 
@@ -69,10 +69,32 @@ PENDING_AUTH = sa.Table(
     sa.Column("details", sa.String, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
 )
-"""What waits, once and for minutes, for somebody to come back: to an identity provider's answer,
-or to exchange a verification token."""
+"""Short-lived one-time state of login flows: a redirect to an identity provider, or a verification
+token of `turbo login` that has not been exchanged."""
 
-USAGE = sa.Table(
+ARTIFACTS = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("team_id", sa.String, sa.ForeignKey("teams.id"), primary_key=True),
+    sa.Column("hash", sa.String, primary_key=True),
+    sa.Column("blob", sa.String, nullable=False, unique=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("duration_ms", sa.Float),
+    sa.Column("tag", sa.String),
+    sa.Column("sha", sa.String),
+    sa.Column("dirty_hash", sa.String),
+    sa.Column("ci", sa.String),
+    sa.Column("interactive", sa.Boolean),
+    sa.Column("agent", sa.String),
+    sa.Column("token_id", sa.String, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("used_at", sa.BigInteger, nullable=False),
+    sa.Column("made_by", sa.String),
+    sa.Index("artifacts_used", "used_at"),
+    sa.Index("artifacts_team_used", "team_id", "used_at"),
+)
+
+USAGE_CYCLES = sa.Table(
     "usage_cycles",
     metadata,
     sa.Column("team_id", sa.String, sa.ForeignKey("teams.id"), primary_key=True),
@@ -102,4 +124,4 @@ AUDIT = sa.Table(
     sa.Column("details", sa.String, nullable=False),
     sa.Index("audit_team", "team_id", "id"),
 )
-"""Append-only: the database itself refuses to change or remove a row."""
+"""Append-only: triggers reject any UPDATE or DELETE."""

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 
-from hitrate.events.models import InvalidSegment, Totals
+from hitrate.errors import InvalidSegment
+from hitrate.events.models import Totals
 from hitrate.events.rules import KINDS, MEASURES, MERGED, REMOTE_HIT, STATE, TOTALS
 
 Durations = Callable[[str, Sequence[str]], Mapping[str, float]]

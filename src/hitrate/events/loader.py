@@ -15,9 +15,9 @@ from pathlib import Path
 from hitrate import log
 from hitrate.billing.meter import Meter
 from hitrate.clock import Clock
-from hitrate.errors import DatabaseError
+from hitrate.errors import DatabaseError, EventStoreUnavailable, InvalidSegment
 from hitrate.events import wire
-from hitrate.events.models import EventStoreUnavailable, InvalidSegment, LoadResult, rejected_folder
+from hitrate.events.models import LoadResult, rejected_folder
 from hitrate.events.spool import Spool, sync_folder
 from hitrate.events.store import DuckDBEventStore
 from hitrate.events.traffic import TransferCounter
@@ -30,7 +30,7 @@ A_TURN_S = 0.02
 COUNTED_WITHIN_S = 3.0
 TRANSFERS_EVERY_S = 2.0
 
-_log = log.get("events")
+_log = log.get_logger("events")
 
 
 class Loader:

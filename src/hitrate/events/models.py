@@ -8,22 +8,6 @@ from typing import NamedTuple
 import msgspec
 
 from hitrate.clock import iso
-from hitrate.errors import HitrateError
-
-
-class EventStoreUnavailable(HitrateError):
-    """The store cannot be used now (locked, corrupt, disk full); what waits stays in the spool.
-
-    `reopen`: it will not recover before it is closed and opened anew.
-    """
-
-    def __init__(self, message: str, *, reopen: bool = False) -> None:
-        super().__init__(message)
-        self.reopen = reopen
-
-
-class InvalidSegment(HitrateError):
-    """A segment holds a line that can never be loaded."""
 
 
 class DuplicateBatch(NamedTuple):

@@ -14,9 +14,9 @@ from hitrate.auth.guards import RequirePermission, current_auth
 from hitrate.auth.models import AuthContext, Permission
 from hitrate.auth.routes import AnyRoute, Route
 from hitrate.clock import Clock
-from hitrate.errors import ServiceUnavailable
+from hitrate.errors import EventStoreUnavailable, ServiceUnavailable
 from hitrate.events import wire
-from hitrate.events.models import EventFilter, EventRecord, EventStoreUnavailable
+from hitrate.events.models import EventFilter, EventRecord
 from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore
 from hitrate.http.asgi import Request, Response

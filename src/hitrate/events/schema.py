@@ -9,10 +9,10 @@ from collections.abc import Callable
 import duckdb
 
 from hitrate import log
+from hitrate.errors import EventStoreUnavailable
 from hitrate.events.ingest import Durations, ingest_batches
-from hitrate.events.models import EventStoreUnavailable
 
-_log = log.get("events")
+_log = log.get_logger("events")
 
 TABLES = """
 CREATE SEQUENCE IF NOT EXISTS event_ids;

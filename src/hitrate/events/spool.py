@@ -28,7 +28,7 @@ _ROOM_SEEN_S = 0.1
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC
 _FULL = "The disk is full: the events were not stored. Free some room; the server recovers itself."
 
-_log = log.get("events")
+_log = log.get_logger("events")
 
 
 class _Line:

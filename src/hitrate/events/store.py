@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from hitrate.errors import EventStoreUnavailable, InvalidSegment
 from hitrate.events.ingest import (
     NEW_SENDERS,
     RUN_KEY,
@@ -26,8 +27,6 @@ from hitrate.events.models import (
     DuplicateBatch,
     EventFilter,
     EventRecord,
-    EventStoreUnavailable,
-    InvalidSegment,
     LoadResult,
     OnDropped,
     record,

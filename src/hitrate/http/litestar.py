@@ -24,7 +24,7 @@ AnyRequest = Request[Any, Any, State]
 
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 
-_log = log.get("web")
+_log = log.get_logger("http")
 
 
 def _number(text: str) -> int | float:

@@ -15,8 +15,7 @@ from hitrate.auth.permissions import ROLES
 from hitrate.auth.sessions import Session
 from hitrate.billing.quotas import State, limits_reached
 from hitrate.clock import Clock
-from hitrate.errors import Forbidden, NotFound, ServiceUnavailable
-from hitrate.events.models import EventStoreUnavailable
+from hitrate.errors import EventStoreUnavailable, Forbidden, NotFound, ServiceUnavailable
 from hitrate.http.cookies import form_token
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest

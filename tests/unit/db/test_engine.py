@@ -1,4 +1,4 @@
-"""The schema: the code's tables are the migrations', and the version is Alembic's head."""
+"""The SQLite engine: schema version, migrations, durability settings and damaged files."""
 
 import sqlite3
 from pathlib import Path
@@ -8,31 +8,30 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from hitrate.artifacts import index
 from hitrate.db import tables
 from hitrate.db.engine import FILE_NAME, SCHEMA_VERSION, metadata, open_database
 from hitrate.errors import DatabaseError
 
 
-def test_the_version_in_the_code_is_the_newest_migration() -> None:
+def test_schema_version_is_the_newest_migration() -> None:
     script = ScriptDirectory(str(Path(tables.__file__).parent / "migrations"))
     assert script.get_current_head() == SCHEMA_VERSION
 
 
-def test_the_tables_in_the_code_are_what_the_migrations_make(tmp_path: Path) -> None:
-    assert index.ARTIFACTS.metadata is tables.TEAMS.metadata is metadata
+def test_migrations_create_the_tables_of_the_code(tmp_path: Path) -> None:
+    assert tables.ARTIFACTS.metadata is tables.TEAMS.metadata is metadata
     engine = open_database(tmp_path)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
 
 
-def test_only_its_user_may_read_the_database(tmp_path: Path) -> None:
+def test_database_file_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     open_database(tmp_path).dispose()
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o077 == 0
 
 
-def test_a_commit_is_flushed_before_it_returns(tmp_path: Path) -> None:
+def test_commit_is_flushed_before_it_returns(tmp_path: Path) -> None:
     engine = open_database(tmp_path)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
@@ -40,13 +39,13 @@ def test_a_commit_is_flushed_before_it_returns(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_damaged_database_is_one_clear_sentence(tmp_path: Path) -> None:
+def test_opening_a_damaged_database_raises_database_error(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"no database" * 100)
     with pytest.raises(DatabaseError, match="cannot be opened"):
         open_database(tmp_path)
 
 
-def test_a_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+def test_opening_a_database_of_a_newer_release_raises_database_error(tmp_path: Path) -> None:
     open_database(tmp_path).dispose()
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     with connection:

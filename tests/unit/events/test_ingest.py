@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from hitrate.errors import DatabaseError
+from hitrate.errors import DatabaseError, InvalidSegment
 from hitrate.events import wire
-from hitrate.events.models import EventFilter, InvalidSegment, LoadResult, Totals
+from hitrate.events.models import EventFilter, LoadResult, Totals
 from hitrate.events.rules import MAX_DURATION_MS
 from hitrate.events.store import DuckDBEventStore
 from hitrate.events.wire import CacheEvent

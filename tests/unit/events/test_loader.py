@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hitrate.clock import ManualClock
-from hitrate.errors import DatabaseError
+from hitrate.errors import DatabaseError, EventStoreUnavailable
 from hitrate.events.loader import Loader
-from hitrate.events.models import EventFilter, EventStoreUnavailable
+from hitrate.events.models import EventFilter
 from hitrate.events.spool import Spool
 from hitrate.events.store import FILE_NAME, DuckDBEventStore
 from hitrate.events.traffic import TransferCounter, Transfers

@@ -8,15 +8,10 @@ import duckdb
 import msgspec
 import pytest
 
+from hitrate.errors import EventStoreUnavailable
 from hitrate.events import schema
 from hitrate.events.ingest import ingest_batches
-from hitrate.events.models import (
-    DuplicateBatch,
-    EventFilter,
-    EventRecord,
-    EventStoreUnavailable,
-    LoadResult,
-)
+from hitrate.events.models import DuplicateBatch, EventFilter, EventRecord, LoadResult
 from hitrate.events.store import FILE_NAME, DuckDBEventStore
 from hitrate.events.wire import Batch, CacheEvent, encode_batch
 from tests.support.event_factory import event, line

@@ -7,13 +7,8 @@ from uuid import UUID
 import duckdb
 import pytest
 
-from hitrate.events.models import (
-    DuplicateBatch,
-    EventFilter,
-    EventStoreUnavailable,
-    InvalidSegment,
-    LoadResult,
-)
+from hitrate.errors import EventStoreUnavailable, InvalidSegment
+from hitrate.events.models import DuplicateBatch, EventFilter, LoadResult
 from hitrate.events.store import FILE_NAME, RESEND_WINDOW_MS, DuckDBEventStore
 from tests.support.event_factory import event, line
 

@@ -19,9 +19,8 @@ import duckdb
 from hitrate.analytics.export.datasets import Part, Table, Values
 from hitrate.analytics.export.formats import Form
 from hitrate.analytics.rows import Row
-from hitrate.errors import RateLimited, ServiceUnavailable
+from hitrate.errors import EventStoreUnavailable, RateLimited, ServiceUnavailable
 from hitrate.events.loader import NICENESS
-from hitrate.events.models import EventStoreUnavailable
 from hitrate.events.store import DuckDBEventStore
 
 AT_WORK_MOST = 2

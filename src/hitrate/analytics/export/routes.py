@@ -48,7 +48,7 @@ Format = Annotated[
     QueryParameter(name="format", description="ndjson, csv (both in UTF-8) or parquet."),
 ]
 
-_log = log.get("analytics")
+_log = log.get_logger("analytics")
 
 
 class ExportAnswer(ASGIResponse):

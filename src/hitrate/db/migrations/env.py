@@ -1,4 +1,4 @@
-"""Alembic's entry: migrations run on the connection that `database.py` hands in."""
+"""Alembic environment: runs migrations on the connection that `db/engine.py` supplies."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""The run that made an artifact."""
+"""The run that produced an artifact."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""People, roles, scopes, settings of teams, billing cycles and the audit log."""
+"""Users, members, token scopes, team settings, sessions, billing cycles and the audit log."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ def upgrade() -> None:
     op.add_column(
         "teams", sa.Column("settings", sa.String, nullable=False, server_default=sa.text("'{}'"))
     )
-    _people()
+    _users_and_members()
     _token_columns()
     op.create_table(
         "sessions",
@@ -44,7 +44,7 @@ def upgrade() -> None:
     _audit()
 
 
-def _people() -> None:
+def _users_and_members() -> None:
     op.create_table(
         "users",
         sa.Column("id", sa.String, primary_key=True),
@@ -74,7 +74,7 @@ def _token_columns() -> None:
         )
         tokens.add_column(sa.Column("used_at", sa.BigInteger, nullable=True))
         tokens.create_foreign_key("tokens_user", "users", ["user_id"], ["id"])
-    # Who could read could read what was recorded, too.
+    # A token that could read artifacts could also read recorded events.
     op.execute(
         "UPDATE tokens SET scopes = "
         "CASE WHEN read_only THEN 'analytics events read' ELSE 'analytics events read write' END"
