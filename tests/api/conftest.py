@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.account_api import Api
+from tests.support.account_api import AccountApi
 from tests.support.server import Server
 from tests.support.team_fixture import TeamFixture, TeamServer, run_team_server
 
@@ -23,8 +23,8 @@ def team(team_server: TeamServer) -> TeamFixture:
 
 
 @pytest.fixture(scope="module")
-def api(shared_server: Server) -> Iterator[Api]:
+def api(shared_server: Server) -> Iterator[AccountApi]:
     """Accounts of the shared server; each test creates its own teams and users."""
-    api = Api(shared_server)
+    api = AccountApi(shared_server)
     yield api
     api.close()

@@ -132,7 +132,7 @@ def named(row: Row) -> str:
 
 @pytest.mark.parametrize(
     "route",
-    [r for r in ROUTES if r.access not in (Permission.PUBLIC, Permission.SESSION)],
+    [r for r in ROUTES if r.permission not in (Permission.PUBLIC, Permission.SESSION)],
     ids=named,
 )
 def test_a_route_lets_in_whom_its_access_names(walker: Walker, route: Row) -> None:
@@ -152,13 +152,17 @@ def test_a_route_lets_in_whom_its_access_names(walker: Walker, route: Row) -> No
     assert let_in == {caller for caller in CALLERS if lets_in(route, caller)}
 
 
-@pytest.mark.parametrize("route", [r for r in ROUTES if r.access is Permission.PUBLIC], ids=named)
+@pytest.mark.parametrize(
+    "route", [r for r in ROUTES if r.permission is Permission.PUBLIC], ids=named
+)
 def test_a_public_route_does_not_care_who_calls(walker: Walker, route: Row) -> None:
     statuses = {walker.call(route, token).status_code for token in walker.tokens.values()}
     assert len(statuses) == 1
 
 
-@pytest.mark.parametrize("route", [r for r in ROUTES if r.access is Permission.SESSION], ids=named)
+@pytest.mark.parametrize(
+    "route", [r for r in ROUTES if r.permission is Permission.SESSION], ids=named
+)
 def test_a_page_takes_no_token_and_sends_browsers_to_sign_in(walker: Walker, route: Row) -> None:
     for token in walker.tokens.values():
         answer = walker.call(route, token, accept="text/html")
@@ -168,10 +172,11 @@ def test_a_page_takes_no_token_and_sends_browsers_to_sign_in(walker: Walker, rou
 
 
 def test_every_access_has_a_route_and_is_somebodys() -> None:
-    assert {route.access for route in ROUTES} == set(Permission)
+    assert {route.permission for route in ROUTES} == set(Permission)
     for route in ROUTES:
         assert (
-            any(lets_in(route, caller) for caller in CALLERS) or route.access is Permission.SESSION
+            any(lets_in(route, caller) for caller in CALLERS)
+            or route.permission is Permission.SESSION
         )
 
 

@@ -17,7 +17,7 @@ from tests.support.event_factory import body, event
 from tests.support.team_fixture import TeamServer
 
 SESSION, HASH, LABEL, CI = "a-session-inside", "5ec2e7a57e11ab1e", "a-label-inside", "CI-INSIDE"
-ROUTES = [row for row in all_routes() if row.access is Permission.ANALYTICS]
+ROUTES = [row for row in all_routes() if row.permission is Permission.ANALYTICS]
 ROUTES_BY_NAME = {row.operation: row for row in ROUTES}
 OF_ONE = {row.operation for row in ROUTES if "{" in row.path}
 # What a route does not know it takes no notice of.

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from hitrate.auth.models import Scope
 from hitrate.db.tables import AUDIT
-from hitrate.teams.audit import note
+from hitrate.teams.audit import record
 from hitrate.teams.models import Actor, Role
-from tests.support.account_api import Api
+from tests.support.account_api import AccountApi
 
 
-def test_an_owner_reads_every_change_newest_first(api: Api) -> None:
-    team = api.team()
-    owner, token = api.owner(team)
+def test_an_owner_reads_every_change_newest_first(api: AccountApi) -> None:
+    team = api.create_team()
+    owner, token = api.create_owner(team)
     api.ok("PATCH", f"{team.slug}/settings", token, json={"requestsPerMinute": 5})
     page = api.ok("GET", f"{team.slug}/audit", token)
     assert [e["action"] for e in page["entries"]] == [
@@ -37,9 +37,9 @@ def test_an_owner_reads_every_change_newest_first(api: Api) -> None:
     }
 
 
-def test_who_changes_by_a_teams_token_or_as_operator_is_told_apart(api: Api) -> None:
-    team = api.team()
-    token, secret = api.token(team, scopes=Scope, label="operator")
+def test_who_changes_by_a_teams_token_or_as_operator_is_told_apart(api: AccountApi) -> None:
+    team = api.create_team()
+    token, secret = api.create_token(team, scopes=Scope, label="operator")
     for number, who in enumerate((secret, api.operator)):
         api.ok("PATCH", f"{team.slug}/settings", who, json={"requestsPerMinute": number})
     first, second = api.ok("GET", f"{team.slug}/audit?limit=2", secret)["entries"]
@@ -48,37 +48,37 @@ def test_who_changes_by_a_teams_token_or_as_operator_is_told_apart(api: Api) -> 
 
 
 @pytest.mark.parametrize("role", sorted(set(Role) - {Role.OWNER}))
-def test_nobody_but_an_owner_reads_it(api: Api, role: Role) -> None:
-    team = api.team()
-    _, token = api.someone(team, role)
+def test_nobody_but_an_owner_reads_it(api: AccountApi, role: Role) -> None:
+    team = api.create_team()
+    _, token = api.create_member(team, role)
     for path in ("audit", "audit/export", "audit/export?format=csv"):
         assert api.status("GET", f"{team.slug}/{path}", token) == 403
 
 
-def test_a_token_without_the_scope_admin_does_not_read_it(api: Api) -> None:
-    team = api.team()
-    owner, _ = api.owner(team)
+def test_a_token_without_the_scope_admin_does_not_read_it(api: AccountApi) -> None:
+    team = api.create_team()
+    owner, _ = api.create_owner(team)
     scopes = set(Scope) - {Scope.ADMIN}
-    for token in (api.token_of(owner, *scopes), api.token_of_team(team, *scopes)):
+    for token in (api.create_user_token(owner, *scopes), api.create_team_token(team, *scopes)):
         assert api.status("GET", f"{team.slug}/audit", token) == 403
 
 
-def test_each_team_has_its_own(api: Api) -> None:
-    ours, theirs = api.team(), api.team()
-    _, token = api.owner(ours)
-    api.owner(theirs)
+def test_each_team_has_its_own(api: AccountApi) -> None:
+    ours, theirs = api.create_team(), api.create_team()
+    _, token = api.create_owner(ours)
+    api.create_owner(theirs)
     for path in ("audit", "audit/export?format=csv", "audit/export"):
         assert theirs.slug not in api.call("GET", f"{ours.slug}/{path}", token).text
         assert api.status("GET", f"{theirs.slug}/{path}", token) == 403
     assert api.status("GET", f"{ours.slug}/audit?slug={theirs.slug}", token) == 403
 
 
-def test_pages_join_and_the_export_is_the_whole(api: Api) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_pages_join_and_the_export_is_the_whole(api: AccountApi) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     with api.engine.begin() as connection:
         for number in range(1500):
-            note(connection, number, Actor("user", "u", "u"), "test.note", team.id, str(number))
+            record(connection, number, Actor("user", "u", "u"), "test.note", team.id, str(number))
     paged: list[int] = []
     cursor = ""
     while True:
@@ -101,13 +101,13 @@ def test_pages_join_and_the_export_is_the_whole(api: Api) -> None:
     assert [entry["action"] for entry in narrowed] == ["member.add"]
 
 
-def test_what_people_write_does_not_become_a_formula_or_another_column(api: Api) -> None:
-    team = api.team()
+def test_what_people_write_does_not_become_a_formula_or_another_column(api: AccountApi) -> None:
+    team = api.create_team()
     evil = "=HYPERLINK(\"http://evil\"),'x'"
-    _, owner = api.owner(team)
-    _, token = api.token(team, scopes=Scope, label=evil)
+    _, owner = api.create_owner(team)
+    _, token = api.create_token(team, scopes=Scope, label=evil)
     api.ok("POST", f"{team.slug}/tokens", token, json={"label": evil})
-    stranger = api.person(email=f"=1+1|{team.slug}@example.com")
+    stranger = api.create_user(email=f"=1+1|{team.slug}@example.com")
     api.ok("POST", f"{team.slug}/members", token, json={"email": stranger.email})
     api.ok("PATCH", f"{team.slug}/settings", token, json={"name": "+evil"})
     text = api.call("GET", f"{team.slug}/audit/export?format=csv", owner).text
@@ -123,19 +123,19 @@ def test_what_people_write_does_not_become_a_formula_or_another_column(api: Api)
     ["limit=0", "limit=-1", "limit=1001", "limit=many", "limit=" + "9" * 30, "cursor=x",
      "cursor=-1", "cursor=1.5", "cursor=" + "9" * 19, "cursor=%00", "cursor=1%20OR%201=1"],
 )  # fmt: skip
-def test_a_page_that_cannot_be_is_refused_by_name(api: Api, query: str) -> None:
-    team = api.team()
-    _, token = api.owner(team)
-    status, message = api.refused("GET", f"{team.slug}/audit?{query}", token)
+def test_a_page_that_cannot_be_is_refused_by_name(api: AccountApi, query: str) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
+    status, message = api.client_error("GET", f"{team.slug}/audit?{query}", token)
     assert status == 400
     assert query.partition("=")[0] in message
 
 
 @pytest.mark.parametrize("form", ["xml", "", "CSV", "csv%00"])
-def test_another_format_is_refused_by_name(api: Api, form: str) -> None:
-    team = api.team()
-    _, token = api.owner(team)
-    status, message = api.refused("GET", f"{team.slug}/audit/export?format={form}", token)
+def test_another_format_is_refused_by_name(api: AccountApi, form: str) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
+    status, message = api.client_error("GET", f"{team.slug}/audit/export?format={form}", token)
     assert (status, message.split(":")[0]) == (400, "format")
 
 
@@ -144,15 +144,15 @@ def test_another_format_is_refused_by_name(api: Api, form: str) -> None:
     ["limit=1&limit=2", "cursor=0", "cursor=" + "9" * 18, "action=%00", "action=%ED%A0%80",
      "action='%20OR%201=1%20--", "action=" + "x" * 5000, "unknown=1"],
 )  # fmt: skip
-def test_an_odd_page_is_a_page(api: Api, query: str) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_an_odd_page_is_a_page(api: AccountApi, query: str) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     assert len(api.ok("GET", f"{team.slug}/audit?{query}", token)["entries"]) <= 2
 
 
-def test_nothing_changes_or_removes_an_entry(api: Api) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_nothing_changes_or_removes_an_entry(api: AccountApi) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     before = api.ok("GET", f"{team.slug}/audit", token)
     for who in (token, api.operator):
         for method in ("DELETE", "PUT", "PATCH", "POST"):

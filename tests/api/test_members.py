@@ -7,16 +7,16 @@ import pytest
 
 from hitrate.auth.models import Scope
 from hitrate.teams.models import OPERATOR, Role
-from tests.support.account_api import Api
-from tests.support.account_fixture import at_once
+from tests.support.account_api import AccountApi
+from tests.support.account_fixture import run_concurrently
 from tests.support.server import eventually
 
 NO_OWNERS = sorted(set(Role) - {Role.OWNER})
 
 
-def test_an_owner_adds_changes_and_removes_people(api: Api) -> None:
-    team, user = api.team(), api.person()
-    owner, token = api.owner(team)
+def test_an_owner_adds_changes_and_removes_people(api: AccountApi) -> None:
+    team, user = api.create_team(), api.create_user()
+    owner, token = api.create_owner(team)
     path = f"{team.slug}/members"
     added = api.ok("POST", path, token, json={"email": user.email.upper(), "role": "VIEWER"})
     assert (added["userId"], added["role"], added["remoteCaching"]) == (user.id, "VIEWER", True)
@@ -27,24 +27,24 @@ def test_an_owner_adds_changes_and_removes_people(api: Api) -> None:
     assert {m["email"] for m in api.ok("GET", path, token)["members"]} == {owner.email, user.email}
     left = api.ok("DELETE", f"{path}/{user.id}", token)["members"]
     assert [m["email"] for m in left] == [owner.email]
-    assert api.noted(team)[-3:] == ["member.add", "member.change", "member.remove"]
-    entry = api.accounts.audit.page(team.id, 1)[0]
+    assert api.audit_actions(team)[-3:] == ["member.add", "member.change", "member.remove"]
+    entry = api.audit.page(team.id, 1)[0]
     assert (entry.actor_kind, entry.actor_name, entry.target) == ("user", owner.email, user.email)
 
 
-def test_a_new_member_is_a_developer_unless_it_is_said(api: Api) -> None:
-    team, user = api.team(), api.person()
-    _, token = api.owner(team)
+def test_a_new_member_is_a_developer_unless_it_is_said(api: AccountApi) -> None:
+    team, user = api.create_team(), api.create_user()
+    _, token = api.create_owner(team)
     assert api.ok("POST", f"{team.id}/members", token, json={"email": user.email})["role"] == (
         "DEVELOPER"
     )
 
 
 @pytest.mark.parametrize("role", NO_OWNERS)
-def test_nobody_but_an_owner_changes_who_is_in_the_team(api: Api, role: Role) -> None:
-    team, stranger = api.team(), api.person()
-    owner, _ = api.owner(team)
-    user, token = api.someone(team, role)
+def test_nobody_but_an_owner_changes_who_is_in_the_team(api: AccountApi, role: Role) -> None:
+    team, stranger = api.create_team(), api.create_user()
+    owner, _ = api.create_owner(team)
+    user, token = api.create_member(team, role)
     path = f"{team.slug}/members"
     for method, where, body in (
         ("POST", path, {"email": stranger.email}),
@@ -55,7 +55,7 @@ def test_nobody_but_an_owner_changes_who_is_in_the_team(api: Api, role: Role) ->
         ("DELETE", f"{path}/{owner.id}", None),
         ("DELETE", f"{path}/{user.id}", None),
     ):
-        status, message = api.refused(method, where, token, json=body)
+        status, message = api.client_error(method, where, token, json=body)
         assert status == 403
         assert f"the role {role} in the team" in message
     assert api.roles(team) == sorted([Role.OWNER, role])
@@ -63,11 +63,13 @@ def test_nobody_but_an_owner_changes_who_is_in_the_team(api: Api, role: Role) ->
 
 
 @pytest.mark.parametrize("scope", sorted(set(Scope) - {Scope.ADMIN}))
-def test_an_owners_token_without_the_scope_admin_changes_nobody(api: Api, scope: Scope) -> None:
-    team = api.team()
-    owner, _ = api.owner(team)
-    heir, _ = api.owner(team)
-    for token in (api.token_of(owner, scope), api.token_of_team(team, scope)):
+def test_an_owners_token_without_the_scope_admin_changes_nobody(
+    api: AccountApi, scope: Scope
+) -> None:
+    team = api.create_team()
+    owner, _ = api.create_owner(team)
+    heir, _ = api.create_owner(team)
+    for token in (api.create_user_token(owner, scope), api.create_team_token(team, scope)):
         path = f"{team.slug}/members/{heir.id}"
         assert api.status("PATCH", path, token, json={"role": "VIEWER"}) == 403
         assert api.status("DELETE", path, token) == 403
@@ -75,10 +77,10 @@ def test_an_owners_token_without_the_scope_admin_changes_nobody(api: Api, scope:
     assert api.roles(team) == [Role.OWNER, Role.OWNER]
 
 
-def test_members_of_another_team_are_out_of_reach(api: Api) -> None:
-    ours, theirs = api.team(), api.team()
-    _, token = api.owner(ours)
-    victim, _ = api.owner(theirs)
+def test_members_of_another_team_are_out_of_reach(api: AccountApi) -> None:
+    ours, theirs = api.create_team(), api.create_team()
+    _, token = api.create_owner(ours)
+    victim, _ = api.create_owner(theirs)
     for team in (ours.slug, ours.id):
         path = f"{team}/members/{victim.id}"
         assert api.status("PATCH", path, token, json={"role": "VIEWER"}) == 404
@@ -101,61 +103,61 @@ def test_members_of_another_team_are_out_of_reach(api: Api) -> None:
     assert api.roles(theirs) == [Role.OWNER]
 
 
-def test_the_last_owner_neither_leaves_nor_is_demoted(api: Api) -> None:
-    team = api.team()
-    owner, token = api.owner(team)
+def test_the_last_owner_neither_leaves_nor_is_demoted(api: AccountApi) -> None:
+    team = api.create_team()
+    owner, token = api.create_owner(team)
     me = f"{team.slug}/members/{owner.id}"
     for method, path, body in (
         ("POST", f"{team.slug}/leave", None),
         ("PATCH", me, {"role": "MEMBER"}),
         ("DELETE", me, None),
     ):
-        for who in (token, api.operator, api.token_of_team(team)):
+        for who in (token, api.operator, api.create_team_token(team)):
             if not (path.endswith("leave") and who != token):
-                status, message = api.refused(method, path, who, json=body)
+                status, message = api.client_error(method, path, who, json=body)
                 assert status == 400
                 assert "last owner" in message
     assert api.roles(team) == [Role.OWNER]
 
 
 @pytest.mark.parametrize("role", NO_OWNERS)
-def test_anybody_may_leave_by_a_token_with_the_scope_admin(api: Api, role: Role) -> None:
-    team = api.team()
-    user, token = api.someone(team, role)
+def test_anybody_may_leave_by_a_token_with_the_scope_admin(api: AccountApi, role: Role) -> None:
+    team = api.create_team()
+    user, token = api.create_member(team, role)
     assert api.ok("POST", f"{team.slug}/leave", token) == {"left": team.slug}
     assert api.status("GET", team.slug, token) == 403
-    assert user.id not in api.members(team)
-    assert api.noted(team)[-1] == "member.remove"
+    assert user.id not in api.members_by_id(team)
+    assert api.audit_actions(team)[-1] == "member.remove"
 
 
-def test_only_a_person_leaves(api: Api) -> None:
-    team = api.team()
-    for token in (api.token_of_team(team), api.operator):
-        status, message = api.refused("POST", f"{team.slug}/leave", token)
+def test_only_a_person_leaves(api: AccountApi) -> None:
+    team = api.create_team()
+    for token in (api.create_team_token(team), api.operator):
+        status, message = api.client_error("POST", f"{team.slug}/leave", token)
         assert (status, message.split(";")[0]) == (403, "Only a person can leave a team")
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_two_owners_who_demote_each_other_at_once_leave_one(api: Api, attempt: int) -> None:
-    team = api.team()
-    (ann, anns), (bob, bobs) = api.owner(team), api.owner(team)
+def test_two_owners_who_demote_each_other_at_once_leave_one(api: AccountApi, attempt: int) -> None:
+    team = api.create_team()
+    (ann, anns), (bob, bobs) = api.create_owner(team), api.create_owner(team)
     path, body = f"{team.slug}/members/", {"role": "VIEWER"}
-    at_once(
+    run_concurrently(
         partial(api.call, "PATCH", path + bob.id, anns, json=body),
         partial(api.call, "PATCH", path + ann.id, bobs, json=body),
     )
     assert api.roles(team) == [Role.OWNER, Role.VIEWER], attempt
 
 
-def test_who_is_removed_while_they_add_people_adds_no_more(api: Api) -> None:
-    team = api.team()
-    _, anns = api.owner(team)
-    bob, bobs = api.owner(team)
+def test_who_is_removed_while_they_add_people_adds_no_more(api: AccountApi) -> None:
+    team = api.create_team()
+    _, anns = api.create_owner(team)
+    bob, bobs = api.create_owner(team)
     stop, statuses = threading.Event(), []
 
     def add_people() -> None:
         while not stop.is_set():
-            body = {"email": api.person().email, "role": "OWNER"}
+            body = {"email": api.create_user().email, "role": "OWNER"}
             statuses.append(api.status("POST", f"{team.slug}/members", bobs, json=body))
 
     thread = threading.Thread(target=add_people)
@@ -172,12 +174,12 @@ def test_who_is_removed_while_they_add_people_adds_no_more(api: Api) -> None:
     assert set(statuses[first:]) == {403}
 
 
-def test_a_demotion_by_a_command_counts_within_five_seconds(api: Api) -> None:
-    team = api.team()
-    api.owner(team)
-    user, token = api.owner(team)
+def test_a_demotion_by_a_command_counts_within_five_seconds(api: AccountApi) -> None:
+    team = api.create_team()
+    api.create_owner(team)
+    user, token = api.create_owner(team)
     assert api.status("GET", f"{team.slug}/audit", token) == 200
-    api.accounts.members.change(team, user.id, OPERATOR, role=Role.MEMBER)
+    api.members.change(team, user.id, OPERATOR, role=Role.MEMBER)
     eventually(lambda: api.status("GET", f"{team.slug}/audit", token) == 403, 5)
 
 
@@ -189,21 +191,21 @@ def test_a_demotion_by_a_command_counts_within_five_seconds(api: Api) -> None:
      [], None, "x", 7],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_new_member_is_refused(api: Api, body: object) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_what_is_no_new_member_is_refused(api: AccountApi, body: object) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     assert api.status("POST", f"{team.slug}/members", token, json=body) == 400
     assert api.roles(team) == [Role.OWNER]
 
 
-def test_somebody_unknown_or_there_already_is_said(api: Api) -> None:
-    team = api.team()
-    owner, token = api.owner(team)
+def test_somebody_unknown_or_there_already_is_said(api: AccountApi) -> None:
+    team = api.create_team()
+    owner, token = api.create_owner(team)
     path = f"{team.slug}/members"
-    status, message = api.refused("POST", path, token, json={"email": "nobody@example.com"})
+    status, message = api.client_error("POST", path, token, json={"email": "nobody@example.com"})
     assert status == 404
     assert "nobody@example.com" in message
-    status, message = api.refused("POST", path, token, json={"email": owner.email})
+    status, message = api.client_error("POST", path, token, json={"email": owner.email})
     assert (status, message) == (400, f"{owner.email} is in the team {team.slug} already.")
 
 
@@ -211,21 +213,21 @@ def test_somebody_unknown_or_there_already_is_said(api: Api) -> None:
     "user_id",
     ["%00", "%FF", "%ED%A0%80", "%F0%9F%98%80", "' OR 1=1 --", "x" * 3000, "%2e%2e", "usr_%0a"],
 )
-def test_an_id_that_is_nobodys_is_not_found(api: Api, user_id: str) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_an_id_that_is_nobodys_is_not_found(api: AccountApi, user_id: str) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     path = f"{team.slug}/members/{user_id}"
     for method, body in (("PATCH", {"role": "VIEWER"}), ("DELETE", None)):
-        status, message = api.refused(method, path, token, json=body)
+        status, message = api.client_error(method, path, token, json=body)
         assert status == 404
         assert len(message) < 4000
     assert api.roles(team) == [Role.OWNER]
 
 
-def test_a_disabled_person_is_shown_as_such(api: Api) -> None:
-    team = api.team()
-    _, token = api.owner(team)
-    user, _ = api.someone(team, Role.MEMBER)
-    api.accounts.users.disable(user)
+def test_a_disabled_person_is_shown_as_such(api: AccountApi) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
+    user, _ = api.create_member(team, Role.MEMBER)
+    api.users.disable(user)
     shown = api.ok("GET", f"{team.slug}/members", token)["members"]
     assert {m["userId"]: m["disabled"] for m in shown}[user.id] is True

@@ -7,15 +7,15 @@ import pytest
 
 from hitrate.auth.models import Scope
 from hitrate.teams.models import Role
-from tests.support.account_api import Api
-from tests.support.account_fixture import at_once
+from tests.support.account_api import AccountApi
+from tests.support.account_fixture import run_concurrently
 
 NOT_ADMIN = sorted(set(Scope) - {Scope.ADMIN})
 
 
-def test_an_owner_reads_and_changes_the_switches(api: Api) -> None:
-    team = api.team()
-    owner, token = api.owner(team)
+def test_an_owner_reads_and_changes_the_switches(api: AccountApi) -> None:
+    team = api.create_team()
+    owner, token = api.create_owner(team)
     path = f"{team.slug}/settings"
     assert api.ok("GET", path, token) == {
         "name": team.slug, "remoteCaching": True, "requestsPerMinute": None, "state": "active",
@@ -26,8 +26,8 @@ def test_an_owner_reads_and_changes_the_switches(api: Api) -> None:
     assert changed == {**body, "state": "disabled", "status": "disabled"}
     assert api.ok("PATCH", path, token, json={}) == changed
     assert api.ok("GET", team.id, token)["name"] == "Ours 😀"
-    assert api.noted(team)[-2:] == ["team.rename", "settings.change"]
-    entry = api.accounts.audit.page(team.id, 1)[0]
+    assert api.audit_actions(team)[-2:] == ["team.rename", "settings.change"]
+    entry = api.audit.page(team.id, 1)[0]
     assert entry.actor_name == owner.email
     assert entry.details["after"] == {"remoteCaching": False, "requestsPerMinute": 5}
     api.ok("PATCH", path, token, json={"requestsPerMinute": None, "remoteCaching": True})
@@ -35,9 +35,9 @@ def test_an_owner_reads_and_changes_the_switches(api: Api) -> None:
 
 
 @pytest.mark.parametrize("role", Role)
-def test_roles_change_what_is_theirs(api: Api, role: Role) -> None:
-    team = api.team()
-    _, token = api.someone(team, role)
+def test_roles_change_what_is_theirs(api: AccountApi, role: Role) -> None:
+    team = api.create_team()
+    _, token = api.create_member(team, role)
     settings, billing = f"{team.slug}/settings", f"{team.slug}/billing"
     may_set, may_bill = role is Role.OWNER, role in (Role.OWNER, Role.BILLING)
     assert api.status("GET", settings, token) == 200
@@ -51,27 +51,27 @@ def test_roles_change_what_is_theirs(api: Api, role: Role) -> None:
 
 
 @pytest.mark.parametrize("scope", NOT_ADMIN)
-def test_a_token_without_the_scope_admin_changes_nothing(api: Api, scope: Scope) -> None:
-    team = api.team()
-    owner, _ = api.owner(team)
-    for token in (api.token_of_team(team, scope), api.token_of(owner, scope)):
+def test_a_token_without_the_scope_admin_changes_nothing(api: AccountApi, scope: Scope) -> None:
+    team = api.create_team()
+    owner, _ = api.create_owner(team)
+    for token in (api.create_team_token(team, scope), api.create_user_token(owner, scope)):
         assert api.status("PATCH", f"{team.slug}/settings", token, json={}) == 403
         assert api.status("PATCH", f"{team.slug}/billing", token, json={}) == 403
-    assert api.noted(team)[-1] != "settings.change"
+    assert api.audit_actions(team)[-1] != "settings.change"
 
 
-def test_only_the_operator_sets_and_clears_a_block_and_a_missing_payment(api: Api) -> None:
-    team = api.team()
+def test_only_the_operator_sets_and_clears_a_block_and_a_missing_payment(api: AccountApi) -> None:
+    team = api.create_team()
     path = f"{team.slug}/billing"
-    inside = [api.someone(team, role)[1] for role in (Role.OWNER, Role.BILLING)]
-    inside.append(api.token_of_team(team))
+    inside = [api.create_member(team, role)[1] for role in (Role.OWNER, Role.BILLING)]
+    inside.append(api.create_team_token(team))
     for field, state in (("softBlocked", "soft_blocked"), ("paymentMissing", "payment_missing")):
         assert api.ok("PATCH", path, api.operator, json={field: True})["state"] == state
         for token in inside:
             for value in (False, True):
-                status, message = api.refused("PATCH", path, token, json={field: value})
+                status, message = api.client_error("PATCH", path, token, json={field: value})
                 assert (status, "operator of the server" in message) == (403, True)
-            api.refused("PATCH", path, token, json={field: False, "spendCap": None})
+            api.client_error("PATCH", path, token, json={field: False, "spendCap": None})
             body = '{"spendCap": 1, "FIELD": false, "spendCap": 2}'.replace("FIELD", field)
             assert api.status("PATCH", path, token, content=body) == 403
             for body_value in (0, "false", "0"):
@@ -85,16 +85,16 @@ def test_only_the_operator_sets_and_clears_a_block_and_a_missing_payment(api: Ap
     assert api.ok("GET", path, inside[0])["spendCap"] is None
 
 
-def test_two_changes_at_once_both_count(api: Api) -> None:
-    team = api.team()
-    tokens = [api.owner(team)[1] for _ in range(4)]
+def test_two_changes_at_once_both_count(api: AccountApi) -> None:
+    team = api.create_team()
+    tokens = [api.create_owner(team)[1] for _ in range(4)]
     changes: list[tuple[str, dict[str, Any]]] = [
         ("settings", {"remoteCaching": False}),
         ("settings", {"requestsPerMinute": 7}),
         ("billing", {"currency": "EUR"}),
         ("billing", {"limits": {"requests": 9}}),
     ]
-    at_once(
+    run_concurrently(
         *(
             partial(api.call, "PATCH", f"{team.slug}/{where}", token, json=body)
             for token, (where, body) in zip(tokens, changes, strict=True)
@@ -106,10 +106,10 @@ def test_two_changes_at_once_both_count(api: Api) -> None:
     assert (billing["currency"], billing["limits"]["requests"]) == ("EUR", 9)
 
 
-def test_settings_of_another_team_are_out_of_reach(api: Api) -> None:
-    ours, theirs = api.team(), api.team()
-    _, token = api.owner(ours)
-    for who in (token, api.token_of_team(ours)):
+def test_settings_of_another_team_are_out_of_reach(api: AccountApi) -> None:
+    ours, theirs = api.create_team(), api.create_team()
+    _, token = api.create_owner(ours)
+    for who in (token, api.create_team_token(ours)):
         for path in (
             f"{theirs.slug}/settings",
             f"{theirs.id}/billing",
@@ -124,8 +124,8 @@ def test_settings_of_another_team_are_out_of_reach(api: Api) -> None:
             assert api.status("GET", path, who) == 403, path
 
 
-def test_the_operator_reaches_every_team_by_id_and_by_any_slug(api: Api) -> None:
-    odd = api.team("team_with-a-slug-like-an-id")
+def test_the_operator_reaches_every_team_by_id_and_by_any_slug(api: AccountApi) -> None:
+    odd = api.create_team("team_with-a-slug-like-an-id")
     for name in (odd.slug, odd.id, f"{odd.slug}?teamId={odd.id}"):
         assert api.ok("GET", name, api.operator)["id"] == odd.id
     for name in ("nobodys", "team_x", f"{odd.slug}?slug=default", "%00", "'%20OR%201=1"):
@@ -142,11 +142,11 @@ def test_the_operator_reaches_every_team_by_id_and_by_any_slug(api: Api) -> None
      {"pausedAtMs": None}, [], "x"],
     ids=lambda body: repr(body)[:40],
 )  # fmt: skip
-def test_what_is_no_setting_is_refused_and_changes_nothing(api: Api, body: object) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_what_is_no_setting_is_refused_and_changes_nothing(api: AccountApi, body: object) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     before = api.ok("GET", f"{team.slug}/settings", token)
-    status, message = api.refused("PATCH", f"{team.slug}/settings", token, json=body)
+    status, message = api.client_error("PATCH", f"{team.slug}/settings", token, json=body)
     assert status == 400
     assert len(message) < 300
     assert api.ok("GET", f"{team.slug}/settings", token) == before
@@ -188,19 +188,19 @@ def test_what_is_no_setting_is_refused_and_changes_nothing(api: Api, body: objec
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_what_is_no_billing_is_refused_by_name(api: Api, body: object, word: str) -> None:
-    team = api.team()
-    _, token = api.owner(team)
-    status, message = api.refused("PATCH", f"{team.slug}/billing", token, json=body)
+def test_what_is_no_billing_is_refused_by_name(api: AccountApi, body: object, word: str) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
+    status, message = api.client_error("PATCH", f"{team.slug}/billing", token, json=body)
     assert status == 400
     assert word in message
     assert len(message) < 300
-    assert api.noted(team) == ["team.create", "member.add"]
+    assert api.audit_actions(team) == ["team.create", "member.add"]
 
 
-def test_methods_that_are_not_there_are_refused_in_the_same_shape(api: Api) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_methods_that_are_not_there_are_refused_in_the_same_shape(api: AccountApi) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     for method in ("PUT", "DELETE", "POST", "TRACE", "HEAD", "BREW"):
         assert api.status(method, team.slug, token) == 405
     for path in ("", f"{team.slug}/nothing", f"{team.slug}/settings/x", "/v1/users", "/v1/user/x"):
@@ -213,7 +213,7 @@ def test_methods_that_are_not_there_are_refused_in_the_same_shape(api: Api) -> N
      b"Bearer hr_" + b"0" * 38, b"Bearer ' OR 1=1 --"],
     ids=lambda value: f"{value[:20]!r}",
 )  # fmt: skip
-def test_without_a_valid_token_nothing_is_shown(api: Api, authorization: bytes) -> None:
+def test_without_a_valid_token_nothing_is_shown(api: AccountApi, authorization: bytes) -> None:
     for path in ("default", "default/settings", "nobodys", "/v1/user", "default/audit/export"):
         answer = api.call("GET", path, "", headers={"authorization": authorization})
         assert answer.status_code == 401

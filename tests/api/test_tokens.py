@@ -13,23 +13,23 @@ from hitrate.auth import token_secrets
 from hitrate.auth.models import Scope
 from hitrate.db.tables import TOKENS
 from hitrate.teams.models import Role, Team
-from tests.support.account_api import Api
-from tests.support.account_fixture import at_once
+from tests.support.account_api import AccountApi
+from tests.support.account_fixture import run_concurrently
 from tests.support.server import eventually
 
 NO_OWNERS = sorted(set(Role) - {Role.OWNER})
 JSON = {"content-type": "application/json"}
 
 
-def listed(api: Api, team: Team) -> dict[str, str]:
+def listed(api: AccountApi, team: Team) -> dict[str, str]:
     """State by label."""
     found = api.ok("GET", f"{team.slug}/tokens", api.operator)["tokens"]
     return {token["label"]: token["state"] for token in found}
 
 
-def test_a_token_is_made_listed_rotated_and_revoked(api: Api) -> None:
-    team = api.team()
-    owner, token = api.owner(team)
+def test_a_token_is_made_listed_rotated_and_revoked(api: AccountApi) -> None:
+    team = api.create_team()
+    owner, token = api.create_owner(team)
     path = f"{team.slug}/tokens"
     made = api.ok("POST", path, token, json={"label": "ci", "scopes": ["read"], "expiresIn": "30d"})
     assert (made["label"], made["scopes"], made["state"]) == ("ci", ["read"], "valid")
@@ -45,25 +45,27 @@ def test_a_token_is_made_listed_rotated_and_revoked(api: Api) -> None:
     shown = api.call("GET", path, token).text
     assert made["id"] in shown
     assert not [s for s in (made["token"], new["token"], token) if s in shown]
-    assert api.noted(team)[-3:] == ["token.create", "token.rotate", "token.revoke"]
-    assert api.accounts.audit.page(team.id, 1)[0].actor_name == owner.email
+    assert api.audit_actions(team)[-3:] == ["token.create", "token.rotate", "token.revoke"]
+    assert api.audit.page(team.id, 1)[0].actor_name == owner.email
 
 
-def test_without_a_body_a_rotation_overlaps_for_an_hour(api: Api) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_without_a_body_a_rotation_overlaps_for_an_hour(api: AccountApi) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     old = api.ok("POST", f"{team.slug}/tokens", token, json={})
     api.ok("POST", f"{team.slug}/tokens/{old['id']}/rotate", token)
-    ends_ms = api.accounts.tokens.get(old["id"]).expires_at_ms
+    ends_ms = api.tokens.get(old["id"]).expires_at_ms
     assert ends_ms is not None
     assert 0 <= api.clock.now_ms() + 3_600_000 - ends_ms < 60_000
 
 
 @pytest.mark.parametrize("role", NO_OWNERS)
-def test_nobody_but_an_owner_sees_makes_rotates_or_ends_a_teams_token(api: Api, role: Role) -> None:
-    team = api.team()
-    _, token = api.someone(team, role)
-    other, _ = api.token(team)
+def test_nobody_but_an_owner_sees_makes_rotates_or_ends_a_teams_token(
+    api: AccountApi, role: Role
+) -> None:
+    team = api.create_team()
+    _, token = api.create_member(team, role)
+    other, _ = api.create_token(team)
     path = f"{team.slug}/tokens"
     assert api.status("GET", path, token) == 403
     assert api.status("POST", path, token, json={"scopes": ["read"]}) == 403
@@ -73,18 +75,20 @@ def test_nobody_but_an_owner_sees_makes_rotates_or_ends_a_teams_token(api: Api, 
 
 
 @pytest.mark.parametrize("scope", sorted(set(Scope) - {Scope.ADMIN}))
-def test_a_token_that_may_only_manage_makes_none_that_does_more(api: Api, scope: Scope) -> None:
-    team = api.team()
-    owner, _ = api.owner(team)
-    wider, _ = api.token(team, scopes=[scope, Scope.ADMIN], label="wider")
+def test_a_token_that_may_only_manage_makes_none_that_does_more(
+    api: AccountApi, scope: Scope
+) -> None:
+    team = api.create_team()
+    owner, _ = api.create_owner(team)
+    wider, _ = api.create_token(team, scopes=[scope, Scope.ADMIN], label="wider")
     for token in (
-        api.token_of_team(team, Scope.ADMIN),
-        api.token_of(owner, Scope.ADMIN),
-        api.token_of(owner, Scope.ADMIN, team=team),
+        api.create_team_token(team, Scope.ADMIN),
+        api.create_user_token(owner, Scope.ADMIN),
+        api.create_user_token(owner, Scope.ADMIN, team=team),
     ):
         path = f"{team.slug}/tokens"
         for scopes in ([scope], [scope, "admin"], ["admin", scope, scope]):
-            status, message = api.refused("POST", path, token, json={"scopes": scopes})
+            status, message = api.client_error("POST", path, token, json={"scopes": scopes})
             assert status == 403
             assert scope.value in message
         assert api.status("POST", path, token, json={}) == 403  # all but admin, if left out
@@ -92,23 +96,23 @@ def test_a_token_that_may_only_manage_makes_none_that_does_more(api: Api, scope:
         assert api.ok("POST", path, token, json={"scopes": ["admin"]})["scopes"] == ["admin"]
 
 
-def test_a_token_of_a_team_makes_what_it_has_itself(api: Api) -> None:
-    team = api.team()
+def test_a_token_of_a_team_makes_what_it_has_itself(api: AccountApi) -> None:
+    team = api.create_team()
     for extra in combinations(sorted(set(Scope) - {Scope.ADMIN}), 2):
-        token = api.token_of_team(team, Scope.ADMIN, *extra)
+        token = api.create_team_token(team, Scope.ADMIN, *extra)
         made = api.ok("POST", f"{team.slug}/tokens", token, json={"scopes": list(extra)})
         assert made["scopes"] == sorted(extra)
 
 
-def test_tokens_of_other_teams_and_of_people_are_out_of_reach(api: Api) -> None:
-    ours, theirs = api.team(), api.team()
-    _, token = api.owner(ours)
-    member, _ = api.someone(ours, Role.MEMBER)
+def test_tokens_of_other_teams_and_of_people_are_out_of_reach(api: AccountApi) -> None:
+    ours, theirs = api.create_team(), api.create_team()
+    _, token = api.create_owner(ours)
+    member, _ = api.create_member(ours, Role.MEMBER)
     strangers = [
-        api.token(theirs)[0],
-        api.token(ours, member)[0],
-        api.token(None, member)[0],
-        api.token(scopes=())[0],
+        api.create_token(theirs)[0],
+        api.create_token(ours, member)[0],
+        api.create_token(None, member)[0],
+        api.create_token(scopes=())[0],
     ]
     for stranger in strangers:
         for team in (ours.slug, ours.id):
@@ -118,44 +122,44 @@ def test_tokens_of_other_teams_and_of_people_are_out_of_reach(api: Api) -> None:
         path = f"{theirs.slug}/tokens/{stranger.id}"
         assert api.status("DELETE", path, token) == 403
         assert api.status("DELETE", f"{path}?slug={ours.slug}", token) == 403
-        assert api.accounts.tokens.get(stranger.id) == stranger
+        assert api.tokens.get(stranger.id) == stranger
     assert api.ok("GET", f"{ours.slug}/tokens", token) == {"tokens": []}
 
 
 @pytest.mark.parametrize("attempt", range(2))
-def test_rotated_twice_at_once_a_token_has_one_successor(api: Api, attempt: int) -> None:
-    team = api.team()
-    _, token = api.owner(team)
-    old, _ = api.token(team)
+def test_rotated_twice_at_once_a_token_has_one_successor(api: AccountApi, attempt: int) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
+    old, _ = api.create_token(team)
     statuses: list[int] = []
     path = f"{team.slug}/tokens/{old.id}/rotate"
-    at_once(*[lambda: statuses.append(api.status("POST", path, token, json={}))] * 3)
+    run_concurrently(*[lambda: statuses.append(api.status("POST", path, token, json={}))] * 3)
     assert sorted(statuses) == [201, 400, 400], attempt
-    assert len(api.accounts.tokens.of_team(team)) == 2
+    assert len(api.tokens.list_for_team(team)) == 2
 
 
-def test_a_token_may_rotate_and_end_itself(api: Api) -> None:
-    team = api.team()
-    token, secret = api.token(team, scopes=[Scope.ADMIN])
+def test_a_token_may_rotate_and_end_itself(api: AccountApi) -> None:
+    team = api.create_team()
+    token, secret = api.create_token(team, scopes=[Scope.ADMIN])
     path = f"{team.slug}/tokens/{token.id}"
     new = api.ok("POST", f"{path}/rotate", secret, json={"overlap": "0s"})["token"]
     assert api.status("GET", team.slug, secret) == 401
     assert api.status("DELETE", path, new) == 200
 
 
-def test_a_revocation_by_a_command_counts_within_five_seconds(api: Api) -> None:
-    team = api.team()
-    token, secret = api.token(team)
+def test_a_revocation_by_a_command_counts_within_five_seconds(api: AccountApi) -> None:
+    team = api.create_team()
+    token, secret = api.create_token(team)
     assert api.status("GET", "/v8/artifacts/status", secret) == 200
-    api.accounts.tokens.revoke(token)
+    api.tokens.revoke(token)
     eventually(lambda: api.status("GET", "/v8/artifacts/status", secret) == 401, 5)
     eventually(lambda: api.status("GET", team.slug, secret) == 401, 5)
 
 
-def test_a_revoked_token_does_not_finish_what_it_began(api: Api) -> None:
+def test_a_revoked_token_does_not_finish_what_it_began(api: AccountApi) -> None:
     """The body of a request may take its time; the permission is that of its end."""
-    team = api.team()
-    old, secret = api.token(team, scopes=[Scope.ADMIN])
+    team = api.create_team()
+    old, secret = api.create_token(team, scopes=[Scope.ADMIN])
     body = b'{"label": "afterwards", "scopes": ["admin"]}'
     head = (
         f"POST /v1/teams/{team.slug}/tokens HTTP/1.1\r\nHost: hitrate\r\nConnection: close\r\n"
@@ -201,10 +205,10 @@ def test_a_revoked_token_does_not_finish_what_it_began(api: Api) -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_what_is_no_token_is_refused_by_name(api: Api, body: object, word: str) -> None:
-    team = api.team()
-    _, token = api.owner(team)
-    status, message = api.refused("POST", f"{team.slug}/tokens", token, json=body)
+def test_what_is_no_token_is_refused_by_name(api: AccountApi, body: object, word: str) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
+    status, message = api.client_error("POST", f"{team.slug}/tokens", token, json=body)
     assert status == 400
     assert word in message
     assert len(message) < 500
@@ -212,18 +216,18 @@ def test_what_is_no_token_is_refused_by_name(api: Api, body: object, word: str) 
 
 
 @pytest.mark.parametrize("overlap", ["-1s", "soon", "", "9" * 400])
-def test_what_is_no_overlap_is_refused(api: Api, overlap: str) -> None:
-    team = api.team()
-    _, token = api.owner(team)
-    old, _ = api.token(team)
+def test_what_is_no_overlap_is_refused(api: AccountApi, overlap: str) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
+    old, _ = api.create_token(team)
     path = f"{team.slug}/tokens/{old.id}/rotate"
     assert api.status("POST", path, token, json={"overlap": overlap}) == 400
-    assert api.accounts.tokens.of_team(team) == [old]
+    assert api.tokens.list_for_team(team) == [old]
 
 
-def test_a_token_that_is_expired_from_the_first_is_shown_as_such(api: Api) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_a_token_that_is_expired_from_the_first_is_shown_as_such(api: AccountApi) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     made = api.ok("POST", f"{team.slug}/tokens", token, json={"expiresIn": "0s"})
     assert made["state"] == "expired"
     assert api.status("GET", team.slug, made["token"]) == 401
@@ -232,9 +236,9 @@ def test_a_token_that_is_expired_from_the_first_is_shown_as_such(api: Api) -> No
 @pytest.mark.parametrize(
     "label", ["=1+1", "'; DROP TABLE tokens; --", '"}]', "é😀", "[/red]", "%s"]
 )
-def test_any_printable_label_comes_back_as_it_was_given(api: Api, label: str) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_any_printable_label_comes_back_as_it_was_given(api: AccountApi, label: str) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     api.ok("POST", f"{team.slug}/tokens", token, json={"label": label})
     assert listed(api, team) == {label: "valid"}
 
@@ -253,16 +257,18 @@ def test_any_printable_label_comes_back_as_it_was_given(api: Api, label: str) ->
     ],
     ids=lambda value: f"{value[:12]!r}" if isinstance(value, bytes) else str(value),
 )
-def test_a_body_that_is_no_json_or_too_large_is_refused(api: Api, body: bytes, status: int) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_a_body_that_is_no_json_or_too_large_is_refused(
+    api: AccountApi, body: bytes, status: int
+) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     assert api.status("POST", f"{team.slug}/tokens", token, content=body, headers=JSON) == status
     assert listed(api, team) == {}
 
 
-def test_ten_thousand_tokens_are_listed_and_any_of_them_is_revoked(api: Api) -> None:
-    team = api.team()
-    _, token = api.owner(team)
+def test_ten_thousand_tokens_are_listed_and_any_of_them_is_revoked(api: AccountApi) -> None:
+    team = api.create_team()
+    _, token = api.create_owner(team)
     secrets = [token_secrets.new_secret() for _ in range(10_000)]
     rows: list[dict[str, Any]] = [
         {"id": f"tok_{team.id}{n:05}", "hash": token_secrets.digest(secret.encode()),
@@ -280,9 +286,9 @@ def test_ten_thousand_tokens_are_listed_and_any_of_them_is_revoked(api: Api) -> 
         connection.execute(sa.delete(TOKENS).where(TOKENS.c.team_id == team.id))
 
 
-def test_no_secret_is_in_a_log_an_answer_or_any_file(api: Api) -> None:
-    team = api.team()
-    owner, token = api.owner(team)
+def test_no_secret_is_in_a_log_an_answer_or_any_file(api: AccountApi) -> None:
+    team = api.create_team()
+    owner, token = api.create_owner(team)
     path = f"{team.slug}/tokens"
     made = [api.ok("POST", path, token, json={"label": str(n)}) for n in range(2)]
     made.append(api.ok("POST", f"{path}/{made[0]['id']}/rotate", token))

@@ -4,7 +4,7 @@ import pytest
 
 from hitrate.auth.models import Scope
 from hitrate.teams.models import OPERATOR, Role
-from tests.support.account_api import Api
+from tests.support.account_api import AccountApi
 from tests.support.account_fixture import ALL_SCOPES
 from tests.support.server import eventually
 
@@ -12,52 +12,52 @@ STATUS = "/v8/artifacts/status"
 OWN = "/v1/user/tokens"
 
 
-def test_a_person_sees_who_they_are_and_in_which_teams(api: Api) -> None:
-    places = [(api.team(), role) for role in (Role.OWNER, Role.VIEWER)]
-    user = api.person(*places)
-    shown = api.ok("GET", "/v1/user", api.token_of(user))
+def test_a_person_sees_who_they_are_and_in_which_teams(api: AccountApi) -> None:
+    places = [(api.create_team(), role) for role in (Role.OWNER, Role.VIEWER)]
+    user = api.create_user(*places)
+    shown = api.ok("GET", "/v1/user", api.create_user_token(user))
     assert (shown["id"], shown["email"], shown["username"]) == (user.id, user.email, user.username)
     assert {(t["id"], t["slug"], t["role"]) for t in shown["teams"]} == {
         (team.id, team.slug, role.value) for team, role in places
     }
-    assert api.ok("GET", "/v1/user", api.token_of(api.person()))["teams"] == []
+    assert api.ok("GET", "/v1/user", api.create_user_token(api.create_user()))["teams"] == []
 
 
-def test_it_takes_a_persons_token_with_the_scope_admin(api: Api) -> None:
-    team = api.team()
-    user, own = api.someone(team, Role.OWNER)
-    mine = api.token(None, user)[0]
-    others = [api.token_of_team(team), api.operator, api.server.token]
-    others += [api.token_of(user, scope) for scope in Scope if scope is not Scope.ADMIN]
+def test_it_takes_a_persons_token_with_the_scope_admin(api: AccountApi) -> None:
+    team = api.create_team()
+    user, own = api.create_member(team, Role.OWNER)
+    mine = api.create_token(None, user)[0]
+    others = [api.create_team_token(team), api.operator, api.server.token]
+    others += [api.create_user_token(user, scope) for scope in Scope if scope is not Scope.ADMIN]
     for token in others:
         for method, path in (
             ("GET", "/v1/user"), ("GET", OWN), ("POST", OWN),
             ("DELETE", f"{OWN}/{mine.id}"), ("POST", f"{OWN}/{mine.id}/rotate"),
         ):  # fmt: skip
-            status, message = api.refused(method, path, token, content=b"{}")
+            status, message = api.client_error(method, path, token, content=b"{}")
             assert status == 403
             assert "a person's own account" in message
     assert api.status("GET", "/v1/user", own) == 200
-    assert api.accounts.tokens.get(mine.id) == mine
+    assert api.tokens.get(mine.id) == mine
 
 
 @pytest.mark.parametrize("role", Role)
-def test_everybody_manages_their_own_tokens(api: Api, role: Role) -> None:
-    team = api.team()
-    user, token = api.someone(team, role)
+def test_everybody_manages_their_own_tokens(api: AccountApi, role: Role) -> None:
+    team = api.create_team()
+    user, token = api.create_member(team, role)
     made = api.ok("POST", OWN, token, json={"label": "mine", "scopes": ["read"], "team": team.slug})
     assert (made["user"], made["team"], made["scopes"]) == (user.email, team.slug, ["read"])
     new = api.ok("POST", f"{OWN}/{made['id']}/rotate", token, json={"overlap": "0s"})
     assert api.ok("DELETE", f"{OWN}/{new['id']}", token)["state"] == "revoked"
     states = {t["id"]: t["state"] for t in api.ok("GET", OWN, token)["tokens"]}
     assert (states[made["id"]], states[new["id"]]) == ("expired", "revoked")
-    assert api.noted(team)[-3:] == ["token.create", "token.rotate", "token.revoke"]
+    assert api.audit_actions(team)[-3:] == ["token.create", "token.rotate", "token.revoke"]
 
 
 @pytest.mark.parametrize("role", sorted(set(Role) - {Role.OWNER}))
-def test_scopes_that_the_role_lacks_give_nothing(api: Api, role: Role) -> None:
-    team = api.team()
-    _, token = api.someone(team, role)
+def test_scopes_that_the_role_lacks_give_nothing(api: AccountApi, role: Role) -> None:
+    team = api.create_team()
+    _, token = api.create_member(team, role)
     made = api.ok("POST", OWN, token, json={"scopes": [scope.value for scope in Scope]})["token"]
     for path in ("members", "tokens", "settings", "billing"):
         may = path == "billing" and role is Role.BILLING
@@ -75,23 +75,26 @@ def test_scopes_that_the_role_lacks_give_nothing(api: Api, role: Role) -> None:
     )
 
 
-def test_a_token_makes_and_rotates_none_that_has_more_scopes(api: Api) -> None:
-    user = api.person((api.team(), Role.OWNER))
-    wide, _ = api.token(None, user, ALL_SCOPES)
-    narrow = api.token_of(user, Scope.ADMIN, Scope.READ)
+def test_a_token_makes_and_rotates_none_that_has_more_scopes(api: AccountApi) -> None:
+    user = api.create_user((api.create_team(), Role.OWNER))
+    wide, _ = api.create_token(None, user, ALL_SCOPES)
+    narrow = api.create_user_token(user, Scope.ADMIN, Scope.READ)
     for scopes in (["write"], ["admin", "read", "events"], [scope.value for scope in Scope]):
-        status, message = api.refused("POST", OWN, narrow, json={"scopes": scopes})
+        status, message = api.client_error("POST", OWN, narrow, json={"scopes": scopes})
         assert (status, "lacks the scopes" in message) == (403, True)
     assert api.status("POST", OWN, narrow, json={}) == 403
     assert api.status("POST", f"{OWN}/{wide.id}/rotate", narrow, json={}) == 403
     assert api.ok("POST", OWN, narrow, json={"scopes": ["read"]})["scopes"] == ["read"]
 
 
-def test_a_token_for_one_team_reaches_nothing_beyond_it(api: Api) -> None:
-    ours, theirs = api.team(), api.team()
-    user = api.person((ours, Role.OWNER), (theirs, Role.OWNER))
-    confined = api.token_of(user, team=ours)
-    beyond = [api.token(None, user, ALL_SCOPES)[0], api.token(theirs, user, ALL_SCOPES)[0]]
+def test_a_token_for_one_team_reaches_nothing_beyond_it(api: AccountApi) -> None:
+    ours, theirs = api.create_team(), api.create_team()
+    user = api.create_user((ours, Role.OWNER), (theirs, Role.OWNER))
+    confined = api.create_user_token(user, team=ours)
+    beyond = [
+        api.create_token(None, user, ALL_SCOPES)[0],
+        api.create_token(theirs, user, ALL_SCOPES)[0],
+    ]
     made = api.ok("POST", OWN, confined, json={"scopes": ["admin"]})
     assert made["team"] == ours.slug
     for name in (theirs.slug, theirs.id, "", "nobodys", ours.slug.upper()):
@@ -111,20 +114,25 @@ def test_a_token_for_one_team_reaches_nothing_beyond_it(api: Api) -> None:
     assert api.status("POST", f"{theirs.slug}/leave", confined) == 403
 
 
-def test_tokens_of_others_are_out_of_reach(api: Api) -> None:
-    team = api.team()
-    _, anns = api.owner(team)
-    bob, _ = api.owner(team)
-    others = [api.token(None, bob)[0], api.token(team, bob)[0], api.token(team)[0], api.token()[0]]
+def test_tokens_of_others_are_out_of_reach(api: AccountApi) -> None:
+    team = api.create_team()
+    _, anns = api.create_owner(team)
+    bob, _ = api.create_owner(team)
+    others = [
+        api.create_token(None, bob)[0],
+        api.create_token(team, bob)[0],
+        api.create_token(team)[0],
+        api.create_token()[0],
+    ]
     for token in others:
         assert api.status("POST", f"{OWN}/{token.id}/rotate", anns, json={}) == 404
         assert api.status("DELETE", f"{OWN}/{token.id}", anns) == 404
-        assert api.accounts.tokens.get(token.id) == token
+        assert api.tokens.get(token.id) == token
 
 
-def test_in_no_team_a_token_does_nothing_but_look_after_itself(api: Api) -> None:
-    token = api.token_of(api.person())
-    status, message = api.refused("GET", STATUS, token)
+def test_in_no_team_a_token_does_nothing_but_look_after_itself(api: AccountApi) -> None:
+    token = api.create_user_token(api.create_user())
+    status, message = api.client_error("GET", STATUS, token)
     assert (status, "You are in no team" in message) == (403, True)
     for query in ("slug=default", "teamId=team_x", "slug="):
         assert api.status("GET", f"{STATUS}?{query}", token) == 403
@@ -133,9 +141,9 @@ def test_in_no_team_a_token_does_nothing_but_look_after_itself(api: Api) -> None
     assert api.status("POST", OWN, token, json={}) == 201
 
 
-def test_in_one_team_a_token_need_not_name_it(api: Api) -> None:
-    team = api.team()
-    _, token = api.someone(team, Role.DEVELOPER)
+def test_in_one_team_a_token_need_not_name_it(api: AccountApi) -> None:
+    team = api.create_team()
+    _, token = api.create_member(team, Role.DEVELOPER)
     for query in (
         "",
         f"slug={team.slug}",
@@ -147,10 +155,10 @@ def test_in_one_team_a_token_need_not_name_it(api: Api) -> None:
         assert api.status("GET", f"{STATUS}?{query}", token) == 403
 
 
-def test_in_several_teams_a_token_names_one(api: Api) -> None:
-    teams = [api.team() for _ in range(2)]
-    token = api.token_of(api.person(*((team, Role.VIEWER) for team in teams)))
-    status, message = api.refused("GET", "/v8/artifacts/x", token)
+def test_in_several_teams_a_token_names_one(api: AccountApi) -> None:
+    teams = [api.create_team() for _ in range(2)]
+    token = api.create_user_token(api.create_user(*((team, Role.VIEWER) for team in teams)))
+    status, message = api.client_error("GET", "/v8/artifacts/x", token)
     assert status == 400
     assert all(team.slug in message for team in teams)
     assert api.status("GET", "/v1/events", token) == 400
@@ -161,36 +169,40 @@ def test_in_several_teams_a_token_names_one(api: Api) -> None:
         assert api.status("GET", team.id, token) == 200
     both = f"slug={teams[0].slug}&teamId={teams[1].id}"
     assert api.status("GET", f"{STATUS}?{both}", token) == 403
-    confined = api.token_of(api.person(*((team, Role.VIEWER) for team in teams)), team=teams[0])
+    confined = api.create_user_token(
+        api.create_user(*((team, Role.VIEWER) for team in teams)), team=teams[0]
+    )
     assert api.status("GET", STATUS, confined) == 200
 
 
 def test_a_disabled_persons_tokens_stop_within_five_seconds_and_enabled_again_they_work(
-    api: Api,
+    api: AccountApi,
 ) -> None:
-    team = api.team()
-    user, token = api.someone(team, Role.MEMBER)
-    confined = api.token_of(user, team=team)
+    team = api.create_team()
+    user, token = api.create_member(team, Role.MEMBER)
+    confined = api.create_user_token(user, team=team)
     looks = [(STATUS, token), (STATUS, confined), ("/v1/user", token), (team.slug, confined)]
     assert [api.status("GET", path, who) for path, who in looks] == [200] * 4
-    api.accounts.users.disable(user)
+    api.users.disable(user)
     eventually(lambda: {api.status("GET", path, who) for path, who in looks} == {401}, 5)
-    api.accounts.users.disable(user, disabled=False)
+    api.users.disable(user, disabled=False)
     eventually(lambda: {api.status("GET", path, who) for path, who in looks} == {200}, 5)
 
 
-def test_who_is_removed_loses_the_team_and_no_token_of_theirs_brings_it_back(api: Api) -> None:
-    team = api.team()
-    _, owner = api.owner(team)
-    user, token = api.someone(team, Role.OWNER)
-    confined = api.token_of(user, team=team)
+def test_who_is_removed_loses_the_team_and_no_token_of_theirs_brings_it_back(
+    api: AccountApi,
+) -> None:
+    team = api.create_team()
+    _, owner = api.create_owner(team)
+    user, token = api.create_member(team, Role.OWNER)
+    confined = api.create_user_token(user, team=team)
     assert api.status("GET", team.slug, confined) == 200
     api.ok("DELETE", f"{team.slug}/members/{user.id}", owner)
     assert api.status("GET", team.slug, token) == 403
     assert api.status("GET", team.slug, confined) == 401
     assert api.status("POST", OWN, token, json={"team": team.slug}) == 400
-    api.accounts.members.add(team, user, Role.VIEWER, OPERATOR)
-    api.accounts.users.get(user.email)
+    api.members.add(team, user, Role.VIEWER, OPERATOR)
+    api.users.get(user.email)
     eventually(lambda: api.status("GET", team.slug, token) == 200, 5)
     assert api.status("GET", team.slug, confined) == 401
 
@@ -201,8 +213,8 @@ def test_who_is_removed_loses_the_team_and_no_token_of_theirs_brings_it_back(api
      {"scopes": ["root"]}, {"expiresIn": "never"}, []],
     ids=lambda body: repr(body)[:30],
 )  # fmt: skip
-def test_what_is_no_token_of_ones_own_is_refused(api: Api, body: object) -> None:
-    user = api.person()
-    token = api.token_of(user)
+def test_what_is_no_token_of_ones_own_is_refused(api: AccountApi, body: object) -> None:
+    user = api.create_user()
+    token = api.create_user_token(user)
     assert api.status("POST", OWN, token, json=body) == 400
-    assert len(api.accounts.tokens.of_user(user)) == 1
+    assert len(api.tokens.list_for_user(user)) == 1

@@ -89,7 +89,7 @@ def test_a_token_is_made_shown_once_and_revoked(
     for text in ("<b>CI</b> & more", "web", "analytics, events, read", "none yet"):
         assert text in shown
     with accounts_of(shared_server) as accounts:
-        [token] = accounts.tokens.of_user(accounts.users.get(ann))
+        [token] = accounts.tokens.list_for_user(accounts.users.get(ann))
     assert token.scopes == {Scope.READ, Scope.EVENTS, Scope.ANALYTICS}
     assert token.expires_at_ms == token.created_at_ms + 30 * 86400 * 1000
     tokens.get_by_role("button", name="Revoke <b>CI</b> & more").click()
@@ -108,7 +108,7 @@ def test_a_token_may_be_for_all_teams_and_without_end(shared_server: Server, ann
         made = someone.post("/account/tokens", token, scopes="read", days="", team="", label="")
         assert made.status_code == 200
     with accounts_of(shared_server) as accounts:
-        [kept] = accounts.tokens.of_user(accounts.users.get(ann))
+        [kept] = accounts.tokens.list_for_user(accounts.users.get(ann))
     assert kept.team is None
     assert kept.expires_at_ms is None
     assert kept.scopes == {Scope.READ}
@@ -123,7 +123,7 @@ def test_a_token_that_cannot_be_is_not_made(shared_server: Server, ann: str) -> 
             assert answer.status_code == 400, form
             assert why in answer.text
     with accounts_of(shared_server) as accounts:
-        assert accounts.tokens.of_user(accounts.users.get(ann)) == []
+        assert accounts.tokens.list_for_user(accounts.users.get(ann)) == []
 
 
 def test_nobody_revokes_anothers_token(shared_server: Server, ann: str) -> None:

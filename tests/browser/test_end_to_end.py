@@ -299,7 +299,7 @@ def test_the_last_owner_stays(page: Page, home: Home) -> None:
     page.goto(f"{home.url}/settings")
     page.get_by_role("button", name=f"Remove {home.owner.email}").click()
     expect(page.get_by_role("alert")).to_contain_text("the team's last owner")
-    members = home.place.accounts.members.of_team(home.team)
+    members = home.place.accounts.members.list_for_team(home.team)
     assert [(member.user.email, member.role) for member in members] == [
         (home.owner.email, Role.OWNER)
     ]

@@ -208,7 +208,7 @@ def test_a_form_is_taken_only_from_a_page_of_this_session(
         assert refuses(someone, path, own, **{"sec-fetch-site": "same-site"})
         assert someone.get("/account").status_code == 200
         with accounts_of(shared_server) as accounts:
-            assert accounts.tokens.of_user(accounts.users.get(ann)) == []
+            assert accounts.tokens.list_for_user(accounts.users.get(ann)) == []
 
 
 def test_the_sign_in_form_is_taken_only_from_its_page(shared_server: Server, ann: str) -> None:

@@ -133,7 +133,7 @@ def test_strangers_join_where_the_operator_says_so(page: Page, start_both: Start
     page.wait_for_url(f"{server.url}/teams/*")
     with accounts_of(server) as accounts:
         finn = accounts.users.get("finn@example.org")
-        [member] = accounts.members.of_user(finn)
+        [member] = accounts.members.list_for_user(finn)
         entries = accounts.audit.page(None, 2)
     assert (finn.name, finn.has_password) == ("Finn", False)
     assert (member.team.slug, member.role) == ("web", Role.VIEWER)

@@ -48,7 +48,7 @@ def ann(shared_server: Server) -> str:
 
 def tokens_of(server: Server, email: str) -> list[Token]:
     with accounts_of(server) as accounts:
-        return accounts.tokens.of_user(accounts.users.get(email))
+        return accounts.tokens.list_for_user(accounts.users.get(email))
 
 
 def connect(path: str = "/turborepo/token", **query: str | None) -> str:

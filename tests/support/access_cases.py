@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hitrate.auth.models import Permission, Scope
-from hitrate.auth.permissions import OPERATOR_ACCESS, ROLES, scoped
+from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLES, scope_permissions
 from hitrate.teams.models import Role
 from tests.support.all_routes import Row
 
@@ -52,12 +52,12 @@ FURTHER: dict[str, tuple[str, Condition]] = {
 
 def lets_in(row: Row, caller: Caller) -> bool:
     """Whether a route has to admit a caller."""
-    if row.access is Permission.PUBLIC:
+    if row.permission is Permission.PUBLIC:
         return True
-    if not caller.valid or row.access is Permission.SESSION:
+    if not caller.valid or row.permission is Permission.SESSION:
         return False
     _, holds = FURTHER.get(row.operation, ("", lambda _: True))
-    return has(caller, row.access) and holds(caller)
+    return has(caller, row.permission) and holds(caller)
 
 
 def has(caller: Caller, access: Permission) -> bool:
@@ -70,8 +70,8 @@ def has(caller: Caller, access: Permission) -> bool:
         case Permission.OPERATOR:
             return caller.operator
     if caller.operator:
-        return access in OPERATOR_ACCESS
+        return access in OPERATOR_PERMISSIONS
     if not caller.in_team:
         return False
-    may = scoped(caller.scopes)
+    may = scope_permissions(caller.scopes)
     return access in (may if caller.role is None else may & ROLES[caller.role])

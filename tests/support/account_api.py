@@ -7,36 +7,36 @@ import httpx
 from hitrate.auth.models import Scope
 from hitrate.clock import Clock
 from hitrate.teams.models import Role, Team, User
-from tests.support.account_fixture import ALL_SCOPES, Town
+from tests.support.account_fixture import ALL_SCOPES, AccountFixture
 from tests.support.server import Server
 
 
-class Api(Town):
+class AccountApi(AccountFixture):
     """Every answer that is an error has the contract's shape and is none of the server's."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.data_dir, Clock())
         self.server = server
-        _, self.operator = self.token(scopes=())
+        _, self.operator = self.create_token(scopes=())
 
-    def owner(self, team: Team) -> tuple[User, str]:
+    def create_owner(self, team: Team) -> tuple[User, str]:
         """A new owner of the team, and a token of theirs that may do everything."""
-        return self.someone(team, Role.OWNER)
+        return self.create_member(team, Role.OWNER)
 
-    def someone(self, team: Team, role: Role) -> tuple[User, str]:
+    def create_member(self, team: Team, role: Role) -> tuple[User, str]:
         """Somebody new in the team, and a token of theirs with every scope."""
-        user = self.person((team, role))
-        return user, self.token_of(user)
+        user = self.create_user((team, role))
+        return user, self.create_user_token(user)
 
-    def token_of(
+    def create_user_token(
         self, user: User, *scopes: Scope, team: Team | None = None, lifetime_s: float | None = None
     ) -> str:
         """A new token of a person, with every scope when none is named."""
-        return self.token(team, user, scopes or ALL_SCOPES, lifetime_s=lifetime_s)[1]
+        return self.create_token(team, user, scopes or ALL_SCOPES, lifetime_s=lifetime_s)[1]
 
-    def token_of_team(self, team: Team, *scopes: Scope) -> str:
+    def create_team_token(self, team: Team, *scopes: Scope) -> str:
         """A new token of a team, with every scope when none is named."""
-        return self.token(team, scopes=scopes or ALL_SCOPES)[1]
+        return self.create_token(team, scopes=scopes or ALL_SCOPES)[1]
 
     def call(self, method: str, path: str, token: str, **options: Any) -> httpx.Response:
         """An answer. A path without a leading slash begins at `/v1/teams/`."""
@@ -51,7 +51,7 @@ class Api(Town):
         assert answer.is_success, answer.text
         return answer.json()
 
-    def refused(self, method: str, path: str, token: str, **options: Any) -> tuple[int, str]:
+    def client_error(self, method: str, path: str, token: str, **options: Any) -> tuple[int, str]:
         """Status and message of an answer that must be a refusal."""
         answer = self.call(method, path, token, **options)
         assert answer.is_client_error, answer.text

@@ -1,4 +1,4 @@
-"""Teams, people and tokens in a database, with a clock that the test moves and a gate."""
+"""Teams, people and tokens in a database, with a clock that the test moves and a authorizer."""
 
 import secrets
 import threading
@@ -15,35 +15,40 @@ from hitrate.errors import RequestError
 from hitrate.teams.models import OPERATOR, Member, Role, Team, User
 
 ALL_SCOPES = frozenset(Scope)
-Place = tuple[Team, Role]
+Membership = tuple[Team, Role]
 
 
-class Town:
-    """Its parts are `accounts` and `gate`; `close` it at the end."""
+class AccountFixture:
+    """A database with its stores, an authorizer and a manual clock."""
 
-    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
-        self.folder = folder
-        self.time = ManualClock()
-        self.clock = clock or self.time
-        self.engine = open_database(folder)
+    def __init__(self, data_dir: Path, clock: Clock | None = None) -> None:
+        self.data_dir = data_dir
+        self.manual_clock = ManualClock()
+        self.clock = clock or self.manual_clock
+        self.engine = open_database(data_dir)
         self.accounts = AccountStore(self.engine, self.clock)
-        self.gate = Authorizer(self.accounts, self.clock)
+        self.teams = self.accounts.teams
+        self.users = self.accounts.users
+        self.members = self.accounts.members
+        self.tokens = self.accounts.tokens
+        self.audit = self.accounts.audit
+        self.authorizer = Authorizer(self.accounts, self.clock)
 
     def close(self) -> None:
         self.engine.dispose()
 
-    def team(self, slug: str | None = None) -> Team:
+    def create_team(self, slug: str | None = None) -> Team:
         """A new team."""
-        return self.accounts.teams.create(slug or self._new_name("team"))
+        return self.teams.create(slug or self._new_name("team"))
 
-    def person(self, *places: Place, email: str | None = None) -> User:
+    def create_user(self, *memberships: Membership, email: str | None = None) -> User:
         """Somebody new, in these teams."""
-        user = self.accounts.users.create(email or f"{self._new_name('person')}@example.com")
-        for team, role in places:
-            self.accounts.members.add(team, user, role, OPERATOR)
+        user = self.users.create(email or f"{self._new_name('person')}@example.com")
+        for team, role in memberships:
+            self.members.add(team, user, role, OPERATOR)
         return user
 
-    def token(
+    def create_token(
         self,
         team: Team | None = None,
         user: User | None = None,
@@ -52,21 +57,19 @@ class Town:
         lifetime_s: float | None = None,
     ) -> tuple[Token, str]:
         """A new token and its secret."""
-        return self.accounts.tokens.create(
-            team, label, user=user, scopes=scopes, lifetime_s=lifetime_s
-        )
+        return self.tokens.create(team, label, user=user, scopes=scopes, lifetime_s=lifetime_s)
 
-    def members(self, team: Team) -> dict[str, Member]:
+    def members_by_id(self, team: Team) -> dict[str, Member]:
         """Everybody in a team as it is now, by id."""
-        return {member.user.id: member for member in self.accounts.members.of_team(team)}
+        return {member.user.id: member for member in self.members.list_for_team(team)}
 
     def roles(self, team: Team) -> list[Role]:
         """The roles that are taken in a team."""
-        return sorted(member.role for member in self.members(team).values())
+        return sorted(member.role for member in self.members_by_id(team).values())
 
-    def noted(self, team: Team | None = None) -> list[str]:
+    def audit_actions(self, team: Team | None = None) -> list[str]:
         """What the audit log says was done, oldest first."""
-        entries = self.accounts.audit.page(team.id if team else None, 1000)
+        entries = self.audit.page(team.id if team else None, 1000)
         return [entry.action for entry in reversed(entries)]
 
     @staticmethod
@@ -79,7 +82,7 @@ def bearer(secret: str) -> bytes:
     return b"Bearer " + secret.encode()
 
 
-def at_once(*steps: Callable[[], object]) -> list[RequestError | None]:
+def run_concurrently(*steps: Callable[[], object]) -> list[RequestError | None]:
     """Take all steps at one moment, each on a thread; what each was refused with, if it was."""
     barrier = threading.Barrier(len(steps))
     outcomes: list[RequestError | None] = [None] * len(steps)

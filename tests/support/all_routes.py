@@ -33,7 +33,7 @@ class Row(NamedTuple):
     method: str
     path: str
     operation: str
-    access: Permission
+    permission: Permission
 
 
 def all_routes(*, single_sign_on: bool = False) -> list[Row]:
@@ -46,16 +46,16 @@ def all_routes(*, single_sign_on: bool = False) -> list[Row]:
             [declared]
             if declared
             else [
-                g.access
+                g.permission
                 for g in handler.guards or []
                 if isinstance(g, (RequirePermission, SessionGuard))
             ]
         )
-        access = stated[0] if stated else Permission.PUBLIC
+        permission = stated[0] if stated else Permission.PUBLIC
         operation = str(handler.operation_id or handler.handler_name)
         for path in sorted(handler.paths):
             path = re.sub(r":\w+}", "}", path)
-            rows += [Row(m, path, operation, access) for m in sorted(handler.http_methods)]
+            rows += [Row(m, path, operation, permission) for m in sorted(handler.http_methods)]
     return rows
 
 

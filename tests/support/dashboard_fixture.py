@@ -37,7 +37,7 @@ class House:
 
     def forms(self) -> dict[str, dict[str, str]]:
         """What each form of the settings page may send, by its address."""
-        [token, *_] = self.place.accounts.tokens.of_team(self.team)
+        [token, *_] = self.place.accounts.tokens.list_for_team(self.team)
         viewer = self.people[Role.VIEWER].id
         return {
             "team": {"name": "Renamed", "requests_per_minute": "5"},
@@ -55,12 +55,12 @@ class House:
         return (
             accounts.teams.find(team_id=self.team.id),
             [(one.user.id, one.role, one.remote_caching) for one in self.members()],
-            [(one.id, one.revoked_at_ms) for one in accounts.tokens.of_team(self.team)],
+            [(one.id, one.revoked_at_ms) for one in accounts.tokens.list_for_team(self.team)],
             [entry.action for entry in accounts.audit.page(self.team.id, 100)],
         )
 
     def members(self) -> Any:
-        return self.place.accounts.members.of_team(self.team)
+        return self.place.accounts.members.list_for_team(self.team)
 
 
 def build_house(place: Place) -> House:

@@ -117,7 +117,7 @@ class Place:
 
     def session(self, user: User) -> str:
         """The secret that a browser keeps in which they are signed in."""
-        return self._sessions.start(user).secret
+        return self._sessions.create(user).secret
 
     @contextmanager
     def visitor(self, user: User, zone: str | None = None) -> Iterator[httpx.Client]:

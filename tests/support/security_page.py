@@ -6,9 +6,9 @@
 import sys
 from collections.abc import Iterable, Sequence
 
-from hitrate.auth.authorizer import REMEMBER_MS
+from hitrate.auth.authorizer import CACHE_TTL_MS
 from hitrate.auth.models import Permission, Scope
-from hitrate.auth.permissions import OPERATOR_ACCESS, ROLES, scoped
+from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLES, scope_permissions
 from hitrate.http.errors import INTERNAL, TABLE
 from hitrate.teams.models import Role
 from tests.support.access_cases import FURTHER
@@ -74,7 +74,7 @@ PROSE = """\
 
 ## Walls
 
-- **Teams are walls.** What a request reads or changes is its grant's team's. Another team and one
+- **Teams are walls.** What a request reads or changes is its auth's team's. Another team and one
   that does not exist are refused in the same words.
 - **The audit log** has every change of people, members, tokens, settings and billing, written in
   the transaction of the change. A trigger of the database refuses to change or remove an entry.
@@ -100,7 +100,7 @@ def printed() -> str:
                 LIMITS,
                 "## Refusals\n",
                 _table(("status", "`code`", ""), _errors()),
-                PROSE.format(remember=REMEMBER_MS // 1000),
+                PROSE.format(remember=CACHE_TTL_MS // 1000),
             ]
         ).rstrip("\n")
         + "\n"
@@ -111,16 +111,16 @@ def _accesses() -> Iterable[Sequence[str]]:
     for access in Permission:
         if access not in (Permission.PUBLIC, Permission.OPERATOR, Permission.SESSION):
             roles = [access in ROLES[role] for role in Role]
-            scopes = [access in scoped({scope}) for scope in Scope]
-            has = [*roles, *scopes, access in OPERATOR_ACCESS]
+            scopes = [access in scope_permissions({scope}) for scope in Scope]
+            has = [*roles, *scopes, access in OPERATOR_PERMISSIONS]
             yield (f"`{access.value}`", *("yes" if one else "" for one in has))
 
 
 def _route(row: Row) -> Sequence[str]:
-    roles, scopes = _who(row.access)
+    roles, scopes = _who(row.permission)
     further, _ = FURTHER.get(row.operation, ("", None))
     roles = f"{roles}: {further}" if further else roles
-    return row.method, f"`{row.path}`", f"`{row.access.value}`", roles, scopes
+    return row.method, f"`{row.path}`", f"`{row.permission.value}`", roles, scopes
 
 
 def _who(access: Permission) -> tuple[str, str]:
@@ -135,7 +135,7 @@ def _who(access: Permission) -> tuple[str, str]:
         case Permission.OPERATOR:
             return "the operator", ""
     roles = [role.value for role in Role if access in ROLES[role]]
-    scopes = [f"`{scope}`" for scope in Scope if access in scoped({scope})]
+    scopes = [f"`{scope}`" for scope in Scope if access in scope_permissions({scope})]
     everybody = "every role" if len(roles) == len(Role) else ", ".join(roles)
     return everybody, ", ".join(scopes)
 

@@ -1,4 +1,4 @@
-"""A town to try things in, by itself or with a server that runs in it."""
+"""Fixtures of the unit tests: accounts and analytics."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,18 +7,18 @@ import pytest
 from argon2 import PasswordHasher
 
 from hitrate.teams import passwords
-from tests.support.account_fixture import Town
+from tests.support.account_fixture import AccountFixture
 from tests.support.analytics_fixture import Books
 from tests.support.database import put_empty_database
 
 
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
+def account_fixture(tmp_path: Path) -> Iterator[AccountFixture]:
     """An empty database with a clock that stands still."""
     put_empty_database(tmp_path)
-    town = Town(tmp_path)
-    yield town
-    town.close()
+    account_fixture = AccountFixture(tmp_path)
+    yield account_fixture
+    account_fixture.close()
 
 
 @pytest.fixture

@@ -82,12 +82,12 @@ class AnalyticsService:
         token: str | None = None,
     ) -> Scope:
         """The runs that a request is about. Raises BadRequest."""
-        grant = current_auth(request)
+        auth = current_auth(request)
         if token == "current":  # noqa: S105  # reason: a word, no secret
-            token = grant.token_id
+            token = auth.token_id
         filters = Filters(ci, interactive, agent, token)
         filters.check()
-        return Scope(grant.team.id, period(since, until, self.clock.now_ms()), filters)
+        return Scope(auth.team.id, period(since, until, self.clock.now_ms()), filters)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

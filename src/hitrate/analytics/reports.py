@@ -145,7 +145,7 @@ class Reports:
 
     def tokens(self, token_ids: Iterable[str | None]) -> dict[str, Token]:
         """Those that are known."""
-        return self._tokens.some({one for one in token_ids if one is not None})
+        return self._tokens.find_all({one for one in token_ids if one is not None})
 
     def kept(self, team_id: str) -> Usage:
         """What the team stores now."""

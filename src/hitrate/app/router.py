@@ -1,7 +1,7 @@
-"""The dispatcher: raw ASGI, a table of routes, one way through for every hot request.
+"""Router of the hot paths: raw ASGI, a table of routes, one sequence for every request.
 
-Every request gets an id; is admitted by the gate as its route demands; is judged by its team's
-standing; is handled; is metered; is counted. What is not in the table goes to the framework's app.
+Every request gets an id, is authorized, checked against its team's quotas, handled, metered and
+counted. A path that is not in the table goes to the Litestar app.
 """
 
 import itertools
@@ -55,12 +55,12 @@ class Router:
             await self._hand_on(scope, receive, send, request_id, started)
             return
         request = Request(scope, receive, request_id)
-        operation, response, grant = await self._answer(methods, request, scope["method"])
+        operation, response, auth = await self._answer(methods, request, scope["method"])
         if response.status == _UNAUTHORIZED:
             await self._refuse_token(scope)
         if request.unread and response.status != _TOO_LARGE:
             await request.drain()
-        await response.send(request, send, partial(self._tollhouse.meter_piece, grant))
+        await response.send(request, send, partial(self._tollhouse.meter_piece, auth))
         self._metrics.request(operation, response.status, time.perf_counter() - started)
 
     async def _refuse_token(self, scope: Scope) -> None:
@@ -106,10 +106,10 @@ class Router:
                 )
             if isinstance(route, PublicRoute):
                 return operation, await route.handler(request), None
-            grant = self._tollhouse.admit(request, route.permission)
-            response = await route.handler(request, grant)
-            await self._tollhouse.meter(request, route.permission, grant, response)
-            return operation, response, grant
+            auth = self._tollhouse.admit(request, route.permission)
+            response = await route.handler(request, auth)
+            await self._tollhouse.meter(request, route.permission, auth, response)
+            return operation, response, auth
         except RequestError as error:
             response = error_response(error)
             _log.info(

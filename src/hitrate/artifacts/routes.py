@@ -125,32 +125,32 @@ class ArtifactRoutes:
         """Answer an OPTIONS request; the real one comes to the same address."""
         return PREFLIGHT
 
-    async def status(self, _request: Request, grant: AuthContext) -> Response:
+    async def status(self, _request: Request, auth: AuthContext) -> Response:
         """Whether Remote Caching is enabled for the token, and if not, why."""
-        return Response(200, msgspec.json.encode({"status": self._standing.status(grant)}))
+        return Response(200, msgspec.json.encode({"status": self._standing.status(auth)}))
 
-    async def download(self, request: Request, grant: AuthContext) -> Response:
+    async def download(self, request: Request, auth: AuthContext) -> Response:
         """The artifact, straight from its file."""
         client = client_of(request)
-        artifact = await self._find(request, grant)
+        artifact = await self._find(request, auth)
         file = None if artifact is None else await self._file(artifact)
         if artifact is None or file is None:
             self._metrics.add("hitrate_artifact_misses")
             return _MISS
         self._metrics.add("hitrate_artifact_hits")
         self._metrics.add("hitrate_artifact_sent_bytes", artifact.size_bytes)
-        self._transfers.downloaded(grant.team.id, grant.token_id, client, artifact.size_bytes)
+        self._transfers.downloaded(auth.team.id, auth.token_id, client, artifact.size_bytes)
         return Response(200, b"", _headers(artifact, request), file, artifact.size_bytes)
 
-    async def exists(self, request: Request, grant: AuthContext) -> Response:
+    async def exists(self, request: Request, auth: AuthContext) -> Response:
         """The headers of a download."""
         client_of(request)  # the contract has bad client headers refused here too
-        artifact = await self._find(request, grant)
+        artifact = await self._find(request, auth)
         if artifact is None:
             return Response(404, b"", _MISS.headers)
         return Response(200, b"", _headers(artifact, request))
 
-    async def query(self, request: Request, grant: AuthContext) -> Response:
+    async def query(self, request: Request, auth: AuthContext) -> Response:
         """Size, duration and tag for each hash asked for."""
         body = await request.body(self._max_body_bytes)
         try:
@@ -161,19 +161,19 @@ class ArtifactRoutes:
             ) from error
         problems = {h: hash_problem(h) for h in hashes}
         sound = [h for h, problem in problems.items() if problem is None]
-        found = await self._store.find_many(grant.team.id, sound)
+        found = await self._store.find_many(auth.team.id, sound)
         answer = {
             h: NotAsked(Problem(problem)) if problem else _found(found.get(h))
             for h, problem in problems.items()
         }
         return Response(200, msgspec.json.encode(answer))
 
-    async def delete_all(self, _request: Request, grant: AuthContext) -> Response:
+    async def delete_all(self, _request: Request, auth: AuthContext) -> Response:
         """Empty the team's cache."""
-        count = await self._store.remove_team(grant.team.id)
+        count = await self._store.remove_team(auth.team.id)
         return Response(200, msgspec.json.encode({"deletedCount": count}))
 
-    async def upload(self, request: Request, grant: AuthContext) -> Response:
+    async def upload(self, request: Request, auth: AuthContext) -> Response:
         """Store an artifact, or replace it, body and metadata together.
 
         Flat memory whatever the size. Raises BadRequest, PayloadTooLarge or ServiceUnavailable;
@@ -183,9 +183,9 @@ class ArtifactRoutes:
         said, client = upload_of(request), client_of(request)
         announced = self._announced(request)
         self._store.blobs.check_room(announced or 0)
-        writer = await self._receive(request, grant.team.id, announced)
+        writer = await self._receive(request, auth.team.id, announced)
         artifact = Artifact(
-            key=Key(grant.team.id, artifact_hash),
+            key=Key(auth.team.id, artifact_hash),
             blob=writer.blob,
             size_bytes=writer.size_bytes,
             duration_ms=said.duration_ms,
@@ -195,17 +195,17 @@ class ArtifactRoutes:
             ci=client.ci,
             interactive=client.interactive,
             agent=client.agent,
-            token_id=grant.token_id,
+            token_id=auth.token_id,
             created_at_ms=self._clock.now_ms(),
         )
         await self._store.put(artifact, writer)
         request.uploaded_bytes = writer.size_bytes
         self._metrics.add("hitrate_artifact_received_bytes", writer.size_bytes)
-        self._transfers.uploaded(grant.team.id, grant.token_id, client, writer.size_bytes)
+        self._transfers.uploaded(auth.team.id, auth.token_id, client, writer.size_bytes)
         return Response(202, msgspec.json.encode({"urls": [_url(request, artifact_hash)]}))
 
-    async def _find(self, request: Request, grant: AuthContext) -> Artifact | None:
-        return await self._store.find(Key(grant.team.id, hash_of(request)))
+    async def _find(self, request: Request, auth: AuthContext) -> Artifact | None:
+        return await self._store.find(Key(auth.team.id, hash_of(request)))
 
     async def _file(self, artifact: Artifact) -> str | BinaryIO | None:
         """What is to be sent; None when it was removed in this moment."""

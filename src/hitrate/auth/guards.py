@@ -1,4 +1,4 @@
-"""The gate as the framework's routes use it: `guards=[needs(Permission.READ)]`.
+"""The authorizer as the framework's routes use it: `guards=[needs(Permission.READ)]`.
 
 The guard of pages: who is not signed in goes to the sign-in page and comes back.
 """
@@ -17,30 +17,32 @@ from hitrate.http.cookies import SESSION, Connection, Site
 
 
 class RequirePermission:
-    """A guard that admits what the gate admits. A route names its team by the path's `{team}`.
+    """A guard that requires a permission. A route names its team by the path's `{team}`.
 
     With the request it leaves a way to ask again, for `current_auth` and
     `authenticated_token`: a body may take its time to arrive, and whoever
     sends it may have lost the permission by then.
     """
 
-    def __init__(self, gate: Authorizer, access: Permission) -> None:
-        self._gate = gate
-        self.access = access
+    def __init__(self, authorizer: Authorizer, permission: Permission) -> None:
+        self._authorizer = authorizer
+        self.permission = permission
 
     def __call__(self, connection: Connection, _handler: BaseRouteHandler) -> None:
         header = connection.headers.get("authorization")
         authorization = None if header is None else header.encode("latin-1")
-        if self.access is Permission.OPERATOR:
-            self._gate.admit_operator(authorization)
-        elif self.access in (Permission.PROFILE, Permission.ACCOUNT):
-            connection.state.ask = partial(self._gate.identify_for, authorization, self.access)
+        if self.permission is Permission.OPERATOR:
+            self._authorizer.authorize_operator(authorization)
+        elif self.permission in (Permission.PROFILE, Permission.ACCOUNT):
+            connection.state.ask = partial(
+                self._authorizer.authenticate_for, authorization, self.permission
+            )
             connection.state.ask()
         else:
             query_string = connection.scope["query_string"]
             in_path = connection.path_params.get("team")
             connection.state.ask = partial(
-                self._gate.admit, authorization, query_string, self.access, in_path
+                self._authorizer.authorize, authorization, query_string, self.permission, in_path
             )
             connection.state.ask()
 
@@ -83,7 +85,7 @@ class PermissionGuard:
 class SessionGuard:
     """A guard that leaves the session with the request. Raises LoginRequired."""
 
-    access = Permission.SESSION
+    permission = Permission.SESSION
 
     def __init__(self, sessions: Sessions, site: Site) -> None:
         self._sessions = sessions
@@ -118,6 +120,6 @@ def here(connection: Connection) -> str:
     return f"{path}?{query}" if query else path
 
 
-def session_of(connection: Connection) -> Session:
+def current_session(connection: Connection) -> Session:
     """The session that the guard left."""
     return cast("Session", connection.state.session)

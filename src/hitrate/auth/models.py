@@ -64,6 +64,15 @@ class Token:
     def is_operator(self) -> bool:
         return self.team is None and self.user is None
 
+    @property
+    def actor(self) -> Actor:
+        """The actor of a change made with this token."""
+        if self.user is not None:
+            return Actor.from_user(self.user)
+        if self.team is None:
+            return OPERATOR
+        return Actor("token", self.id, self.label)
+
     def valid_at(self, now_ms: int) -> bool:
         return (
             self.revoked_at_ms is None
@@ -79,7 +88,7 @@ class AuthContext:
 
     team: Team
     token: Token
-    access: frozenset[Permission]
+    permissions: frozenset[Permission]
     member: Member | None = None
 
     @property
@@ -88,16 +97,7 @@ class AuthContext:
 
     @property
     def actor(self) -> Actor:
-        return actor_of(self.token)
-
-
-def actor_of(token: Token) -> Actor:
-    """Who acts when this token is used."""
-    if token.user is not None:
-        return Actor("user", token.user.id, token.user.email)
-    if token.team is None:
-        return OPERATOR
-    return Actor("token", token.id, token.label)
+        return self.token.actor
 
 
 SINGLE_SIGN_ON = Actor("system", "single-sign-on", "single sign-on")

@@ -30,7 +30,7 @@ class PasswordAuthenticator:
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(_AT_ONCE)
 
-    def admit(self, email: str, password: str) -> User | None:
+    def authenticate(self, email: str, password: str) -> User | None:
         """Whoever has this address and password. Takes a while.
 
         Raises RateLimited, ServiceUnavailable.
@@ -40,17 +40,17 @@ class PasswordAuthenticator:
             raise ServiceUnavailable("Too many people are signing in; try again in a moment.", 1)
         try:
             self._count_try(key)
-            user = self._users.with_password(email, password)
+            user = self._users.authenticate(email, password)
         finally:
             self._places.release()
         if user is None:
-            self.refuse()
+            self.count_failure()
         else:
             with self._lock:
                 self._throttle.succeed(key)
         return user
 
-    def refuse(self) -> None:
+    def count_failure(self) -> None:
         """Count an attempt to sign in that failed."""
         with self._lock:
             self._metrics.add("hitrate_sign_ins_refused")

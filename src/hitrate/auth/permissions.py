@@ -32,10 +32,10 @@ READ_ONLY = frozenset({Scope.READ, Scope.EVENTS, Scope.ANALYTICS})
 READ_WRITE = READ_ONLY | {Scope.WRITE}
 """What a token may do unless it is asked for otherwise: use the cache, not manage the team."""
 
-OPERATOR_ACCESS = frozenset(_A) - {_A.ACCOUNT, _A.SESSION}
+OPERATOR_PERMISSIONS = frozenset(_A) - {_A.ACCOUNT, _A.SESSION}
 
 
-def scoped(scopes: Iterable[Scope]) -> frozenset[Permission]:
+def scope_permissions(scopes: Iterable[Scope]) -> frozenset[Permission]:
     """What a token with these scopes lets through; itself it may always look at."""
     return frozenset({_A.PROFILE}).union(*(SCOPES[scope] for scope in scopes))
 

@@ -43,7 +43,7 @@ class Sessions:
         self._engine = engine
         self._clock = clock
 
-    def start(self, user: User) -> Session:
+    def create(self, user: User) -> Session:
         """Sign somebody in. Raises Unauthorized for who was disabled in the meantime."""
         secret, now_ms = secrets.token_urlsafe(32), self._clock.now_ms()
         row = {
@@ -77,13 +77,13 @@ class Sessions:
             row = connection.execute(query).first()
         return None if row is None else Session(user_of(row), secret)
 
-    def end(self, secret: str | None) -> None:
+    def delete(self, secret: str | None) -> None:
         """Sign out. What is over already is no error."""
         if secret is not None:
             with transaction(self._engine) as connection:
                 connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.hash == _digest(secret)))
 
-    def person(self, user_id: str) -> User | None:
+    def find_user(self, user_id: str) -> User | None:
         """Whoever has this id and is not disabled."""
         query = sa.select(USERS).where(USERS.c.id == user_id, USERS.c.disabled_at.is_(None))
         with map_database_errors(), self._engine.connect() as connection:
@@ -99,7 +99,7 @@ class OneTimeStore:
         self._engine = engine
         self._clock = clock
 
-    def keep(self, kind: str, details: msgspec.Struct, lifetime_s: int) -> str:
+    def put(self, kind: str, details: msgspec.Struct, lifetime_s: int) -> str:
         """The secret under which the details wait. Where too many of a kind do, the oldest go:
         whoever begins thousands must not shut out the others."""
         secret, now_ms = secrets.token_urlsafe(32), self._clock.now_ms()
@@ -125,7 +125,7 @@ class OneTimeStore:
             connection.execute(sa.insert(PENDING_AUTH), row)
         return secret
 
-    def take(self, kind: str, secret: str, form: type[Details]) -> Details | None:
+    def pop(self, kind: str, secret: str, form: type[Details]) -> Details | None:
         """The details, once; None when the secret is unknown, was brought before, or is too old."""
         taken = (
             sa.delete(PENDING_AUTH)

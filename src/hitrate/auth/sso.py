@@ -58,7 +58,7 @@ class SingleSignOn:
             verifier=secrets.token_urlsafe(48),
             next=safe_redirect(wanted),
         )
-        state = self._desk.waiting.keep(_KIND, begun, _WAIT_S)
+        state = self._desk.one_time_store.put(_KIND, begun, _WAIT_S)
         url = self._provider.authorization_url(
             self._callback(request), state=state, nonce=begun.nonce, verifier=begun.verifier
         )
@@ -69,14 +69,14 @@ class SingleSignOn:
         try:
             begun, user = self._admit(request)
         except RequestError:
-            self._desk.doorman.refuse()
+            self._desk.password_login.count_failure()
             raise
-        return self._desk.welcome(request, self._desk.sessions.start(user), begun.next)
+        return self._desk.welcome(request, self._desk.sessions.create(user), begun.next)
 
     def _admit(self, request: AnyRequest) -> tuple[Begun, User]:
         query = request.query_params
         browser = self._desk.site.secret(request, BROWSER)
-        begun = self._desk.waiting.take(_KIND, query.get("state", ""), Begun)
+        begun = self._desk.one_time_store.pop(_KIND, query.get("state", ""), Begun)
         if begun is None or browser is None or not _same(begun.browser, _bound(browser)):
             raise BadRequest(_OVER)
         name, error, code = self._desk.settings.oidc_name, query.get("error"), query.get("code")
@@ -113,8 +113,8 @@ class SingleSignOn:
     def _join(self, user: User) -> None:
         """Have somebody who came this way and is in no team yet join the one for newcomers."""
         join, members = self._desk.settings.oidc_join, self._desk.accounts.members
-        if join is not None and not user.has_password and not members.of_user(user):
-            actor = Actor("user", user.id, user.email)
+        if join is not None and not user.has_password and not members.list_for_user(user):
+            actor = Actor.from_user(user)
             members.add(self._team_to_join(), user, Role(join[1]), actor)
 
     def _team_to_join(self) -> Team:

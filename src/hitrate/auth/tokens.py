@@ -15,7 +15,7 @@ from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import AUDIT, TEAMS, TOKENS, USERS
 from hitrate.errors import BadRequest, NotFound
 from hitrate.ids import new_id
-from hitrate.teams.audit import note
+from hitrate.teams.audit import record
 from hitrate.teams.models import OPERATOR, Actor, Team, User
 from hitrate.teams.settings import decode_settings
 
@@ -77,7 +77,7 @@ class TokenStore:
         with transaction(self._engine) as connection:
             self._insert(connection, token, secret)
             if actor is not None:
-                _note(connection, now_ms, actor, "token.create", token)
+                _record(connection, now_ms, actor, "token.create", token)
         return token, secret
 
     def rotate(self, token: Token, overlap_s: float, actor: Actor) -> tuple[Token, str]:
@@ -112,15 +112,15 @@ class TokenStore:
                 sa.update(TOKENS).where(TOKENS.c.id == old.id).values(expires_at=ends_ms)
             )
             self._insert(connection, new, secret)
-            _note(connection, now_ms, actor, "token.rotate", new, replaces=old.id, ends=ends_ms)
+            _record(connection, now_ms, actor, "token.rotate", new, replaces=old.id, ends=ends_ms)
         return new, secret
 
-    def of_team(self, team: Team | None = None) -> list[Token]:
+    def list_for_team(self, team: Team | None = None) -> list[Token]:
         """The tokens of one team, or of every team when `team` is None, by age."""
         query = _ROWS.where(TOKENS.c.user_id.is_(None), TOKENS.c.team_id.is_not(None))
         return self._list(query if team is None else query.where(TOKENS.c.team_id == team.id))
 
-    def of_user(self, user: User) -> list[Token]:
+    def list_for_user(self, user: User) -> list[Token]:
         """A person's tokens, by age."""
         return self._list(_ROWS.where(TOKENS.c.user_id == user.id))
 
@@ -144,7 +144,7 @@ class TokenStore:
             raise NotFound(f"There is no token {token_id[:80]!a}.")
         return found[0]
 
-    def some(self, token_ids: Iterable[str]) -> dict[str, Token]:
+    def find_all(self, token_ids: Iterable[str]) -> dict[str, Token]:
         """Those tokens that there are, by id; revoked ones too."""
         query = _ROWS.where(TOKENS.c.id.in_(list(token_ids)))
         return {token.id: token for token in self._list(query)}
@@ -159,9 +159,9 @@ class TokenStore:
         )
         with transaction(self._engine) as connection:
             if connection.execute(change).rowcount:
-                _note(connection, now_ms, actor, "token.revoke", token)
+                _record(connection, now_ms, actor, "token.revoke", token)
 
-    def forget(self, token: Token) -> None:
+    def delete(self, token: Token) -> None:
         """Remove a token without a trace; for the operator's short-lived ones."""
         with transaction(self._engine) as connection:
             connection.execute(sa.delete(TOKENS).where(TOKENS.c.id == token.id))
@@ -172,7 +172,7 @@ class TokenStore:
             row = connection.execute(_ROWS.where(TOKENS.c.hash == digest)).first()
         return None if row is None else (_token(row), row.hash)
 
-    def write_last_uses(self, used_at_ms: Mapping[str, int]) -> None:
+    def save_last_used(self, used_at_ms: Mapping[str, int]) -> None:
         """When tokens were last used, by id."""
         change = (
             sa.update(TOKENS)
@@ -201,7 +201,7 @@ class TokenStore:
         connection.execute(sa.insert(TOKENS), row)
 
 
-def _note(
+def _record(
     connection: Connection, now_ms: int, actor: Actor, action: str, token: Token, **details: Any
 ) -> None:
     facts = {
@@ -211,7 +211,7 @@ def _note(
         "expiresAt": token.expires_at_ms,
     }
     team_id = token.team.id if token.team else None
-    note(connection, now_ms, actor, action, team_id, token.id, **facts, **details)
+    record(connection, now_ms, actor, action, team_id, token.id, **facts, **details)
 
 
 def _rotated(connection: Connection, token: Token) -> bool:

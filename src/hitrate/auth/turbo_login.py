@@ -59,7 +59,7 @@ class TurboLogin:
 
     def team(self, user: User, name: str) -> Team:
         """The team that is named by id or slug, if the person is in it. Raises Forbidden."""
-        for member in self._desk.accounts.members.of_user(user):
+        for member in self._desk.accounts.members.list_for_user(user):
             if name in (member.team.id, member.team.slug):
                 return member.team
         raise Forbidden(
@@ -75,19 +75,19 @@ class TurboLogin:
             user=user,
             scopes=READ_WRITE,
             lifetime_s=self._desk.settings.login_token_ttl_s,
-            actor=Actor("user", user.id, user.email),
+            actor=Actor.from_user(user),
         )
         return secret
 
     def send_back(self, user: User, team: Team, target: Target) -> str:
         """Where to send the browser, with a verification token."""
-        token = self._desk.waiting.keep(_VERIFY, Ticket(user.id, team.id), _VERIFY_S)
+        token = self._desk.one_time_store.put(_VERIFY, Ticket(user.id, team.id), _VERIFY_S)
         return target.answer(token=token, email=user.email)
 
     def verify(self, secret: str, label: str) -> Verified:
         """A token for the person and the team, once. Raises Unauthorized, Forbidden."""
-        ticket = self._desk.waiting.take(_VERIFY, secret, Ticket)
-        user = None if ticket is None else self._desk.sessions.person(ticket.user_id)
+        ticket = self._desk.one_time_store.pop(_VERIFY, secret, Ticket)
+        user = None if ticket is None else self._desk.sessions.find_user(ticket.user_id)
         if ticket is None or user is None:
             raise Unauthorized(
                 "The verification token is unknown, used or too old; run `turbo login` again."

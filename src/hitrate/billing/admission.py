@@ -1,4 +1,4 @@
-"""What a request to the cache passes: the gate, its team's standing, and afterwards the meter."""
+"""Admission of requests to the cache: authorization, quota check and metering."""
 
 import asyncio
 
@@ -38,9 +38,9 @@ class Admission:
     """For the operations of the contract; what manages a team works in each of its states."""
 
     def __init__(
-        self, gate: Authorizer, standing: QuotaEnforcer, meter: Meter, clock: Clock
+        self, authorizer: Authorizer, standing: QuotaEnforcer, meter: Meter, clock: Clock
     ) -> None:
-        self._gate = gate
+        self._authorizer = authorizer
         self._standing = standing
         self._meter = meter
         self._clock = clock
@@ -53,13 +53,13 @@ class Admission:
     def admit(self, request: Request, access: Permission) -> AuthContext:
         """Raises whatever the caller is refused for. Only `status` answers in every state."""
         authorization = request.headers.get(b"authorization")
-        grant = self._gate.admit(authorization, request.query_string, access)
+        auth = self._authorizer.authorize(authorization, request.query_string, access)
         if access is not Permission.STATUS:
-            self._standing.check(grant)
-        return grant
+            self._standing.check(auth)
+        return auth
 
     async def meter(
-        self, request: Request, access: Permission, grant: AuthContext, response: Response
+        self, request: Request, access: Permission, auth: AuthContext, response: Response
     ) -> None:
         """Return when a request that is answered is counted; one that was refused, and `status`,
         are free. Raises ServiceUnavailable."""
@@ -67,9 +67,9 @@ class Admission:
             response.status < 300 or response.status == _NOT_FOUND
         ):
             return
-        tally = self._tallies.get(grant.team.id)
+        tally = self._tallies.get(auth.team.id)
         if tally is None:
-            tally = self._tallies[grant.team.id] = _Tally(grant.team)
+            tally = self._tallies[auth.team.id] = _Tally(auth.team)
         tally.requests += 1
         tally.uploaded += request.uploaded_bytes
         tally.downloaded += response.sent_at_once
@@ -105,10 +105,10 @@ class Admission:
             else:
                 counted.set_exception(error)
 
-    def meter_piece(self, grant: AuthContext | None, sent_bytes: int) -> None:
+    def meter_piece(self, auth: AuthContext | None, sent_bytes: int) -> None:
         """Count a piece of a large file that goes out, if to somebody who was admitted."""
-        if grant is not None:
-            self._meter.count(grant.team, downloaded=sent_bytes)
+        if auth is not None:
+            self._meter.count(auth.team, downloaded=sent_bytes)
 
     async def slow_down(self, scope: Scope) -> None:
         """Let whoever tries one bad token after the other wait."""

@@ -5,7 +5,7 @@ The order in which a request is judged, everywhere: 401 no valid token; 403 no p
 403 over a usage limit; 429 too many requests a minute.
 
 In which state a team is right now, and what that means for a request: the 402, the 403s and the
-429. Permission was judged before, by the gate.
+429. Permission was judged before, by the authorizer.
 """
 
 import math
@@ -111,23 +111,23 @@ class QuotaEnforcer:
         self._clock = clock
         self._taken_until_us: dict[str, int] = {}
 
-    def check(self, grant: AuthContext) -> None:
+    def check(self, auth: AuthContext) -> None:
         """Raises PaymentRequired, CachingDisabled, CachingPaused, CachingOverLimit or RateLimited:
         the first that holds, in this order."""
-        state = self.state(grant)
+        state = self.state(auth)
         if state is not State.ACTIVE:
-            raise self._refusal(state, grant)
-        if grant.team.settings.requests_per_minute is not None:
-            self._count_minute(grant.team, grant.team.settings.requests_per_minute)
+            raise self._refusal(state, auth)
+        if auth.team.settings.requests_per_minute is not None:
+            self._count_minute(auth.team, auth.team.settings.requests_per_minute)
 
-    def status(self, grant: AuthContext) -> str:
+    def status(self, auth: AuthContext) -> str:
         """What `GET /v8/artifacts/status` says: enabled, disabled, over_limit or paused."""
-        return STATUS[self.state(grant)]
+        return STATUS[self.state(auth)]
 
-    def state(self, grant: AuthContext) -> State:
+    def state(self, auth: AuthContext) -> State:
         """The team's state as the one sees it who was admitted."""
-        state = self.of_team(grant.team)
-        mine = grant.member is None or grant.member.remote_caching
+        state = self.of_team(auth.team)
+        mine = auth.member is None or auth.member.remote_caching
         if not mine and state not in (State.SOFT_BLOCKED, State.PAYMENT_MISSING):
             return State.DISABLED
         return state
@@ -137,8 +137,8 @@ class QuotaEnforcer:
         record = self._meter.current(team)
         return state_of(team.settings, record.used, record.end_ms - record.start_ms)
 
-    def _refusal(self, state: State, grant: AuthContext) -> RequestError:
-        team = grant.team
+    def _refusal(self, state: State, auth: AuthContext) -> RequestError:
+        team = auth.team
         kind, message = _REFUSALS[state]
         if state is State.DISABLED and team.settings.remote_caching:
             message = _DISABLED_FOR_USER

@@ -29,12 +29,17 @@ class BillingWorker:
     """Owns the thread."""
 
     def __init__(
-        self, accounts: AccountStore, ledger: Ledger, meter: Meter, gate: Authorizer, clock: Clock
+        self,
+        accounts: AccountStore,
+        ledger: Ledger,
+        meter: Meter,
+        authorizer: Authorizer,
+        clock: Clock,
     ) -> None:
         self._accounts = accounts
         self._ledger = ledger
         self._meter = meter
-        self._gate = gate
+        self._authorizer = authorizer
         self._clock = clock
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -94,12 +99,12 @@ class BillingWorker:
 
     def _write_last_uses(self) -> None:
         self._uses_written_at = time.monotonic()
-        uses = self._gate.take_last_uses()
+        uses = self._authorizer.drain_last_used()
         try:
             if uses:
-                self._accounts.tokens.write_last_uses(uses)
+                self._accounts.tokens.save_last_used(uses)
         except ServiceUnavailable:
-            self._gate.keep_last_uses(uses)
+            self._authorizer.restore_last_used(uses)
             raise
 
     def _run(self) -> None:

@@ -115,7 +115,7 @@ def make_demo(
     kept = list(history.kept())
     asyncio.run(store_artifacts(owner, store.engine, blobs, kept))
     made.stored, made.stored_bytes = len(kept), sum(one.task.size_bytes for one in kept)
-    store.tokens.write_last_uses(used_ms)
+    store.tokens.save_last_used(used_ms)
     store.teams.rename(owner.team, NAME, _MAKER)
     return made
 

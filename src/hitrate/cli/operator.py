@@ -105,7 +105,7 @@ def _authorized(settings: Settings, running: ServerInfo) -> Iterator[tuple[httpx
             ) as client:
                 yield client, secret
         finally:
-            store.tokens.forget(token)
+            store.tokens.delete(token)
 
 
 def _trust(read_server_info: ServerInfo) -> ssl.SSLContext | bool:

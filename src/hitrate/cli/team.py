@@ -123,7 +123,7 @@ def set_(
 def members(settings: Settings, slug: str, json_output: bool) -> None:
     """List who is in the team SLUG."""
     with accounts(settings) as store:
-        infos = [member_info(m) for m in store.members.of_team(find_team(store, slug))]
+        infos = [member_info(m) for m in store.members.list_for_team(find_team(store, slug))]
     if json_output:
         print_json({"members": infos})
     else:

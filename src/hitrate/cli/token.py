@@ -78,9 +78,9 @@ def list_tokens(settings: Settings, slug: str | None, email: str | None, json_ou
     """List the tokens, without their secrets."""
     with accounts(settings) as store:
         if email is not None:
-            tokens = store.tokens.of_user(store.users.get(email))
+            tokens = store.tokens.list_for_user(store.users.get(email))
         elif slug is not None:
-            tokens = store.tokens.of_team(find_team(store, slug))
+            tokens = store.tokens.list_for_team(find_team(store, slug))
         else:
             tokens = store.tokens.all()
     now_ms = Clock().now_ms()
@@ -118,7 +118,7 @@ def revoke(settings: Settings, token_id: str) -> None:
 
 
 def _check_member(store: AccountStore, team: Team, user: User) -> None:
-    if team.id not in {member.team.id for member in store.members.of_user(user)}:
+    if team.id not in {member.team.id for member in store.members.list_for_user(user)}:
         raise BadRequest(
             f"{user.email} is not in the team {team.slug}; "
             f"`hitrate team add {team.slug} {user.email}` lets them in."

@@ -119,12 +119,12 @@ def _set_disabled(settings: Settings, email: str, *, disabled: bool) -> None:
         store.users.disable(found, disabled=disabled)
         lone = [
             m.team.slug
-            for m in store.members.of_user(found)
+            for m in store.members.list_for_user(found)
             if disabled
             and m.role is Role.OWNER
             and not any(
                 o.role is Role.OWNER and o.user.disabled_at_ms is None
-                for o in store.members.of_team(m.team)
+                for o in store.members.list_for_team(m.team)
             )
         ]
     click.echo(f"{found.email} is {'disabled' if disabled else 'enabled'}.", err=True)
@@ -148,7 +148,7 @@ def _row(store: AccountStore, email: str) -> dict[str, object]:
         "name": one.name,
         "state": "active" if one.disabled_at_ms is None else "disabled",
         "signsInBy": "password" if one.has_password else "identity provider",
-        "teams": {m.team.slug: m.role.value for m in store.members.of_user(one)},
+        "teams": {m.team.slug: m.role.value for m in store.members.list_for_user(one)},
         "createdAt": iso(one.created_at_ms),
     }
 

@@ -43,7 +43,7 @@ class EventRoutes:
         path = "/v8/artifacts/events"
         return [Route("POST", path, "recordEvents", Permission.EVENTS, self.record)]
 
-    async def record(self, request: Request, grant: AuthContext) -> Response:
+    async def record(self, request: Request, auth: AuthContext) -> Response:
         """Record a batch of events, whole or not at all.
 
         Acknowledged after the group's flush, not before: a client that saw 200 finds its events
@@ -54,8 +54,8 @@ class EventRoutes:
         events = wire.decode_events(body)
         if events:
             batch = wire.Batch(
-                team=grant.team.id,
-                token=grant.token_id,
+                team=auth.team.id,
+                token=auth.token_id,
                 received_at=self._clock.now_ms(),
                 ci=client.ci,
                 interactive=client.interactive,

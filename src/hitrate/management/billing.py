@@ -46,20 +46,20 @@ def billing_api(office: AccountServices) -> list[HTTPRouteHandler]:
     )
     def change(request: AnyRequest, data: JSONBody[BillingPatch]) -> BillingInfo:
         """Change limits, prices, spend cap or the cycle's day; a block only as the operator."""
-        grant = current_auth(request)
-        if data.is_for_operator and not grant.token.is_operator:
+        auth = current_auth(request)
+        if data.is_for_operator and not auth.token.is_operator:
             raise Forbidden(
                 "softBlocked and paymentMissing are for the operator of the server: "
                 "`hitrate team block`, `hitrate team payment`."
             )
         now_ms = office.clock.now_ms()
         team = office.accounts.teams.change(
-            grant.team,
+            auth.team,
             lambda settings: apply_billing(data, settings, now_ms),
-            grant.actor,
+            auth.actor,
             "billing.change",
         )
-        office.gate.forget()
+        office.authorizer.invalidate_cache()
         return info(team)
 
     return [show, change]

@@ -50,8 +50,8 @@ def member_api(office: AccountServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
     store = office.accounts.members
 
-    def one(grant: AuthContext, user_id: str) -> MemberInfo:
-        found = [m for m in store.of_team(grant.team) if m.user.id == user_id]
+    def one(auth: AuthContext, user_id: str) -> MemberInfo:
+        found = [m for m in store.list_for_team(auth.team) if m.user.id == user_id]
         if not found:
             raise NotFound(f"Nobody with the id {user_id[:80]!a} is in this team.")
         return member_info(found[0])
@@ -65,7 +65,7 @@ def member_api(office: AccountServices) -> list[HTTPRouteHandler]:
     )
     def members(request: AnyRequest) -> Members:
         """Everybody in the team."""
-        return Members([member_info(m) for m in store.of_team(current_auth(request).team)])
+        return Members([member_info(m) for m in store.list_for_team(current_auth(request).team)])
 
     @post(
         "/v1/teams/{team:str}/members",
@@ -76,11 +76,11 @@ def member_api(office: AccountServices) -> list[HTTPRouteHandler]:
     )
     def add(request: AnyRequest, data: JSONBody[NewMember]) -> MemberInfo:
         """Let a person who has an account into the team."""
-        grant = current_auth(request)
+        auth = current_auth(request)
         user = office.accounts.users.get(data.email)
-        store.add(grant.team, user, data.role, grant.actor)
-        office.gate.forget()
-        return one(grant, user.id)
+        store.add(auth.team, user, data.role, auth.actor)
+        office.authorizer.invalidate_cache()
+        return one(auth, user.id)
 
     @patch(
         "/v1/teams/{team:str}/members/{user:str}",
@@ -91,16 +91,16 @@ def member_api(office: AccountServices) -> list[HTTPRouteHandler]:
     )
     def change(request: AnyRequest, user: FromPath[str], data: JSONBody[MemberPatch]) -> MemberInfo:
         """Change a person's role, or Remote Caching for them alone."""
-        grant = current_auth(request)
+        auth = current_auth(request)
         store.change(
-            grant.team,
+            auth.team,
             user,
-            grant.actor,
+            auth.actor,
             role=None if data.role is UNSET else data.role,
             remote_caching=None if data.remote_caching is UNSET else data.remote_caching,
         )
-        office.gate.forget()
-        return one(grant, user)
+        office.authorizer.invalidate_cache()
+        return one(auth, user)
 
     @delete(
         "/v1/teams/{team:str}/members/{user:str}",
@@ -112,10 +112,10 @@ def member_api(office: AccountServices) -> list[HTTPRouteHandler]:
     )
     def remove(request: AnyRequest, user: FromPath[str]) -> Members:
         """Take a person out of the team."""
-        grant = current_auth(request)
-        store.remove(grant.team, user, grant.actor)
-        office.gate.forget()
-        return Members([member_info(m) for m in store.of_team(grant.team)])
+        auth = current_auth(request)
+        store.remove(auth.team, user, auth.actor)
+        office.authorizer.invalidate_cache()
+        return Members([member_info(m) for m in store.list_for_team(auth.team)])
 
     @post(
         "/v1/teams/{team:str}/leave",
@@ -127,13 +127,13 @@ def member_api(office: AccountServices) -> list[HTTPRouteHandler]:
     )
     def leave(request: AnyRequest) -> Left:
         """Leave the team; the last owner cannot. Takes a person's token with the scope admin."""
-        grant = current_auth(request)
-        if grant.member is None:
+        auth = current_auth(request)
+        if auth.member is None:
             raise Forbidden("Only a person can leave a team; a token is revoked instead.")
-        if Permission.ACCOUNT not in grant.access:
+        if Permission.ACCOUNT not in auth.permissions:
             raise Forbidden("Leaving a team takes a token with the scope `admin`.")
-        store.remove(grant.team, grant.member.user.id, grant.actor)
-        office.gate.forget()
-        return Left(grant.team.slug)
+        store.remove(auth.team, auth.member.user.id, auth.actor)
+        office.authorizer.invalidate_cache()
+        return Left(auth.team.slug)
 
     return [members, add, change, remove, leave]

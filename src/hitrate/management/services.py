@@ -19,10 +19,10 @@ from hitrate.units import parse_duration
 
 @dataclass(frozen=True, slots=True)
 class AccountServices:
-    """The parts that routes work with. `gate.forget()` after a change makes it count at once."""
+    """Injected services. `authorizer.invalidate_cache()` makes a change effective immediately."""
 
     accounts: AccountStore
-    gate: Authorizer
+    authorizer: Authorizer
     ledger: Ledger
     meter: Meter
     standing: QuotaEnforcer
@@ -38,7 +38,7 @@ class AccountServices:
 
     def needs(self, access: Permission) -> RequirePermission:
         """The guard of a route."""
-        return RequirePermission(self.gate, access)
+        return RequirePermission(self.authorizer, access)
 
 
 def duration_s(text: str, field: str) -> float:

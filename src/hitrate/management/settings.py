@@ -51,13 +51,13 @@ def team_api(office: AccountServices) -> list[HTTPRouteHandler]:
     )
     def change(request: AnyRequest, data: JSONBody[SettingsPatch]) -> SettingsInfo:
         """Change the name, Remote Caching for the whole team, or requests a minute."""
-        grant = current_auth(request)
+        auth = current_auth(request)
         if data.name is not UNSET:
-            office.accounts.teams.rename(grant.team, data.name, grant.actor)
+            office.accounts.teams.rename(auth.team, data.name, auth.actor)
         team = office.accounts.teams.change(
-            grant.team, lambda now: apply_settings(data, now), grant.actor, "settings.change"
+            auth.team, lambda now: apply_settings(data, now), auth.actor, "settings.change"
         )
-        office.gate.forget()
+        office.authorizer.invalidate_cache()
         return settings_info(team, office.standing.of_team(team))
 
     return [show, settings, change]

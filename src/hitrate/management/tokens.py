@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from hitrate.auth.guards import current_auth
 from hitrate.auth.models import AuthContext, Permission, Scope, Token
-from hitrate.auth.permissions import READ_WRITE, scoped
+from hitrate.auth.permissions import READ_WRITE, scope_permissions
 from hitrate.errors import Forbidden, NotFound
 from hitrate.management.schemas import TokenInfo, token_info
 from hitrate.management.services import AccountServices, duration_s
@@ -55,9 +55,9 @@ def made_token(token: Token, secret: str) -> MadeToken:
     return MadeToken(**msgspec.structs.asdict(info), token=secret)
 
 
-def check_scopes(scopes: list[Scope], grant: AuthContext) -> None:
+def check_scopes(scopes: list[Scope], auth: AuthContext) -> None:
     """Raises Forbidden where a token would be able to do more than who makes it."""
-    beyond = scoped(scopes) - grant.access - {Permission.PROFILE, Permission.ACCOUNT}
+    beyond = scope_permissions(scopes) - auth.permissions - {Permission.PROFILE, Permission.ACCOUNT}
     if beyond:
         names = ", ".join(sorted(access.value for access in beyond))
         raise Forbidden(
@@ -69,8 +69,8 @@ def team_token_api(office: AccountServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
     store, needs = office.accounts.tokens, office.needs(Permission.TOKENS)
 
-    def of_team(grant: AuthContext, token_id: str) -> Token:
-        for token in store.of_team(grant.team):
+    def of_team(auth: AuthContext, token_id: str) -> Token:
+        for token in store.list_for_team(auth.team):
             if token.id == token_id:
                 return token
         raise NotFound(f"This team has no token {token_id[:80]!a}.")
@@ -85,7 +85,7 @@ def team_token_api(office: AccountServices) -> list[HTTPRouteHandler]:
     def tokens(request: AnyRequest) -> Tokens:
         """The team's tokens, without their secrets; not those of its members."""
         now_ms = office.clock.now_ms()
-        found = store.of_team(current_auth(request).team)
+        found = store.list_for_team(current_auth(request).team)
         return Tokens([token_info(token, now_ms) for token in found])
 
     @post(
@@ -97,11 +97,11 @@ def team_token_api(office: AccountServices) -> list[HTTPRouteHandler]:
     )
     def create(request: AnyRequest, data: JSONBody[NewToken]) -> MadeToken:
         """Make a token of the team, which can do no more than who makes it."""
-        grant = current_auth(request)
-        check_scopes(data.scopes, grant)
+        auth = current_auth(request)
+        check_scopes(data.scopes, auth)
         lifetime_s = None if data.expires_in is None else duration_s(data.expires_in, "expiresIn")
         made = store.create(
-            grant.team, data.label, scopes=data.scopes, lifetime_s=lifetime_s, actor=grant.actor
+            auth.team, data.label, scopes=data.scopes, lifetime_s=lifetime_s, actor=auth.actor
         )
         return made_token(*made)
 
@@ -116,11 +116,11 @@ def team_token_api(office: AccountServices) -> list[HTTPRouteHandler]:
         request: AnyRequest, token: FromPath[str], data: JSONBody[Rotation] = AN_HOUR
     ) -> MadeToken:
         """Make a token that takes the place of another, which ends after the overlap."""
-        grant = current_auth(request)
-        old = of_team(grant, token)
-        check_scopes(sorted(old.scopes), grant)
-        made = store.rotate(old, duration_s(data.overlap, "overlap"), grant.actor)
-        office.gate.forget()
+        auth = current_auth(request)
+        old = of_team(auth, token)
+        check_scopes(sorted(old.scopes), auth)
+        made = store.rotate(old, duration_s(data.overlap, "overlap"), auth.actor)
+        office.authorizer.invalidate_cache()
         return made_token(*made)
 
     @delete(
@@ -133,9 +133,9 @@ def team_token_api(office: AccountServices) -> list[HTTPRouteHandler]:
     )
     def revoke(request: AnyRequest, token: FromPath[str]) -> TokenInfo:
         """End a token at once. Revoking twice is no error."""
-        grant = current_auth(request)
-        store.revoke(of_team(grant, token), grant.actor)
-        office.gate.forget()
-        return token_info(of_team(grant, token), office.clock.now_ms())
+        auth = current_auth(request)
+        store.revoke(of_team(auth, token), auth.actor)
+        office.authorizer.invalidate_cache()
+        return token_info(of_team(auth, token), office.clock.now_ms())
 
     return [tokens, create, rotate, revoke]

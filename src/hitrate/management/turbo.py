@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.guards import RequirePermission, authenticated_token
-from hitrate.auth.models import Permission, Token, actor_of
+from hitrate.auth.models import Permission, Token
 from hitrate.auth.permissions import apparent_role
 from hitrate.errors import Forbidden
 from hitrate.http.litestar import AnyRequest
@@ -37,7 +37,7 @@ _NO_PERSON = "This is a token of a team, not of a person: an owner of the team r
 def teams_of(accounts: AccountStore, token: Token) -> list[LinkedTeam]:
     """The teams that a token may be used in; the operator's in every one."""
     if token.user is not None:
-        members = accounts.members.of_user(token.user)
+        members = accounts.members.list_for_user(token.user)
         if token.team is not None:
             members = [member for member in members if member.team.id == token.team.id]
         return [linked_team(member.team, member.role) for member in members]
@@ -46,10 +46,10 @@ def teams_of(accounts: AccountStore, token: Token) -> list[LinkedTeam]:
     return [linked_team(team, Role.OWNER) for team in accounts.teams.all()]
 
 
-def turbo_api(accounts: AccountStore, gate: Authorizer) -> list[HTTPRouteHandler]:
+def turbo_api(accounts: AccountStore, authorizer: Authorizer) -> list[HTTPRouteHandler]:
     """The routes of this file."""
-    needs = RequirePermission(gate, Permission.PROFILE)
-    return [*_profile_api(accounts, needs), *_token_api(accounts, gate, needs)]
+    needs = RequirePermission(authorizer, Permission.PROFILE)
+    return [*_profile_api(accounts, needs), *_token_api(accounts, authorizer, needs)]
 
 
 def _profile_api(accounts: AccountStore, needs: RequirePermission) -> list[HTTPRouteHandler]:
@@ -86,7 +86,7 @@ def _profile_api(accounts: AccountStore, needs: RequirePermission) -> list[HTTPR
 
 
 def _token_api(
-    accounts: AccountStore, gate: Authorizer, needs: RequirePermission
+    accounts: AccountStore, authorizer: Authorizer, needs: RequirePermission
 ) -> list[HTTPRouteHandler]:
     @get(
         "/v5/user/tokens/current",
@@ -112,8 +112,8 @@ def _token_api(
         token = authenticated_token(request)
         if token.user is None:
             raise Forbidden(_NO_PERSON)
-        accounts.tokens.revoke(token, actor_of(token))
-        gate.forget()
+        accounts.tokens.revoke(token, token.actor)
+        authorizer.invalidate_cache()
         return Nothing()
 
     return [current, revoke]

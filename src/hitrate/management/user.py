@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from hitrate.auth.guards import authenticated_token
-from hitrate.auth.models import Permission, Scope, Token, actor_of
+from hitrate.auth.models import Permission, Scope, Token
 from hitrate.errors import BadRequest, Forbidden, NotFound
 from hitrate.management.schemas import TokenInfo, token_info
 from hitrate.management.services import AccountServices, duration_s
@@ -50,7 +50,7 @@ class _Own:
     def __init__(self, office: AccountServices, token: Token) -> None:
         self._accounts = office.accounts
         self._token = token
-        self.actor = actor_of(token)
+        self.actor = token.actor
 
     @property
     def user(self) -> User:
@@ -58,12 +58,12 @@ class _Own:
 
     def memberships(self) -> list[Member]:
         confined = self._token.team
-        members = self._accounts.members.of_user(self.user)
+        members = self._accounts.members.list_for_user(self.user)
         return [m for m in members if confined is None or m.team.id == confined.id]
 
     def tokens(self) -> list[Token]:
         confined = self._token.team
-        tokens = self._accounts.tokens.of_user(self.user)
+        tokens = self._accounts.tokens.list_for_user(self.user)
         return [t for t in tokens if confined is None or (t.team and t.team.id == confined.id)]
 
     def token(self, token_id: str) -> Token:
@@ -161,7 +161,7 @@ def user_api(office: AccountServices) -> list[HTTPRouteHandler]:
         old = mine.token(token)
         mine.scopes(sorted(old.scopes))
         made = store.rotate(old, overlap_s, mine.actor)
-        office.gate.forget()
+        office.authorizer.invalidate_cache()
         return made_token(*made)
 
     @delete(
@@ -176,7 +176,7 @@ def user_api(office: AccountServices) -> list[HTTPRouteHandler]:
         """End one of your tokens at once."""
         mine = own(request)
         store.revoke(mine.token(token), mine.actor)
-        office.gate.forget()
+        office.authorizer.invalidate_cache()
         return token_info(mine.token(token), office.clock.now_ms())
 
     return [show, tokens, create, rotate, revoke]

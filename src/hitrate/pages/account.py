@@ -6,7 +6,7 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, RawBody
 
-from hitrate.auth.guards import session_of
+from hitrate.auth.guards import current_session
 from hitrate.auth.models import Scope, Token
 from hitrate.auth.permissions import READ_WRITE
 from hitrate.auth.sessions import SESSION_S, Session
@@ -75,12 +75,12 @@ def account_page_api(desk: PageServices) -> list[HTTPRouteHandler]:
     @run_in_thread
     def show(request: AnyRequest) -> Page:
         notice = NOTICES.get(request.query_params.get("done", ""))
-        return _account_page(desk, session_of(request), notice=notice)
+        return _account_page(desk, current_session(request), notice=notice)
 
     @post("/account/tokens", **made_with)
     @run_in_thread
     def make_token(request: AnyRequest, body: RawBody) -> Page:
-        session = session_of(request)
+        session = current_session(request)
         form = desk.form(request, body, session.secret)
         try:
             token, secret = _make_token(desk, session, form)
@@ -99,19 +99,19 @@ def account_page_api(desk: PageServices) -> list[HTTPRouteHandler]:
     @post("/account/tokens/{token:str}/revoke", **made_with)
     @run_in_thread
     def revoke(request: AnyRequest, body: RawBody, token: FromPath[str]) -> Page:
-        session = session_of(request)
+        session = current_session(request)
         desk.form(request, body, session.secret)
-        for found in desk.accounts.tokens.of_user(session.user):
+        for found in desk.accounts.tokens.list_for_user(session.user):
             if found.id == token:
                 desk.accounts.tokens.revoke(found, session.actor)
-                desk.gate.forget()
+                desk.authorizer.invalidate_cache()
                 return desk.pages.send(f"{HOME}?done=revoked")
         raise NotFound("You have no such token.")
 
     @post("/account/password", **made_with)
     @run_in_thread
     def change_password(request: AnyRequest, body: RawBody) -> Page:
-        session = session_of(request)
+        session = current_session(request)
         form = desk.form(request, body, session.secret)
         try:
             _change_password(desk, session, form)
@@ -123,7 +123,7 @@ def account_page_api(desk: PageServices) -> list[HTTPRouteHandler]:
         except BadRequest as error:
             return _account_page(desk, session, status=400, password_problem=str(error))
         # Every session ended with the old password; this browser's goes on as a new one.
-        fresh = desk.sessions.start(session.user)
+        fresh = desk.sessions.create(session.user)
         cookie = desk.site.cookie(request, SESSION, fresh.secret, SESSION_S)
         return desk.pages.send(f"{HOME}?done=password", [cookie])
 
@@ -132,10 +132,10 @@ def account_page_api(desk: PageServices) -> list[HTTPRouteHandler]:
 
 def _account_page(desk: PageServices, session: Session, **values: Any) -> Page:
     now_ms = desk.clock.now_ms()
-    tokens = desk.accounts.tokens.of_user(session.user)
+    tokens = desk.accounts.tokens.list_for_user(session.user)
     tokens.sort(key=lambda token: token.created_at_ms, reverse=True)
     shown: dict[str, Any] = {
-        "members": desk.accounts.members.of_user(session.user),
+        "members": desk.accounts.members.list_for_user(session.user),
         "valid": [token for token in tokens if token.valid_at(now_ms)],
         "ended": [token for token in tokens if not token.valid_at(now_ms)],
         "scopes": SCOPES,
@@ -151,7 +151,7 @@ def _account_page(desk: PageServices, session: Session, **values: Any) -> Page:
 
 def _make_token(desk: PageServices, session: Session, form: Form) -> tuple[Token, str]:
     """Raises BadRequest."""
-    teams = [member.team for member in desk.accounts.members.of_user(session.user)]
+    teams = [member.team for member in desk.accounts.members.list_for_user(session.user)]
     wanted = _Wanted(form, teams)
     return desk.accounts.tokens.create(
         wanted.team,
@@ -170,6 +170,6 @@ def _change_password(desk: PageServices, session: Session, form: Form) -> None:
         raise BadRequest("You sign in without a password here.")
     if form.one("new") != form.one("again"):
         raise BadRequest("The new password was typed differently the second time.")
-    if desk.doorman.admit(user.email, form.one("old")) is None:
+    if desk.password_login.authenticate(user.email, form.one("old")) is None:
         raise BadRequest("The old password is wrong.")
     desk.accounts.users.set_password(user, form.one("new"), session.actor)

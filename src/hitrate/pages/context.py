@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from hitrate.analytics.artifact_reports import ArtifactReports
 from hitrate.analytics.reports import Reports
-from hitrate.auth.guards import session_of
+from hitrate.auth.guards import current_session
 from hitrate.auth.models import Permission
 from hitrate.auth.permissions import ROLES
 from hitrate.auth.sessions import Session
@@ -117,8 +117,8 @@ class Dashboard:
     def visit(self, request: AnyRequest, slug: str, need: Permission) -> Visit:
         """Who looks. Raises NotFound for a team that is not theirs, Forbidden for a page that
         their role does not see; asked anew at every request."""
-        session = session_of(request)
-        members = self.desk.accounts.members.of_user(session.user)
+        session = current_session(request)
+        members = self.desk.accounts.members.list_for_user(session.user)
         for member in members:
             if member.team.slug == slug:
                 visit = Visit(request, session, member, members, _zone(request))

@@ -4,7 +4,7 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import RawBody
 
-from hitrate.auth.guards import session_of
+from hitrate.auth.guards import current_session
 from hitrate.errors import RateLimited
 from hitrate.http.cookies import BROWSER, SESSION, form_token
 from hitrate.http.html import Page
@@ -54,7 +54,7 @@ def entrance_api(desk: PageServices) -> list[HTTPRouteHandler]:
         form = desk.form(request, body, desk.site.secret(request, BROWSER))
         wanted, email = form.one("next"), form.one("email")
         try:
-            user = desk.doorman.admit(email, form.one("password"))
+            user = desk.password_login.authenticate(email, form.one("password"))
         except RateLimited as error:
             headers = {"retry-after": str(error.retry_after_s)}
             return sign_in_page(
@@ -62,14 +62,14 @@ def entrance_api(desk: PageServices) -> list[HTTPRouteHandler]:
             )
         if user is None:
             return sign_in_page(request, wanted, status=403, problem=_WRONG, email=email)
-        return desk.welcome(request, desk.sessions.start(user), wanted)
+        return desk.welcome(request, desk.sessions.create(user), wanted)
 
     @post("/logout", **desk.page, guards=[desk.signed_in])
     @run_in_thread
     def leave(request: AnyRequest, body: RawBody) -> Page:
-        session = session_of(request)
+        session = current_session(request)
         desk.form(request, body, session.secret)
-        desk.sessions.end(session.secret)
+        desk.sessions.delete(session.secret)
         return desk.pages.send("/login", [desk.site.without(request, SESSION)])
 
     return [ask, check, leave]

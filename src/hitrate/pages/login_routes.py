@@ -32,7 +32,7 @@ _LOOPBACKS = ("http://127.0.0.1:*", "http://localhost:*")
 def make_desk(
     engine: Engine,
     accounts: AccountStore,
-    gate: Authorizer,
+    authorizer: Authorizer,
     metrics: Metrics,
     settings: Settings,
     clock: Clock,
@@ -43,11 +43,11 @@ def make_desk(
     return PageServices(
         settings=settings,
         accounts=accounts,
-        gate=gate,
+        authorizer=authorizer,
         clock=clock,
         sessions=sessions,
-        waiting=OneTimeStore(engine, clock),
-        doorman=PasswordAuthenticator(accounts.users, metrics, clock),
+        one_time_store=OneTimeStore(engine, clock),
+        password_login=PasswordAuthenticator(accounts.users, metrics, clock),
         site=site,
         pages=HtmlRenderer([*_LOOPBACKS, *([origin(issuer)] if issuer else [])]),
         signed_in=SessionGuard(sessions, site),
@@ -70,5 +70,5 @@ def login_api(desk: PageServices) -> Sequence[HTTPRouteHandler]:
         *account_page_api(desk),
         *connect_api(desk, tickets, sso),
         *(sso_api(desk, sso) if sso else []),
-        *turbo_api(desk.accounts, desk.gate),
+        *turbo_api(desk.accounts, desk.authorizer),
     ]

@@ -6,7 +6,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from hitrate.auth.guards import session_of
+from hitrate.auth.guards import current_session
 from hitrate.auth.models import Permission
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
@@ -26,7 +26,7 @@ def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     @run_in_thread
     def start(request: AnyRequest) -> Page:
         """To the overview of a person's first team, or the first page that their role sees."""
-        members = dashboard.desk.accounts.members.of_user(session_of(request).user)
+        members = dashboard.desk.accounts.members.list_for_user(current_session(request).user)
         for member in sorted(members, key=lambda member: member.team.slug):
             visit = dashboard.visit(request, member.team.slug, Permission.TEAM)
             page = "" if Permission.ANALYTICS in visit.access else "/usage"

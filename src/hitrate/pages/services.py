@@ -25,11 +25,11 @@ class PageServices:
 
     settings: Settings
     accounts: AccountStore
-    gate: Authorizer
+    authorizer: Authorizer
     clock: Clock
     sessions: Sessions
-    waiting: OneTimeStore
-    doorman: PasswordAuthenticator
+    one_time_store: OneTimeStore
+    password_login: PasswordAuthenticator
     site: Site
     pages: HtmlRenderer
     signed_in: SessionGuard
@@ -63,7 +63,7 @@ class PageServices:
 
     def welcome(self, connection: Connection, session: Session, wanted: str | None) -> Page:
         """Send a browser in which somebody just signed in where it wanted to go."""
-        self.sessions.end(self.site.secret(connection, SESSION))
+        self.sessions.delete(self.site.secret(connection, SESSION))
         cookies = [
             self.site.cookie(connection, SESSION, session.secret, SESSION_S),
             self.site.without(connection, BROWSER),

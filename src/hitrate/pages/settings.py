@@ -7,7 +7,7 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, RawBody
 
-from hitrate.auth.guards import session_of
+from hitrate.auth.guards import current_session
 from hitrate.auth.models import Permission
 from hitrate.auth.permissions import READ_WRITE
 from hitrate.errors import BadRequest, NotFound
@@ -72,7 +72,7 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
             notice = apply(visit, form)
         except (BadRequest, NotFound) as error:
             return _page(dashboard, visit, status=400, problems={section: str(error)}, form=form)
-        dashboard.desk.gate.forget()
+        dashboard.desk.authorizer.invalidate_cache()
         return dashboard.desk.pages.send(visit.link("/settings", done=notice) + f"#{section}")
 
     return [settings, again, make_token, change]
@@ -81,7 +81,7 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
 def _posted(
     dashboard: Dashboard, request: AnyRequest, slug: str, need: Permission, body: bytes
 ) -> tuple[Visit, Form]:
-    form = dashboard.desk.form(request, body, session_of(request).secret)
+    form = dashboard.desk.form(request, body, current_session(request).secret)
     # The page comes back if the form is refused, so who sends it must be allowed to see it.
     dashboard.visit(request, slug, Permission.SETTINGS)
     return dashboard.visit(request, slug, need), form
@@ -99,7 +99,7 @@ def _page(
     accounts, now_ms = dashboard.desk.accounts, dashboard.clock.now_ms()
     # As it is now: the visit may be older than a change that was just made.
     team = accounts.teams.find(team_id=visit.team.id) or visit.team
-    tokens = [token_info(token, now_ms) for token in reversed(accounts.tokens.of_team(team))]
+    tokens = [token_info(token, now_ms) for token in reversed(accounts.tokens.list_for_team(team))]
     return dashboard.show(
         visit,
         "settings.html",
@@ -113,7 +113,7 @@ def _page(
         measures=MEASURES,
         prices=PRICES,
         wire=wire_name,
-        members=accounts.members.of_team(team),
+        members=accounts.members.list_for_team(team),
         roles=list(Role),
         valid=[token for token in tokens if token.state == "valid"],
         ended=[token for token in tokens if token.state != "valid"],

@@ -19,7 +19,7 @@ from hitrate.teams.settings import (
     apply_billing,
     apply_settings,
 )
-from hitrate.teams.store import named
+from hitrate.teams.store import validate_name
 from hitrate.units import parse_size
 
 SCOPES_OFFERED = {scope: text for scope, text in SCOPES.items() if scope is not Scope.ADMIN}
@@ -67,7 +67,7 @@ class Changes:
 
     def _team(self, visit: Visit, form: Form) -> str:
         rate = _count(form.one("requests_per_minute"), "Requests a minute")
-        name = named(form.one("name").strip())
+        name = validate_name(form.one("name").strip())
         patch = SettingsPatch(
             remote_caching=form.one("remote_caching") == "on", requests_per_minute=rate
         )
@@ -119,7 +119,7 @@ class Changes:
         return "member-removed"
 
     def _revoke_token(self, visit: Visit, form: Form) -> str:
-        for token in self._accounts.tokens.of_team(visit.team):
+        for token in self._accounts.tokens.list_for_team(visit.team):
             if token.id == form.one("token"):
                 self._accounts.tokens.revoke(token, visit.actor)
                 return "revoked"

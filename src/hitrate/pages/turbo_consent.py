@@ -11,7 +11,7 @@ from litestar import get, post
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import QueryParameter, RawBody
 
-from hitrate.auth.guards import here, session_of
+from hitrate.auth.guards import current_session, here
 from hitrate.auth.sessions import Session
 from hitrate.auth.sso import SingleSignOn
 from hitrate.auth.turbo_login import Target, TurboLogin, Verified, target_of
@@ -44,14 +44,14 @@ def _token_api(desk: PageServices, tickets: TurboLogin) -> list[HTTPRouteHandler
     @get("/turborepo/token", **made_with)
     @run_in_thread
     def ask(request: AnyRequest) -> Page:
-        session, target = session_of(request), target_of(request, "redirect_uri")
-        teams = [member.team for member in desk.accounts.members.of_user(session.user)]
+        session, target = current_session(request), target_of(request, "redirect_uri")
+        teams = [member.team for member in desk.accounts.members.list_for_user(session.user)]
         return _connect_page(desk, request, session, target, teams)
 
     @post("/turborepo/token", **made_with)
     @run_in_thread
     def allow(request: AnyRequest, body: RawBody) -> Page:
-        session, target = session_of(request), target_of(request, "redirect_uri")
+        session, target = current_session(request), target_of(request, "redirect_uri")
         form = desk.form(request, body, session.secret)
         if form.one("answer") != "allow":
             return desk.show(session, "cancelled.html")
@@ -77,7 +77,7 @@ def _team_api(
     @post("/api/auth/sso", **desk.page, guards=[desk.signed_in])
     @run_in_thread
     def allow_for_team(request: AnyRequest, body: RawBody) -> Page:
-        session, target = session_of(request), target_of(request, "next")
+        session, target = current_session(request), target_of(request, "next")
         form = desk.form(request, body, session.secret)
         if form.one("answer") != "allow":
             return desk.show(session, "cancelled.html")

@@ -34,7 +34,7 @@ class AuditEntry(msgspec.Struct, rename="camel"):
     details: dict[str, Any]
 
 
-def note(
+def record(
     connection: Connection,
     now_ms: int,
     actor: Actor,

@@ -10,7 +10,7 @@ from hitrate.clock import Clock
 from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import MEMBERS, TEAMS, TOKENS, USERS
 from hitrate.errors import BadRequest, NotFound
-from hitrate.teams.audit import note
+from hitrate.teams.audit import record
 from hitrate.teams.models import Actor, Member, Role, Team, User
 from hitrate.teams.store import team_of
 from hitrate.teams.users import user_of
@@ -45,7 +45,7 @@ class MemberStore:
                 connection.execute(sa.insert(MEMBERS), row)
             except IntegrityError as error:
                 raise BadRequest(f"{user.email} is in the team {team.slug} already.") from error
-            self._note(connection, actor, "member.add", team, user.email, role=role.value)
+            self._record(connection, actor, "member.add", team, user.email, role=role.value)
 
     def change(
         self,
@@ -61,14 +61,14 @@ class MemberStore:
             old = _row(connection, team, user_id)
             after: dict[str, object] = {}
             if role is not None and role.value != old.role:
-                _keep_an_owner(connection, team, old)
+                _require_other_owner(connection, team, old)
                 after["role"] = role.value
             if remote_caching is not None and remote_caching != old.remote_caching:
                 after["remote_caching"] = remote_caching
             if after:
                 connection.execute(sa.update(MEMBERS).where(_is(team.id, user_id)).values(after))
                 before = {_SHOWN[name]: getattr(old, name) for name in after}
-                self._note(
+                self._record(
                     connection, actor, "member.change", team, old.email,
                     before=before, after={_SHOWN[name]: new for name, new in after.items()},
                 )  # fmt: skip
@@ -77,7 +77,7 @@ class MemberStore:
         """Take a person out of a team, and revoke the tokens they have for it alone."""
         with transaction(self._engine) as connection:
             old = _row(connection, team, user_id)
-            _keep_an_owner(connection, team, old)
+            _require_other_owner(connection, team, old)
             connection.execute(sa.delete(MEMBERS).where(_is(team.id, user_id)))
             revoked = connection.execute(
                 sa.update(TOKENS)
@@ -89,12 +89,12 @@ class MemberStore:
                 .values(revoked_at=self._clock.now_ms())
                 .returning(TOKENS.c.id)
             )
-            self._note(
+            self._record(
                 connection, actor, "member.remove", team, old.email,
                 role=old.role, revokedTokens=sorted(revoked.scalars()),
             )  # fmt: skip
 
-    def of_team(self, team: Team) -> list[Member]:
+    def list_for_team(self, team: Team) -> list[Member]:
         """Everybody in a team, by address."""
         query = (
             sa.select(USERS, *_MEMBERSHIP)
@@ -108,7 +108,7 @@ class MemberStore:
                 for row in connection.execute(query)
             ]
 
-    def of_user(self, user: User) -> list[Member]:
+    def list_for_user(self, user: User) -> list[Member]:
         """The teams that a person is in, by slug."""
         query = (
             sa.select(TEAMS, *_MEMBERSHIP)
@@ -122,7 +122,7 @@ class MemberStore:
                 for row in connection.execute(query)
             ]
 
-    def _note(
+    def _record(
         self,
         connection: Connection,
         actor: Actor,
@@ -131,7 +131,7 @@ class MemberStore:
         who: str,
         **details: Any,
     ) -> None:
-        note(connection, self._clock.now_ms(), actor, action, team.id, who, **details)
+        record(connection, self._clock.now_ms(), actor, action, team.id, who, **details)
 
 
 def _is(team_id: str, user_id: str) -> sa.ColumnElement[bool]:
@@ -150,7 +150,7 @@ def _row(connection: Connection, team: Team, user_id: str) -> _Row:
     return row
 
 
-def _keep_an_owner(connection: Connection, team: Team, leaving: _Row) -> None:
+def _require_other_owner(connection: Connection, team: Team, leaving: _Row) -> None:
     others = (
         sa.select(MEMBERS.c.user_id)
         .join(USERS, USERS.c.id == MEMBERS.c.user_id)

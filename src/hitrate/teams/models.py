@@ -59,5 +59,10 @@ class Actor:
     id: str
     name: str
 
+    @classmethod
+    def from_user(cls, user: User) -> "Actor":
+        """The actor of a change made by a user."""
+        return cls("user", user.id, user.email)
+
 
 OPERATOR = Actor("operator", "operator", "operator")

@@ -14,7 +14,7 @@ from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import TEAMS
 from hitrate.errors import BadRequest, Forbidden
 from hitrate.ids import new_id
-from hitrate.teams.audit import note
+from hitrate.teams.audit import record
 from hitrate.teams.models import OPERATOR, Actor, Team
 from hitrate.teams.settings import TeamSettings, decode_settings, encode_settings
 
@@ -41,7 +41,7 @@ class TeamStore:
                 "'-', '_' and '.', starting with a letter or a digit."
             )
         now_ms = self._clock.now_ms()
-        team = Team(new_id("team", 24), slug, named(name or slug), now_ms)
+        team = Team(new_id("team", 24), slug, validate_name(name or slug), now_ms)
         row = {"id": team.id, "slug": slug, "name": team.name, "created_at": now_ms}
         with transaction(self._engine) as connection:
             try:
@@ -50,7 +50,7 @@ class TeamStore:
                 raise BadRequest(
                     f"There is a team {slug!r} already; choose another slug."
                 ) from error
-            note(connection, now_ms, actor, "team.create", team.id, slug, name=team.name)
+            record(connection, now_ms, actor, "team.create", team.id, slug, name=team.name)
         return team
 
     def all(self) -> list[Team]:
@@ -73,9 +73,9 @@ class TeamStore:
         """Change what people call a team; slug and id stay."""
         with transaction(self._engine) as connection:
             old = self.in_transaction(connection, team.id).name
-            if old != named(name):
+            if old != validate_name(name):
                 connection.execute(sa.update(TEAMS).where(TEAMS.c.id == team.id).values(name=name))
-                note(
+                record(
                     connection, self._clock.now_ms(), actor, "team.rename", team.id, team.slug,
                     before=old, after=name,
                 )  # fmt: skip
@@ -95,7 +95,7 @@ class TeamStore:
                     .values(settings=encode_settings(new))
                 )
                 before, after = _differences(old, new)
-                note(
+                record(
                     connection, self._clock.now_ms(), actor, action, team.id, team.slug,
                     before=before, after=after,
                 )  # fmt: skip
@@ -110,7 +110,7 @@ class TeamStore:
         return team_of(row)
 
 
-def named(name: str) -> str:
+def validate_name(name: str) -> str:
     """A name that people may give. Raises BadRequest."""
     if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
         raise BadRequest("A name has 1 to 100 printable characters.")

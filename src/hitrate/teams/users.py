@@ -12,10 +12,10 @@ from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import SESSIONS, USERS
 from hitrate.errors import BadRequest, NotFound
 from hitrate.ids import new_id
-from hitrate.teams.audit import note
+from hitrate.teams.audit import record
 from hitrate.teams.models import OPERATOR, Actor, User
 from hitrate.teams.passwords import hash_password, password_matches
-from hitrate.teams.store import named
+from hitrate.teams.store import validate_name
 
 _NAMES_TRIED = 1000
 
@@ -72,7 +72,7 @@ class UserStore:
                 "id": new_id("usr", 24),
                 "email": email,
                 "username": username or _free_username(connection, email),
-                "name": named(name or email.partition("@")[0][:100]),
+                "name": validate_name(name or email.partition("@")[0][:100]),
                 "password_hash": kept,
                 "created_at": self._clock.now_ms(),
             }
@@ -83,7 +83,7 @@ class UserStore:
                     f"There is a user with the address {email} or the username "
                     f"{row['username']} already."
                 ) from error
-            note(connection, self._clock.now_ms(), actor, "user.create", None, email)
+            record(connection, self._clock.now_ms(), actor, "user.create", None, email)
             return _by(connection, USERS.c.email == email)
 
     def all(self) -> list[User]:
@@ -105,7 +105,7 @@ class UserStore:
             raise NotFound(f"There is no user {email!a}; `hitrate user list` shows who there is.")
         return user
 
-    def with_password(self, email: str, password: str) -> User | None:
+    def authenticate(self, email: str, password: str) -> User | None:
         """Whoever has this address and this password, and is not disabled. Takes a while."""
         query = sa.select(USERS).where(USERS.c.email == email.strip().lower()[:254])
         with map_database_errors(), self._engine.connect() as connection:
@@ -126,7 +126,7 @@ class UserStore:
             )
             connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.user_id == user.id))
             action = "user.disable" if disabled else "user.enable"
-            note(connection, now_ms, actor, action, None, user.email)
+            record(connection, now_ms, actor, action, None, user.email)
 
     def set_password(self, user: User, password: str, actor: Actor = OPERATOR) -> None:
         """A new password; it ends the person's sessions, not their tokens."""
@@ -136,7 +136,7 @@ class UserStore:
                 sa.update(USERS).where(USERS.c.id == user.id).values(password_hash=kept)
             )
             connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.user_id == user.id))
-            note(connection, self._clock.now_ms(), actor, "user.password", None, user.email)
+            record(connection, self._clock.now_ms(), actor, "user.password", None, user.email)
 
 
 def _by(connection: Connection, condition: sa.ColumnElement[bool]) -> User:

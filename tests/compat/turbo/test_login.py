@@ -50,7 +50,7 @@ def turbo(server: Server, turbo_of: TurboOf) -> Turbo:
 
 def tokens(server: Server) -> list[Token]:
     with accounts_of(server) as accounts:
-        return accounts.tokens.of_user(accounts.users.get(ANN))
+        return accounts.tokens.list_for_user(accounts.users.get(ANN))
 
 
 def allow(page: Page, command: Command, lands_on: str) -> None:

@@ -1,4 +1,4 @@
-"""The gate: who is let in, and who is not."""
+"""The authorizer: who is let in, and who is not."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +16,13 @@ from hitrate.teams.models import Team
 
 
 class House:
-    """Two teams and a gate."""
+    """Two teams and a authorizer."""
 
     def __init__(self, folder: Path) -> None:
         self.engine = open_database(folder)
         self.clock = ManualClock()
         self.accounts = AccountStore(self.engine, self.clock)
-        self.gate = Authorizer(self.accounts, self.clock)
+        self.authorizer = Authorizer(self.accounts, self.clock)
         self.ours: Team = self.accounts.teams.create("ours")
         self.theirs: Team = self.accounts.teams.create("theirs")
 
@@ -42,7 +42,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 def test_a_token_acts_in_its_team_named_by_id_by_slug_by_both_or_not_at_all(house: House) -> None:
     token, team = house.token(), house.ours
     for query in ("", f"teamId={team.id}", "slug=ours", f"slug=ours&teamId={team.id}"):
-        assert house.gate.admit(token, query.encode(), Permission.WRITE).team == team
+        assert house.authorizer.authorize(token, query.encode(), Permission.WRITE).team == team
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_a_token_acts_in_its_team_named_by_id_by_slug_by_both_or_not_at_all(hous
 def test_another_team_and_an_unknown_one_are_refused_alike(house: House, query: str) -> None:
     token = house.token()
     with pytest.raises(Forbidden) as caught:
-        house.gate.admit(token, query.encode(), Permission.READ)
+        house.authorizer.authorize(token, query.encode(), Permission.READ)
     with pytest.raises(Forbidden) as other:
-        house.gate.admit(token, f"teamId={house.theirs.id}".encode(), Permission.READ)
+        house.authorizer.authorize(token, f"teamId={house.theirs.id}".encode(), Permission.READ)
     assert str(caught.value) == str(other.value)
 
 
@@ -70,56 +70,58 @@ def test_another_team_and_an_unknown_one_are_refused_alike(house: House, query: 
 )
 def test_without_a_valid_token_nobody_comes_in(house: House, header: bytes | None) -> None:
     with pytest.raises(Unauthorized):
-        house.gate.admit(header, b"", Permission.READ)
+        house.authorizer.authorize(header, b"", Permission.READ)
 
 
 def test_the_scheme_may_be_written_in_any_case(house: House) -> None:
     token = house.token().replace(b"Bearer", b"bEARER")
-    house.gate.admit(token, b"", Permission.READ)
+    house.authorizer.authorize(token, b"", Permission.READ)
 
 
 def test_a_read_only_token_reads_and_sends_events_but_does_not_write(house: House) -> None:
     token = house.token(read_only=True)
-    house.gate.admit(token, b"", Permission.READ)
-    house.gate.admit(token, b"", Permission.EVENTS)
+    house.authorizer.authorize(token, b"", Permission.READ)
+    house.authorizer.authorize(token, b"", Permission.EVENTS)
     with pytest.raises(Forbidden, match="`write`"):
-        house.gate.admit(token, b"", Permission.WRITE)
+        house.authorizer.authorize(token, b"", Permission.WRITE)
 
 
 def test_an_expired_token_is_refused_at_once(house: House) -> None:
     token = house.token(lifetime_s=60)
-    house.gate.admit(token, b"", Permission.READ)
+    house.authorizer.authorize(token, b"", Permission.READ)
     house.clock.advance(60)
     with pytest.raises(Unauthorized):
-        house.gate.admit(token, b"", Permission.READ)
+        house.authorizer.authorize(token, b"", Permission.READ)
 
 
 def test_a_revoked_token_is_refused_within_five_seconds(house: House) -> None:
     token = house.token()
-    house.gate.admit(token, b"", Permission.READ)
-    [kept] = house.accounts.tokens.of_team(house.ours)
+    house.authorizer.authorize(token, b"", Permission.READ)
+    [kept] = house.accounts.tokens.list_for_team(house.ours)
     house.accounts.tokens.revoke(kept)
     house.clock.advance(5)
     with pytest.raises(Unauthorized):
-        house.gate.admit(token, b"", Permission.READ)
+        house.authorizer.authorize(token, b"", Permission.READ)
 
 
 def test_a_token_made_while_the_server_runs_is_known(house: House) -> None:
     for _ in range(3):
-        house.gate.admit(house.token(), b"", Permission.READ)
+        house.authorizer.authorize(house.token(), b"", Permission.READ)
 
 
 def test_only_the_operators_token_is_the_operators(house: House) -> None:
     _, secret = house.accounts.tokens.create(None, "operator", lifetime_s=60)
     operator = b"Bearer " + secret.encode()
-    house.gate.admit_operator(operator)
-    assert house.gate.admit(operator, b"slug=theirs", Permission.READ).team == house.theirs
+    house.authorizer.authorize_operator(operator)
+    assert (
+        house.authorizer.authorize(operator, b"slug=theirs", Permission.READ).team == house.theirs
+    )
     with pytest.raises(BadRequest, match="slug"):
-        house.gate.admit(operator, b"", Permission.READ)
+        house.authorizer.authorize(operator, b"", Permission.READ)
     with pytest.raises(Forbidden):
-        house.gate.admit(operator, b"slug=nobodys", Permission.READ)
+        house.authorizer.authorize(operator, b"slug=nobodys", Permission.READ)
     with pytest.raises(Forbidden):
-        house.gate.admit_operator(house.token())
+        house.authorizer.authorize_operator(house.token())
 
 
 def test_no_secret_is_kept(house: House, tmp_path: Path) -> None:

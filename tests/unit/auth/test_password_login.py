@@ -29,7 +29,7 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def doorman(
+def password_login(
     tmp_path: Path, clock: ManualClock, metrics: Metrics
 ) -> Iterator[PasswordAuthenticator]:
     engine = open_database(tmp_path)
@@ -39,45 +39,45 @@ def doorman(
     engine.dispose()
 
 
-def wait_s(doorman: PasswordAuthenticator, email: str = ANN) -> int:
+def wait_s(password_login: PasswordAuthenticator, email: str = ANN) -> int:
     """How long even the right password has to wait."""
     with pytest.raises(RateLimited) as refused:
-        doorman.admit(email, RIGHT)
+        password_login.authenticate(email, RIGHT)
     return refused.value.retry_after_s
 
 
 def test_the_wait_begins_after_five_and_doubles_to_a_minute(
-    doorman: PasswordAuthenticator, clock: ManualClock, metrics: Metrics
+    password_login: PasswordAuthenticator, clock: ManualClock, metrics: Metrics
 ) -> None:
     for _ in range(FREE):
-        assert doorman.admit(ANN, "a guess") is None
+        assert password_login.authenticate(ANN, "a guess") is None
     waits = []
     for _ in range(8):
-        waits.append(wait_s(doorman))
+        waits.append(wait_s(password_login))
         clock.advance(waits[-1])
-        assert doorman.admit(f" {ANN.upper()}", "a guess") is None
+        assert password_login.authenticate(f" {ANN.upper()}", "a guess") is None
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
     assert metrics.counters["hitrate_sign_ins_refused"] == FREE + 2 * 8
     clock.advance(60)
-    assert doorman.admit(ANN, RIGHT) is not None
-    assert doorman.admit(ANN, "a guess") is None
+    assert password_login.authenticate(ANN, RIGHT) is not None
+    assert password_login.authenticate(ANN, "a guess") is None
 
 
 def test_it_is_forgotten_after_a_quarter_of_an_hour(
-    doorman: PasswordAuthenticator, clock: ManualClock
+    password_login: PasswordAuthenticator, clock: ManualClock
 ) -> None:
     for _ in range(FREE):
-        doorman.admit("nobody@example.com", "a guess")
-    assert wait_s(doorman, "nobody@example.com") == 1
+        password_login.authenticate("nobody@example.com", "a guess")
+    assert wait_s(password_login, "nobody@example.com") == 1
     clock.advance(15 * 60)
     for _ in range(FREE):
-        assert doorman.admit("nobody@example.com", "a guess") is None
+        assert password_login.authenticate("nobody@example.com", "a guess") is None
 
 
-def test_guessing_at_once_is_no_way_around_it(doorman: PasswordAuthenticator) -> None:
+def test_guessing_at_once_is_no_way_around_it(password_login: PasswordAuthenticator) -> None:
     def guess(number: int) -> bool:
         try:
-            doorman.admit(ANN, f"guess {number}")
+            password_login.authenticate(ANN, f"guess {number}")
         except HitrateError:
             return False
         return True

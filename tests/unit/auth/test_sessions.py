@@ -54,7 +54,7 @@ def sessions(engine: Engine, clock: ManualClock) -> Sessions:
 
 
 @pytest.fixture
-def waiting(engine: Engine, clock: ManualClock) -> OneTimeStore:
+def one_time_store(engine: Engine, clock: ManualClock) -> OneTimeStore:
     return OneTimeStore(engine, clock)
 
 
@@ -64,7 +64,7 @@ def rows(engine: Engine, table: sa.Table) -> int:
 
 
 def test_a_session_lasts_twelve_hours(sessions: Sessions, ann: User, clock: ManualClock) -> None:
-    session = sessions.start(ann)
+    session = sessions.create(ann)
     clock.advance(SESSION_S - 1)
     found = sessions.find(session.secret)
     assert found is not None
@@ -76,16 +76,16 @@ def test_a_session_lasts_twelve_hours(sessions: Sessions, ann: User, clock: Manu
 def test_what_is_over_goes_when_the_next_begins(
     sessions: Sessions, ann: User, clock: ManualClock, engine: Engine
 ) -> None:
-    sessions.start(ann)
+    sessions.create(ann)
     clock.advance(SESSION_S)
-    sessions.start(ann)
+    sessions.create(ann)
     assert rows(engine, SESSIONS) == 1
 
 
 def test_no_secret_is_kept(
-    sessions: Sessions, waiting: OneTimeStore, ann: User, engine: Engine, tmp_path: Path
+    sessions: Sessions, one_time_store: OneTimeStore, ann: User, engine: Engine, tmp_path: Path
 ) -> None:
-    secrets = [sessions.start(ann).secret, waiting.keep("kind", Note("a"), 60)]
+    secrets = [sessions.create(ann).secret, one_time_store.put("kind", Note("a"), 60)]
     engine.dispose()
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert not any(secret.encode() in kept for secret in secrets)
@@ -95,48 +95,48 @@ def test_nothing_and_nonsense_are_no_session(sessions: Sessions) -> None:
     assert sessions.find(None) is None
     assert sessions.find("") is None
     assert sessions.find("\x00" * 5000) is None
-    sessions.end(None)
-    sessions.end("nonsense")
+    sessions.delete(None)
+    sessions.delete("nonsense")
 
 
 def test_disabling_and_a_new_password_end_every_session(
     sessions: Sessions, accounts: AccountStore, ann: User
 ) -> None:
-    one, other = sessions.start(ann), sessions.start(ann)
+    one, other = sessions.create(ann), sessions.create(ann)
     accounts.users.set_password(ann, "another password")
     assert sessions.find(one.secret) is sessions.find(other.secret) is None
-    one = sessions.start(ann)
+    one = sessions.create(ann)
     accounts.users.disable(ann)
     assert sessions.find(one.secret) is None
     with pytest.raises(Unauthorized):
-        sessions.start(ann)
-    assert sessions.person(ann.id) is None
+        sessions.create(ann)
+    assert sessions.find_user(ann.id) is None
     accounts.users.disable(ann, disabled=False)
     assert sessions.find(one.secret) is None
-    assert sessions.person(ann.id) == ann
+    assert sessions.find_user(ann.id) == ann
 
 
-def test_what_waits_is_taken_once(waiting: OneTimeStore) -> None:
-    secret = waiting.keep("kind", Note("a"), 60)
-    assert waiting.take("another kind", secret, Note) is None
-    assert waiting.take("kind", secret, Note) == Note("a")
-    assert waiting.take("kind", secret, Note) is None
+def test_what_waits_is_taken_once(one_time_store: OneTimeStore) -> None:
+    secret = one_time_store.put("kind", Note("a"), 60)
+    assert one_time_store.pop("another kind", secret, Note) is None
+    assert one_time_store.pop("kind", secret, Note) == Note("a")
+    assert one_time_store.pop("kind", secret, Note) is None
 
 
-def test_of_many_who_take_at_once_one_gets_it(waiting: OneTimeStore) -> None:
+def test_of_many_who_take_at_once_one_gets_it(one_time_store: OneTimeStore) -> None:
     for _ in range(5):
-        secret = waiting.keep("kind", Note("a"), 60)
+        secret = one_time_store.put("kind", Note("a"), 60)
         with ThreadPoolExecutor(8) as pool:
-            taken = list(pool.map(lambda s: waiting.take("kind", s, Note), [secret] * 8))
+            taken = list(pool.map(lambda s: one_time_store.pop("kind", s, Note), [secret] * 8))
         assert sorted(t is not None for t in taken) == [False] * 7 + [True]
 
 
 def test_what_waited_too_long_is_gone(
-    waiting: OneTimeStore, clock: ManualClock, engine: Engine
+    one_time_store: OneTimeStore, clock: ManualClock, engine: Engine
 ) -> None:
-    secret = waiting.keep("kind", Note("a"), 60)
-    waiting.keep("kind", Note("b"), 60)
+    secret = one_time_store.put("kind", Note("a"), 60)
+    one_time_store.put("kind", Note("b"), 60)
     clock.advance(60)
-    assert waiting.take("kind", secret, Note) is None
-    waiting.keep("kind", Note("c"), 60)
+    assert one_time_store.pop("kind", secret, Note) is None
+    one_time_store.put("kind", Note("c"), 60)
     assert rows(engine, PENDING_AUTH) == 1

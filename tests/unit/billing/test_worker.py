@@ -39,11 +39,11 @@ class Office(MeterHarness):
         self.ledger = Ledger(self.accounts.engine)
         self.team: Team = self.accounts.teams.create("ours")
         self.other: Team = self.accounts.teams.create("theirs")
-        self.gate = Authorizer(self.accounts, self.clock)
+        self.authorizer = Authorizer(self.accounts, self.clock)
         self.keeper = self._keeper()
 
     def _keeper(self) -> BillingWorker:
-        return BillingWorker(self.accounts, self.ledger, self.meter, self.gate, self.clock)
+        return BillingWorker(self.accounts, self.ledger, self.meter, self.authorizer, self.clock)
 
     def kill(self) -> None:
         super().kill()
@@ -356,10 +356,10 @@ def test_a_change_of_the_day_is_seen_between_requests(office: Office) -> None:
 def test_last_uses_of_tokens_are_written_when_it_ends(office: Office) -> None:
     token, secret = office.accounts.tokens.create(office.team, "ci")
     office.keeper.open()
-    office.gate.admit(b"Bearer " + secret.encode(), b"", Permission.READ)
+    office.authorizer.authorize(b"Bearer " + secret.encode(), b"", Permission.READ)
     used_ms = office.clock.now_ms()
     office.keeper.close()
-    [kept] = [t for t in office.accounts.tokens.of_team(office.team) if t.id == token.id]
+    [kept] = [t for t in office.accounts.tokens.list_for_team(office.team) if t.id == token.id]
     assert kept.used_at_ms == used_ms
 
 
@@ -367,13 +367,13 @@ def test_last_uses_of_tokens_are_written_now_and_then(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, secret = office.accounts.tokens.create(office.team, "ci")
-    office.gate.admit(b"Bearer " + secret.encode(), b"", Permission.READ)
+    office.authorizer.authorize(b"Bearer " + secret.encode(), b"", Permission.READ)
     office.step()
-    [kept] = office.accounts.tokens.of_team(office.team)
+    [kept] = office.accounts.tokens.list_for_team(office.team)
     assert kept.used_at_ms is None
     monkeypatch.setattr(worker, "LAST_USES_EVERY_S", 0.0)
     office.step()
-    [kept] = office.accounts.tokens.of_team(office.team)
+    [kept] = office.accounts.tokens.list_for_team(office.team)
     assert kept.used_at_ms == office.clock.now_ms()
 
 

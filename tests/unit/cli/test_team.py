@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from hitrate.auth.models import actor_of
 from hitrate.teams.models import Role
 from tests.support.offline_cli import Desk
 
@@ -219,7 +218,7 @@ def test_a_token_that_is_called_operator_is_not_shown_as_one(team_desk: Desk) ->
     accounts = team_desk.accounts()
     [team] = accounts.teams.all()
     token, _ = accounts.tokens.create(team, "operator")
-    accounts.teams.rename(team, "Renamed", actor_of(token))
+    accounts.teams.rename(team, "Renamed", token.actor)
     row = next(r for r in team_desk.ok("team", "audit", "web").splitlines() if "rename" in r)
     assert f"token {token.id} operator" in row
 

@@ -13,7 +13,7 @@ ANN = "ann@example.com"
 
 
 def signs_in(desk: Desk, password: str, email: str = ANN) -> bool:
-    return desk.accounts().users.with_password(email, password) is not None
+    return desk.accounts().users.authenticate(email, password) is not None
 
 
 def test_a_person_is_made_and_their_password_printed_alone_and_once(desk: Desk) -> None:
@@ -97,7 +97,7 @@ def test_disabling_says_which_teams_are_left_without_an_owner(desk: Desk) -> Non
     assert desk.run("user", "enable", ANN).code == 0
     team = desk.accounts().teams.find(slug="web")
     assert team is not None
-    assert [m.role for m in desk.accounts().members.of_team(team)] == [Role.OWNER, Role.OWNER]
+    assert [m.role for m in desk.accounts().members.list_for_team(team)] == [Role.OWNER, Role.OWNER]
 
 
 @pytest.mark.parametrize(

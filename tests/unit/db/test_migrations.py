@@ -18,7 +18,7 @@ from hitrate.db.engine import FILE_NAME, SCHEMA_VERSION, open_database
 from hitrate.errors import DatabaseError, Forbidden, Unauthorized
 from hitrate.teams.models import OPERATOR
 from hitrate.teams.settings import TeamSettings
-from tests.support.account_fixture import Town, bearer
+from tests.support.account_fixture import AccountFixture, bearer
 from tests.support.server import Server, free_port, run_hitrate, try_hitrate
 
 READER, WRITER, REVOKED, EXPIRED, OPERATORS = (token_secrets.new_secret() for _ in range(5))
@@ -83,14 +83,14 @@ def test_teams_and_artifacts_are_still_there(old_folder: Path) -> None:
 def test_tokens_do_what_they_did_and_no_more(old_folder: Path) -> None:
     engine = open_database(old_folder)
     accounts = AccountStore(engine, ManualClock())
-    gate = Authorizer(accounts, ManualClock())
+    authorizer = Authorizer(accounts, ManualClock())
     assert accounts.tokens.get("tok_reader").scopes == READ_ONLY
     assert accounts.tokens.get("tok_writer").scopes == READ_WRITE
     for secret, may_write in ((READER, False), (WRITER, True)):
-        grant = gate.admit(bearer(secret), b"slug=web", Permission.READ)
-        assert (Permission.WRITE in grant.access) == may_write
-        gate.admit(bearer(secret), b"", Permission.EVENTS)
-        gate.admit(bearer(secret), b"", Permission.ANALYTICS)
+        auth = authorizer.authorize(bearer(secret), b"slug=web", Permission.READ)
+        assert (Permission.WRITE in auth.permissions) == may_write
+        authorizer.authorize(bearer(secret), b"", Permission.EVENTS)
+        authorizer.authorize(bearer(secret), b"", Permission.ANALYTICS)
         for need in (
             Permission.TOKENS,
             Permission.MEMBERS,
@@ -99,13 +99,13 @@ def test_tokens_do_what_they_did_and_no_more(old_folder: Path) -> None:
             Permission.BILLING,
         ):
             with pytest.raises(Forbidden):
-                gate.admit(bearer(secret), b"", need)
+                authorizer.authorize(bearer(secret), b"", need)
         with pytest.raises(Forbidden):
-            gate.admit(bearer(secret), b"slug=ops", Permission.READ)
+            authorizer.authorize(bearer(secret), b"slug=ops", Permission.READ)
     for secret in (REVOKED, EXPIRED):
         with pytest.raises(Unauthorized):
-            gate.admit(bearer(secret), b"", Permission.READ)
-    gate.admit_operator(bearer(OPERATORS))
+            authorizer.authorize(bearer(secret), b"", Permission.READ)
+    authorizer.authorize_operator(bearer(OPERATORS))
     writer = accounts.tokens.get("tok_writer")
     assert (writer.label, writer.expires_at_ms, writer.user) == ("writer", NOW + 86_400_000, None)
     assert writer.used_at_ms is None
@@ -114,14 +114,16 @@ def test_tokens_do_what_they_did_and_no_more(old_folder: Path) -> None:
 
 
 def test_what_is_new_can_be_used_at_once(old_folder: Path) -> None:
-    town = Town(old_folder)
-    [_, web] = town.accounts.teams.all()
-    user = town.person()
-    token, _ = town.token(web, user)
-    rotated, _ = town.accounts.tokens.rotate(town.accounts.tokens.get("tok_reader"), 60, OPERATOR)
+    account_fixture = AccountFixture(old_folder)
+    [_, web] = account_fixture.teams.all()
+    user = account_fixture.create_user()
+    token, _ = account_fixture.create_token(web, user)
+    rotated, _ = account_fixture.tokens.rotate(
+        account_fixture.tokens.get("tok_reader"), 60, OPERATOR
+    )
     assert rotated.scopes == READ_ONLY
-    assert town.accounts.tokens.get(token.id).user == user
-    town.close()
+    assert account_fixture.tokens.get(token.id).user == user
+    account_fixture.close()
 
 
 def test_opening_it_again_changes_nothing(old_folder: Path) -> None:

@@ -11,30 +11,38 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from hitrate.auth.models import actor_of
 from hitrate.db.tables import AUDIT
-from hitrate.teams.audit import AuditEntry, as_csv, as_ndjson, note
+from hitrate.teams.audit import AuditEntry, as_csv, as_ndjson, record
 from hitrate.teams.models import OPERATOR, Actor, Role
-from tests.support.account_fixture import Town
+from tests.support.account_fixture import AccountFixture
 
 ANN = Actor("user", "usr_ann", "ann@example.com")
 TO_CLOSED = partial(msgspec.structs.replace, remote_caching=False)
 TO_BLOCKED = partial(msgspec.structs.replace, soft_blocked=True)
 
 
-def write(town: Town, count: int, action: str = "test.note", team_id: str | None = None) -> None:
-    with town.engine.begin() as connection:
+def write(
+    account_fixture: AccountFixture,
+    count: int,
+    action: str = "test.note",
+    team_id: str | None = None,
+) -> None:
+    with account_fixture.engine.begin() as connection:
         for number in range(count):
-            note(connection, town.time.value_ms, ANN, action, team_id, f"{number}")
+            record(
+                connection, account_fixture.manual_clock.value_ms, ANN, action, team_id, f"{number}"
+            )
 
 
 def targets(entries: list[AuditEntry]) -> list[str]:
     return [entry.target for entry in entries]
 
 
-def test_every_kind_of_change_is_written_down_by_whoever_made_it(town: Town) -> None:
-    accounts, team = town.accounts, town.team()
-    user = town.person()
+def test_every_kind_of_change_is_written_down_by_whoever_made_it(
+    account_fixture: AccountFixture,
+) -> None:
+    accounts, team = account_fixture.accounts, account_fixture.create_team()
+    user = account_fixture.create_user()
     accounts.members.add(team, user, Role.OWNER, ANN)
     accounts.members.change(team, user.id, ANN, remote_caching=False)
     token, _ = accounts.tokens.create(team, "ci", actor=ANN)
@@ -43,24 +51,28 @@ def test_every_kind_of_change_is_written_down_by_whoever_made_it(town: Town) -> 
     accounts.teams.rename(team, "Ours", ANN)
     accounts.teams.change(team, TO_CLOSED, ANN, "settings.change")
     accounts.teams.change(team, TO_BLOCKED, ANN, "billing.change")
-    accounts.members.add(team, town.person(), Role.OWNER, ANN)
+    accounts.members.add(team, account_fixture.create_user(), Role.OWNER, ANN)
     accounts.members.remove(team, user.id, ANN)
-    assert town.noted(team) == [
+    assert account_fixture.audit_actions(team) == [
         "team.create", "member.add", "member.change", "token.create", "token.rotate",
         "token.revoke", "team.rename", "settings.change", "billing.change", "member.add",
         "member.remove",
     ]  # fmt: skip
     assert {e.actor_id for e in accounts.audit.page(team.id, 10)} == {"usr_ann"}
-    assert {e.at for e in accounts.audit.page(team.id, 10)} == {town.time.value_ms}
+    assert {e.at for e in accounts.audit.page(team.id, 10)} == {
+        account_fixture.manual_clock.value_ms
+    }
 
 
-def test_a_token_acts_for_its_person_for_its_team_or_as_the_operator(town: Town) -> None:
-    team = town.team()
-    user = town.person((team, Role.OWNER))
-    of_team, _ = town.token(team, label="ci")
-    assert actor_of(town.token(team, user)[0]) == Actor("user", user.id, user.email)
-    assert actor_of(of_team) == Actor("token", of_team.id, "ci")
-    assert actor_of(town.token(scopes=())[0]) == OPERATOR
+def test_a_token_acts_for_its_person_for_its_team_or_as_the_operator(
+    account_fixture: AccountFixture,
+) -> None:
+    team = account_fixture.create_team()
+    user = account_fixture.create_user((team, Role.OWNER))
+    of_team, _ = account_fixture.create_token(team, label="ci")
+    assert account_fixture.create_token(team, user)[0].actor == Actor.from_user(user)
+    assert of_team.actor == Actor("token", of_team.id, "ci")
+    assert account_fixture.create_token(scopes=())[0].actor == OPERATOR
 
 
 @pytest.mark.parametrize(
@@ -74,37 +86,42 @@ def test_a_token_acts_for_its_person_for_its_team_or_as_the_operator(town: Town)
     ],
 )
 def test_the_database_refuses_to_change_or_remove_an_entry(
-    town: Town, statement: sa.Executable
+    account_fixture: AccountFixture, statement: sa.Executable
 ) -> None:
-    write(town, 2)
-    with town.engine.connect() as connection, pytest.raises(DBAPIError, match="append-only"):
+    write(account_fixture, 2)
+    with (
+        account_fixture.engine.connect() as connection,
+        pytest.raises(DBAPIError, match="append-only"),
+    ):
         connection.execute(statement)
-    assert targets(town.accounts.audit.page(None, 9)) == ["1", "0"]
+    assert targets(account_fixture.audit.page(None, 9)) == ["1", "0"]
 
 
-def test_a_change_that_fails_leaves_no_entry_and_no_entry_leaves_no_change(town: Town) -> None:
-    team = town.team()
-    with town.engine.begin() as connection:
+def test_a_change_that_fails_leaves_no_entry_and_no_entry_leaves_no_change(
+    account_fixture: AccountFixture,
+) -> None:
+    team = account_fixture.create_team()
+    with account_fixture.engine.begin() as connection:
         connection.exec_driver_sql(
             "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
     steps: list[Callable[[], object]] = [
-        lambda: town.token(team),
-        lambda: town.person(),
-        lambda: town.team("other"),
-        lambda: town.accounts.teams.rename(team, "Other", ANN),
+        lambda: account_fixture.create_token(team),
+        lambda: account_fixture.create_user(),
+        lambda: account_fixture.create_team("other"),
+        lambda: account_fixture.teams.rename(team, "Other", ANN),
     ]
     for step in steps:
         with pytest.raises(Exception, match="full"):
             step()
-    assert town.accounts.teams.all() == [team]
-    assert town.accounts.tokens.all() == []
-    assert town.accounts.users.all() == []
+    assert account_fixture.teams.all() == [team]
+    assert account_fixture.tokens.all() == []
+    assert account_fixture.users.all() == []
 
 
-def test_the_newest_come_first_and_pages_join(town: Town) -> None:
-    write(town, 10)
-    log = town.accounts.audit
+def test_the_newest_come_first_and_pages_join(account_fixture: AccountFixture) -> None:
+    write(account_fixture, 10)
+    log = account_fixture.audit
     whole = targets(log.page(None, 100))
     assert whole == [str(n) for n in reversed(range(10))]
     paged: list[str] = []
@@ -115,23 +132,23 @@ def test_the_newest_come_first_and_pages_join(town: Town) -> None:
     assert paged == whole
 
 
-def test_all_of_a_long_log_comes_whole(town: Town) -> None:
-    team = town.team()
-    write(town, 2500, team_id=team.id)
-    entries = list(town.accounts.audit.all(team.id))
+def test_all_of_a_long_log_comes_whole(account_fixture: AccountFixture) -> None:
+    team = account_fixture.create_team()
+    write(account_fixture, 2500, team_id=team.id)
+    entries = list(account_fixture.audit.all(team.id))
     assert targets(entries) == [str(n) for n in reversed(range(2500))] + [team.slug]
 
 
-def test_filters_narrow(town: Town) -> None:
-    ours, theirs = town.team(), town.team()
-    write(town, 1, "token.create", ours.id)
-    town.time.advance(60)
-    write(town, 2, "member.add", ours.id)
-    write(town, 3, "token.create", theirs.id)
-    log = town.accounts.audit
+def test_filters_narrow(account_fixture: AccountFixture) -> None:
+    ours, theirs = account_fixture.create_team(), account_fixture.create_team()
+    write(account_fixture, 1, "token.create", ours.id)
+    account_fixture.manual_clock.advance(60)
+    write(account_fixture, 2, "member.add", ours.id)
+    write(account_fixture, 3, "token.create", theirs.id)
+    log = account_fixture.audit
     assert len(log.page(ours.id, 9)) == 4
     assert len(log.page(ours.id, 9, action="token.create")) == 1
-    assert len(log.page(ours.id, 9, since_ms=town.time.value_ms)) == 2
+    assert len(log.page(ours.id, 9, since_ms=account_fixture.manual_clock.value_ms)) == 2
     assert len(log.page(None, 9, action="token.create")) == 4
     assert log.page(ours.id, 9, action="' OR 1=1 --") == []
     assert log.page(ours.id, 9, before=0) == []

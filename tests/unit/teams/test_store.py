@@ -11,7 +11,7 @@ from hitrate.errors import BadRequest, Forbidden
 from hitrate.teams.models import OPERATOR, Actor, Team
 from hitrate.teams.settings import Limits, TeamSettings, decode_settings, encode_settings
 from hitrate.teams.store import Change
-from tests.support.account_fixture import Town, at_once
+from tests.support.account_fixture import AccountFixture, run_concurrently
 
 ANN = Actor("user", "usr_ann", "ann@example.com")
 
@@ -21,17 +21,17 @@ def to(**values: object) -> Change:
     return lambda settings: msgspec.structs.replace(settings, **values)
 
 
-def test_a_new_team_has_an_open_cache_without_limits(town: Town) -> None:
-    team = town.accounts.teams.create("web", "Web people")
+def test_a_new_team_has_an_open_cache_without_limits(account_fixture: AccountFixture) -> None:
+    team = account_fixture.teams.create("web", "Web people")
     assert (team.slug, team.name, team.settings) == ("web", "Web people", TeamSettings())
     assert team.id.startswith("team_")
-    assert town.accounts.teams.all() == [team]
-    assert town.accounts.teams.create("ops").name == "ops"
+    assert account_fixture.teams.all() == [team]
+    assert account_fixture.teams.create("ops").name == "ops"
 
 
-def test_a_team_is_found_by_slug_by_id_and_by_both(town: Town) -> None:
-    ours, theirs = town.team(), town.team()
-    find = town.accounts.teams.find
+def test_a_team_is_found_by_slug_by_id_and_by_both(account_fixture: AccountFixture) -> None:
+    ours, theirs = account_fixture.create_team(), account_fixture.create_team()
+    find = account_fixture.teams.find
     assert find(slug=ours.slug) == find(team_id=ours.id) == find(slug=ours.slug, team_id=ours.id)
     assert find(slug=ours.slug, team_id=theirs.id) is None
     for wrong in (ours.slug.upper(), ours.id, "", "' OR 1=1 --", f"{ours.slug}\0"):
@@ -39,105 +39,111 @@ def test_a_team_is_found_by_slug_by_id_and_by_both(town: Town) -> None:
 
 
 @pytest.mark.parametrize("name", [" ", "x" * 101, "a\nb", "a\x1b[31m", "\ud800"])
-def test_a_name_is_printable_and_not_too_long(town: Town, name: str) -> None:
-    team = town.team()
+def test_a_name_is_printable_and_not_too_long(account_fixture: AccountFixture, name: str) -> None:
+    team = account_fixture.create_team()
     with pytest.raises(BadRequest, match="1 to 100 printable"):
-        town.accounts.teams.rename(team, name, ANN)
+        account_fixture.teams.rename(team, name, ANN)
     with pytest.raises(BadRequest, match="1 to 100 printable"):
-        town.accounts.teams.create("other", name)
-    assert town.accounts.teams.all() == [team]
+        account_fixture.teams.create("other", name)
+    assert account_fixture.teams.all() == [team]
 
 
-def test_a_name_is_changed_and_slug_and_id_stay(town: Town) -> None:
-    team = town.team("web")
+def test_a_name_is_changed_and_slug_and_id_stay(account_fixture: AccountFixture) -> None:
+    team = account_fixture.create_team("web")
     for _ in range(2):
-        town.accounts.teams.rename(team, "'; DROP TABLE teams; -- 😀", ANN)
-    [renamed] = town.accounts.teams.all()
+        account_fixture.teams.rename(team, "'; DROP TABLE teams; -- 😀", ANN)
+    [renamed] = account_fixture.teams.all()
     assert renamed.name == "'; DROP TABLE teams; -- 😀"
     assert (renamed.id, renamed.slug) == (team.id, "web")
-    assert town.noted(team) == ["team.create", "team.rename"]
-    entry = town.accounts.audit.page(team.id, 1)[0]
+    assert account_fixture.audit_actions(team) == ["team.create", "team.rename"]
+    entry = account_fixture.audit.page(team.id, 1)[0]
     assert entry.details == {"before": "web", "after": renamed.name}
 
 
-def test_a_slug_is_taken_once_also_at_once(town: Town) -> None:
-    refusals = at_once(*[lambda: town.accounts.teams.create("web")] * 3)
+def test_a_slug_is_taken_once_also_at_once(account_fixture: AccountFixture) -> None:
+    refusals = run_concurrently(*[lambda: account_fixture.teams.create("web")] * 3)
     assert sum(refusal is None for refusal in refusals) == 1
-    assert len(town.accounts.teams.all()) == 1
+    assert len(account_fixture.teams.all()) == 1
 
 
-def test_two_changes_at_once_both_count(town: Town) -> None:
-    team = town.team()
+def test_two_changes_at_once_both_count(account_fixture: AccountFixture) -> None:
+    team = account_fixture.create_team()
 
     def change(values: dict[str, object]) -> Callable[[], Team]:
-        return lambda: town.accounts.teams.change(team, to(**values), ANN, "settings.change")
+        return lambda: account_fixture.teams.change(team, to(**values), ANN, "settings.change")
 
-    at_once(
+    run_concurrently(
         change({"remote_caching": False}),
         change({"requests_per_minute": 5}),
         change({"soft_blocked": True}),
         change({"currency": "EUR"}),
     )
-    [changed] = town.accounts.teams.all()
+    [changed] = account_fixture.teams.all()
     assert changed.settings == TeamSettings(
         remote_caching=False, requests_per_minute=5, soft_blocked=True, currency="EUR"
     )
-    assert town.noted(team).count("settings.change") == 4
+    assert account_fixture.audit_actions(team).count("settings.change") == 4
 
 
-def test_a_change_is_made_to_what_is_there_now_not_to_what_was_seen(town: Town) -> None:
-    seen = town.team()
-    town.accounts.teams.change(seen, to(requests_per_minute=5), ANN, "settings.change")
-    town.accounts.teams.change(
+def test_a_change_is_made_to_what_is_there_now_not_to_what_was_seen(
+    account_fixture: AccountFixture,
+) -> None:
+    seen = account_fixture.create_team()
+    account_fixture.teams.change(seen, to(requests_per_minute=5), ANN, "settings.change")
+    account_fixture.teams.change(
         seen,
         lambda now: msgspec.structs.replace(now, requests_per_minute=now.requests_per_minute + 1),  # type: ignore[operator]  # reason: it is 5
         ANN,
         "settings.change",
     )
-    assert town.accounts.teams.all()[0].settings.requests_per_minute == 6
+    assert account_fixture.teams.all()[0].settings.requests_per_minute == 6
 
 
-def test_what_changed_is_written_down_as_it_was_and_is_and_nothing_else(town: Town) -> None:
-    team = town.team()
+def test_what_changed_is_written_down_as_it_was_and_is_and_nothing_else(
+    account_fixture: AccountFixture,
+) -> None:
+    team = account_fixture.create_team()
     new = to(remote_caching=False, limits=Limits(requests=7))
     for _ in range(2):
-        town.accounts.teams.change(team, new, ANN, "settings.change")
-    assert town.noted(team) == ["team.create", "settings.change"]
-    entry = town.accounts.audit.page(team.id, 1)[0]
+        account_fixture.teams.change(team, new, ANN, "settings.change")
+    assert account_fixture.audit_actions(team) == ["team.create", "settings.change"]
+    entry = account_fixture.audit.page(team.id, 1)[0]
     assert entry.details == {
         "before": {"remoteCaching": True, "limits.requests": None},
         "after": {"remoteCaching": False, "limits.requests": 7},
     }
 
 
-def test_a_change_that_is_refused_changes_nothing(town: Town) -> None:
-    team = town.team()
+def test_a_change_that_is_refused_changes_nothing(account_fixture: AccountFixture) -> None:
+    team = account_fixture.create_team()
 
     def refuse(_settings: TeamSettings) -> TeamSettings:
         raise BadRequest("no")
 
     with pytest.raises(BadRequest):
-        town.accounts.teams.change(team, refuse, ANN, "settings.change")
-    assert town.accounts.teams.all() == [team]
-    assert town.noted(team) == ["team.create"]
+        account_fixture.teams.change(team, refuse, ANN, "settings.change")
+    assert account_fixture.teams.all() == [team]
+    assert account_fixture.audit_actions(team) == ["team.create"]
 
 
-def test_a_team_that_is_gone_is_not_changed(town: Town) -> None:
+def test_a_team_that_is_gone_is_not_changed(account_fixture: AccountFixture) -> None:
     ghost = Team("team_ghost", "ghost", "ghost", 0)
     with pytest.raises(Forbidden):
-        town.accounts.teams.change(ghost, to(soft_blocked=True), OPERATOR, "billing.change")
+        account_fixture.teams.change(ghost, to(soft_blocked=True), OPERATOR, "billing.change")
     with pytest.raises(Forbidden):
-        town.accounts.teams.rename(ghost, "Ghost", OPERATOR)
-    assert town.noted() == []
+        account_fixture.teams.rename(ghost, "Ghost", OPERATOR)
+    assert account_fixture.audit_actions() == []
 
 
-def test_settings_come_back_as_they_were_kept_and_the_usual_takes_no_room(town: Town) -> None:
+def test_settings_come_back_as_they_were_kept_and_the_usual_takes_no_room(
+    account_fixture: AccountFixture,
+) -> None:
     settings = TeamSettings(
         remote_caching=False, limits=Limits(stored_bytes=2**62), spend_cap=0, paused_at_ms=1
     )
     assert decode_settings(encode_settings(settings)) == settings
     assert encode_settings(TeamSettings()) == "{}"
-    team = town.team()
-    with town.engine.connect() as connection:
+    team = account_fixture.create_team()
+    with account_fixture.engine.connect() as connection:
         kept = connection.execute(sa.select(TEAMS.c.settings)).scalar()
     assert kept == encode_settings(team.settings)

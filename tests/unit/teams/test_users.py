@@ -9,22 +9,22 @@ from hitrate.auth.models import Permission
 from hitrate.db.tables import SESSIONS, USERS
 from hitrate.errors import BadRequest, NotFound, Unauthorized
 from hitrate.teams.models import OPERATOR, Role, User
-from tests.support.account_fixture import Town, at_once, bearer
+from tests.support.account_fixture import AccountFixture, bearer, run_concurrently
 
 PASSWORD = "correct horse battery"
 
 pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 
-def sign_in(town: Town, user: User) -> None:
+def sign_in(account_fixture: AccountFixture, user: User) -> None:
     """A session, as the pages keep it."""
     row = {"hash": user.id.encode(), "user_id": user.id, "created_at": 0, "expires_at": 2**40}
-    with town.engine.begin() as connection:
+    with account_fixture.engine.begin() as connection:
         connection.execute(sa.insert(SESSIONS), row)
 
 
-def sessions(town: Town) -> int:
-    with town.engine.connect() as connection:
+def sessions(account_fixture: AccountFixture) -> int:
+    with account_fixture.engine.connect() as connection:
         return len(connection.execute(sa.select(SESSIONS)).all())
 
 
@@ -38,12 +38,14 @@ def sessions(town: Town) -> int:
         ("a" * 250 + "@x", "a" * 250 + "@x"),
     ],
 )
-def test_an_address_is_one_person_however_it_is_written(town: Town, given: str, kept: str) -> None:
-    user = town.accounts.users.create(given, "Ann")
+def test_an_address_is_one_person_however_it_is_written(
+    account_fixture: AccountFixture, given: str, kept: str
+) -> None:
+    user = account_fixture.users.create(given, "Ann")
     assert user.email == kept
-    assert town.accounts.users.get(given.upper()) == user
+    assert account_fixture.users.get(given.upper()) == user
     with pytest.raises(BadRequest, match="already"):
-        town.accounts.users.create(kept.upper(), "Ann")
+        account_fixture.users.create(kept.upper(), "Ann")
 
 
 @pytest.mark.parametrize(
@@ -52,21 +54,27 @@ def test_an_address_is_one_person_however_it_is_written(town: Town, given: str, 
      "änn@x", "\u212aen@x", "a@\uff58",
      "a\x9b31m@x", "a\u200b@x", "a\u202e@x", "a\udcff@x", "a" * 253 + "@x"],
 )  # fmt: skip
-def test_what_is_no_address_is_refused(town: Town, email: str) -> None:
-    for step in (town.accounts.users.create, town.accounts.users.get, town.accounts.users.find):
+def test_what_is_no_address_is_refused(account_fixture: AccountFixture, email: str) -> None:
+    for step in (
+        account_fixture.users.create,
+        account_fixture.users.get,
+        account_fixture.users.find,
+    ):
         with pytest.raises(BadRequest, match="not an e-mail address"):
             step(email)
-    assert town.accounts.users.all() == []
+    assert account_fixture.users.all() == []
 
 
-def test_an_unknown_address_is_said(town: Town) -> None:
+def test_an_unknown_address_is_said(account_fixture: AccountFixture) -> None:
     with pytest.raises(NotFound, match="ann@example"):
-        town.accounts.users.get("ann@example.com")
-    assert town.accounts.users.find("ann@example.com") is None
+        account_fixture.users.get("ann@example.com")
+    assert account_fixture.users.find("ann@example.com") is None
 
 
-def test_a_username_is_made_from_the_address_and_taken_once(town: Town) -> None:
-    users = town.accounts.users
+def test_a_username_is_made_from_the_address_and_taken_once(
+    account_fixture: AccountFixture,
+) -> None:
+    users = account_fixture.users
     made = [users.create(f"Ann.Lee+x@{host}").username for host in ("a", "b", "c")]
     assert made == ["ann.lee-x", "ann.lee-x-2", "ann.lee-x-3"]
     assert users.create("_._@x").username == "user"
@@ -76,36 +84,36 @@ def test_a_username_is_made_from_the_address_and_taken_once(town: Town) -> None:
 
 
 @pytest.mark.parametrize("username", ["", "Ann", "-ann", "a b", "a/b", "ä", "x" * 49, "a\n"])
-def test_a_username_has_a_form(town: Town, username: str) -> None:
+def test_a_username_has_a_form(account_fixture: AccountFixture, username: str) -> None:
     with pytest.raises(BadRequest, match="username"):
-        town.accounts.users.create("ann@example.com", username=username)
+        account_fixture.users.create("ann@example.com", username=username)
 
 
 @pytest.mark.parametrize("name", [" ", "x" * 101, "a\nb", "a\x1b[31m", "a\u202e", "\ud800"])
-def test_a_name_is_printable_and_not_too_long(town: Town, name: str) -> None:
+def test_a_name_is_printable_and_not_too_long(account_fixture: AccountFixture, name: str) -> None:
     with pytest.raises(BadRequest, match="1 to 100 printable"):
-        town.accounts.users.create("ann@example.com", name)
-    assert town.accounts.users.create("ann@example.com", "Änn 😀 '; DROP TABLE users").name
+        account_fixture.users.create("ann@example.com", name)
+    assert account_fixture.users.create("ann@example.com", "Änn 😀 '; DROP TABLE users").name
 
 
-def test_the_same_person_made_at_once_is_made_once(town: Town) -> None:
+def test_the_same_person_made_at_once_is_made_once(account_fixture: AccountFixture) -> None:
     def create(email: str) -> Any:
-        return lambda: town.accounts.users.create(email)
+        return lambda: account_fixture.users.create(email)
 
-    outcomes = at_once(*(create(email) for email in ("ann@x", "ANN@x", "ann@y", "ann@z")))
+    outcomes = run_concurrently(*(create(email) for email in ("ann@x", "ANN@x", "ann@y", "ann@z")))
     assert sum(outcome is not None for outcome in outcomes) == 1
-    users = town.accounts.users.all()
+    users = account_fixture.users.all()
     assert [user.email for user in users] == ["ann@x", "ann@y", "ann@z"]
     assert len({user.username for user in users}) == 3
 
 
-def test_a_password_is_that_of_one_person(town: Town) -> None:
-    users = town.accounts.users
+def test_a_password_is_that_of_one_person(account_fixture: AccountFixture) -> None:
+    users = account_fixture.users
     ann = users.create("ann@example.com", password=PASSWORD)
     users.create("bob@example.com", password="another one, longer")
     users.create("cid@example.com")
     assert ann.has_password
-    assert users.with_password(" Ann@Example.com", PASSWORD) == ann
+    assert users.authenticate(" Ann@Example.com", PASSWORD) == ann
     for email, password in [
         ("ann@example.com", "another one, longer"),
         ("ann@example.com", PASSWORD.upper()),
@@ -116,71 +124,78 @@ def test_a_password_is_that_of_one_person(town: Town) -> None:
         ("' OR 1=1 --", PASSWORD),
         ("", ""),
     ]:
-        assert users.with_password(email, password) is None, (email, password)
+        assert users.authenticate(email, password) is None, (email, password)
 
 
-def test_a_refused_password_makes_nobody(town: Town) -> None:
+def test_a_refused_password_makes_nobody(account_fixture: AccountFixture) -> None:
     with pytest.raises(BadRequest, match="10 to 1024"):
-        town.accounts.users.create("ann@example.com", password="short")
-    assert town.accounts.users.all() == []
+        account_fixture.users.create("ann@example.com", password="short")
+    assert account_fixture.users.all() == []
 
 
-def test_a_new_password_ends_sessions_and_the_old_password_but_no_token(town: Town) -> None:
-    users, team = town.accounts.users, town.team()
+def test_a_new_password_ends_sessions_and_the_old_password_but_no_token(
+    account_fixture: AccountFixture,
+) -> None:
+    users, team = account_fixture.users, account_fixture.create_team()
     ann = users.create("ann@example.com", password=PASSWORD)
-    bob = town.person()
+    bob = account_fixture.create_user()
     for user in (ann, bob):
-        sign_in(town, user)
-    token, _ = town.token(team, ann)
+        sign_in(account_fixture, user)
+    token, _ = account_fixture.create_token(team, ann)
     users.set_password(ann, "a new one, also long")
-    assert users.with_password(ann.email, PASSWORD) is None
-    assert users.with_password(ann.email, "a new one, also long") == ann
-    assert sessions(town) == 1
-    assert town.accounts.tokens.get(token.id).valid_at(town.time.value_ms)
+    assert users.authenticate(ann.email, PASSWORD) is None
+    assert users.authenticate(ann.email, "a new one, also long") == ann
+    assert sessions(account_fixture) == 1
+    assert account_fixture.tokens.get(token.id).valid_at(account_fixture.manual_clock.value_ms)
 
 
 def test_who_is_disabled_can_do_nothing_within_five_seconds_and_all_when_enabled(
-    town: Town,
+    account_fixture: AccountFixture,
 ) -> None:
-    users, team = town.accounts.users, town.team()
+    users, team = account_fixture.users, account_fixture.create_team()
     ann = users.create("ann@example.com", password=PASSWORD)
-    town.accounts.members.add(team, ann, Role.MEMBER, OPERATOR)
-    secrets = [bearer(town.token(place, ann)[1]) for place in (team, None)]
+    account_fixture.members.add(team, ann, Role.MEMBER, OPERATOR)
+    secrets = [bearer(account_fixture.create_token(place, ann)[1]) for place in (team, None)]
     for secret in secrets:
-        town.gate.admit(secret, b"", Permission.WRITE)
-    sign_in(town, ann)
+        account_fixture.authorizer.authorize(secret, b"", Permission.WRITE)
+    sign_in(account_fixture, ann)
     users.disable(ann)
-    town.time.advance(5)
+    account_fixture.manual_clock.advance(5)
     for secret in secrets:
         with pytest.raises(Unauthorized):
-            town.gate.admit(secret, b"", Permission.WRITE)
+            account_fixture.authorizer.authorize(secret, b"", Permission.WRITE)
         with pytest.raises(Unauthorized):
-            town.gate.identify(secret)
-    assert sessions(town) == 0
-    assert users.with_password(ann.email, PASSWORD) is None
+            account_fixture.authorizer.authenticate(secret)
+    assert sessions(account_fixture) == 0
+    assert users.authenticate(ann.email, PASSWORD) is None
     users.disable(ann, disabled=False)
-    town.time.advance(5)
+    account_fixture.manual_clock.advance(5)
     for secret in secrets:
-        town.gate.admit(secret, b"", Permission.WRITE)
-    assert users.with_password(ann.email, PASSWORD) == ann
+        account_fixture.authorizer.authorize(secret, b"", Permission.WRITE)
+    assert users.authenticate(ann.email, PASSWORD) == ann
 
 
-def test_what_concerns_people_is_written_down_once(town: Town) -> None:
-    users = town.accounts.users
+def test_what_concerns_people_is_written_down_once(account_fixture: AccountFixture) -> None:
+    users = account_fixture.users
     ann = users.create("ann@example.com", password=PASSWORD)
     users.disable(ann)
     users.disable(ann)
     users.disable(ann, disabled=False)
     users.set_password(ann, PASSWORD)
-    assert town.noted() == ["user.create", "user.disable", "user.enable", "user.password"]
-    assert {entry.target for entry in town.accounts.audit.page(None, 9)} == {ann.email}
+    assert account_fixture.audit_actions() == [
+        "user.create",
+        "user.disable",
+        "user.enable",
+        "user.password",
+    ]
+    assert {entry.target for entry in account_fixture.audit.page(None, 9)} == {ann.email}
 
 
-def test_no_password_is_kept(town: Town) -> None:
-    town.accounts.users.create("ann@example.com", password=PASSWORD)
-    with town.engine.connect() as connection:
+def test_no_password_is_kept(account_fixture: AccountFixture) -> None:
+    account_fixture.users.create("ann@example.com", password=PASSWORD)
+    with account_fixture.engine.connect() as connection:
         [kept] = connection.execute(sa.select(USERS.c.password_hash)).scalars()
     assert kept.startswith("$argon2id$")
-    town.close()
-    for file in town.folder.iterdir():
+    account_fixture.close()
+    for file in account_fixture.data_dir.iterdir():
         assert PASSWORD.encode() not in file.read_bytes(), file.name
