@@ -7,7 +7,7 @@ import msgspec
 from msgspec import field
 
 
-class Saved(msgspec.Struct):
+class TimeSaved(msgspec.Struct):
     """Time that hits saved, in ms, by where they were found."""
 
     local: int
@@ -22,7 +22,7 @@ class Quartiles(msgspec.Struct):
     p75: float | None
 
 
-class Moved(msgspec.Struct, rename="camel"):
+class Transfers(msgspec.Struct, rename="camel"):
     """Artifacts that went up and down."""
 
     uploads: int = 0
@@ -31,14 +31,14 @@ class Moved(msgspec.Struct, rename="camel"):
     downloaded_bytes: int = 0
 
 
-class MovedAndStored(Moved, rename="camel"):
+class CacheTraffic(Transfers, rename="camel"):
     """And what is kept now, whatever the period or filters."""
 
     stored_bytes: int = 0
     stored: int = 0
 
 
-class Counts(msgspec.Struct, rename="camel"):
+class TaskStats(msgspec.Struct, rename="camel"):
     """What the tasks of runs came to. `events` are those recorded; `duplicates` those that came
     again: repeated (and among `events`) or resent (and dropped). `anomalies` told a duration that
     cannot be."""
@@ -48,37 +48,37 @@ class Counts(msgspec.Struct, rename="camel"):
     remote_hits: int
     misses: int
     hit_rate: float | None
-    time_saved_ms: Saved
+    time_saved_ms: TimeSaved
     events: int
     duplicates: int
     anomalies: int
 
 
-class Measures(Counts, rename="camel"):
+class RunStats(TaskStats, rename="camel"):
     """Of the runs that began in a period."""
 
     runs: int
-    artifacts: Moved
+    artifacts: Transfers
 
 
-class Previous(Measures, rename="camel"):
+class PreviousPeriod(RunStats, rename="camel"):
     """The period before, equally long."""
 
     from_: str = field(name="from")
     to: str = field()
 
 
-class Summary(Counts, rename="camel"):
+class Summary(TaskStats, rename="camel"):
     """Of a period: the runs that began in it. `previous` is the one before, for comparison."""
 
     runs: int
-    artifacts: MovedAndStored
+    artifacts: CacheTraffic
     from_: str = field(name="from")
     to: str = field()
-    previous: Previous = field()
+    previous: PreviousPeriod = field()
 
 
-class Bucket(Measures, rename="camel"):
+class Bucket(RunStats, rename="camel"):
     """A part of the period; the first and last may be cut short by its ends."""
 
     hit_rate_quartiles: Quartiles
@@ -97,7 +97,7 @@ class Timeseries(msgspec.Struct, rename="camel"):
     to: str = field()
 
 
-class Group(Measures, rename="camel"):
+class Group(RunStats, rename="camel"):
     """Runs that have something in common. `key` is null for those that did not say; `label` says
     it in words."""
 
@@ -115,7 +115,7 @@ class Breakdown(msgspec.Struct, rename="camel"):
     to: str = field()
 
 
-class Sender(msgspec.Struct, rename="camel"):
+class Client(msgspec.Struct, rename="camel"):
     """Who sent something: `token_label` and `user` (an e-mail address) as they are called now."""
 
     ci: str | None
@@ -126,13 +126,13 @@ class Sender(msgspec.Struct, rename="camel"):
     user: str | None
 
 
-class RunInfo(Counts, rename="camel"):
+class RunInfo(TaskStats, rename="camel"):
     """A run: what one process of the client did. It began with its first events."""
 
     session_id: str
     started_at: str
     ended_at: str
-    sender: Sender
+    sender: Client
 
 
 class RunPage(msgspec.Struct, rename="camel"):
@@ -144,7 +144,7 @@ class RunPage(msgspec.Struct, rename="camel"):
     to: str = field()
 
 
-class Made(msgspec.Struct, rename="camel"):
+class ArtifactInfo(msgspec.Struct, rename="camel"):
     """A stored artifact. `produced_by` is the session of the run that made it, null where no events
     tell; `dirty` whether its files were not all committed, null where the client did not say."""
 
@@ -166,7 +166,7 @@ class TaskInfo(msgspec.Struct, rename="camel"):
     outcome: str
     duration_ms: float | None
     time_saved_ms: int
-    artifact: Made | None
+    artifact: ArtifactInfo | None
 
 
 class RunDetail(msgspec.Struct, rename="camel"):
@@ -184,11 +184,11 @@ class Hits(msgspec.Struct):
     remote: int
 
 
-class StoredArtifact(Made, rename="camel"):
+class StoredArtifact(ArtifactInfo, rename="camel"):
     """An artifact that is stored, and its use in a period. `sender` uploaded it."""
 
     hash: str
-    sender: Sender
+    sender: Client
     hits: Hits
     time_saved_ms: int
 
@@ -202,14 +202,14 @@ class ArtifactPage(msgspec.Struct, rename="camel"):
     to: str = field()
 
 
-class Use(msgspec.Struct, rename="camel"):
+class ArtifactUse(msgspec.Struct, rename="camel"):
     """A run's task that wanted an artifact, at its last event."""
 
     session_id: str
     at: str
     outcome: str
     time_saved_ms: int
-    sender: Sender
+    sender: Client
 
 
 class ArtifactDetail(msgspec.Struct, rename="camel"):
@@ -218,7 +218,7 @@ class ArtifactDetail(msgspec.Struct, rename="camel"):
 
     hash: str
     artifact: StoredArtifact | None
-    uses: list[Use]
+    uses: list[ArtifactUse]
     next_cursor: str | None
     from_: str = field(name="from")
     to: str = field()

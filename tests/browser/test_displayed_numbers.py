@@ -28,7 +28,7 @@ from hitrate.pages.formatting import (
 from tests.support.expected_text import BERLIN, Answer, assert_runs, in_short, moved, saved
 from tests.support.html_page import Reading
 from tests.support.random_scenario import HASHES, LATE, ODD_HASH, RUNS, Ledger, write
-from tests.support.reference_analytics import counts, fold_recorded
+from tests.support.reference_analytics import runs_of_recorded, totals_of
 from tests.support.scenario import Place
 
 Query = dict[str, str]
@@ -338,7 +338,7 @@ def test_exported_events_come_to_the_same(
     query = {"since": "30d", **QUESTIONS[question]}
     lines = ledger.place.fetch(ledger.reader, "/v1/export/events", query).splitlines()
     runs = ledger.place.fetch(ledger.reader, "/v1/export/runs", query).splitlines()
-    folded = counts(fold_recorded(_batch(json.loads(line)) for line in lines).values())
+    folded = totals_of(runs_of_recorded(_batch(json.loads(line)) for line in lines).values())
     shown = read(visitor, "", query)
     assert shown.text("runs").startswith(f"Runs {number(folded.runs)} ")
     assert shown.text("tasks").startswith(f"Tasks {number(folded.tasks)} ")

@@ -22,20 +22,20 @@ from hitrate.events.models import LoadResult
 from hitrate.events.store import DuckDBEventStore
 from hitrate.teams.models import Team
 from tests.support.database import put_empty_database
-from tests.support.reference_analytics import MadeMs
+from tests.support.reference_analytics import ArtifactDurations
 
-OURS, OTHERS = "t", "t/a"
+TEAM_ID, OTHER_TEAM_ID = "t", "t/a"
 """Teams. With a session `a/s` of the first and `s` of the second, both read `t/a/s`."""
 
-OF_TEAM, OF_PERSON, UNKNOWN = "tok_team", "tok_person", "tok_gone"
-TOKEN_IDS = (OF_TEAM, OF_PERSON, UNKNOWN)
+TEAM_TOKEN, USER_TOKEN, UNKNOWN_TOKEN = "tok_team", "tok_person", "tok_gone"
+TOKEN_IDS = (TEAM_TOKEN, USER_TOKEN, UNKNOWN_TOKEN)
 """Tokens that send; nothing is known of the last."""
 
-PERSON = "ada@example.com"
+USER_EMAIL = "ada@example.com"
 MAX_LINE_BYTES = 2**26
 
 
-class Books:
+class AnalyticsFixture:
     """The relational half, and whatever event stores a test opens on it."""
 
     def __init__(self, folder: Path) -> None:
@@ -46,66 +46,68 @@ class Books:
         self.accounts = AccountStore(self.engine, self.clock)
         blobs = BlobStore(folder / "artifacts", 0)
         self.artifacts = ArtifactStore(self.engine, blobs, self.clock)
-        self.listing = ArtifactCatalog(self.engine)
+        self.catalog = ArtifactCatalog(self.engine)
         self._add_people()
 
     def close(self) -> None:
         self.engine.dispose()
 
-    def add_artifacts(self, made_ms: MadeMs, *, token: str = OF_TEAM, at_ms: int = 0) -> None:
+    def add_artifacts(
+        self, artifact_durations: ArtifactDurations, *, token: str = TEAM_TOKEN, at_ms: int = 0
+    ) -> None:
         """Rows of artifacts that took so long to make, without their files."""
         rows = [
             Artifact(
                 Key(team, name), f"{team}-{name}-{at_ms}", 10, duration, None, None, None, None,
                 None, None, token, at_ms,
             )
-            for (team, name), duration in made_ms.items()
+            for (team, name), duration in artifact_durations.items()
         ]  # fmt: skip
         with transaction(self.engine) as connection:
             self.artifacts.index.save(connection, rows)
 
-    def event_store(self, folder: Path) -> DuckDBEventStore:
+    def create_event_store(self, folder: Path) -> DuckDBEventStore:
         """One that knows the artifacts; not opened."""
         return DuckDBEventStore(folder, MAX_LINE_BYTES, self.artifacts.index.durations)
 
     @contextmanager
-    def ledger(self) -> Iterator["Ledger"]:
+    def event_store(self) -> Iterator["EventStoreFixture"]:
         """An empty event store, for the length of a `with`."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            ledger = Ledger(self, Path(folder))
-            ledger.store.open()
+            event_store = EventStoreFixture(self, Path(folder))
+            event_store.duckdb.open()
             try:
-                yield ledger
+                yield event_store
             finally:
-                ledger.store.close()
+                event_store.duckdb.close()
 
     def _add_people(self) -> None:
         with transaction(self.engine) as connection:
-            for team_id, slug in ((OURS, "ours"), (OTHERS, "others")):
+            for team_id, slug in ((TEAM_ID, "ours"), (OTHER_TEAM_ID, "others")):
                 row = {"id": team_id, "slug": slug, "name": slug, "created_at": 0}
                 connection.execute(sa.insert(TEAMS).values(row))
-            person = {"id": "usr_ada", "email": PERSON, "username": "ada", "name": "Ada"}
+            person = {"id": "usr_ada", "email": USER_EMAIL, "username": "ada", "name": "Ada"}
             connection.execute(sa.insert(USERS).values({**person, "created_at": 0}))
-            for token_id, user_id in ((OF_TEAM, None), (OF_PERSON, "usr_ada")):
+            for token_id, user_id in ((TEAM_TOKEN, None), (USER_TOKEN, "usr_ada")):
                 token = {"id": token_id, "hash": token_id.encode(), "label": f"label of {token_id}"}
-                places = {"team_id": OURS, "user_id": user_id, "created_at": 0}
+                places = {"team_id": TEAM_ID, "user_id": user_id, "created_at": 0}
                 connection.execute(sa.insert(TOKENS).values({**token, **places}))
 
 
-class Ledger:
+class EventStoreFixture:
     """An event store with the reports on it."""
 
-    def __init__(self, books: Books, folder: Path) -> None:
+    def __init__(self, analytics: AnalyticsFixture, folder: Path) -> None:
         self.folder = folder
-        self.store = books.event_store(folder)
-        self.reports = Reports(self.store, books.artifacts, books.accounts.tokens)
-        self.cache = ArtifactReports(self.reports, books.listing)
+        self.duckdb = analytics.create_event_store(folder)
+        self.reports = Reports(self.duckdb, analytics.artifacts, analytics.accounts.tokens)
+        self.artifact_reports = ArtifactReports(self.reports, analytics.catalog)
 
     def load(self, name: str, batches: Iterable[wire.Batch]) -> LoadResult:
         """Take batches in as a segment of that name."""
         segment = self.folder / "segment.ndjson"
         segment.write_bytes(b"".join(map(wire.encode_batch, batches)))
-        return self.store.load(segment, name)
+        return self.duckdb.load(segment, name)
 
     def load_all(self, segments: Sequence[Sequence[wire.Batch]]) -> None:
         """Take in one segment after the other."""
@@ -114,8 +116,8 @@ class Ledger:
 
     def reopen(self) -> None:
         """As a new process finds it."""
-        self.store.close()
-        self.store.open()
+        self.duckdb.close()
+        self.duckdb.open()
 
 
 def team(team_id: str) -> Team:

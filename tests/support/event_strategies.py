@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from hitrate.events import wire
-from tests.support.analytics_fixture import OTHERS, OURS, TOKEN_IDS
+from tests.support.analytics_fixture import OTHER_TEAM_ID, TEAM_ID, TOKEN_IDS
 
 SESSIONS = ("s", "a/s", "", "/", "s\0t", "ünï 😀")
 REGULAR = ("0123456789abcdef", "ffffffffffffffff", "0000000000000000", "8000000000000000")
@@ -19,13 +19,13 @@ DURATIONS = (
     msgspec.UNSET, 0.0, -0.0, 0.25, 0.5, 1.5, 0.49999999999999994, 400.0, 59_999.5, 86_399_999.5,
     86_400_000.0, 86_400_000.25, 86_400_001.0, 2.0**53, 1e300, -0.25, -1.0, -1e300,
 )  # fmt: skip
-MADE_MS = {
-    (OURS, "0123456789abcdef"): 700.5,
-    (OURS, "ffffffffffffffff"): 0.0,
-    (OURS, "f" * 64): -3.0,
-    (OURS, "12HKQaOmR5t5Uy6vdcQsNIiZgHGB"): 1e12,
-    (OTHERS, "0123456789abcdef"): 33.0,
-    (OTHERS, "é😀"): 5.0,
+ARTIFACT_DURATIONS = {
+    (TEAM_ID, "0123456789abcdef"): 700.5,
+    (TEAM_ID, "ffffffffffffffff"): 0.0,
+    (TEAM_ID, "f" * 64): -3.0,
+    (TEAM_ID, "12HKQaOmR5t5Uy6vdcQsNIiZgHGB"): 1e12,
+    (OTHER_TEAM_ID, "0123456789abcdef"): 33.0,
+    (OTHER_TEAM_ID, "é😀"): 5.0,
 }
 """Durations of stored artifacts: some hashes of some teams have one."""
 
@@ -47,7 +47,7 @@ _EVENT = st.builds(
 )
 _SENDER = st.fixed_dictionaries(
     {
-        "team": st.sampled_from((OURS, OTHERS)),
+        "team": st.sampled_from((TEAM_ID, OTHER_TEAM_ID)),
         "token": st.sampled_from(TOKEN_IDS),
         "ci": st.sampled_from((None, "GITHUB_ACTIONS", "")),
         "interactive": st.sampled_from((None, True, False)),

@@ -15,9 +15,9 @@ import duckdb
 from hitrate.analytics.export.datasets import Artifacts, Events, Runs, Tables
 from hitrate.analytics.export.formats import FORMS
 from hitrate.analytics.export.jobs import ExportManager
-from hitrate.analytics.filters import Scope
+from hitrate.analytics.filters import ReportQuery
 from hitrate.clock import iso
-from tests.support.analytics_fixture import Books, Ledger
+from tests.support.analytics_fixture import AnalyticsFixture, EventStoreFixture
 
 Rows = list[dict[str, Any]]
 
@@ -35,15 +35,21 @@ _NUMBERS = {
 _TRUTHS = {"interactive": {"true": True, "false": False}, "dirty": {"true": True, "false": False}}
 
 
-class Press:
-    """ExportManager of a ledger, in parts of a few rows."""
+class ExportHarness:
+    """ExportManager of a event_store, in parts of a few rows."""
 
-    def __init__(self, books: Books, ledger: Ledger, rows: int, min_free_bytes: int = 0) -> None:
-        self.folder = ledger.folder / "exports"
-        self.exports = ExportManager(ledger.store, self.folder, min_free_bytes)
-        self.tables = Tables(ledger.reports, books.listing, rows)
+    def __init__(
+        self,
+        analytics: AnalyticsFixture,
+        event_store: EventStoreFixture,
+        rows: int,
+        min_free_bytes: int = 0,
+    ) -> None:
+        self.folder = event_store.folder / "exports"
+        self.exports = ExportManager(event_store.duckdb, self.folder, min_free_bytes)
+        self.tables = Tables(event_store.reports, analytics.catalog, rows)
 
-    def files(self, what: str, form: str, scope: Scope) -> Iterator[bytes]:
+    def files(self, what: str, form: str, scope: ReportQuery) -> Iterator[bytes]:
         """What the files of an export hold, one after another."""
         table = self.tables.named(what, scope)
         export = self.exports.begin(scope.team_id, table, FORMS[form])
@@ -54,11 +60,11 @@ class Press:
         finally:
             self.exports.end(export)
 
-    def whole(self, what: str, form: str, scope: Scope) -> bytes:
+    def whole(self, what: str, form: str, scope: ReportQuery) -> bytes:
         """What a client gets."""
         return b"".join(self.files(what, form, scope))
 
-    def rows(self, what: str, form: str, scope: Scope) -> Rows:
+    def rows(self, what: str, form: str, scope: ReportQuery) -> Rows:
         """The same, read back."""
         return READ[form](self.whole(what, form, scope))
 
@@ -72,14 +78,19 @@ class Press:
 
 
 @contextmanager
-def press(books: Books, ledger: Ledger, rows: int = 3, min_free_bytes: int = 0) -> Iterator[Press]:
+def export_harness(
+    analytics: AnalyticsFixture,
+    event_store: EventStoreFixture,
+    rows: int = 3,
+    min_free_bytes: int = 0,
+) -> Iterator[ExportHarness]:
     """An open one."""
-    press = Press(books, ledger, rows, min_free_bytes)
-    press.exports.open()
+    export_harness = ExportHarness(analytics, event_store, rows, min_free_bytes)
+    export_harness.exports.open()
     try:
-        yield press
+        yield export_harness
     finally:
-        press.exports.close()
+        export_harness.exports.close()
 
 
 def read_ndjson(content: bytes) -> Rows:

@@ -28,7 +28,7 @@ Kind = tuple[str, str]
 LOCAL_HIT: Kind = ("LOCAL", "HIT")
 REMOTE_HIT: Kind = ("REMOTE", "HIT")
 
-MadeMs = Mapping[tuple[str, str], float]
+ArtifactDurations = Mapping[tuple[str, str], float]
 """Team and hash -> how long the stored artifact took to make."""
 
 GroupKey = TypeVar("GroupKey")
@@ -137,7 +137,7 @@ Runs = dict[tuple[str, str], Run]
 """By team and session."""
 
 
-class Counts(NamedTuple):
+class Totals(NamedTuple):
     """What some runs came to."""
 
     runs: int
@@ -153,7 +153,7 @@ class Counts(NamedTuple):
     anomalies: int
 
 
-def sift(batches: Iterable[Batch]) -> tuple[list[Batch], list[Batch]]:
+def split_duplicates(batches: Iterable[Batch]) -> tuple[list[Batch], list[Batch]]:
     """Batches that are recorded, and those that came again; both in the order of time."""
     recorded: list[Batch] = []
     again: list[Batch] = []
@@ -168,10 +168,10 @@ def sift(batches: Iterable[Batch]) -> tuple[list[Batch], list[Batch]]:
     return recorded, again
 
 
-def fold(batches: Iterable[Batch], made_ms: MadeMs | None = None) -> Runs:
+def runs_of(batches: Iterable[Batch], artifact_durations: ArtifactDurations | None = None) -> Runs:
     """All runs. Of batches that came at the same moment the first is the one named first."""
-    recorded, again = sift(batches)
-    runs = fold_recorded(recorded, made_ms)
+    recorded, again = split_duplicates(batches)
+    runs = runs_of_recorded(recorded, artifact_durations)
     for batch in again:
         for event in batch.events:
             run = runs[batch.team, event.session_id]
@@ -180,9 +180,11 @@ def fold(batches: Iterable[Batch], made_ms: MadeMs | None = None) -> Runs:
     return runs
 
 
-def fold_recorded(recorded: Iterable[Batch], made_ms: MadeMs | None = None) -> Runs:
+def runs_of_recorded(
+    recorded: Iterable[Batch], artifact_durations: ArtifactDurations | None = None
+) -> Runs:
     """The runs of batches that are in order and of which none came again."""
-    made_ms = made_ms or {}
+    artifact_durations = artifact_durations or {}
     runs: Runs = {}
     for batch in recorded:
         for event in batch.events:
@@ -195,24 +197,24 @@ def fold_recorded(recorded: Iterable[Batch], made_ms: MadeMs | None = None) -> R
             task = run.tasks.get(event.hash)
             if task is None:
                 task = run.tasks[event.hash] = Task()
-            duration = _duration(event, made_ms.get((batch.team, event.hash)))
+            duration = _duration(event, artifact_durations.get((batch.team, event.hash)))
             task.add((event.source, event.event), duration, batch.received_at)
     return runs
 
 
-def _duration(event: CacheEvent, made_ms: float | None) -> float:
+def _duration(event: CacheEvent, artifact_ms: float | None) -> float:
     told = event.duration if isinstance(event.duration, int | float) else 0.0
-    if told == 0 and (event.source, event.event) == REMOTE_HIT and made_ms is not None:
-        return made_ms
+    if told == 0 and (event.source, event.event) == REMOTE_HIT and artifact_ms is not None:
+        return artifact_ms
     return told
 
 
-def counts(runs: Iterable[Run]) -> Counts:
+def totals_of(runs: Iterable[Run]) -> Totals:
     """The sums of some runs."""
     runs = list(runs)
     sums = Sums(*map(sum, zip(Sums(), *(run.sums for run in runs), strict=True)))
     hits = sums.local_hits + sums.remote_hits
-    return Counts(
+    return Totals(
         runs=len(runs),
         misses=sums.tasks - hits,
         hit_rate=hits / sums.tasks if sums.tasks else None,
@@ -220,7 +222,7 @@ def counts(runs: Iterable[Run]) -> Counts:
     )
 
 
-def bands(runs: Sequence[Run]) -> tuple[float, float, float] | None:
+def quartiles(runs: Sequence[Run]) -> tuple[float, float, float] | None:
     """The quartiles of the runs' hit rates, between two of them in proportion."""
     rates = [run.hit_rate for run in runs]
     if not rates:
@@ -229,7 +231,7 @@ def bands(runs: Sequence[Run]) -> tuple[float, float, float] | None:
     return low, middle, high
 
 
-def begun(runs: Runs, team: str, from_ms: int, to_ms: int) -> list[Run]:
+def runs_started_in(runs: Runs, team: str, from_ms: int, to_ms: int) -> list[Run]:
     """A team's runs of a period."""
     return [run for run in runs.values() if run.team == team and from_ms <= run.started_at < to_ms]
 
@@ -242,14 +244,18 @@ def grouped(runs: Iterable[Run], key: Callable[[Run], GroupKey]) -> dict[GroupKe
     return dict(groups)
 
 
-def uses(
-    batches: Iterable[Batch], made_ms: MadeMs, team: str, from_ms: int, to_ms: int
+def tasks_by_hash(
+    batches: Iterable[Batch],
+    artifact_durations: ArtifactDurations,
+    team: str,
+    from_ms: int,
+    to_ms: int,
 ) -> dict[str, dict[str, Task]]:
     """Hash -> session -> the task, as the events that a team sent in a period tell it."""
-    recorded, _ = sift(batches)
+    recorded, _ = split_duplicates(batches)
     within = [batch for batch in recorded if from_ms <= batch.received_at < to_ms]
     found: dict[str, dict[str, Task]] = defaultdict(dict)
-    for run in fold_recorded(within, made_ms).values():
+    for run in runs_of_recorded(within, artifact_durations).values():
         if run.team == team:
             for name, task in run.tasks.items():
                 found[name][run.session] = task

@@ -8,7 +8,7 @@ from argon2 import PasswordHasher
 
 from hitrate.teams import passwords
 from tests.support.account_fixture import AccountFixture
-from tests.support.analytics_fixture import Books
+from tests.support.analytics_fixture import AnalyticsFixture
 from tests.support.database import put_empty_database
 
 
@@ -31,8 +31,8 @@ def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
+def analytics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnalyticsFixture]:
     """A database with two teams; event stores come and go beside it."""
-    books = Books(tmp_path_factory.mktemp("books"))
-    yield books
-    books.close()
+    analytics = AnalyticsFixture(tmp_path_factory.mktemp("analytics"))
+    yield analytics
+    analytics.close()

@@ -9,7 +9,14 @@ from hitrate.artifacts.catalog import ArtifactCatalog, Upload
 from hitrate.attribution import LOOK_BACK_MS, ArtifactAttribution
 from hitrate.errors import DatabaseError, EventStoreUnavailable
 from hitrate.events.wire import Batch, CacheEvent
-from tests.support.analytics_fixture import OF_PERSON, OF_TEAM, OTHERS, OURS, Books, Ledger
+from tests.support.analytics_fixture import (
+    OTHER_TEAM_ID,
+    TEAM_ID,
+    TEAM_TOKEN,
+    USER_TOKEN,
+    AnalyticsFixture,
+    EventStoreFixture,
+)
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_MISS, Pair
 
 NAME = "0123456789abcdef"
@@ -20,24 +27,24 @@ COLD = (LOCAL_MISS, REMOTE_MISS)
 class Workshop:
     """Where artifacts are made and events come of it; minutes are counted from the first."""
 
-    def __init__(self, books: Books, ledger: Ledger) -> None:
-        self.books = books
-        self.ledger = ledger
-        self.clock = books.clock
+    def __init__(self, analytics: AnalyticsFixture, event_store: EventStoreFixture) -> None:
+        self.analytics = analytics
+        self.event_store = event_store
+        self.clock = analytics.clock
         self.start = self.clock.now_ms()
-        self.makers = ArtifactAttribution(ledger.store, books.listing, self.clock)
+        self.makers = ArtifactAttribution(event_store.duckdb, analytics.catalog, self.clock)
         self._loaded = 0
 
     def upload(
-        self, minute: float, name: str = NAME, token: str = OF_TEAM, team: str = OURS
+        self, minute: float, name: str = NAME, token: str = TEAM_TOKEN, team: str = TEAM_ID
     ) -> None:
         """An artifact that was stored in that minute."""
         self._wait(minute)
-        self.books.add_artifacts({(team, name): 5.0}, token=token, at_ms=self._at(minute))
+        self.analytics.add_artifacts({(team, name): 5.0}, token=token, at_ms=self._at(minute))
 
     def events(
-        self, minute: float, session: str, *kinds: Pair, name: str = NAME, token: str = OF_TEAM,
-        team: str = OURS,
+        self, minute: float, session: str, *kinds: Pair, name: str = NAME, token: str = TEAM_TOKEN,
+        team: str = TEAM_ID,
     ) -> None:  # fmt: skip
         """Events of one task that came in that minute."""
         self._wait(minute)
@@ -45,12 +52,12 @@ class Workshop:
         items = [CacheEvent(session, source, kind, name) for source, kind in kinds]
         client = (None, None, None)
         batch = Batch(team, token, self._at(minute), *client, f"{self._loaded}", items)
-        self.ledger.load(f"{self._loaded}", [batch])
+        self.event_store.load(f"{self._loaded}", [batch])
 
-    def maker(self, name: str = NAME, team: str = OURS) -> str | None:
+    def maker(self, name: str = NAME, team: str = TEAM_ID) -> str | None:
         """Who made it, as far as is known after a look."""
         assert self.makers.look(now=True)
-        return self.books.listing.find_many(team, [name])[name].made_by
+        return self.analytics.catalog.find_many(team, [name])[name].made_by
 
     def _at(self, minute: float) -> int:
         return self.start + round(minute * MINUTE_MS)
@@ -61,10 +68,10 @@ class Workshop:
 
 @pytest.fixture
 def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    books = Books(tmp_path)
-    with books.ledger() as ledger:
-        yield Workshop(books, ledger)
-    books.close()
+    analytics = AnalyticsFixture(tmp_path)
+    with analytics.event_store() as event_store:
+        yield Workshop(analytics, event_store)
+    analytics.close()
 
 
 def test_events_that_come_after_the_upload_tell_who_made_it(workshop: Workshop) -> None:
@@ -126,8 +133,8 @@ def test_who_only_has_it_locally_did_not_make_it(workshop: Workshop) -> None:
 
 def test_another_token_or_team_or_hash_did_not_make_it(workshop: Workshop) -> None:
     workshop.upload(0)
-    workshop.events(1, "with another token", *COLD, token=OF_PERSON)
-    workshop.events(1, "in another team", *COLD, team=OTHERS)
+    workshop.events(1, "with another token", *COLD, token=USER_TOKEN)
+    workshop.events(1, "in another team", *COLD, team=OTHER_TEAM_ID)
     workshop.events(1, "of another hash", *COLD, name=NAME.upper())
     assert workshop.maker() is None
 
@@ -140,11 +147,11 @@ def test_hashes_of_any_form_have_makers(workshop: Workshop, name: str) -> None:
 
 
 def test_each_team_has_its_own_maker_of_the_same_hash(workshop: Workshop) -> None:
-    for team in (OURS, OTHERS):
+    for team in (TEAM_ID, OTHER_TEAM_ID):
         workshop.upload(0, team=team)
         workshop.events(1, f"builder of {team}", *COLD, team=team)
-    assert workshop.maker() == f"builder of {OURS}"
-    assert workshop.maker(team=OTHERS) == f"builder of {OTHERS}"
+    assert workshop.maker() == f"builder of {TEAM_ID}"
+    assert workshop.maker(team=OTHER_TEAM_ID) == f"builder of {OTHER_TEAM_ID}"
 
 
 def test_a_replaced_artifact_has_another_maker(workshop: Workshop) -> None:
@@ -160,10 +167,10 @@ def test_one_that_is_replaced_during_the_look_does_not_get_the_maker_of_the_old_
     workshop: Workshop,
 ) -> None:
     workshop.upload(0)
-    [seen] = workshop.books.listing.without_maker(0, 10)
+    [seen] = workshop.analytics.catalog.without_maker(0, 10)
     workshop.upload(1)
-    workshop.books.listing.note_makers([(seen, "of the old one")])
-    [stored] = workshop.books.listing.find_many(OURS, [NAME]).values()
+    workshop.analytics.catalog.note_makers([(seen, "of the old one")])
+    [stored] = workshop.analytics.catalog.find_many(TEAM_ID, [NAME]).values()
     assert stored.made_by is None
 
 
@@ -194,12 +201,14 @@ def test_a_database_that_is_away_stops_nothing_and_is_asked_again(workshop: Work
         def without_maker(self, since_ms: int, limit: int) -> list[Upload]:
             raise DatabaseError(f"away: {since_ms}, {limit}")
 
-    makers = ArtifactAttribution(workshop.ledger.store, Away(workshop.books.engine), workshop.clock)
+    makers = ArtifactAttribution(
+        workshop.event_store.duckdb, Away(workshop.analytics.engine), workshop.clock
+    )
     assert not makers.look(now=True)
 
 
 def test_an_event_store_that_is_away_is_told_of(workshop: Workshop) -> None:
     workshop.upload(0)
-    workshop.ledger.store.close()
+    workshop.event_store.duckdb.close()
     with pytest.raises(EventStoreUnavailable):
         workshop.makers.look(now=True)

@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from hitrate.analytics import queries
-from hitrate.analytics.filters import Scope
+from hitrate.analytics.filters import ReportQuery
 from hitrate.analytics.reports import Reports, ends
 from hitrate.analytics.rows import Row, Tokens, run_info, sender
 from hitrate.api_schemas import (
     ArtifactDetail,
+    ArtifactInfo,
     ArtifactPage,
+    ArtifactUse,
     Hits,
-    Made,
     RunDetail,
     StoredArtifact,
     TaskInfo,
-    Use,
 )
 from hitrate.artifacts.catalog import ArtifactCatalog, Listed
 from hitrate.clock import iso
@@ -54,7 +54,7 @@ class ArtifactReports:
         )
 
     def artifacts(
-        self, scope: Scope, order: str, limit: int, offset: int, *, unused: bool
+        self, scope: ReportQuery, order: str, limit: int, offset: int, *, unused: bool
     ) -> ArtifactPage:
         """The stored artifacts with their hits in the period; `unused` for those without any."""
         if unused:
@@ -75,7 +75,7 @@ class ArtifactReports:
             **ends(scope),
         )
 
-    def artifact(self, scope: Scope, name: str, limit: int, offset: int) -> ArtifactDetail:
+    def artifact(self, scope: ReportQuery, name: str, limit: int, offset: int) -> ArtifactDetail:
         """An artifact and its uses. Raises NotFound for what is neither stored nor was wanted."""
         stored = self._artifacts.find_many(scope.team_id, [name]).get(name)
         rows = self._uses(scope, name, limit + 1, offset)
@@ -91,18 +91,18 @@ class ArtifactReports:
             name,
             _info(stored, self._hits(scope, [name]), known) if stored else None,
             [
-                Use(session_id, iso(at_ms), outcome, int(saved_ms or 0), sender(who, known))
+                ArtifactUse(session_id, iso(at_ms), outcome, int(saved_ms or 0), sender(who, known))
                 for session_id, at_ms, outcome, saved_ms, *who in rows
             ],
             str(offset + limit) if more else None,
             **ends(scope),
         )
 
-    def _uses(self, scope: Scope, name: str, limit: int, offset: int) -> list[Row]:
+    def _uses(self, scope: ReportQuery, name: str, limit: int, offset: int) -> list[Row]:
         values = {**_values(scope), "names": [name], "limit": limit, "offset": offset}
         return self._reports.rows(queries.USES, values)
 
-    def _hits(self, scope: Scope, names: list[str]) -> Found:
+    def _hits(self, scope: ReportQuery, names: list[str]) -> Found:
         rows = self._reports.rows(queries.HITS, {**_values(scope), "names": names})
         return {name: (Hits(local, remote), int(saved or 0)) for name, local, remote, saved in rows}
 
@@ -118,7 +118,9 @@ class ArtifactReports:
         finally:
             self._all.release()
 
-    def _most_hit(self, scope: Scope, limit: int, offset: int) -> tuple[list[Listed], int | None]:
+    def _most_hit(
+        self, scope: ReportQuery, limit: int, offset: int
+    ) -> tuple[list[Listed], int | None]:
         """Those that were hit at all."""
         names = self._artifacts.hashes(scope.team_id)
         rows = self._reports.rows(
@@ -130,7 +132,7 @@ class ArtifactReports:
         return listed, offset + limit if len(rows) > limit else None
 
     def _never_hit(
-        self, scope: Scope, order: str, limit: int, offset: int
+        self, scope: ReportQuery, order: str, limit: int, offset: int
     ) -> tuple[list[Listed], int | None]:
         if order == "hits":  # they all have as many: none
             order = "newest"
@@ -150,7 +152,7 @@ class ArtifactReports:
                 return listed, None
 
 
-def _values(scope: Scope) -> dict[str, Any]:
+def _values(scope: ReportQuery) -> dict[str, Any]:
     span = scope.period
     return {"team": scope.team_id, "from_ms": span.from_ms, "to_ms": span.to_ms}
 
@@ -161,9 +163,9 @@ def _task(row: Row, stored: Listed | None) -> TaskInfo:
     return TaskInfo(name, outcome, duration, int(saved_ms or 0), made(stored) if stored else None)
 
 
-def made(one: Listed) -> Made:
+def made(one: Listed) -> ArtifactInfo:
     """What is known of a stored artifact."""
-    return Made(**_made(one))
+    return ArtifactInfo(**_made(one))
 
 
 def _made(one: Listed) -> dict[str, Any]:

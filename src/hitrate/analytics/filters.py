@@ -51,7 +51,7 @@ def sender_clause(filters: Filters, values: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class ReportQuery:
     """A team's runs that began in a period and match the filters."""
 
     team_id: str

@@ -10,7 +10,7 @@ from litestar.datastructures import State
 from litestar.params import QueryParameter
 
 from hitrate.analytics.artifact_reports import ArtifactReports
-from hitrate.analytics.filters import Filters, Scope
+from hitrate.analytics.filters import Filters, ReportQuery
 from hitrate.analytics.period import period
 from hitrate.analytics.reports import Reports
 from hitrate.auth.guards import RequirePermission, current_auth
@@ -80,14 +80,14 @@ class AnalyticsService:
         interactive: str | None = None,
         agent: str | None = None,
         token: str | None = None,
-    ) -> Scope:
+    ) -> ReportQuery:
         """The runs that a request is about. Raises BadRequest."""
         auth = current_auth(request)
         if token == "current":  # noqa: S105  # reason: a word, no secret
             token = auth.token_id
         filters = Filters(ci, interactive, agent, token)
         filters.check()
-        return Scope(auth.team.id, period(since, until, self.clock.now_ms()), filters)
+        return ReportQuery(auth.team.id, period(since, until, self.clock.now_ms()), filters)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

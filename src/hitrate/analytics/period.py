@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from hitrate.errors import BadRequest
 from hitrate.timeparse import parse_time_param
 
-USUAL_SINCE = "30d"
+DEFAULT_SINCE = "30d"
 BUCKETS = ("hour", "day", "week", "month")
-BUCKETS_MOST = 1500
+MAX_BUCKETS = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Period:
     to_ms: int
 
     @property
-    def before(self) -> "Period":
+    def previous(self) -> "Period":
         """The one before it, equally long."""
         return Period(self.from_ms - (self.to_ms - self.from_ms), self.from_ms)
 
@@ -31,7 +31,7 @@ def period(since: str | None, until: str | None, now_ms: int) -> Period:
 
     Raises BadRequest.
     """
-    from_ms = parse_time_param("since", since or USUAL_SINCE, now_ms)
+    from_ms = parse_time_param("since", since or DEFAULT_SINCE, now_ms)
     to_ms = parse_time_param("until", until, now_ms) if until else now_ms + 1
     if from_ms >= to_ms:
         raise BadRequest("since is not before until; send an earlier since, or a later until.")
@@ -62,9 +62,9 @@ def bucket_starts(span: Period, bucket: str, zone: tzinfo) -> list[int]:
             return starts
         if at_ms > starts[-1]:  # where clocks go forward or back an hour has no length, or two
             starts.append(at_ms)
-        if len(starts) > BUCKETS_MOST:
+        if len(starts) > MAX_BUCKETS:
             raise BadRequest(
-                f"There are more than {BUCKETS_MOST} {bucket} buckets in this period; "
+                f"There are more than {MAX_BUCKETS} {bucket} buckets in this period; "
                 "send a later since, or a longer bucket."
             )
 

@@ -54,12 +54,12 @@ BREAKDOWN = f"""
 SELECT {{key}} AS key, {MEASURES} {{runs}} GROUP BY 1 ORDER BY tasks DESC, 1 LIMIT {GROUPS_MOST}
 """
 MOVED_BY_KEY = f"SELECT {{key}} AS key, {MOVED} {{transfers}} GROUP BY 1"
-SENDING = """
+FILTER_OPTIONS = """
 SELECT (list(DISTINCT ci ORDER BY ci) FILTER (ci IS NOT NULL))[1:100],
        (list(DISTINCT agent ORDER BY agent) FILTER (agent IS NOT NULL))[1:100]
 FROM senders WHERE team_id = $team
 """
-PULSE = """
+TEAM_VERSION = """
 SELECT count(*), coalesce(sum(events + resent), 0)::BIGINT FROM runs
 WHERE team_id = $team AND ended_at >= $from_ms
 """

@@ -6,15 +6,15 @@ from datetime import tzinfo
 from typing import Any, NamedTuple
 
 from hitrate.analytics import queries
-from hitrate.analytics.filters import Scope
+from hitrate.analytics.filters import ReportQuery
 from hitrate.analytics.period import bucket_starts
 from hitrate.analytics.rows import Row, bands, measures, run_info
 from hitrate.api_schemas import (
     Breakdown,
     Bucket,
+    CacheTraffic,
     Group,
-    MovedAndStored,
-    Previous,
+    PreviousPeriod,
     RunInfo,
     RunPage,
     Summary,
@@ -39,7 +39,7 @@ NO_VALUE = {
 _IN_WORDS = {"true": "interactive", "false": "not interactive"}
 
 
-class Sending(NamedTuple):
+class FilterOptions(NamedTuple):
     """Names of CI and agents, and tokens with their labels."""
 
     ci: list[str]
@@ -57,15 +57,15 @@ class Reports:
         self._artifacts = artifacts
         self._tokens = tokens
 
-    def summary(self, scope: Scope) -> Summary:
+    def summary(self, scope: ReportQuery) -> Summary:
         """The period's measures, and those of the one before."""
-        before = Scope(scope.team_id, scope.period.before, scope.filters)
-        kept = self.kept(scope.team_id)
+        before = ReportQuery(scope.team_id, scope.period.previous, scope.filters)
+        kept = self.stored(scope.team_id)
         now, then = self._measures(scope), self._measures(before)
         moved = now.pop("artifacts")
         return Summary(
             **now,
-            artifacts=MovedAndStored(
+            artifacts=CacheTraffic(
                 moved.uploads,
                 moved.uploaded_bytes,
                 moved.downloads,
@@ -74,10 +74,10 @@ class Reports:
                 stored=kept.artifacts,
             ),
             **ends(scope),
-            previous=Previous(**then, **ends(before)),
+            previous=PreviousPeriod(**then, **ends(before)),
         )
 
-    def timeseries(self, scope: Scope, bucket: str, zone: tzinfo) -> Timeseries:
+    def timeseries(self, scope: ReportQuery, bucket: str, zone: tzinfo) -> Timeseries:
         """The measures over time. Raises BadRequest for too many buckets."""
         starts = bucket_starts(scope.period, bucket, zone)
         rows = self._keyed(scope, queries.TIMESERIES, queries.MOVED_IN_TIME, {"starts": starts})
@@ -93,7 +93,7 @@ class Reports:
         ]
         return Timeseries(bucket, str(zone), buckets, **ends(scope))
 
-    def breakdown(self, scope: Scope, by: str) -> Breakdown:
+    def breakdown(self, scope: ReportQuery, by: str) -> Breakdown:
         """The measures of runs that have something in common."""
         values: dict[str, Any] = {}
         if by == "user":
@@ -115,7 +115,7 @@ class Reports:
         groups.sort(key=lambda group: (-group.tasks, group.key is None, group.key or ""))
         return Breakdown(by, groups, **ends(scope))
 
-    def runs(self, scope: Scope, order: str, limit: int, offset: int) -> RunPage:
+    def runs(self, scope: ReportQuery, order: str, limit: int, offset: int) -> RunPage:
         """The period's runs; `next_cursor` is the offset of the next page."""
         clause, values = scope.runs()
         query = queries.RUNS.format(runs=clause, order=queries.ORDERS[order])
@@ -147,20 +147,22 @@ class Reports:
         """Those that are known."""
         return self._tokens.find_all({one for one in token_ids if one is not None})
 
-    def kept(self, team_id: str) -> Usage:
+    def stored(self, team_id: str) -> Usage:
         """What the team stores now."""
         return self._artifacts.usage(team_id)
 
-    def sending(self, team_id: str) -> Sending:
+    def filter_options(self, team_id: str) -> FilterOptions:
         """Who sends to the team: what may be filtered by."""
-        [(ci, agents)] = self.rows(queries.SENDING, {"team": team_id})
+        [(ci, agents)] = self.rows(queries.FILTER_OPTIONS, {"team": team_id})
         tokens = self._tokens_of_team(team_id).values()
         named = sorted((token.label or token.id, token.id) for token in tokens)
-        return Sending(ci or [], agents or [], [(token_id, label) for label, token_id in named])
+        return FilterOptions(
+            ci or [], agents or [], [(token_id, label) for label, token_id in named]
+        )
 
-    def pulse(self, team_id: str, since_ms: int) -> tuple[int, int]:
+    def change_token(self, team_id: str, since_ms: int) -> tuple[int, int]:
         """Something that changes whenever the team's runs do: cheap to ask for often."""
-        [row] = self.rows(queries.PULSE, {"team": team_id, "from_ms": since_ms})
+        [row] = self.rows(queries.TEAM_VERSION, {"team": team_id, "from_ms": since_ms})
         return (row[0], row[1])
 
     def rows(self, query: str, values: dict[str, Any]) -> list[Row]:
@@ -168,7 +170,7 @@ class Reports:
         with self._store.reading() as cursor:
             return cursor.execute(query, values).fetchall()
 
-    def _measures(self, scope: Scope) -> dict[str, Any]:
+    def _measures(self, scope: ReportQuery) -> dict[str, Any]:
         runs, values = scope.runs()
         transfers, moved_values = scope.transfers()
         [row] = self.rows(queries.SUMMARY.format(runs=runs), values)
@@ -176,7 +178,7 @@ class Reports:
         return measures(row, moved)
 
     def _keyed(
-        self, scope: Scope, counted: str, moved: str, more: dict[str, Any], key: str = ""
+        self, scope: ReportQuery, counted: str, moved: str, more: dict[str, Any], key: str = ""
     ) -> dict[Any, tuple[Row | None, Row | None]]:
         """By the first column: a row of MEASURES and one of MOVED, where there are any."""
         runs, values = scope.runs()
@@ -194,7 +196,7 @@ class Reports:
         return self.tokens(token_id for (token_id,) in ids)
 
 
-def ends(scope: Scope) -> dict[str, Any]:
+def ends(scope: ReportQuery) -> dict[str, Any]:
     """The fields `from` and `to`."""
     return {"from_": iso(scope.period.from_ms), "to": iso(scope.period.to_ms)}
 

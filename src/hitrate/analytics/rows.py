@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hitrate.api_schemas import Moved, Quartiles, RunInfo, Saved, Sender, hit_rate
+from hitrate.api_schemas import Client, Quartiles, RunInfo, TimeSaved, Transfers, hit_rate
 from hitrate.auth.models import Token
 from hitrate.clock import iso
 
@@ -17,12 +17,12 @@ _NOTHING: Row = (0, 0, 0, 0, 0, 0, 0, 0, 0, None)
 
 
 def measures(row: Row | None, moved: Row | None) -> dict[str, Any]:
-    """The fields of Measures, from rows of MEASURES and MOVED."""
+    """The fields of RunStats, from rows of MEASURES and MOVED."""
     runs, tasks, local, remote, local_ms, remote_ms, *rest = (row or _NOTHING)[:9]
     return {
         "runs": runs,
         **_counts(tasks, local, remote, local_ms, remote_ms, *rest),
-        "artifacts": Moved(*(moved or ())),
+        "artifacts": Transfers(*(moved or ())),
     }
 
 
@@ -43,13 +43,13 @@ def run_info(row: Row, tokens: Tokens) -> RunInfo:
     )
 
 
-def sender(row: Sequence[Any], tokens: Tokens) -> Sender:
+def sender(row: Sequence[Any], tokens: Tokens) -> Client:
     """From ci, interactive, agent and token."""
     token = tokens.get(row[3])
     label = None if token is None else token.label
     user = None if token is None or token.user is None else token.user.email
     ci, interactive, agent, token_id = row
-    return Sender(ci, interactive, agent, token_id, label, user)
+    return Client(ci, interactive, agent, token_id, label, user)
 
 
 def _counts(
@@ -68,7 +68,7 @@ def _counts(
         "remote_hits": remote,
         "misses": tasks - local - remote,
         "hit_rate": hit_rate(tasks, local + remote),
-        "time_saved_ms": Saved(local_ms, remote_ms),
+        "time_saved_ms": TimeSaved(local_ms, remote_ms),
         "events": events,
         "duplicates": duplicates,
         "anomalies": anomalies,

@@ -38,7 +38,7 @@ def artifact_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         found = dashboard.cache.artifacts(
             question.scope, order, _A_PAGE, offset_of(request), unused=unused
         )
-        kept = dashboard.reports.kept(visit.team.id)
+        kept = dashboard.reports.stored(visit.team.id)
         return dashboard.show(
             visit,
             "artifacts.html",

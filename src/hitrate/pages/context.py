@@ -131,7 +131,7 @@ class Dashboard:
         """Changes when what pages show may have; asked for before they are made, and then every
         few seconds by their script."""
         since_ms = self.clock.now_ms() - _PULSE_MS
-        return "-".join(map(str, self.reports.pulse(visit.team.id, since_ms)))
+        return "-".join(map(str, self.reports.change_token(visit.team.id, since_ms)))
 
     def _shut(self, visit: Visit) -> str | None:
         """Why the visitor's builds do not get to the cache; None if they do."""

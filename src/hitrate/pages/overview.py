@@ -39,7 +39,7 @@ def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         visit = dashboard.visit(request, slug, Permission.ANALYTICS)
         question = question_of(request, visit, dashboard.clock)
         seen = dashboard.pulse(visit)
-        if dashboard.reports.pulse(visit.team.id, 0) == (0, 0):
+        if dashboard.reports.change_token(visit.team.id, 0) == (0, 0):
             url = dashboard.desk.site.url(request)
             return dashboard.show(visit, "empty.html", seen=seen, url=url)
         values = _overview(dashboard, visit, question)

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hitrate.analytics.filters import Filters, Scope
-from hitrate.analytics.period import BUCKETS, USUAL_SINCE, period
-from hitrate.analytics.reports import Reports, Sending
+from hitrate.analytics.filters import Filters, ReportQuery
+from hitrate.analytics.period import BUCKETS, DEFAULT_SINCE, period
+from hitrate.analytics.reports import FilterOptions, Reports
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest
 from hitrate.http.litestar import AnyRequest
@@ -28,7 +28,7 @@ _BUCKETS = ((2, "hour"), (93, "day"), (400, "week"))
 class Question:
     """The period and filters of a page, and the parts of its charts if they were chosen."""
 
-    scope: Scope
+    scope: ReportQuery
     since: str
     until: str | None
     chosen_bucket: str | None = None
@@ -66,19 +66,19 @@ def question_of(request: AnyRequest, visit: Visit, clock: Clock) -> Question:
     query = request.query_params
     # One field of a form has one value: so both ends of a period may come as `since/until`.
     since, _, until = query.get("since", "").partition("/")
-    since, until = since or USUAL_SINCE, query.get("until") or until
+    since, until = since or DEFAULT_SINCE, query.get("until") or until
     filters = Filters(**{name: query.get(name) or None for name in _FILTERS})
     filters.check()
     span = period(since, until or None, clock.now_ms())
     bucket = query.get("bucket") or None
     if bucket is not None and bucket not in BUCKETS:
         raise BadRequest(f"bucket is {bucket[:40]!a}; send one of {', '.join(BUCKETS)}.")
-    return Question(Scope(visit.team.id, span, filters), since, until or None, bucket)
+    return Question(ReportQuery(visit.team.id, span, filters), since, until or None, bucket)
 
 
 def choices(reports: Reports, question: Question) -> dict[str, Any]:
     """What the filter bar offers."""
-    sending: Sending = reports.sending(question.scope.team_id)
+    sending: FilterOptions = reports.filter_options(question.scope.team_id)
     offered = {
         "ci": ("CI", _named(sending.ci, "no CI")),
         "interactive": (

@@ -8,12 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitrate.analytics.filters import Filters, Scope
+from hitrate.analytics.filters import Filters, ReportQuery
 from hitrate.analytics.period import Period
-from hitrate.api_schemas import Moved
+from hitrate.api_schemas import Transfers
 from hitrate.clock import ManualClock
 from hitrate.events.traffic import MINUTE_MS, Amounts, Route, TransferCounter
-from tests.support.analytics_fixture import OF_PERSON, OF_TEAM, OTHERS, OURS, PERSON, Books, Ledger
+from tests.support.analytics_fixture import (
+    OTHER_TEAM_ID,
+    TEAM_ID,
+    TEAM_TOKEN,
+    USER_EMAIL,
+    USER_TOKEN,
+    AnalyticsFixture,
+    EventStoreFixture,
+)
 from tests.support.report_comparison import GROUPS, milliseconds
 
 START = 1_800_000_000_000
@@ -26,52 +34,54 @@ PERIOD = Period(START, START + 24 * HOUR_MS)
 class Traffic:
     """A counter whose counts are written down when told to."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, event_store: EventStoreFixture) -> None:
+        self.event_store = event_store
         self.clock = ManualClock(START)
         self.counter = TransferCounter(self.clock)
 
     def write(self) -> None:
-        self.ledger.store.add_transfers(self.counter.take())
+        self.event_store.duckdb.add_transfers(self.counter.take())
 
-    def moved(self, team: str = OURS, **filters: str) -> tuple[int, int, int, int]:
+    def moved(self, team: str = TEAM_ID, **filters: str) -> tuple[int, int, int, int]:
         """Uploads and downloads of a summary."""
-        scope = Scope(team, PERIOD, Filters(**filters))
-        return amounts(self.ledger.reports.summary(scope).artifacts)
+        scope = ReportQuery(team, PERIOD, Filters(**filters))
+        return amounts(self.event_store.reports.summary(scope).artifacts)
 
 
-def amounts(moved: Moved) -> tuple[int, int, int, int]:
+def amounts(moved: Transfers) -> tuple[int, int, int, int]:
     return moved.uploads, moved.uploaded_bytes, moved.downloads, moved.downloaded_bytes
 
 
 @pytest.fixture
 def traffic(tmp_path: Path) -> Iterator[Traffic]:
-    books = Books(tmp_path)
-    with books.ledger() as ledger:
-        yield Traffic(ledger)
-    books.close()
+    analytics = AnalyticsFixture(tmp_path)
+    with analytics.event_store() as event_store:
+        yield Traffic(event_store)
+    analytics.close()
 
 
 def test_transfers_of_a_minute_and_sender_are_one_count(traffic: Traffic) -> None:
     for size, at_ms in ((10, START), (20, START + MINUTE_MS - 1)):
         traffic.clock.value_ms = at_ms
-        traffic.counter.uploaded(OURS, OF_TEAM, NOBODY, size)
-        traffic.counter.downloaded(OURS, OF_TEAM, NOBODY, size + 1)
+        traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, size)
+        traffic.counter.downloaded(TEAM_ID, TEAM_TOKEN, NOBODY, size + 1)
     traffic.clock.value_ms = START + MINUTE_MS
-    traffic.counter.downloaded(OURS, OF_TEAM, NOBODY, 5)
+    traffic.counter.downloaded(TEAM_ID, TEAM_TOKEN, NOBODY, 5)
     assert traffic.counter.take() == {
-        Route(START, OURS, OF_TEAM, *NOBODY): Amounts(2, 30, 2, 32),
-        Route(START + MINUTE_MS, OURS, OF_TEAM, *NOBODY): Amounts(0, 0, 1, 5),
+        Route(START, TEAM_ID, TEAM_TOKEN, *NOBODY): Amounts(2, 30, 2, 32),
+        Route(START + MINUTE_MS, TEAM_ID, TEAM_TOKEN, *NOBODY): Amounts(0, 0, 1, 5),
     }
     assert traffic.counter.take() == {}
 
 
 def test_what_is_put_back_is_added_to_what_came_since(traffic: Traffic) -> None:
-    traffic.counter.uploaded(OURS, OF_TEAM, NOBODY, 10)
+    traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 10)
     taken = traffic.counter.take()
-    traffic.counter.uploaded(OURS, OF_TEAM, NOBODY, 7)
+    traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 7)
     traffic.counter.put_back(taken)
-    assert traffic.counter.take() == {Route(START, OURS, OF_TEAM, *NOBODY): Amounts(2, 17, 0, 0)}
+    assert traffic.counter.take() == {
+        Route(START, TEAM_ID, TEAM_TOKEN, *NOBODY): Amounts(2, 17, 0, 0)
+    }
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**40), st.integers(0, 3)), max_size=30))
@@ -81,7 +91,7 @@ def test_whatever_is_taken_and_put_back_between_the_sums_stay(
     clock = ManualClock(START)
     counter = TransferCounter(clock)
     for upload, size, pause in moved:
-        (counter.uploaded if upload else counter.downloaded)(OURS, OF_TEAM, NOBODY, size)
+        (counter.uploaded if upload else counter.downloaded)(TEAM_ID, TEAM_TOKEN, NOBODY, size)
         if pause == 3:
             counter.put_back(counter.take())
         clock.advance(20 * pause)
@@ -93,25 +103,25 @@ def test_whatever_is_taken_and_put_back_between_the_sums_stay(
 
 def test_a_summary_tells_what_was_moved_in_the_period_and_before(traffic: Traffic) -> None:
     traffic.clock.value_ms = START - MINUTE_MS
-    traffic.counter.uploaded(OURS, OF_TEAM, NOBODY, 1)
+    traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 1)
     traffic.clock.value_ms = START
-    traffic.counter.uploaded(OURS, OF_TEAM, NOBODY, 10)
-    traffic.counter.downloaded(OURS, OF_PERSON, CI, 100)
-    traffic.counter.downloaded(OTHERS, OF_TEAM, NOBODY, 1000)
+    traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 10)
+    traffic.counter.downloaded(TEAM_ID, USER_TOKEN, CI, 100)
+    traffic.counter.downloaded(OTHER_TEAM_ID, TEAM_TOKEN, NOBODY, 1000)
     traffic.write()
     traffic.clock.value_ms = PERIOD.to_ms
-    traffic.counter.uploaded(OURS, OF_TEAM, NOBODY, 2)
+    traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 2)
     traffic.write()
     assert traffic.moved() == (1, 10, 1, 100)
-    summary = traffic.ledger.reports.summary(Scope(OURS, PERIOD))
+    summary = traffic.event_store.reports.summary(ReportQuery(TEAM_ID, PERIOD))
     assert amounts(summary.previous.artifacts) == (1, 1, 0, 0)
-    assert traffic.moved(OTHERS) == (0, 0, 1, 1000)
+    assert traffic.moved(OTHER_TEAM_ID) == (0, 0, 1, 1000)
     assert traffic.moved(ci="any") == (0, 0, 1, 100)
 
 
 def test_a_minute_that_is_written_down_twice_is_added_up(traffic: Traffic) -> None:
     for _ in range(2):
-        traffic.counter.uploaded(OURS, OF_TEAM, CI, 10)
+        traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, CI, 10)
         traffic.write()
     traffic.write()
     assert traffic.moved() == (2, 20, 0, 0)
@@ -120,9 +130,11 @@ def test_a_minute_that_is_written_down_twice_is_added_up(traffic: Traffic) -> No
 def test_buckets_tell_what_was_moved_in_them(traffic: Traffic) -> None:
     for hour in (0, 0, 3):
         traffic.clock.value_ms = START + hour * HOUR_MS + HOUR_MS - 1
-        traffic.counter.downloaded(OURS, OF_TEAM, NOBODY, 10)
+        traffic.counter.downloaded(TEAM_ID, TEAM_TOKEN, NOBODY, 10)
     traffic.write()
-    series = traffic.ledger.reports.timeseries(Scope(OURS, PERIOD), "hour", ZoneInfo("UTC"))
+    series = traffic.event_store.reports.timeseries(
+        ReportQuery(TEAM_ID, PERIOD), "hour", ZoneInfo("UTC")
+    )
     moved = {
         (milliseconds(bucket.from_) - START) // HOUR_MS: amounts(bucket.artifacts)
         for bucket in series.buckets
@@ -139,18 +151,18 @@ def test_buckets_tell_what_was_moved_in_them(traffic: Traffic) -> None:
         ("ci", {None, "GITHUB_ACTIONS"}),
         ("interactive", {None, "false"}),
         ("agent", {None, "claude-code"}),
-        ("token", {OF_TEAM, OF_PERSON}),
-        ("user", {None, PERSON}),
+        ("token", {TEAM_TOKEN, USER_TOKEN}),
+        ("user", {None, USER_EMAIL}),
     ],
 )
 def test_groups_tell_what_was_moved_by_them_also_without_runs(
     traffic: Traffic, by: str, keys: set[str | None]
 ) -> None:
     assert by in GROUPS
-    traffic.counter.uploaded(OURS, OF_TEAM, NOBODY, 10)
-    traffic.counter.downloaded(OURS, OF_PERSON, CI, 100)
+    traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 10)
+    traffic.counter.downloaded(TEAM_ID, USER_TOKEN, CI, 100)
     traffic.write()
-    groups = traffic.ledger.reports.breakdown(Scope(OURS, PERIOD), by).groups
+    groups = traffic.event_store.reports.breakdown(ReportQuery(TEAM_ID, PERIOD), by).groups
     assert {group.key for group in groups} == keys
     assert sorted(amounts(group.artifacts) for group in groups) == [(0, 0, 1, 100), (1, 10, 0, 0)]
     assert [group.runs for group in groups] == [0, 0]
@@ -158,6 +170,6 @@ def test_groups_tell_what_was_moved_by_them_also_without_runs(
 
 def test_many_bytes_are_no_fewer(traffic: Traffic) -> None:
     for _ in range(3):
-        traffic.counter.uploaded(OURS, OF_TEAM, NOBODY, 2**60)
+        traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 2**60)
     traffic.write()
     assert traffic.moved() == (3, 3 * 2**60, 0, 0)

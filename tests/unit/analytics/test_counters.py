@@ -8,30 +8,30 @@ from hypothesis import strategies as st
 
 from hitrate.events.wire import Batch, CacheEvent
 from hitrate.metrics import HighWaterCounter, Metrics
-from tests.support.analytics_fixture import OF_TEAM, OURS, Books, Ledger
+from tests.support.analytics_fixture import TEAM_ID, TEAM_TOKEN, AnalyticsFixture, EventStoreFixture
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, Pair
-from tests.support.event_strategies import MADE_MS, batches
-from tests.support.reference_analytics import counts, fold
+from tests.support.event_strategies import ARTIFACT_DURATIONS, batches
+from tests.support.reference_analytics import runs_of, totals_of
 
 
 class Scraped:
     """A store whose loads are counted, and what /metrics tells of them."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, event_store: EventStoreFixture) -> None:
+        self._event_store = event_store
         self._metrics = Metrics()
         self._loads = 0
 
     def load(self, *came: Batch) -> None:
         self._loads += 1
-        self._metrics.add_tasks(self._ledger.load(f"{self._loads}", came).totals)
+        self._metrics.add_tasks(self._event_store.load(f"{self._loads}", came).totals)
 
     def task(self, session: str, *kinds: Pair, ms: float = 0.0) -> None:
         """Events of a session's only task."""
         events = [CacheEvent(session, source, kind, "h", ms) for source, kind in kinds]
         client = (None, None, None)
         at_ms = 1_800_000_000_000 + self._loads
-        self.load(Batch(OURS, OF_TEAM, at_ms, *client, f"{self._loads}", events))
+        self.load(Batch(TEAM_ID, TEAM_TOKEN, at_ms, *client, f"{self._loads}", events))
 
     def tell(self) -> tuple[float, ...]:
         """Runs, local hits, remote hits, misses, seconds saved locally and remotely."""
@@ -54,7 +54,7 @@ NAMES = (
 
 def truth(came: list[Batch]) -> tuple[float, ...]:
     """What all batches so far come to."""
-    all_in_all = counts(fold(came, MADE_MS).values())
+    all_in_all = totals_of(runs_of(came, ARTIFACT_DURATIONS).values())
     return (
         all_in_all.runs,
         all_in_all.local_hits,
@@ -66,9 +66,9 @@ def truth(came: list[Batch]) -> tuple[float, ...]:
 
 
 @pytest.fixture
-def scraped(books: Books) -> Iterator[Scraped]:
-    with books.ledger() as ledger:
-        yield Scraped(ledger)
+def scraped(analytics: AnalyticsFixture) -> Iterator[Scraped]:
+    with analytics.event_store() as event_store:
+        yield Scraped(event_store)
 
 
 @given(st.lists(st.integers(-5, 5)))
@@ -97,11 +97,13 @@ def test_a_miss_that_becomes_a_hit_is_made_up_for_by_the_next_miss(scraped: Scra
 
 @settings(max_examples=8)
 @given(batches())
-def test_counters_are_the_highest_that_was_ever_true(books: Books, came: list[Batch]) -> None:
-    books.add_artifacts(MADE_MS)
+def test_counters_are_the_highest_that_was_ever_true(
+    analytics: AnalyticsFixture, came: list[Batch]
+) -> None:
+    analytics.add_artifacts(ARTIFACT_DURATIONS)
     so_far: list[Batch] = []
-    with books.ledger() as ledger:
-        scraped = Scraped(ledger)
+    with analytics.event_store() as event_store:
+        scraped = Scraped(event_store)
         highest = truth([])
         for batch in came:
             so_far.append(batch)

@@ -4,43 +4,54 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hitrate.analytics.filters import Scope
+from hitrate.analytics.filters import ReportQuery
 from hitrate.analytics.period import BUCKETS, Period
 from hitrate.analytics.reports import NO_VALUE
 from hitrate.api_schemas import RunInfo
 from hitrate.errors import NotFound
 from hitrate.events.wire import Batch, CacheEvent
-from tests.support.analytics_fixture import OURS, UNKNOWN, Books, Ledger, team
+from tests.support.analytics_fixture import (
+    TEAM_ID,
+    UNKNOWN_TOKEN,
+    AnalyticsFixture,
+    EventStoreFixture,
+    team,
+)
 from tests.support.report_comparison import GROUPS
 
 START = 1_800_000_000_000
-EVER = Scope(OURS, Period(0, 4_102_444_800_000))
-A_DAY = Scope(OURS, Period(START, START + 86_400_000))
+EVER = ReportQuery(TEAM_ID, Period(0, 4_102_444_800_000))
+A_DAY = ReportQuery(TEAM_ID, Period(START, START + 86_400_000))
 
 
-def batch(at_ms: int, session: str, *names: str, token: str = UNKNOWN) -> Batch:
+def batch(at_ms: int, session: str, *names: str, token: str = UNKNOWN_TOKEN) -> Batch:
     """Local hits of a run that says nothing of itself."""
     events = [CacheEvent(session, "LOCAL", "HIT", name, 5.0) for name in names]
-    return Batch(OURS, token, at_ms, None, None, None, f"{session} {at_ms}", events)
+    return Batch(TEAM_ID, token, at_ms, None, None, None, f"{session} {at_ms}", events)
 
 
 @pytest.mark.parametrize("scope", [EVER, A_DAY])
-def test_a_team_without_events_has_reports_of_nothing(books: Books, scope: Scope) -> None:
-    with books.ledger() as ledger:
-        summary = ledger.reports.summary(scope)
+def test_a_team_without_events_has_reports_of_nothing(
+    analytics: AnalyticsFixture, scope: ReportQuery
+) -> None:
+    with analytics.event_store() as event_store:
+        summary = event_store.reports.summary(scope)
         assert (summary.runs, summary.tasks, summary.hit_rate) == (0, 0, None)
-        assert ledger.reports.runs(scope, "newest", 10, 0).runs == []
+        assert event_store.reports.runs(scope, "newest", 10, 0).runs == []
         for by in GROUPS:
-            assert ledger.reports.breakdown(scope, by).groups == []
-        assert ledger.cache.artifacts(scope, "hits", 10, 0, unused=False).artifacts == []
+            assert event_store.reports.breakdown(scope, by).groups == []
+        assert (
+            event_store.artifact_reports.artifacts(scope, "hits", 10, 0, unused=False).artifacts
+            == []
+        )
         with pytest.raises(NotFound):
-            ledger.reports.run(team(OURS), "none")
+            event_store.reports.run(team(TEAM_ID), "none")
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_buckets_without_runs_are_there(books: Books, bucket: str) -> None:
-    with books.ledger() as ledger:
-        buckets = ledger.reports.timeseries(A_DAY, bucket, ZoneInfo("UTC")).buckets
+def test_buckets_without_runs_are_there(analytics: AnalyticsFixture, bucket: str) -> None:
+    with analytics.event_store() as event_store:
+        buckets = event_store.reports.timeseries(A_DAY, bucket, ZoneInfo("UTC")).buckets
     assert {(one.runs, one.hit_rate, one.hit_rate_quartiles.p50) for one in buckets} == {
         (0, None, None)
     }
@@ -51,42 +62,44 @@ def test_buckets_without_runs_are_there(books: Books, bucket: str) -> None:
 
 
 @pytest.mark.parametrize("by", sorted(GROUPS))
-def test_runs_of_nobody_known_are_a_group(books: Books, by: str) -> None:
-    with books.ledger() as ledger:
-        ledger.load("one", [batch(START, "s", "h")])
-        [group] = ledger.reports.breakdown(EVER, by).groups
-    key = UNKNOWN if by == "token" else None
+def test_runs_of_nobody_known_are_a_group(analytics: AnalyticsFixture, by: str) -> None:
+    with analytics.event_store() as event_store:
+        event_store.load("one", [batch(START, "s", "h")])
+        [group] = event_store.reports.breakdown(EVER, by).groups
+    key = UNKNOWN_TOKEN if by == "token" else None
     assert (group.key, group.label) == (key, key or NO_VALUE[by])
     assert (group.runs, group.hit_rate_quartiles.p25) == (1, 1.0)
 
 
-def test_a_run_belongs_to_the_period_in_which_it_began(books: Books) -> None:
+def test_a_run_belongs_to_the_period_in_which_it_began(analytics: AnalyticsFixture) -> None:
     last_ms, first_ms = A_DAY.period.to_ms - 1, A_DAY.period.from_ms
-    with books.ledger() as ledger:
-        ledger.load("one", [batch(first_ms - 1, "before", "h"), batch(first_ms, "first", "h")])
-        ledger.load("two", [batch(last_ms, "last", "h"), batch(last_ms + 1, "after", "h")])
-        ledger.load("three", [batch(last_ms + 2, "last", "h2"), batch(first_ms, "before", "h2")])
-        assert sessions(ledger, A_DAY) == ["last", "first"]
-        assert ledger.reports.summary(A_DAY).tasks == 3
-        ledger.load("late", [batch(last_ms, "after", "h2")])
-        assert sessions(ledger, A_DAY) == ["after", "last", "first"]
+    with analytics.event_store() as event_store:
+        event_store.load("one", [batch(first_ms - 1, "before", "h"), batch(first_ms, "first", "h")])
+        event_store.load("two", [batch(last_ms, "last", "h"), batch(last_ms + 1, "after", "h")])
+        event_store.load(
+            "three", [batch(last_ms + 2, "last", "h2"), batch(first_ms, "before", "h2")]
+        )
+        assert sessions(event_store, A_DAY) == ["last", "first"]
+        assert event_store.reports.summary(A_DAY).tasks == 3
+        event_store.load("late", [batch(last_ms, "after", "h2")])
+        assert sessions(event_store, A_DAY) == ["after", "last", "first"]
 
 
-def sessions(ledger: Ledger, scope: Scope) -> list[str]:
-    return [run.session_id for run in ledger.reports.runs(scope, "newest", 100, 0).runs]
+def sessions(event_store: EventStoreFixture, scope: ReportQuery) -> list[str]:
+    return [run.session_id for run in event_store.reports.runs(scope, "newest", 100, 0).runs]
 
 
 @pytest.mark.parametrize("order", ["newest", "best", "worst", "saved", "largest"])
-def test_pages_of_runs_join(books: Books, order: str) -> None:
-    with books.ledger() as ledger:
+def test_pages_of_runs_join(analytics: AnalyticsFixture, order: str) -> None:
+    with analytics.event_store() as event_store:
         for number in range(7):
             names = [f"{n}" for n in range(number % 3 + 1)]
-            ledger.load(f"{number}", [batch(START, f"s{number}", *names)])
-        everything = ledger.reports.runs(EVER, order, 100, 0).runs
+            event_store.load(f"{number}", [batch(START, f"s{number}", *names)])
+        everything = event_store.reports.runs(EVER, order, 100, 0).runs
         paged: list[RunInfo] = []
         cursor: str | None = "0"
         while cursor is not None:
-            page = ledger.reports.runs(EVER, order, 3, int(cursor))
+            page = event_store.reports.runs(EVER, order, 3, int(cursor))
             paged += page.runs
             cursor = page.next_cursor
         assert paged == everything

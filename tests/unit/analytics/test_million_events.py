@@ -8,11 +8,17 @@ from typing import Literal
 import msgspec
 import pytest
 
-from hitrate.analytics.filters import Scope
+from hitrate.analytics.filters import ReportQuery
 from hitrate.analytics.period import Period
 from hitrate.events.wire import Batch, CacheEvent
-from tests.support.analytics_fixture import OTHERS, OURS, TOKEN_IDS, Books, Ledger
-from tests.support.reference_analytics import DAY_MS, Runs, counts, fold
+from tests.support.analytics_fixture import (
+    OTHER_TEAM_ID,
+    TEAM_ID,
+    TOKEN_IDS,
+    AnalyticsFixture,
+    EventStoreFixture,
+)
+from tests.support.reference_analytics import DAY_MS, Runs, runs_of, totals_of
 from tests.support.report_comparison import (
     GROUPS,
     assert_details,
@@ -36,7 +42,7 @@ SOURCES: tuple[Literal["LOCAL"], Literal["REMOTE"]] = ("LOCAL", "REMOTE")
 KINDS: tuple[Literal["HIT"], Literal["MISS"]] = ("HIT", "MISS")
 DURATIONS = (msgspec.UNSET, 0.0, 12.5, 400.0, 400.5, 61_000.0, 86_400_000.0, 1e12, -7.0)
 WEIGHTS = (2, 6, 10, 40, 20, 20, 1, 2, 1)
-MADE_MS = {(OURS, name): 1000.5 + n for n, name in enumerate(HASHES[::3])}
+ARTIFACT_DURATIONS = {(TEAM_ID, name): 1000.5 + n for n, name in enumerate(HASHES[::3])}
 
 
 @cache
@@ -66,7 +72,7 @@ def _batch(rng: random.Random, number: int, minute: int) -> Batch:
         )
     ]
     return Batch(
-        team=rng.choice((OURS, OURS, OTHERS)),
+        team=rng.choice((TEAM_ID, TEAM_ID, OTHER_TEAM_ID)),
         token=rng.choice(TOKEN_IDS),
         received_at=START + minute * 60_000 + rng.randrange(1000),
         ci=rng.choice((None, "GITHUB_ACTIONS", "JENKINS")),
@@ -100,7 +106,7 @@ def cut(batches: Sequence[Batch], many: int) -> list[Sequence[Batch]]:
 @cache
 def truth() -> Runs:
     """What the million comes to."""
-    return fold(million(), MADE_MS)
+    return runs_of(million(), ARTIFACT_DURATIONS)
 
 
 def in_order() -> list[Sequence[Batch]]:
@@ -118,27 +124,27 @@ def shuffled() -> list[Sequence[Batch]]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _artifacts(books: Books) -> None:
-    books.add_artifacts(MADE_MS)
+def _artifacts(analytics: AnalyticsFixture) -> None:
+    analytics.add_artifacts(ARTIFACT_DURATIONS)
 
 
-def assert_truth(ledger: Ledger, runs: Runs) -> None:
+def assert_truth(event_store: EventStoreFixture, runs: Runs) -> None:
     """All that reports tell of runs is true, and of some their tasks."""
-    for team_id in (OURS, OTHERS):
-        scope = Scope(team_id, PERIOD)
-        assert_runs(ledger, runs, scope, "newest")
-        assert_measures(ledger, runs, scope)
-        assert_series(ledger, runs, scope, "day", "Europe/Berlin")
+    for team_id in (TEAM_ID, OTHER_TEAM_ID):
+        scope = ReportQuery(team_id, PERIOD)
+        assert_runs(event_store, runs, scope, "newest")
+        assert_measures(event_store, runs, scope)
+        assert_series(event_store, runs, scope, "day", "Europe/Berlin")
         for by in GROUPS:
-            assert_groups(ledger, runs, scope, by)
+            assert_groups(event_store, runs, scope, by)
     some = sorted(runs)[:: max(1, len(runs) // 12)]
-    assert_details(ledger, {key: runs[key] for key in some}, MADE_MS)
+    assert_details(event_store, {key: runs[key] for key in some}, ARTIFACT_DURATIONS)
 
 
 def assert_totals(changes: Sequence[Sequence[int]], runs: Runs) -> None:
     """What loading said, segment by segment, that it changed, comes to the truth."""
     events, *totals = (sum(column) for column in zip(*changes, strict=True))
-    told = counts(runs.values())
+    told = totals_of(runs.values())
     assert events == told.events
     assert totals == [
         told.runs, told.tasks, told.local_hits, told.remote_hits, told.local_ms, told.remote_ms,
@@ -147,27 +153,27 @@ def assert_totals(changes: Sequence[Sequence[int]], runs: Runs) -> None:
 
 @pytest.mark.parametrize("arrange", [in_order, backwards, shuffled])
 def test_a_million_events_in_any_order_and_split_come_to_the_same(
-    books: Books, arrange: Callable[[], list[Sequence[Batch]]]
+    analytics: AnalyticsFixture, arrange: Callable[[], list[Sequence[Batch]]]
 ) -> None:
-    with books.ledger() as ledger:
-        loaded = [ledger.load(str(number), some) for number, some in enumerate(arrange())]
-        assert_truth(ledger, truth())
+    with analytics.event_store() as event_store:
+        loaded = [event_store.load(str(number), some) for number, some in enumerate(arrange())]
+        assert_truth(event_store, truth())
     assert_totals([one.totals for one in loaded], truth())
     assert sum(one.events + one.duplicates for one in loaded) == EVENTS
 
 
-def test_each_event_in_a_batch_of_its_own_comes_to_the_same(books: Books) -> None:
+def test_each_event_in_a_batch_of_its_own_comes_to_the_same(analytics: AnalyticsFixture) -> None:
     some = million()[:100]
     alone = list(parts(some, 1))
     random.Random(13).shuffle(alone)
-    with books.ledger() as ledger:
-        loaded = [ledger.load(str(number), few) for number, few in enumerate(cut(alone, 3))]
-        assert_truth(ledger, fold(some, MADE_MS))
-    assert_totals([one.totals for one in loaded], fold(some, MADE_MS))
+    with analytics.event_store() as event_store:
+        loaded = [event_store.load(str(number), few) for number, few in enumerate(cut(alone, 3))]
+        assert_truth(event_store, runs_of(some, ARTIFACT_DURATIONS))
+    assert_totals([one.totals for one in loaded], runs_of(some, ARTIFACT_DURATIONS))
 
 
 def test_the_million_has_what_makes_it_hard() -> None:
-    told = counts(truth().values())
+    told = totals_of(truth().values())
     assert told.runs > 3000
     assert told.duplicates > 200_000
     assert told.anomalies > 10_000

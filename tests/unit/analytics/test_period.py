@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hitrate.analytics.period import BUCKETS, BUCKETS_MOST, Period, bucket_starts, period, time_zone
+from hitrate.analytics.period import BUCKETS, MAX_BUCKETS, Period, bucket_starts, period, time_zone
 from hitrate.errors import BadRequest
 
 NOW_MS = 1_800_000_000_000
@@ -145,8 +145,8 @@ def test_a_period_shorter_than_a_bucket_is_one() -> None:
 
 
 def test_too_many_buckets_are_refused() -> None:
-    most = Period(0, BUCKETS_MOST * HOUR_MS)
-    assert len(bucket_starts(most, "hour", UTC)) == BUCKETS_MOST
+    most = Period(0, MAX_BUCKETS * HOUR_MS)
+    assert len(bucket_starts(most, "hour", UTC)) == MAX_BUCKETS
     with pytest.raises(BadRequest, match="longer bucket"):
         bucket_starts(Period(0, most.to_ms + 1), "hour", UTC)
 
@@ -178,7 +178,7 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
 
 
 def test_the_period_before_is_as_long_and_ends_where_this_begins() -> None:
-    assert Period(100, 130).before == Period(70, 100)
+    assert Period(100, 130).previous == Period(70, 100)
 
 
 @pytest.mark.parametrize(

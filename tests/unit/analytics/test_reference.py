@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hitrate.analytics.filters import Filters, Scope
+from hitrate.analytics.filters import Filters, ReportQuery
 from hitrate.analytics.period import BUCKETS, Period
 from hitrate.events.wire import Batch
-from tests.support.analytics_fixture import OTHERS, OURS, Books
-from tests.support.event_strategies import HASHES, MADE_MS, batches, splits
-from tests.support.reference_analytics import fold, sift
+from tests.support.analytics_fixture import OTHER_TEAM_ID, TEAM_ID, AnalyticsFixture
+from tests.support.event_strategies import ARTIFACT_DURATIONS, HASHES, batches, splits
+from tests.support.reference_analytics import runs_of, split_duplicates
 from tests.support.report_comparison import (
     FILTERED,
     GROUPS,
@@ -25,9 +25,9 @@ from tests.support.report_comparison import (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _artifacts(books: Books) -> None:
+def _artifacts(analytics: AnalyticsFixture) -> None:
     """Some of the hashes are those of stored artifacts."""
-    books.add_artifacts(MADE_MS)
+    analytics.add_artifacts(ARTIFACT_DURATIONS)
 
 
 def whole(came: list[Batch]) -> Period:
@@ -46,59 +46,67 @@ def periods(draw: st.DrawFn, came: list[Batch]) -> Period:
 @settings(max_examples=25)
 @given(st.data(), batches())
 def test_reports_tell_what_the_events_come_to(
-    books: Books, data: st.DataObject, came: list[Batch]
+    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch]
 ) -> None:
-    runs = fold(came, MADE_MS)
-    scope = Scope(data.draw(st.sampled_from((OURS, OTHERS))), data.draw(periods(came)))
-    with books.ledger() as ledger:
-        ledger.load_all(data.draw(splits(came), label="segments"))
-        assert_runs(ledger, runs, scope, data.draw(st.sampled_from(sorted(RANKS))))
-        assert_measures(ledger, runs, scope)
-        assert_groups(ledger, runs, scope, data.draw(st.sampled_from(sorted(GROUPS))))
+    runs = runs_of(came, ARTIFACT_DURATIONS)
+    scope = ReportQuery(
+        data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), data.draw(periods(came))
+    )
+    with analytics.event_store() as event_store:
+        event_store.load_all(data.draw(splits(came), label="segments"))
+        assert_runs(event_store, runs, scope, data.draw(st.sampled_from(sorted(RANKS))))
+        assert_measures(event_store, runs, scope)
+        assert_groups(event_store, runs, scope, data.draw(st.sampled_from(sorted(GROUPS))))
         bucket, zone = data.draw(st.sampled_from(BUCKETS)), data.draw(st.sampled_from(ZONES))
-        assert_series(ledger, runs, scope, bucket, zone)
-        assert_details(ledger, runs, MADE_MS)
+        assert_series(event_store, runs, scope, bucket, zone)
+        assert_details(event_store, runs, ARTIFACT_DURATIONS)
 
 
 @settings(max_examples=20)
 @given(st.data(), batches())
-def test_artifacts_tell_who_used_them(books: Books, data: st.DataObject, came: list[Batch]) -> None:
-    scope = Scope(data.draw(st.sampled_from((OURS, OTHERS))), data.draw(periods(came)))
-    with books.ledger() as ledger:
-        ledger.load_all(data.draw(splits(came), label="segments"))
-        assert_uses(ledger, came, MADE_MS, scope, HASHES)
+def test_artifacts_tell_who_used_them(
+    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch]
+) -> None:
+    scope = ReportQuery(
+        data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), data.draw(periods(came))
+    )
+    with analytics.event_store() as event_store:
+        event_store.load_all(data.draw(splits(came), label="segments"))
+        assert_uses(event_store, came, ARTIFACT_DURATIONS, scope, HASHES)
 
 
 @settings(max_examples=8)
 @given(st.data(), batches())
 def test_filters_choose_runs_by_what_they_said_first(
-    books: Books, data: st.DataObject, came: list[Batch]
+    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch]
 ) -> None:
-    runs = fold(came, MADE_MS)
+    runs = runs_of(came, ARTIFACT_DURATIONS)
     period = data.draw(periods(came))
-    with books.ledger() as ledger:
-        ledger.load_all(data.draw(splits(came), label="segments"))
+    with analytics.event_store() as event_store:
+        event_store.load_all(data.draw(splits(came), label="segments"))
         for filters, matches in FILTERED:
-            assert_measures(ledger, runs, Scope(OURS, period, Filters(**filters)), matches)
+            assert_measures(
+                event_store, runs, ReportQuery(TEAM_ID, period, Filters(**filters)), matches
+            )
 
 
 @settings(max_examples=25)
 @given(st.data(), batches())
 def test_neither_order_nor_split_nor_a_crash_between_changes_what_events_come_to(
-    books: Books, data: st.DataObject, came: list[Batch]
+    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch]
 ) -> None:
-    runs = fold(came, MADE_MS)
-    nothing_again = not sift(came)[1]
+    runs = runs_of(came, ARTIFACT_DURATIONS)
+    nothing_again = not split_duplicates(came)[1]
     segments = data.draw(splits(data.draw(st.permutations(came))), label="segments")
     again = data.draw(st.lists(st.integers(0, len(segments) - 1), max_size=2), label="again")
-    with books.ledger() as ledger:
-        ledger.load_all(segments)
-        ledger.reopen()
+    with analytics.event_store() as event_store:
+        event_store.load_all(segments)
+        event_store.reopen()
         for number in again:
-            assert ledger.load(f"segment {number}", segments[number]).events == 0
-        for team_id in (OURS, OTHERS):
-            scope = Scope(team_id, whole(came))
-            assert_runs(ledger, runs, scope, "newest", recorded=nothing_again)
+            assert event_store.load(f"segment {number}", segments[number]).events == 0
+        for team_id in (TEAM_ID, OTHER_TEAM_ID):
+            scope = ReportQuery(team_id, whole(came))
+            assert_runs(event_store, runs, scope, "newest", recorded=nothing_again)
             if nothing_again:
-                assert_measures(ledger, runs, scope)
-        assert_details(ledger, runs, MADE_MS, recorded=nothing_again)
+                assert_measures(event_store, runs, scope)
+        assert_details(event_store, runs, ARTIFACT_DURATIONS, recorded=nothing_again)

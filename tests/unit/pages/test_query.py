@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hitrate.analytics.reports import Reports, Sending
+from hitrate.analytics.reports import FilterOptions, Reports
 from hitrate.auth.sessions import Session
 from hitrate.clock import ManualClock
 from hitrate.errors import BadRequest
@@ -114,8 +114,8 @@ def test_what_makes_no_sense_is_refused_with_a_reason(query: dict[str, str], why
 class Reported:
     """Reports of a team to which one CI sends, and a client that says nothing."""
 
-    def sending(self, _team_id: str) -> Sending:
-        return Sending(["", "GITHUB_ACTIONS"], [], [("tok_1", "pipeline")])
+    def filter_options(self, _team_id: str) -> FilterOptions:
+        return FilterOptions(["", "GITHUB_ACTIONS"], [], [("tok_1", "pipeline")])
 
 
 def offered(**query: str) -> dict[str, Any]:

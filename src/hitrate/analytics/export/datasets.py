@@ -15,7 +15,7 @@ import msgspec
 
 from hitrate.analytics import queries
 from hitrate.analytics.export.formats import TEXT, TIME, Column, Form
-from hitrate.analytics.filters import Scope
+from hitrate.analytics.filters import ReportQuery
 from hitrate.analytics.reports import Reports
 from hitrate.analytics.rows import Row
 from hitrate.artifacts.catalog import ArtifactCatalog
@@ -85,7 +85,7 @@ class Table(Protocol):
 class Events:
     """The events of the runs that began in the period and match the filters."""
 
-    scope: Scope
+    scope: ReportQuery
     rows: int
 
     columns: ClassVar[tuple[Column, ...]] = (
@@ -127,7 +127,7 @@ class Events:
 class Runs:
     """The runs themselves."""
 
-    scope: Scope
+    scope: ReportQuery
     rows: int
     reports: Reports
 
@@ -171,7 +171,7 @@ class Artifacts:
     """The artifacts that are stored, with their hits in the period; by their hashes. They stand in
     the database, and come from there by way of files of raw rows."""
 
-    scope: Scope
+    scope: ReportQuery
     rows: int
     reports: Reports
     listing: ArtifactCatalog
@@ -208,7 +208,7 @@ class Artifacts:
     def parts(self, _ask: Ask, folder: Path, /) -> Iterator[Part]:
         span, file = self.scope.period, folder / "listed.ndjson"
         values = {"team": self.scope.team_id, "from_ms": span.from_ms, "to_ms": span.to_ms}
-        left, last = self.reports.kept(self.scope.team_id).artifacts // self.rows + 1, ""
+        left, last = self.reports.stored(self.scope.team_id).artifacts // self.rows + 1, ""
         while True:
             page = self.listing.after(self.scope.team_id, last, self.rows)
             file.write_bytes(_encoder.encode_lines(one._asdict() for one in page))
@@ -228,7 +228,7 @@ class Tables:
     listing: ArtifactCatalog
     rows: int = PART_ROWS
 
-    def named(self, name: str, scope: Scope) -> Table:
+    def named(self, name: str, scope: ReportQuery) -> Table:
         """The events, runs or artifacts of a scope."""
         if name == "events":
             return Events(scope, self.rows)

@@ -16,7 +16,7 @@ from hitrate import log
 from hitrate.analytics.export.datasets import Table, Tables
 from hitrate.analytics.export.formats import FORMS, Form
 from hitrate.analytics.export.jobs import Export, ExportManager
-from hitrate.analytics.filters import Scope
+from hitrate.analytics.filters import ReportQuery
 from hitrate.analytics.params import (
     Agent,
     AnalyticsService,
@@ -145,7 +145,7 @@ def export_api(
     """The routes of this file."""
     route = {**analyst.route, "opt": {"content_types": [f.media_type for f in FORMS.values()]}}
 
-    def answer(request: AnyRequest, what: str, form: str, scope: Scope) -> ExportAnswer:
+    def answer(request: AnyRequest, what: str, form: str, scope: ReportQuery) -> ExportAnswer:
         team = current_auth(request).team
         name = f"{team.slug}-{what}-{_days(scope.period)}.{form}"
         return ExportAnswer(exports, team, name, tables.named(what, scope), FORMS[form])
