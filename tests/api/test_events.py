@@ -162,7 +162,7 @@ def test_no_token_is_ever_logged(server: Server) -> None:
     server.request("GET", f"/v8/artifacts/status?token={server.token}&slug=x")
     server.stop()
     lines = [json.loads(line) for line in server.log.splitlines()]
-    refused = [line for line in lines if line["event"] == "refused"]
+    refused = [line for line in lines if line["event"] == "request rejected"]
     assert len(refused) == 3
     assert all(line["request_id"] for line in refused)
     assert server.token not in server.log

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from hitrate.auth.authorizer import CACHE_TTL_MS
 from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLES, scope_permissions
-from hitrate.http.errors import INTERNAL, TABLE
+from hitrate.http.errors import INTERNAL, STATUS_BY_ERROR
 from hitrate.teams.models import Role
 from tests.support.access_cases import FURTHER
 from tests.support.all_routes import Row, all_routes
@@ -141,7 +141,7 @@ def _who(access: Permission) -> tuple[str, str]:
 
 
 def _errors() -> Iterable[Sequence[str]]:
-    for kind, (status, code) in TABLE.items():
+    for kind, (status, code) in STATUS_BY_ERROR.items():
         sentence, _, _ = (kind.__doc__ or "").partition(". ")
         yield str(status), f"`{code}`", sentence.partition("; `")[0].rstrip(".")
     yield str(INTERNAL[0]), f"`{INTERNAL[1]}`", "Something went wrong in the server"

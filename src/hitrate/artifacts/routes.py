@@ -14,8 +14,16 @@ from hitrate.auth.routes import AnyRoute, PublicRoute, Route
 from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, NotFound
-from hitrate.http.asgi import JSON, PIECE_BYTES, Header, Request, Response, body_too_large
-from hitrate.http.client_info import Client, client_of
+from hitrate.http.asgi import (
+    JSON,
+    STREAM_CHUNK_BYTES,
+    Header,
+    Request,
+    Response,
+    Usage,
+    body_too_large,
+)
+from hitrate.http.client_info import ClientInfo
 from hitrate.http.errors import error_response
 from hitrate.metrics import Metrics
 
@@ -75,8 +83,12 @@ class NotAsked(msgspec.Struct):
 class TransferCounts(Protocol):
     """Hears of what was stored and sent: team, token, client, bytes."""
 
-    def uploaded(self, team_id: str, token_id: str, client: Client, size_bytes: int) -> None: ...
-    def downloaded(self, team_id: str, token_id: str, client: Client, size_bytes: int) -> None: ...
+    def uploaded(
+        self, team_id: str, token_id: str, client: ClientInfo, size_bytes: int
+    ) -> None: ...
+    def downloaded(
+        self, team_id: str, token_id: str, client: ClientInfo, size_bytes: int
+    ) -> None: ...
 
 
 _query_decoder = msgspec.json.Decoder(ArtifactQuery)
@@ -131,7 +143,7 @@ class ArtifactRoutes:
 
     async def download(self, request: Request, auth: AuthContext) -> Response:
         """The artifact, straight from its file."""
-        client = client_of(request)
+        client = ClientInfo.from_headers(request)
         artifact = await self._find(request, auth)
         file = None if artifact is None else await self._file(artifact)
         if artifact is None or file is None:
@@ -144,7 +156,7 @@ class ArtifactRoutes:
 
     async def exists(self, request: Request, auth: AuthContext) -> Response:
         """The headers of a download."""
-        client_of(request)  # the contract has bad client headers refused here too
+        ClientInfo.from_headers(request)  # the contract has bad client headers refused here too
         artifact = await self._find(request, auth)
         if artifact is None:
             return Response(404, b"", _MISS.headers)
@@ -180,7 +192,7 @@ class ArtifactRoutes:
         then nothing was stored and no trace is left.
         """
         artifact_hash = hash_of(request)
-        said, client = upload_of(request), client_of(request)
+        said, client = upload_of(request), ClientInfo.from_headers(request)
         announced = self._announced(request)
         self._store.blobs.check_room(announced or 0)
         writer = await self._receive(request, auth.team.id, announced)
@@ -199,10 +211,10 @@ class ArtifactRoutes:
             created_at_ms=self._clock.now_ms(),
         )
         await self._store.put(artifact, writer)
-        request.uploaded_bytes = writer.size_bytes
         self._metrics.add("hitrate_artifact_received_bytes", writer.size_bytes)
         self._transfers.uploaded(auth.team.id, auth.token_id, client, writer.size_bytes)
-        return Response(202, msgspec.json.encode({"urls": [_url(request, artifact_hash)]}))
+        body = msgspec.json.encode({"urls": [_url(request, artifact_hash)]})
+        return Response(202, body, usage=Usage(uploaded_bytes=writer.size_bytes))
 
     async def _find(self, request: Request, auth: AuthContext) -> Artifact | None:
         return await self._store.find(Key(auth.team.id, hash_of(request)))
@@ -210,7 +222,7 @@ class ArtifactRoutes:
     async def _file(self, artifact: Artifact) -> str | BinaryIO | None:
         """What is to be sent; None when it was removed in this moment."""
         path = self._store.blobs.path(artifact.key.team_id, artifact.blob)
-        if artifact.size_bytes <= PIECE_BYTES:
+        if artifact.size_bytes <= STREAM_CHUNK_BYTES:
             return path
         try:
             return await asyncio.to_thread(open, path, "rb", 0)
@@ -218,7 +230,7 @@ class ArtifactRoutes:
             return None
 
     def _announced(self, request: Request) -> int | None:
-        announced = request.announced_length()
+        announced = request.content_length()
         if announced is None and b"transfer-encoding" not in request.headers:
             raise BadRequest("Send Content-Length, or the body in chunks.")
         if announced is not None and announced > self._max_artifact_bytes:
@@ -231,7 +243,7 @@ class ArtifactRoutes:
         size, more = 0, True
         try:
             while more:
-                chunk, more = await request.chunk()
+                chunk, more = await request.read_chunk()
                 size += len(chunk)
                 if size > self._max_artifact_bytes:
                     raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")

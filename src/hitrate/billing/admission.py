@@ -14,16 +14,16 @@ from hitrate.teams.models import Team
 
 _NOT_FOUND = 404
 
-_GUESSES_FREE = 500
-_GUESS_WAIT_S = 0.1
-_GUESS_WAIT_MOST_S = 1.0
-_GUESS_WINDOW_S = 60.0
+_AUTH_FAILURE_FREE_ATTEMPTS = 500
+_AUTH_FAILURE_BASE_DELAY_S = 0.1
+_AUTH_FAILURE_MAX_DELAY_S = 1.0
+_AUTH_FAILURE_WINDOW_S = 60.0
 
 
-class _Tally:
-    """What one team used in one turn of the event loop."""
+class _UsageDelta:
+    """Usage of one team within one iteration of the event loop."""
 
-    __slots__ = ("downloaded", "events", "requests", "spooled", "team", "uploaded")
+    __slots__ = ("downloaded", "events", "requests", "spool_position", "team", "uploaded")
 
     def __init__(self, team: Team) -> None:
         self.team = team
@@ -31,90 +31,103 @@ class _Tally:
         self.uploaded = 0
         self.downloaded = 0
         self.events = 0
-        self.spooled: tuple[str, int] | None = None
+        self.spool_position: tuple[str, int] | None = None
 
 
 class Admission:
-    """For the operations of the contract; what manages a team works in each of its states."""
+    """Authorizes and meters the operations of `/v8/artifacts`.
+
+    Management routes do not pass through it: they work in every team state and are not metered.
+    """
 
     def __init__(
-        self, authorizer: Authorizer, standing: QuotaEnforcer, meter: Meter, clock: Clock
+        self, authorizer: Authorizer, quotas: QuotaEnforcer, meter: Meter, clock: Clock
     ) -> None:
         self._authorizer = authorizer
-        self._standing = standing
+        self._quotas = quotas
         self._meter = meter
         self._clock = clock
-        self._tallies: dict[str, _Tally] = {}
-        self._counted: asyncio.Future[None] | None = None
-        self._guesses = AttemptThrottle(
-            _GUESSES_FREE, _GUESS_WAIT_S, _GUESS_WAIT_MOST_S, _GUESS_WINDOW_S
+        self._deltas: dict[str, _UsageDelta] = {}
+        self._flushed: asyncio.Future[None] | None = None
+        self._auth_failures = AttemptThrottle(
+            _AUTH_FAILURE_FREE_ATTEMPTS,
+            _AUTH_FAILURE_BASE_DELAY_S,
+            _AUTH_FAILURE_MAX_DELAY_S,
+            _AUTH_FAILURE_WINDOW_S,
         )
 
-    def admit(self, request: Request, access: Permission) -> AuthContext:
-        """Raises whatever the caller is refused for. Only `status` answers in every state."""
+    def authorize(self, request: Request, permission: Permission) -> AuthContext:
+        """Authenticate and authorize the caller, and check the team's quota.
+
+        `status` skips the quota check: it reports the team's state. Raises Unauthorized,
+        Forbidden, PaymentRequired, RateLimited or one of the Caching errors.
+        """
         authorization = request.headers.get(b"authorization")
-        auth = self._authorizer.authorize(authorization, request.query_string, access)
-        if access is not Permission.STATUS:
-            self._standing.check(auth)
+        auth = self._authorizer.authorize(authorization, request.query_string, permission)
+        if permission is not Permission.STATUS:
+            self._quotas.check(auth)
         return auth
 
-    async def meter(
-        self, request: Request, access: Permission, auth: AuthContext, response: Response
-    ) -> None:
-        """Return when a request that is answered is counted; one that was refused, and `status`,
-        are free. Raises ServiceUnavailable."""
-        if access is Permission.STATUS or not (
+    async def meter(self, permission: Permission, auth: AuthContext, response: Response) -> None:
+        """Return when the usage of a successful request is metered.
+
+        Rejected requests and `status` are free. Raises ServiceUnavailable.
+        """
+        if permission is Permission.STATUS or not (
             response.status < 300 or response.status == _NOT_FOUND
         ):
             return
-        tally = self._tallies.get(auth.team.id)
-        if tally is None:
-            tally = self._tallies[auth.team.id] = _Tally(auth.team)
-        tally.requests += 1
-        tally.uploaded += request.uploaded_bytes
-        tally.downloaded += response.sent_at_once
-        tally.events += request.events
-        if request.spooled is not None:
-            tally.spooled = max(tally.spooled or request.spooled, request.spooled)
-        if self._counted is None:
+        delta = self._deltas.get(auth.team.id)
+        if delta is None:
+            delta = self._deltas[auth.team.id] = _UsageDelta(auth.team)
+        delta.requests += 1
+        delta.downloaded += response.inline_bytes
+        usage = response.usage
+        if usage is not None:
+            delta.uploaded += usage.uploaded_bytes
+            delta.events += usage.events
+            position = usage.spool_position
+            if position is not None:
+                delta.spool_position = max(delta.spool_position or position, position)
+        if self._flushed is None:
             loop = asyncio.get_running_loop()
-            self._counted = loop.create_future()
-            loop.call_soon(self._count)
-        await self._counted
+            self._flushed = loop.create_future()
+            loop.call_soon(self._flush)
+        await self._flushed
 
-    def _count(self) -> None:
-        """All that were answered in one turn of the event loop, with one write a team."""
-        tallies, self._tallies = self._tallies, {}
-        counted, self._counted = self._counted, None
+    def _flush(self) -> None:
+        """Meter all requests of one iteration of the event loop, with one write for each team."""
+        deltas, self._deltas = self._deltas, {}
+        flushed, self._flushed = self._flushed, None
         error: ServiceUnavailable | None = None
-        for tally in tallies.values():
+        for delta in deltas.values():
             try:
                 self._meter.count(
-                    tally.team,
-                    requests=tally.requests,
-                    uploaded=tally.uploaded,
-                    downloaded=tally.downloaded,
-                    events=tally.events,
-                    spooled=tally.spooled,
+                    delta.team,
+                    requests=delta.requests,
+                    uploaded=delta.uploaded,
+                    downloaded=delta.downloaded,
+                    events=delta.events,
+                    spooled=delta.spool_position,
                 )
             except ServiceUnavailable as raised:
                 error = raised
-        if counted is not None:
+        if flushed is not None:
             if error is None:
-                counted.set_result(None)
+                flushed.set_result(None)
             else:
-                counted.set_exception(error)
+                flushed.set_exception(error)
 
-    def meter_piece(self, auth: AuthContext | None, sent_bytes: int) -> None:
-        """Count a piece of a large file that goes out, if to somebody who was admitted."""
+    def record_sent_bytes(self, auth: AuthContext | None, sent_bytes: int) -> None:
+        """Meter a chunk of a streamed file. Without `auth`, nothing is metered."""
         if auth is not None:
             self._meter.count(auth.team, downloaded=sent_bytes)
 
-    async def slow_down(self, scope: Scope) -> None:
-        """Let whoever tries one bad token after the other wait."""
+    async def delay_failed_auth(self, scope: Scope) -> None:
+        """Delay the 401 response to an address that has sent many invalid tokens."""
         client = scope.get("client")
         address, now_ms = str(client[0]) if client else "", self._clock.now_ms()
-        self._guesses.fail(address, now_ms)
-        wait_s = self._guesses.wait_s(address, now_ms)
-        if wait_s:
-            await asyncio.sleep(wait_s)
+        self._auth_failures.fail(address, now_ms)
+        delay_s = self._auth_failures.wait_s(address, now_ms)
+        if delay_s:
+            await asyncio.sleep(delay_s)

@@ -19,14 +19,14 @@ from hitrate.events import wire
 from hitrate.events.models import EventFilter, EventRecord
 from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore
-from hitrate.http.asgi import Request, Response
-from hitrate.http.client_info import client_of
+from hitrate.http.asgi import Request, Response, Usage
+from hitrate.http.client_info import ClientInfo
 from hitrate.http.litestar import AnyRequest
 from hitrate.http.paging import Cursor, Limit
 from hitrate.metrics import Metrics
 from hitrate.timeparse import parse_time_param
 
-_RECORDED = Response(200, b"{}")
+_NO_EVENTS = Response(200, b"{}")
 
 
 class EventRoutes:
@@ -49,7 +49,7 @@ class EventRoutes:
         Acknowledged after the group's flush, not before: a client that saw 200 finds its events
         after a crash. Raises BadRequest, PayloadTooLarge, ServiceUnavailable.
         """
-        client = client_of(request)
+        client = ClientInfo.from_headers(request)
         body = await request.body(self._max_body_bytes)
         events = wire.decode_events(body)
         if events:
@@ -63,10 +63,11 @@ class EventRoutes:
                 digest=wire.digest_of(body),
                 events=events,
             )
-            request.spooled = await self._spool.append(wire.encode_batch(batch))
-            request.events = len(events)
+            position = await self._spool.append(wire.encode_batch(batch))
             self._metrics.add("hitrate_events_accepted", len(events))
-        return _RECORDED
+            usage = Usage(events=len(events), spool_position=position)
+            return Response(200, b"{}", usage=usage)
+        return _NO_EVENTS
 
 
 class EventPage(msgspec.Struct, rename="camel"):

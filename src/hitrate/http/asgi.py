@@ -1,11 +1,8 @@
-"""What a hot route sees of HTTP: a request with a bounded body, a response to give back.
-
-Nothing here knows of routes, teams or errors' meaning.
-"""
+"""ASGI request and response of the hot paths. Independent of routes, teams and permissions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from hitrate.errors import BadRequest, PayloadTooLarge
 
@@ -17,33 +14,29 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Header = tuple[bytes, bytes]
 
-_DRAIN_MOST_BYTES = 16 * 2**20
-_DRAIN_MOST_S = 5.0
+MAX_DRAIN_BYTES = 16 * 2**20
+DRAIN_TIMEOUT_S = 5.0
 
-PIECE_BYTES = 512 * 1024
-"""A file up to this size goes out whole."""
+STREAM_CHUNK_BYTES = 512 * 1024
+"""A file up to this size is sent by its path; a larger one is streamed in chunks of this size."""
 
 JSON: Header = (b"content-type", b"application/json")
 
 
 class Request:
-    """One request. `headers` has lower-case names; of a repeated header the last counts.
+    """One HTTP request.
 
-    `uploaded_bytes` and `events` are what its handler stored, to be metered; `spooled` says
-    where the events stand.
+    `headers` maps lower-case names to values; the last value of a repeated header counts.
     """
 
     __slots__ = (
-        "_ended",
-        "events",
+        "_body_complete",
         "headers",
         "id",
         "path",
         "query_string",
         "receive",
         "scope",
-        "spooled",
-        "uploaded_bytes",
     )
 
     def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
@@ -53,20 +46,17 @@ class Request:
         self.path: str = scope["path"]
         self.query_string: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.uploaded_bytes = 0
-        self.events = 0
-        self.spooled: tuple[str, int] | None = None
-        self._ended = not (
+        self._body_complete = not (
             b"content-length" in self.headers or b"transfer-encoding" in self.headers
         )
 
     def text_header(self, name: bytes) -> str | None:
-        """A header as text, or None when it was not sent."""
+        """Return a header as text, or None if it was not sent."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    def announced_length(self) -> int | None:
-        """The Content-Length that was sent. Raises BadRequest when it is no number."""
+    def content_length(self) -> int | None:
+        """Return the Content-Length, or None if it was not sent. Raises BadRequest if invalid."""
         value = self.headers.get(b"content-length")
         if value is None:
             return None
@@ -74,70 +64,85 @@ class Request:
             raise BadRequest("Content-Length must be a whole number of bytes.")
         return int(value)
 
-    async def chunk(self) -> tuple[bytes, bool]:
-        """The next piece of the body and whether more follows.
+    async def read_chunk(self) -> tuple[bytes, bool]:
+        """Return the next chunk of the body, and whether more follows.
 
-        Raises BadRequest when the client stops before its body is complete.
+        Raises BadRequest if the client disconnects before the body is complete.
         """
         message = await self.receive()
         if message["type"] == "http.disconnect":
-            self._ended = True
+            self._body_complete = True
             raise BadRequest("The body ended before it was complete; send it again.")
         more = message.get("more_body", False)
-        self._ended = not more
+        self._body_complete = not more
         return message.get("body", b""), more
 
     async def drain(self) -> None:
-        """Read and forget what is left of a body that nobody wanted, if it is not too much.
+        """Read and discard the rest of the body, within limits of size and time.
 
-        A client that is still sending when its connection closes sees a broken pipe, not the
-        answer that says why it was refused.
+        A client that is still sending when its connection closes sees a broken pipe instead of
+        the error response.
         """
-        left = _DRAIN_MOST_BYTES
+        remaining = MAX_DRAIN_BYTES
         try:
-            async with asyncio.timeout(_DRAIN_MOST_S):
-                while not self._ended and left > 0:
-                    chunk, _ = await self.chunk()
-                    left -= len(chunk)
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                while not self._body_complete and remaining > 0:
+                    chunk, _ = await self.read_chunk()
+                    remaining -= len(chunk)
         except (BadRequest, TimeoutError):
             return
 
     @property
-    def unread(self) -> bool:
-        """Whether some of the body is still to be read."""
-        return not self._ended
+    def has_unread_body(self) -> bool:
+        """Whether some of the body has not been read."""
+        return not self._body_complete
 
     async def body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises PayloadTooLarge, before reading it if Content-Length says so."""
-        announced = self.announced_length()
-        if announced is not None and announced > limit_bytes:
+        """Return the whole body.
+
+        Raises PayloadTooLarge, before reading if Content-Length exceeds the limit, and BadRequest.
+        """
+        content_length = self.content_length()
+        if content_length is not None and content_length > limit_bytes:
             raise body_too_large(limit_bytes)
-        chunk, more = await self.chunk()
+        chunk, more = await self.read_chunk()
         if not more:
             return chunk
-        chunks, size = [chunk], len(chunk)
+        chunks, size_bytes = [chunk], len(chunk)
         while more:
-            chunk, more = await self.chunk()
-            size += len(chunk)
-            if size > limit_bytes:
+            chunk, more = await self.read_chunk()
+            size_bytes += len(chunk)
+            if size_bytes > limit_bytes:
                 raise body_too_large(limit_bytes)
             chunks.append(chunk)
         return b"".join(chunks)
 
 
 def body_too_large(limit_bytes: int, option: str = "--max-body-bytes") -> PayloadTooLarge:
-    """The refusal of a body that passes a limit, naming the option that sets it."""
+    """Create the error for a body that exceeds a limit. `option` is the setting of the limit."""
     return PayloadTooLarge(
         f"The body is larger than {limit_bytes} bytes, the limit of this server; "
         f"send less at a time or have its operator raise {option}."
     )
 
 
-class Response:
-    """Status, headers, and the body: bytes, or a file of `file_bytes`: a small one by its path, one
-    that is larger than PIECE_BYTES opened."""
+class Usage(NamedTuple):
+    """What the handler of a request stored. It is metered before the response is sent."""
 
-    __slots__ = ("body", "file", "file_bytes", "headers", "status")
+    uploaded_bytes: int = 0
+    events: int = 0
+    spool_position: tuple[str, int] | None = None
+    """Segment name and end offset of the events in the spool."""
+
+
+class Response:
+    """Status, headers, and a body: either bytes or a file of `file_bytes`.
+
+    A file up to STREAM_CHUNK_BYTES is given by its path, a larger one as an open file, which
+    `send` closes. `usage` is what the request stored, if anything.
+    """
+
+    __slots__ = ("body", "file", "file_bytes", "headers", "status", "usage")
 
     def __init__(
         self,
@@ -146,24 +151,26 @@ class Response:
         headers: tuple[Header, ...] = (JSON,),
         file: str | BinaryIO | None = None,
         file_bytes: int = 0,
+        usage: Usage | None = None,
     ) -> None:
         self.status = status
         self.body = body
         self.headers = headers
         self.file = file
         self.file_bytes = file_bytes
+        self.usage = usage
 
     @property
-    def sent_at_once(self) -> int:
-        """How many bytes of a file go out in one go: none when it is sent in pieces."""
+    def inline_bytes(self) -> int:
+        """Size of a file that is sent by its path; 0 for a streamed file."""
         return self.file_bytes if isinstance(self.file, str) else 0
 
-    async def send(self, request: Request, send: Send, on_piece: Callable[[int], None]) -> None:
-        """Put it on the wire.
+    async def send(self, request: Request, send: Send, on_chunk: Callable[[int], None]) -> None:
+        """Send the response.
 
-        A small file goes straight to the socket. A large one goes in pieces, each when there is
-        room for it, so that what a client that goes away did not take is not counted as sent;
-        `on_piece` is told the size of each before it goes.
+        A streamed file is sent chunk by chunk as the connection accepts more, so that bytes
+        which a disconnected client did not receive are not counted. `on_chunk` is called
+        with the size of each chunk, just before it is sent.
         """
         headers = [*self.headers, (b"x-request-id", request.id.encode())]
         start = {"type": "http.response.start", "status": self.status, "headers": headers}
@@ -174,25 +181,30 @@ class Response:
             await send({"type": "http.response.pathsend", "path": self.file})
         else:
             with self.file as file:
-                await _send_pieces(file, self.file_bytes, request.receive, send, on_piece)
+                await _stream(file, self.file_bytes, request.receive, send, on_chunk)
 
 
-async def _send_pieces(
-    file: BinaryIO, left: int, receive: Receive, send: Send, on_piece: Callable[[int], None]
+async def _stream(
+    file: BinaryIO,
+    remaining: int,
+    receive: Receive,
+    send: Send,
+    on_chunk: Callable[[int], None],
 ) -> None:
-    gone = asyncio.ensure_future(_disconnected(receive))
+    disconnected = asyncio.ensure_future(wait_for_disconnect(receive))
     try:
-        while left > 0:
-            piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, left))
-            left -= len(piece)
-            if gone.done() or not piece:
+        while remaining > 0:
+            chunk = await asyncio.to_thread(file.read, min(STREAM_CHUNK_BYTES, remaining))
+            remaining -= len(chunk)
+            if disconnected.done() or not chunk:
                 return
-            on_piece(len(piece))
-            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+            on_chunk(len(chunk))
+            await send({"type": "http.response.body", "body": chunk, "more_body": remaining > 0})
     finally:
-        gone.cancel()
+        disconnected.cancel()
 
 
-async def _disconnected(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
+    """Return when the client has disconnected. Discards the rest of the body."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,59 +1,64 @@
-"""What a client says of itself in headers, on every artifact operation."""
+"""Request headers in which a client describes itself, accepted on every artifact operation."""
 
 from typing import NamedTuple
 
 from hitrate.errors import BadRequest
 from hitrate.http.asgi import Request
 
-_CI_MOST = 50
-_AGENT_MOST = 256
-_INTERACTIVE = {b"0": False, b"1": True}
+MAX_CI_CHARS = 50
+MAX_AGENT_CHARS = 256
+_INTERACTIVE_VALUES = {b"0": False, b"1": True}
 
 
-class Client(NamedTuple):
-    """`ci`: name of the CI; `interactive`: a person's shell; `agent`: name of a coding agent."""
+class ClientInfo(NamedTuple):
+    """How a client describes itself; None where it says nothing.
+
+    `ci` is the name of the CI system, `interactive` whether the terminal is interactive, `agent`
+    the name of the coding agent.
+    """
 
     ci: str | None
     interactive: bool | None
     agent: str | None
 
+    @classmethod
+    def from_headers(cls, request: Request) -> "ClientInfo":
+        """Parse the headers. Raises BadRequest for a value that the contract does not allow."""
+        headers = request.headers
+        return cls(
+            _parse_ci(headers.get(b"x-artifact-client-ci")),
+            _parse_interactive(headers.get(b"x-artifact-client-interactive")),
+            _parse_agent(headers.get(b"x-ai-agent")),
+        )
 
-def client_of(request: Request) -> Client:
-    """The client's own words. Raises BadRequest for a value that the contract does not allow."""
-    headers = request.headers
-    return Client(
-        _ci(headers.get(b"x-artifact-client-ci")),
-        _interactive(headers.get(b"x-artifact-client-interactive")),
-        _agent(headers.get(b"x-ai-agent")),
-    )
 
-
-def _text(value: bytes) -> str:
+def _decode(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
 
 
-def _ci(value: bytes | None) -> str | None:
+def _parse_ci(value: bytes | None) -> str | None:
     if value is None:
         return None
-    ci = _text(value)
-    if len(ci) > _CI_MOST:
+    ci = _decode(value)
+    if len(ci) > MAX_CI_CHARS:
         raise BadRequest(
-            f"The header x-artifact-client-ci has {len(ci)} characters; send at most {_CI_MOST}."
+            f"The header x-artifact-client-ci has {len(ci)} characters; "
+            f"send at most {MAX_CI_CHARS}."
         )
     return ci
 
 
-def _interactive(value: bytes | None) -> bool | None:
+def _parse_interactive(value: bytes | None) -> bool | None:
     if value is None:
         return None
-    if value not in _INTERACTIVE:
+    if value not in _INTERACTIVE_VALUES:
         raise BadRequest("The header x-artifact-client-interactive must be 0 or 1.")
-    return _INTERACTIVE[value]
+    return _INTERACTIVE_VALUES[value]
 
 
-def _agent(value: bytes | None) -> str | None:
-    # Not in the published contract, so it is cut rather than refused.
-    return None if value is None else _text(value)[:_AGENT_MOST]
+def _parse_agent(value: bytes | None) -> str | None:
+    # The published contract does not define this header, so a long value is cut, not rejected.
+    return None if value is None else _decode(value)[:MAX_AGENT_CHARS]

@@ -1,11 +1,11 @@
-"""THE table from hitrate's errors to HTTP status and code, and the shape they have on the wire."""
+"""Mapping of errors to HTTP status, code and body: `STATUS_BY_ERROR` is the only such table."""
 
 import msgspec
 
 from hitrate import errors
 from hitrate.http.asgi import JSON, Header, Response
 
-TABLE: dict[type[errors.HitrateError], tuple[int, str]] = {
+STATUS_BY_ERROR: dict[type[errors.HitrateError], tuple[int, str]] = {
     errors.BadRequest: (400, "bad_request"),
     errors.Unauthorized: (401, "unauthorized"),
     errors.PaymentRequired: (402, "payment_required"),
@@ -19,8 +19,10 @@ TABLE: dict[type[errors.HitrateError], tuple[int, str]] = {
     errors.RateLimited: (429, "rate_limited"),
     errors.ServiceUnavailable: (503, "unavailable"),
 }
+"""HTTP status and code of each error. A subclass without an entry uses that of its base."""
 
 INTERNAL = (500, "internal_error")
+INTERNAL_MESSAGE = "Something went wrong in the server."
 
 
 class ErrorDetail(msgspec.Struct):
@@ -29,7 +31,8 @@ class ErrorDetail(msgspec.Struct):
 
 
 class ErrorBody(msgspec.Struct):
-    """Both published forms at once: `turbo` parses the nested one, older clients the flat one."""
+    """The JSON body of an error. It has both published forms: `turbo` parses the nested one, older
+    clients parse the flat one."""
 
     error: ErrorDetail
     code: str
@@ -37,13 +40,16 @@ class ErrorBody(msgspec.Struct):
 
 
 def error_body(code: str, message: str) -> bytes:
+    """Encode the JSON body of an error."""
     return msgspec.json.encode(ErrorBody(ErrorDetail(code, message), code, message))
 
 
 def error_response(error: BaseException) -> Response:
-    """The answer to a request that ended in `error`; anything unknown is a 500 without detail."""
-    status, code = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), INTERNAL)
-    message = str(error) if status != INTERNAL[0] else "Something went wrong in the server."
+    """Create the response for an error. An unexpected error becomes a 500 without details."""
+    status, code = next(
+        (STATUS_BY_ERROR[cls] for cls in type(error).__mro__ if cls in STATUS_BY_ERROR), INTERNAL
+    )
+    message = str(error) if status != INTERNAL[0] else INTERNAL_MESSAGE
     return Response(status, error_body(code, message), (JSON, *_extra_headers(error)))
 
 
@@ -56,7 +62,7 @@ def _extra_headers(error: BaseException) -> tuple[Header, ...]:
         case errors.ServiceUnavailable() | errors.RateLimited():
             return ((b"retry-after", str(error.retry_after_s).encode()),)
         case errors.PayloadTooLarge():
-            # What is left of the body is not read, so the connection cannot be used again.
+            # The rest of the body is not read, so the connection cannot be reused.
             return ((b"connection", b"close"),)
         case _:
             return ()

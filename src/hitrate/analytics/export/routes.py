@@ -31,7 +31,7 @@ from hitrate.analytics.period import Period
 from hitrate.auth.guards import current_auth
 from hitrate.clock import iso
 from hitrate.errors import RequestError, ServiceUnavailable
-from hitrate.http.asgi import PIECE_BYTES
+from hitrate.http.asgi import STREAM_CHUNK_BYTES, wait_for_disconnect
 from hitrate.teams.models import Team
 
 EVERYTHING = "1970-01-01"
@@ -75,7 +75,7 @@ class ExportAnswer(ASGIResponse):
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         export = self._exports.begin(self._team.id, self._table, self._form)
-        gone = asyncio.ensure_future(_disconnected(receive))
+        gone = asyncio.ensure_future(wait_for_disconnect(receive))
         try:
             first = await self._next_file(export, gone)
             try:
@@ -108,7 +108,7 @@ class ExportAnswer(ASGIResponse):
         if head := self._form.head(self._table.columns):
             await self._send_piece(send, head)
         while file is not None:
-            while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+            while piece := await asyncio.to_thread(file.read, STREAM_CHUNK_BYTES):
                 if gone.done():
                     return
                 await self._send_piece(send, piece)
@@ -132,11 +132,6 @@ class ExportAnswer(ASGIResponse):
         if not making.done():
             await asyncio.to_thread(export.close)
         return await making
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def export_api(
