@@ -54,7 +54,7 @@ FROM batch JOIN (SELECT line, list(e) AS events FROM event GROUP BY line) e USIN
 def fill(store: DuckDBEventStore, team_id: str, events: int, end_ms: int) -> int:
     """Make about that many events of a team, in the year before `end_ms`; how many there are."""
     runs, made = events // EVENTS_A_RUN, 0
-    with store.reading() as cursor:
+    with store.cursor() as cursor:
         cursor.execute("SELECT setseed(0.5)")
         for first in range(0, runs, RUNS_A_SLICE):
             values = {"first": first, "runs": runs, "end": end_ms, "team": team_id}

@@ -93,7 +93,7 @@ def _make_folder(folder: Path) -> str:
 def _adopt(store: DuckDBEventStore, team_id: str) -> int:
     """Make the events of an older run those of this folder's team; how many there are."""
     store.open()
-    with store.reading() as cursor:
+    with store.cursor() as cursor:
         for table in ("runs", "senders"):
             cursor.execute(f"UPDATE {table} SET team_id = ?", [team_id])
         cursor.execute("UPDATE runs SET key = md5_number_lower(team_id || '/' || session_id)")
@@ -117,7 +117,7 @@ def _some_sessions(folder: Path, team_id: str, count: int) -> list[str]:
     """Runs from all over the year: keys are as good as random."""
     store = DuckDBEventStore(folder, 2**22)
     store.open()
-    with store.reading() as cursor:
+    with store.cursor() as cursor:
         rows = cursor.execute(
             "SELECT session_id FROM runs WHERE team_id = ? ORDER BY key LIMIT ?", [team_id, count]
         ).fetchall()

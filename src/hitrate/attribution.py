@@ -11,6 +11,7 @@ from hitrate.artifacts.catalog import ArtifactCatalog, Upload
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError
 from hitrate.events.ingest import hash_key
+from hitrate.events.models import LoadObserver
 from hitrate.events.rules import LOCAL_MISS, REMOTE_HIT, REMOTE_MISS
 from hitrate.events.store import DuckDBEventStore
 
@@ -43,7 +44,7 @@ GROUP BY position
 """
 
 
-class ArtifactAttribution:
+class ArtifactAttribution(LoadObserver):
     """Called by the loader when something was loaded or uploaded."""
 
     def __init__(self, store: DuckDBEventStore, artifacts: ArtifactCatalog, clock: Clock) -> None:
@@ -51,6 +52,10 @@ class ArtifactAttribution:
         self._artifacts = artifacts
         self._clock = clock
         self._next_at = float("-inf")
+
+    def on_loaded(self) -> bool:
+        """Attribute the latest uploads, at most once a second."""
+        return self.look()
 
     def look(self, *, now: bool = False) -> bool:
         """Find and note the makers of the last uploads; unless `now`, not more than once a second,
@@ -78,5 +83,5 @@ class ArtifactAttribution:
     def _find(self, uploads: list[Upload], since_ms: int) -> list[tuple[int, str]]:
         teams, names, tokens, made = (list(column) for column in zip(*uploads, strict=True))
         values = {"teams": teams, "names": names, "tokens": tokens, "made": made}
-        with self._store.reading() as cursor:
+        with self._store.cursor() as cursor:
             return cursor.execute(_MAKERS, {**values, "since": since_ms}).fetchall()

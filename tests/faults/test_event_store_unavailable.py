@@ -216,14 +216,14 @@ def test_bad_batches_are_set_aside_with_a_reason_and_the_good_ones_beside_them_a
     bench.server.start()
     bench.assert_recorded()
 
-    aside = sorted((bench.spool / "rejected").glob("*.ndjson"))
+    aside = sorted((bench.spool / "quarantine").glob("*.ndjson"))
     assert [path.read_bytes() for path in aside] == bad_lines
     code, said = bench.doctor()
     assert code == 0  # worth a look, and the server is well
     for path in aside:
         assert path.with_suffix(".reason.txt").read_text().strip()
         assert path.name in said
-    assert "Mend the .ndjson and move it one folder up" in said
+    assert "Repair the .ndjson file and move it one directory up" in said
 
 
 def test_a_rejected_batch_that_was_mended_and_moved_back_is_loaded(bench: Bench) -> None:
@@ -231,7 +231,7 @@ def test_a_rejected_batch_that_was_mended_and_moved_back_is_loaded(bench: Bench)
     good = bench.line()
     bench.set_down(1, good.replace(b'"receivedAt": 1', b'"receivedAt": "x1'), bench.line())
     bench.server.start()
-    aside = eventually(lambda: list((bench.spool / "rejected").glob("*.ndjson")))[0]
+    aside = eventually(lambda: list((bench.spool / "quarantine").glob("*.ndjson")))[0]
     aside.write_bytes(good)
     aside.rename(bench.spool / aside.name)
     aside.with_suffix(".reason.txt").unlink()
@@ -248,5 +248,5 @@ def test_a_torn_last_line_is_cut_off_and_the_whole_ones_before_it_are_loaded(
     bench.server.start()
     bench.assert_recorded()
     assert bench.server.log.count("torn line cut off") == 2
-    assert not (bench.spool / "rejected").exists()
+    assert not (bench.spool / "quarantine").exists()
     assert bench.doctor()[0] == 0

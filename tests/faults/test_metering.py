@@ -497,7 +497,7 @@ def spool_as_a_killed_server_did(server: Server, body: bytes) -> None:
     events = wire.decode_events(body)
     batch = wire.Batch(
         team=team["id"], token=token["id"], received_at=now_ms, ci=None, interactive=None,
-        agent=None, digest=wire.digest_of(body), events=events,
+        agent=None, digest=wire.digest(body), events=events,
     )  # fmt: skip
     segment = server.data_dir / "spool" / f"{now_ms:013d}-0123abcd.ndjson"
     segment.write_bytes(wire.encode_batch(batch))

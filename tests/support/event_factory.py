@@ -41,7 +41,7 @@ def line(
             ci=None,
             interactive=None,
             agent=None,
-            digest=wire.digest_of(raw),
+            digest=wire.digest(raw),
             events=wire.decode_events(raw),
         )
     )

@@ -72,7 +72,7 @@ def batches(draw: st.DrawFn) -> list[wire.Batch]:
 
 
 def _batch(sender: dict[str, Any], at_ms: int, events: list[wire.CacheEvent]) -> wire.Batch:
-    digest = wire.digest_of(msgspec.json.encode(events))
+    digest = wire.digest(msgspec.json.encode(events))
     return wire.Batch(**sender, received_at=at_ms, digest=digest, events=events)
 
 

@@ -167,7 +167,7 @@ class Reports:
 
     def rows(self, query: str, values: dict[str, Any]) -> list[Row]:
         """What a query answers."""
-        with self._store.reading() as cursor:
+        with self._store.cursor() as cursor:
             return cursor.execute(query, values).fetchall()
 
     def _measures(self, scope: ReportQuery) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 from litestar import MediaType, Response, get
@@ -14,7 +13,7 @@ from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.models import Permission
 from hitrate.config import Settings
 from hitrate.events.loader import Loader
-from hitrate.events.models import rejected_folder
+from hitrate.events.quarantine import Quarantine, QuarantinedBatch
 from hitrate.events.spool import RESERVE_BYTES, Spool
 from hitrate.http.litestar import run_in_thread
 from hitrate.metrics import Metrics
@@ -35,13 +34,6 @@ class Ready(msgspec.Struct):
     problems: list[str]
 
 
-class RejectedBatch(msgspec.Struct):
-    """A batch that was set aside, and why it could not be loaded."""
-
-    file: str
-    reason: str
-
-
 class OperatorStatus(msgspec.Struct, rename="camel"):
     """What `hitrate doctor` asks a running server."""
 
@@ -52,7 +44,7 @@ class OperatorStatus(msgspec.Struct, rename="camel"):
     spool_oldest_s: float
     load_trouble: str | None
     rejected_batches: int
-    rejected: list[RejectedBatch]
+    rejected: list[QuarantinedBatch]
     free_bytes: int
     artifacts: int
     artifact_bytes: int
@@ -65,13 +57,13 @@ class Health:
         self,
         settings: Settings,
         spool: Spool,
-        spool_folder: Path,
+        quarantine: Quarantine,
         loader: Loader,
         store: ArtifactStore,
     ) -> None:
         self._settings = settings
         self._spool = spool
-        self._rejected = rejected_folder(spool_folder)
+        self._quarantine = quarantine
         self._loader = loader
         self._store = store
 
@@ -81,18 +73,18 @@ class Health:
 
     def status(self) -> OperatorStatus:
         """Everything for the operator."""
-        segments, waiting_bytes, oldest_s = self._spool.depth()
-        rejected = rejected_batches(self._rejected)
+        spool = self._spool.stats()
+        quarantined = self._quarantine.batches()
         usage = self._store.usage()
         return OperatorStatus(
             version=__version__,
             problems=self.problems(),
-            spool_segments=segments,
-            spool_bytes=waiting_bytes,
-            spool_oldest_s=oldest_s,
-            load_trouble=self._loader.trouble,
-            rejected_batches=len(rejected),
-            rejected=rejected[:_REJECTED_SHOWN],
+            spool_segments=spool.segments,
+            spool_bytes=spool.size_bytes,
+            spool_oldest_s=spool.oldest_s,
+            load_trouble=self._loader.last_error,
+            rejected_batches=len(quarantined),
+            rejected=quarantined[:_REJECTED_SHOWN],
             free_bytes=self._store.blobs.free_bytes(),
             artifacts=usage.artifacts,
             artifact_bytes=usage.size_bytes,
@@ -101,13 +93,25 @@ class Health:
     def add_gauges(self, metrics: Metrics) -> None:
         """Have the metrics ask the parts."""
         gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
-            ("hitrate_spool_segments", "Segments that wait to be loaded.", self._depth(0)),
-            ("hitrate_spool_bytes", "Bytes that wait to be loaded.", self._depth(1)),
-            ("hitrate_load_lag_seconds", "Age of the oldest segment that waits.", self._depth(2)),
+            (
+                "hitrate_spool_segments",
+                "Segments that wait to be loaded.",
+                lambda: self._spool.stats().segments,
+            ),
+            (
+                "hitrate_spool_bytes",
+                "Bytes that wait to be loaded.",
+                lambda: self._spool.stats().size_bytes,
+            ),
+            (
+                "hitrate_load_lag_seconds",
+                "Age of the oldest segment that waits.",
+                lambda: self._spool.stats().oldest_s,
+            ),
             (
                 "hitrate_store_away",
                 "1 while the event store cannot be used.",
-                lambda: float(self._loader.trouble is not None),
+                lambda: float(self._loader.last_error is not None),
             ),
             ("hitrate_artifacts", "Artifacts kept.", lambda: self._store.usage().artifacts),
             ("hitrate_artifact_bytes", "Their bytes.", lambda: self._store.usage().size_bytes),
@@ -115,9 +119,6 @@ class Health:
         )
         for name, text, read in gauges:
             metrics.gauge(name, text, read)
-
-    def _depth(self, part: int) -> Callable[[], float]:
-        return lambda: self._spool.depth()[part]
 
 
 def room_problems(settings: Settings, blobs: BlobStore) -> list[str]:
@@ -134,16 +135,6 @@ def room_problems(settings: Settings, blobs: BlobStore) -> list[str]:
             "uploads are refused; free some room."
         )
     return problems
-
-
-def rejected_batches(folder: Path) -> list[RejectedBatch]:
-    """The batches that were set aside, oldest first."""
-    return [
-        RejectedBatch(
-            path.name.replace(".reason.txt", ".ndjson"), path.read_text(encoding="utf-8").strip()
-        )
-        for path in sorted(folder.glob("*.reason.txt"))
-    ]
 
 
 @get("/healthz", operation_id="healthz", tags=["server"], permission=Permission.PUBLIC)

@@ -34,6 +34,7 @@ from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.guards import PermissionGuard, RequirePermission
 from hitrate.auth.models import Permission
 from hitrate.billing.admission import Admission
+from hitrate.billing.load_observer import MeterLoadObserver
 from hitrate.billing.meter import Meter
 from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.billing.usage_cycles import Ledger
@@ -43,6 +44,7 @@ from hitrate.config import Settings
 from hitrate.datadir import ARTIFACTS_DIR, EXPORTS_DIR, SPOOL_DIR
 from hitrate.db.engine import open_database
 from hitrate.events.loader import Loader
+from hitrate.events.quarantine import Quarantine
 from hitrate.events.routes import EventRoutes, event_api
 from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore
@@ -114,16 +116,16 @@ class App:
         worker = BillingWorker(accounts, ledger, meter, authorizer, clock)
         store = event_store(settings, artifacts.index)
         traffic = TransferCounter(clock)
+        quarantine = Quarantine(spool.directory)
         loader = Loader(
             spool,
-            settings.data_dir / SPOOL_DIR,
             store,
+            quarantine,
             metrics,
             clock,
-            settings.event_ttl_s,
-            meter,
-            traffic,
-            ArtifactAttribution(store, catalog, clock).look,
+            event_ttl_s=settings.event_ttl_s,
+            traffic=traffic,
+            observers=(MeterLoadObserver(meter), ArtifactAttribution(store, catalog, clock)),
         )
         limits = Limits(
             settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
@@ -132,7 +134,7 @@ class App:
             artifacts, limits, metrics, clock, asyncio.get_running_loop()
         )
         exports = ExportManager(store, settings.data_dir / EXPORTS_DIR, settings.min_free_bytes)
-        server_health = Health(settings, spool, settings.data_dir / SPOOL_DIR, loader, artifacts)
+        server_health = Health(settings, spool, quarantine, loader, artifacts)
         server_health.add_gauges(metrics)
         reports = Reports(store, artifacts, accounts.tokens)
         artifact_reports = ArtifactReports(reports, catalog)

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import text
 
 from hitrate import __version__
-from hitrate.app.health import OperatorStatus, RejectedBatch, rejected_batches, room_problems
+from hitrate.app.health import OperatorStatus, room_problems
 from hitrate.artifacts.blobs import BlobStore
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_json, size_text
@@ -25,7 +25,7 @@ from hitrate.datadir import (
 )
 from hitrate.db.engine import open_database
 from hitrate.errors import HitrateError
-from hitrate.events.models import rejected_folder
+from hitrate.events.quarantine import Quarantine, QuarantinedBatch
 from hitrate.events.spool import Spool
 
 _LAG_S = 60.0
@@ -163,19 +163,21 @@ def _event_store(settings: Settings) -> Iterator[Finding]:
             "End the process that locks it, or move a damaged file away and start the server: "
             "it makes a new one.",
         )
-    segments, size_bytes, _ = Spool(folder, Clock()).depth()
-    if segments:
-        yield Finding("ok", f"{segments} segments ({size_text(size_bytes)}) wait for a server")
-    rejected = rejected_batches(rejected_folder(folder))
-    yield from _rejected(rejected, len(rejected))
+    spool = Spool(folder, Clock()).stats()
+    if spool.segments:
+        yield Finding(
+            "ok", f"{spool.segments} segments ({size_text(spool.size_bytes)}) wait for a server"
+        )
+    quarantined = Quarantine(folder).batches()
+    yield from _rejected(quarantined, len(quarantined))
 
 
-def _rejected(some: list[RejectedBatch], count: int) -> Iterator[Finding]:
+def _rejected(some: list[QuarantinedBatch], count: int) -> Iterator[Finding]:
     for batch in some:
-        yield Finding("warning", f"batch set aside: {batch.file}: {batch.reason}")
+        yield Finding("warning", f"quarantined batch: {batch.file}: {batch.reason}")
     if count:
         yield Finding(
             "warning",
-            f"{count} batches could not be loaded; they are in the spool's folder `rejected`",
-            "Mend the .ndjson and move it one folder up to have it loaded, or remove it.",
+            f"{count} batches could not be loaded; they are in the directory `spool/quarantine`",
+            "Repair the .ndjson file and move it one directory up to have it loaded, or delete it.",
         )

@@ -19,6 +19,7 @@ from hitrate.datadir import DataDirLock, read_server_info
 from hitrate.errors import BadRequest, HitrateError
 from hitrate.events.loader import Loader
 from hitrate.events.models import EventFilter, EventRecord
+from hitrate.events.quarantine import Quarantine
 from hitrate.events.routes import EventPage
 from hitrate.events.spool import Spool
 from hitrate.metrics import Metrics
@@ -112,10 +113,10 @@ def _offline(
         spool = Spool(folder, clock)
         spool.open()
         spool.close()
-        loader = Loader(spool, folder, store, Metrics(), clock)
-        if not loader.step():
+        loader = Loader(spool, store, Quarantine(folder), Metrics(), clock)
+        if not loader.run_once():
             raise HitrateError(
-                f"The event store cannot be read: {loader.trouble} `hitrate doctor` says more."
+                f"The event store cannot be read: {loader.last_error} `hitrate doctor` says more."
             )
         since_ms = None if since is None else parse_time_ms(since, clock.now_ms())
         wanted = EventFilter(team.id, session_id, None, since_ms, None, _PAGE)

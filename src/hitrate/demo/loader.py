@@ -25,6 +25,7 @@ from hitrate.demo.simulator import DAY_MS
 from hitrate.errors import HitrateError
 from hitrate.events import wire
 from hitrate.events.loader import Loader
+from hitrate.events.quarantine import Quarantine
 from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore
 from hitrate.events.traffic import TransferCounter
@@ -69,14 +70,19 @@ class EventFiller:
         with tempfile.TemporaryDirectory(prefix="demo-", dir=self._data_dir) as folder:
             spool = Spool(Path(folder), self._clock)
             loader = Loader(
-                spool, Path(folder), self._store, Metrics(), self._clock, transfers=self._transfers
+                spool,
+                self._store,
+                Quarantine(spool.directory),
+                Metrics(),
+                self._clock,
+                traffic=self._transfers,
             )
             spool.open()
             try:
                 for lines in self._by_day(days):
                     await asyncio.gather(*(spool.append(line) for line in lines))
-                    if not loader.step():
-                        raise HitrateError(f"The event store cannot be used: {loader.trouble}")
+                    if not loader.run_once():
+                        raise HitrateError(f"The event store cannot be used: {loader.last_error}")
             finally:
                 spool.close()
                 self._store.close()
@@ -114,7 +120,7 @@ class EventFiller:
             ci=run.sender.ci,
             interactive=run.sender.interactive,
             agent=run.sender.agent,
-            digest=wire.digest_of(msgspec.json.encode(events)),
+            digest=wire.digest(msgspec.json.encode(events)),
             events=events,
         )
         yield at_ms, wire.encode_batch(batch)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import duckdb
 
 from hitrate.errors import InvalidSegment
-from hitrate.events.models import Totals
+from hitrate.events.models import RunTotalsDelta
 from hitrate.events.rules import KINDS, MEASURES, MERGED, REMOTE_HIT, STATE, TOTALS
 
 Durations = Callable[[str, Sequence[str]], Mapping[str, float]]
@@ -198,7 +198,9 @@ WHERE runs.key = came.key AND runs.team_id = came.team AND runs.session_id = cam
 """
 
 
-def ingest_batches(cursor: duckdb.DuckDBPyConnection, durations: Durations | None = None) -> Totals:
+def ingest_batches(
+    cursor: duckdb.DuckDBPyConnection, durations: Durations | None = None
+) -> RunTotalsDelta:
     """Make `incoming` rows of events and change their runs; what that changed.
 
     Raises InvalidSegment.
@@ -219,7 +221,7 @@ def ingest_batches(cursor: duckdb.DuckDBPyConnection, durations: Durations | Non
     _change_runs(cursor)
     [sums] = cursor.execute(_SUMS).fetchall()
     events = _number(cursor, "INSERT INTO events FROM coming")
-    return Totals(events, *(int(value or 0) for value in sums))
+    return RunTotalsDelta(events, *(int(value or 0) for value in sums))
 
 
 def _change_runs(cursor: duckdb.DuckDBPyConnection) -> None:

@@ -1,262 +1,250 @@
-"""The loader: moves closed segments into the event store, behind the clients' backs.
+"""Background thread that loads closed spool segments into the event store.
 
-Twice a second it closes the open segment, hands each closed one to the store and then removes
-the file. If the store is away, segments gather and loading goes on when it is back. A batch that
-can never be loaded is set aside with its reason, and the rest flows on.
+Twice a second it closes the open segment, loads every closed one and removes its file. While the
+event store is unavailable, segments accumulate in the spool. A batch that can never be loaded is
+quarantined, and the rest of its segment is loaded.
 """
 
 import os
-import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hitrate import log
-from hitrate.billing.meter import Meter
+from hitrate.background import PeriodicThread
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError, EventStoreUnavailable, InvalidSegment
 from hitrate.events import wire
-from hitrate.events.models import LoadResult, rejected_folder
-from hitrate.events.spool import Spool, sync_folder
+from hitrate.events.models import DuplicateBatch, LoadObserver, LoadResult, SpooledBatch
+from hitrate.events.quarantine import Quarantine, segment_file
+from hitrate.events.spool import Spool, SpoolPosition, sync_directory
 from hitrate.events.store import DuckDBEventStore
 from hitrate.events.traffic import TransferCounter
 from hitrate.metrics import Metrics
 
-INTERVAL_S = 0.5
-TIDY_EVERY_S = 60.0
+POLL_INTERVAL_S = 0.5
+RETRY_INTERVAL_S = 1.0
+MIN_PAUSE_S = 0.02
+"""Pause after each pass: callers of `catch_up` must not keep the loader running all the time."""
+PRUNE_INTERVAL_S = 60.0
+TRANSFER_FLUSH_INTERVAL_S = 2.0
+OBSERVER_TIMEOUT_S = 3.0
+"""A segment is loaded at this age even if an observer is not ready for it."""
 NICENESS = 10
-A_TURN_S = 0.02
-COUNTED_WITHIN_S = 3.0
-TRANSFERS_EVERY_S = 2.0
+"""Below the request threads: on a busy machine events wait in the spool instead of delaying
+clients."""
 
 _log = log.get_logger("events")
 
 
 class Loader:
-    """Owns the loading thread. Only it opens the store, so a store that is away delays nobody."""
+    """The loading thread. Only it opens the event store, so an unavailable store delays no one."""
 
     def __init__(
         self,
         spool: Spool,
-        spool_folder: Path,
         store: DuckDBEventStore,
+        quarantine: Quarantine,
         metrics: Metrics,
         clock: Clock,
+        *,
         event_ttl_s: float | None = None,
-        meter: Meter | None = None,
-        transfers: TransferCounter | None = None,
-        on_loaded: Callable[[], bool] | None = None,
+        traffic: TransferCounter | None = None,
+        observers: Sequence[LoadObserver] = (),
     ) -> None:
-        """`meter` has counted each event when it was acknowledged; it hears of those that had come
-        before, and of those that a crash kept from being counted. `transfers` are written down
-        now and then; `on_loaded` is called when something was loaded or uploaded, and again until
-        it says that it has looked."""
-        self._transfers = transfers
-        self._on_loaded = on_loaded
-        self._news = True  # a crash may have come before the last look
-        self._meter = meter
-        self._on_dropped = None if meter is None else meter.take_back_events
+        """`traffic` is flushed to the event store periodically. Events older than `event_ttl_s`
+        are pruned."""
         self._spool = spool
-        self._rejected = rejected_folder(spool_folder)
         self._store = store
+        self._quarantine = quarantine
         self._metrics = metrics
         self._clock = clock
         self._event_ttl_s = event_ttl_s
-        self._stop = threading.Event()
-        self._steps = threading.Condition()
-        self._begun = self._caught_up = 0
-        self._hurried = False
-        self._transfers_at = float("-inf")
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._tidied_at = time.monotonic()
-        self.trouble: str | None = None
-        """Why loading stands still, or None."""
+        self._traffic = traffic
+        self._observers = tuple(observers)
+        # A crash may have come between the last load and its notification.
+        self._dirty = set(self._observers)
+        self._is_open = False
+        self._thread = PeriodicThread(
+            "loader",
+            self._load_periodically,
+            POLL_INTERVAL_S,
+            initial_delay_s=0.0,
+            min_pause_s=MIN_PAUSE_S,
+            on_start=_lower_priority,
+        )
+        self._passes = threading.Condition()
+        self._last_started_pass = self._last_complete_pass = 0
+        self._flush_requested = False
+        self._transfers_flushed_at = float("-inf")
+        self._pruned_at = time.monotonic()
+        self.last_error: str | None = None
+        """Why nothing can be loaded at the moment, or None."""
 
     def open(self) -> None:
-        """Start loading."""
-        if self._thread is None:
-            self._count_what_a_crash_left()
-            self._stop.clear()
-            self._wake.clear()
-            self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
-            self._thread.start()
-
-    def close(self, patience_s: float = 4.0) -> None:
-        """Load what waits, as far as `patience_s` allows (the rest stays in the spool); end."""
-        if self._thread is None:
+        """Let the observers recover, then start the thread."""
+        if self._is_open:
             return
-        self._stop.set()
-        self._wake.set()
-        self._thread.join()
-        self._thread = None
+        self._quarantine.open()
+        for observer in self._observers:
+            observer.recover(self._batches_after)
+        self._thread.open()
+        self._is_open = True
+
+    def close(self, timeout_s: float = 4.0) -> None:
+        """Load what the spool holds for up to `timeout_s` (the rest stays there), then stop."""
+        self._is_open = False
+        if not self._thread.close():
+            return
         try:
-            self.step(time.monotonic() + patience_s)
+            self.run_once(time.monotonic() + timeout_s)
         finally:
             self._close_store()
 
-    def step(self, until: float = float("inf"), *, hurried: bool = True) -> bool:
-        """Load all that waits (until that moment of the monotonic clock); whether it went well.
-        Unless `hurried`, transfers wait until they are many: each time adds rows."""
-        with self._steps:
-            self._begun += 1
-            step = self._begun
-            hurried, self._hurried = hurried or self._hurried, False
+    def run_once(self, deadline: float = float("inf"), *, flush_transfers: bool = True) -> bool:
+        """Load all segments, until `deadline` (monotonic clock). Return whether nothing failed.
+
+        Without `flush_transfers`, transfers are written only every TRANSFER_FLUSH_INTERVAL_S:
+        each flush adds rows.
+        """
+        with self._passes:
+            self._last_started_pass += 1
+            number = self._last_started_pass
+            flush_transfers, self._flush_requested = flush_transfers or self._flush_requested, False
         try:
-            self._store.open(self._stop.is_set)
+            self._store.open(lambda: self._thread.stopping)
             self._spool.rotate()
-            if hurried or time.monotonic() - self._transfers_at > TRANSFERS_EVERY_S:
-                self._write_transfers()
-            if self._load_closed(until):
-                with self._steps:
-                    self._caught_up = step
-                    self._steps.notify_all()
-                # Not before: what waits may be a copy of what would be forgotten.
-                if time.monotonic() - self._tidied_at > TIDY_EVERY_S:
-                    self._tidy()
+            flush_due_at = self._transfers_flushed_at + TRANSFER_FLUSH_INTERVAL_S
+            if flush_transfers or time.monotonic() > flush_due_at:
+                self._flush_transfers()
+            if self._load_closed(deadline):
+                with self._passes:
+                    self._last_complete_pass = number
+                    self._passes.notify_all()
+                # Not earlier: the spool may hold a duplicate of a batch that would be forgotten.
+                if time.monotonic() - self._pruned_at > PRUNE_INTERVAL_S:
+                    self._prune()
         except EventStoreUnavailable as error:
             self._fail(str(error), reopen=error.reopen)
             return False
         except (OSError, DatabaseError) as error:
             self._fail(str(error), reopen=False)
             return False
-        if self.trouble is not None:
-            _log.info("loading goes on")
-            self.trouble = None
+        if self.last_error is not None:
+            _log.info("loading resumed")
+            self.last_error = None
         return True
 
-    def catch_up(self, patience_s: float) -> bool:
-        """Wait until all events that were acknowledged before the call are loaded; whether they
-        are. Does not wait for a store that is away."""
-        with self._steps:
-            wanted = self._begun + 1
-            self._hurried = True
-            self._wake.set()
-            self._steps.wait_for(
-                lambda: self._caught_up >= wanted or self.trouble is not None, patience_s
+    def catch_up(self, timeout_s: float) -> bool:
+        """Wait until all events that were acknowledged before the call are loaded.
+
+        Returns whether they are. Returns False at once while the event store is unavailable.
+        """
+        with self._passes:
+            next_pass = self._last_started_pass + 1
+            self._flush_requested = True
+            self._thread.wake()
+            self._passes.wait_for(
+                lambda: self._last_complete_pass >= next_pass or self.last_error is not None,
+                timeout_s,
             )
-            return self._caught_up >= wanted
+            return self._last_complete_pass >= next_pass
 
-    def _run(self) -> None:
-        # Behind the requests: on a busy machine events wait in the spool, not clients for cores.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        wait_s = 0.0
-        while not self._stop.is_set():
-            self._wake.wait(wait_s)
-            self._wake.clear()
-            wait_s = INTERVAL_S
-            try:
-                if not self.step(hurried=False):
-                    wait_s = 2 * INTERVAL_S
-            except Exception:  # whatever it is, what waits must be tried again
-                _log.exception("loading failed")
-            self._stop.wait(A_TURN_S)  # whoever is in a hurry must not have it work all the time
+    def _load_periodically(self) -> float:
+        """Load once. Return the delay until the next time."""
+        return POLL_INTERVAL_S if self.run_once(flush_transfers=False) else RETRY_INTERVAL_S
 
-    def _load_closed(self, until: float) -> bool:
-        """Load the closed segments, oldest first; whether that was all of them."""
-        closed = self._spool.closed()
-        for segment in closed:
-            if time.monotonic() > until or not self._counted(segment):
+    def _load_closed(self, deadline: float) -> bool:
+        """Load the closed segments, oldest first. Return whether all were loaded."""
+        for segment in self._spool.closed():
+            if time.monotonic() > deadline or not self._are_observers_ready(segment):
                 return False
             self._load(segment)
-            self._news = True
-        self._tell_of_news()
+            self._dirty.update(self._observers)
+        self._notify_loaded()
         return True
-
-    def _tell_of_news(self) -> None:
-        """What follows from events must not hold them up."""
-        if self._news and self._on_loaded is not None:
-            try:
-                self._news = not self._on_loaded()
-            except Exception:
-                _log.exception("what was loaded is looked at later")
-
-    def _write_transfers(self) -> None:
-        if self._transfers is not None:
-            moved = self._transfers.take()
-            try:
-                self._store.add_transfers(moved)
-            except BaseException:
-                self._transfers.put_back(moved)
-                raise
-            self._transfers_at = time.monotonic()
-            self._news |= any(amounts.uploads for amounts in moved.values())
 
     def _load(self, segment: Path) -> None:
         try:
-            loaded = self._store.load(segment, segment.name, self._on_dropped)
+            result = self._store.load(segment, segment.name, self._on_duplicates)
         except InvalidSegment:
-            loaded = self._load_sound_lines(segment)
+            result = self._load_valid_lines(segment)
         segment.unlink()
-        self._metrics.add("hitrate_events_loaded", loaded.events)
-        self._metrics.add("hitrate_events_deduplicated", loaded.duplicates)
-        self._metrics.add_tasks(loaded.totals)
+        self._metrics.add("hitrate_events_loaded", result.events)
+        self._metrics.add("hitrate_events_deduplicated", result.duplicate_events)
+        self._metrics.add_tasks(result.totals)
 
-    def _counted(self, segment: Path) -> bool:
-        """Whether the meter has counted all of a segment: only while it is there can a crash be
-        made up for. A count that failed holds nothing up for long."""
-        if self._meter is None or self._stop.is_set():
+    def _load_valid_lines(self, segment: Path) -> LoadResult:
+        """Quarantine the invalid lines of a segment, then load the others under its name."""
+        lines, invalid = self._quarantine.extract_invalid_lines(segment, self._store.check)
+        self._metrics.add("hitrate_rejected_batches", invalid)
+        with segment_file(lines) as path:
+            return self._store.load(path, segment.name, self._on_duplicates)
+
+    def _flush_transfers(self) -> None:
+        if self._traffic is not None:
+            transfers = self._traffic.drain()
+            try:
+                self._store.add_transfers(transfers)
+            except BaseException:
+                self._traffic.restore(transfers)
+                raise
+            self._transfers_flushed_at = time.monotonic()
+            if any(totals.uploads for totals in transfers.values()):
+                self._dirty.update(self._observers)
+
+    def _prune(self) -> None:
+        waiting = {segment.name for segment in self._spool.closed()}
+        # A removed segment whose name the store has forgotten must not reappear after a crash.
+        sync_directory(self._spool.directory)
+        self._store.prune(waiting, self._clock.now_ms(), self._event_ttl_s)
+        self._pruned_at = time.monotonic()
+
+    def _batches_after(self, position: SpoolPosition) -> Iterator[SpooledBatch]:
+        for line_position, line in self._spool.lines_after(position):
+            try:
+                batch = wire.decode_batch(line)
+            except ValueError:  # it will be quarantined
+                continue
+            yield SpooledBatch(batch.team, batch.received_at, len(batch.events), line_position)
+
+    def _are_observers_ready(self, segment: Path) -> bool:
+        """Return whether all observers have processed a segment, after a short wait if need be.
+
+        Only while its file exists can `recover` process it after a crash. An observer that failed
+        delays loading by OBSERVER_TIMEOUT_S at most.
+        """
+        if self._thread.stopping:
             return True
         state = segment.stat()
         end = segment.name, state.st_size
-        if self._meter.spooled < end:
-            self._stop.wait(A_TURN_S)
-        return self._meter.spooled >= end or time.time() - state.st_mtime > COUNTED_WITHIN_S
+        if not self._is_ready(end):
+            self._thread.pause(MIN_PAUSE_S)
+        return self._is_ready(end) or time.time() - state.st_mtime > OBSERVER_TIMEOUT_S
 
-    def _count_what_a_crash_left(self) -> None:
-        """Count the lines that are on disk and behind the last that was counted."""
-        if self._meter is not None:
-            for position, line in self._spool.lines_after(self._meter.spooled):
-                try:
-                    batch = wire.decode_batch(line)
-                except ValueError:  # it will be set aside
-                    continue
-                self._meter.count_late(batch.team, batch.received_at, len(batch.events), position)
+    def _is_ready(self, position: SpoolPosition) -> bool:
+        return all(observer.is_ready(position) for observer in self._observers)
 
-    def _load_sound_lines(self, segment: Path) -> LoadResult:
-        """Set the lines aside that cannot be read, then load the others under the same name."""
-        lines = segment.read_bytes().splitlines(keepends=True)
-        reasons = self._find_unsound(lines, 0)
-        self._rejected.mkdir(exist_ok=True)
-        for number, reason in reasons.items():
-            stem = f"{segment.stem}-{number}"
-            (self._rejected / f"{stem}.ndjson").write_bytes(lines[number])
-            (self._rejected / f"{stem}.reason.txt").write_text(reason + "\n", encoding="utf-8")
-            _log.error("batch set aside", batch=stem, reason=reason)
-        os.sync()
-        sync_folder(self._rejected)
-        self._metrics.add("hitrate_rejected_batches", len(reasons))
-        sound = [line for number, line in enumerate(lines) if number not in reasons]
-        with _as_file(sound) as path:
-            return self._store.load(path, segment.name, self._on_dropped)
+    def _on_duplicates(self, batch: DuplicateBatch, segment: str) -> None:
+        for observer in self._observers:
+            observer.on_duplicates(batch, segment)
 
-    def _find_unsound(self, lines: list[bytes], first: int) -> dict[int, str]:
-        """Line number -> reason, found by halving."""
-        with _as_file(lines) as path:
-            reason = self._store.check(path)
-        if reason is None:
-            return {}
-        if len(lines) == 1:
-            return {first: reason}
-        middle = len(lines) // 2
-        return self._find_unsound(lines[:middle], first) | self._find_unsound(
-            lines[middle:], first + middle
-        )
-
-    def _tidy(self) -> None:
-        waiting = {segment.name for segment in self._spool.closed()}
-        sync_folder(self._rejected.parent)  # a removed segment must not come back unknown
-        self._store.tidy(waiting, self._clock.now_ms(), self._event_ttl_s)
-        self._tidied_at = time.monotonic()
+    def _notify_loaded(self) -> None:
+        for observer in tuple(self._dirty):
+            try:
+                if observer.on_loaded():
+                    self._dirty.remove(observer)
+            except Exception:  # an observer must not delay loading
+                _log.exception("observer failed; it is notified again")
 
     def _fail(self, reason: str, *, reopen: bool) -> None:
         self._metrics.add("hitrate_load_failures")
-        if self.trouble is None:
-            _log.error("event store is away; events gather in the spool", reason=reason)
-        with self._steps:
-            self.trouble = reason
-            self._steps.notify_all()
+        if self.last_error is None:
+            _log.error("event store unavailable; events accumulate in the spool", reason=reason)
+        with self._passes:
+            self.last_error = reason
+            self._passes.notify_all()
         if reopen:
             self._close_store()
 
@@ -264,21 +252,8 @@ class Loader:
         try:
             self._store.close()
         except EventStoreUnavailable as error:
-            _log.warning("event store did not close", reason=str(error))
+            _log.warning("closing the event store failed", reason=str(error))
 
 
-class _as_file:  # noqa: N801  # reason: used like a function
-    """The lines as a file that DuckDB can read, for the length of a `with`."""
-
-    def __init__(self, lines: list[bytes]) -> None:
-        self._lines = lines
-
-    def __enter__(self) -> Path:
-        fd, name = tempfile.mkstemp(suffix=".ndjson")
-        with os.fdopen(fd, "wb") as file:
-            file.writelines(self._lines)
-        self._path = Path(name)
-        return self._path
-
-    def __exit__(self, *_: object) -> None:
-        self._path.unlink()
+def _lower_priority() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

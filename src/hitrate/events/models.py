@@ -1,25 +1,32 @@
 """What the event store keeps and answers, whatever engine is behind it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from hitrate.clock import iso
+from hitrate.events.spool import SpoolPosition
 
 
 class DuplicateBatch(NamedTuple):
-    """Events of a team's batches that had come before; `received_at_ms` of the latest."""
+    """Events of one team in batches that were loaded before; `received_at_ms` of the latest."""
 
     team_id: str
     received_at_ms: int
     events: int
 
 
-class Totals(NamedTuple):
-    """What a segment brought, and changed in all runs together. A miss may have become a hit."""
+OnDuplicates = Callable[[DuplicateBatch, str], None]
+"""Receives the duplicates of a team and the name of their segment."""
+
+
+class RunTotalsDelta(NamedTuple):
+    """How loading a segment changes the totals of all runs.
+
+    Hits and times may fall, because a remote hit may become a local hit.
+    """
 
     events: int = 0
     runs: int = 0
@@ -30,20 +37,54 @@ class Totals(NamedTuple):
     remote_ms: int = 0
 
 
-OnDropped = Callable[[str, int, int, str], None]
-
-
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What loading a segment did: events kept, and those dropped."""
+    """The number of events that a segment added, and its duplicates by team."""
 
     events: int
-    dropped: tuple[DuplicateBatch, ...] = ()
-    totals: Totals = field(default=Totals(), compare=False)
+    duplicates: tuple[DuplicateBatch, ...] = ()
+    totals: RunTotalsDelta = field(default=RunTotalsDelta(), compare=False)
 
     @property
-    def duplicates(self) -> int:
-        return sum(dropped.events for dropped in self.dropped)
+    def duplicate_events(self) -> int:
+        """The number of events in duplicate batches."""
+        return sum(batch.events for batch in self.duplicates)
+
+
+class SpooledBatch(NamedTuple):
+    """A batch that is durable in the spool but not loaded yet. `events` is their number."""
+
+    team_id: str
+    received_at_ms: int
+    events: int
+    position: SpoolPosition
+
+
+class LoadObserver:
+    """Base class for what follows the loader. A subclass overrides the methods that it needs.
+
+    `recover` is called once before the loading thread starts, the others by that thread.
+    """
+
+    def recover(self, batches_after: Callable[[SpoolPosition], Iterator[SpooledBatch]]) -> None:
+        """Process batches that a crash of the previous process left unprocessed.
+
+        `batches_after` iterates over the batches in the spool behind a position.
+        """
+
+    def is_ready(self, _position: SpoolPosition) -> bool:
+        """Return whether the segment that ends at this position may be loaded and removed."""
+        return True
+
+    def on_duplicates(self, _batch: DuplicateBatch, _segment: str) -> None:
+        """Receive the duplicates of one team in a segment, before the segment is committed.
+
+        A crash before the commit repeats the call, so the same segment must count once.
+        """
+
+    def on_loaded(self) -> bool:
+        """React to newly loaded events or uploads. Return False to be called again later."""
+        return True
 
 
 class EventRecord(msgspec.Struct, rename="camel"):
@@ -72,11 +113,6 @@ class EventFilter:
     since_ms: int | None = None
     before: int | None = None
     limit: int = 100
-
-
-def rejected_folder(spool_folder: Path) -> Path:
-    """Where batches that cannot be loaded are set aside, each with its reason beside it."""
-    return spool_folder / "rejected"
 
 
 def record(row: tuple[object, ...]) -> EventRecord:

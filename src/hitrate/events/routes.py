@@ -60,7 +60,7 @@ class EventRoutes:
                 ci=client.ci,
                 interactive=client.interactive,
                 agent=client.agent,
-                digest=wire.digest_of(body),
+                digest=wire.digest(body),
                 events=events,
             )
             position = await self._spool.append(wire.encode_batch(batch))

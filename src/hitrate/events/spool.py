@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from hitrate import log
 from hitrate.clock import Clock
@@ -29,6 +30,18 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC
 _FULL = "The disk is full: the events were not stored. Free some room; the server recovers itself."
 
 _log = log.get_logger("events")
+
+
+SpoolPosition = tuple[str, int]
+"""The name of a segment, and the offset of a line's end in it. Positions compare by age."""
+
+
+class SpoolStats(NamedTuple):
+    """The segments that are not loaded yet, and the age of the oldest."""
+
+    segments: int
+    size_bytes: int
+    oldest_s: float
 
 
 class _Line:
@@ -65,8 +78,8 @@ class _Segment:
 class Spool:
     """Owns the folder's open segment. `append` on the event loop, the rest from any thread."""
 
-    def __init__(self, folder: Path, clock: Clock, reserve_bytes: int = RESERVE_BYTES) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, clock: Clock, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self._directory = directory
         self._clock = clock
         self._reserve_bytes = reserve_bytes
         self._lock = threading.Lock()
@@ -78,7 +91,7 @@ class Spool:
 
     def open(self) -> None:
         """Make the folder, cut torn last lines off, start writing."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._directory.mkdir(parents=True, exist_ok=True)
         for path in self._segments():
             _cut_torn_line(path)
         self._committer.open()
@@ -88,14 +101,14 @@ class Spool:
         self._committer.close()
         self.rotate()
 
-    async def append(self, line: bytes) -> tuple[str, int]:
+    async def append(self, line: bytes) -> SpoolPosition:
         """Return when the line is on disk, where: the segment's name and the line's end in it;
         greater than that of any line before. Raises ServiceUnavailable when it is not stored."""
         written = _Line(line)
         await self._committer.submit(written)
         return written.position
 
-    def lines_after(self, position: tuple[str, int]) -> Iterator[tuple[tuple[str, int], bytes]]:
+    def lines_after(self, position: SpoolPosition) -> Iterator[tuple[SpoolPosition, bytes]]:
         """The closed segments' lines that stand behind a position, each with its own."""
         for path in self.closed():
             if path.name >= position[0]:
@@ -105,6 +118,11 @@ class Spool:
                         end += len(line)
                         if (path.name, end) > position:
                             yield (path.name, end), line
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the segments."""
+        return self._directory
 
     def rotate(self) -> None:
         """Close the open segment, if it holds anything."""
@@ -117,8 +135,8 @@ class Spool:
             current = self._current
             return [p for p in self._segments() if current is None or p != current.path]
 
-    def depth(self) -> tuple[int, int, float]:
-        """Segments and bytes that wait, and the age of the oldest in seconds."""
+    def stats(self) -> SpoolStats:
+        """Measure the segments that are not loaded yet."""
         sizes, oldest_ms = [], None
         for path in self._segments():
             try:
@@ -127,10 +145,10 @@ class Spool:
                 continue
             oldest_ms = oldest_ms or int(path.name.split("-")[0])
         age_s = 0.0 if oldest_ms is None else max(0.0, (self._clock.now_ms() - oldest_ms) / 1000)
-        return len(sizes), sum(sizes), age_s
+        return SpoolStats(len(sizes), sum(sizes), age_s)
 
     def _segments(self) -> list[Path]:
-        return sorted(self._folder.glob("*" + SUFFIX))
+        return sorted(self._directory.glob("*" + SUFFIX))
 
     def _write(self, lines: list[_Line]) -> None:
         with self._lock:
@@ -163,7 +181,7 @@ class Spool:
     def _check_room(self) -> None:
         if time.monotonic() < self._room_until:
             return
-        disk = os.statvfs(self._folder)
+        disk = os.statvfs(self._directory)
         if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
             raise OSError(errno.ENOSPC, "less room than the event store may need")
         self._room_until = time.monotonic() + _ROOM_SEEN_S
@@ -172,8 +190,8 @@ class Spool:
         # Names sort by age, also when the clock stands still.
         self._named_ms = max(self._clock.now_ms(), self._named_ms + 1)
         name = f"{self._named_ms:013d}-{secrets.token_hex(4)}{SUFFIX}"
-        self._current = _Segment(self._folder / name)
-        sync_folder(self._folder)
+        self._current = _Segment(self._directory / name)
+        sync_directory(self._directory)
         return self._current
 
     def _close_current(self) -> None:
@@ -184,9 +202,9 @@ class Spool:
                 segment.path.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
     finally:

@@ -28,7 +28,7 @@ from hitrate.events.models import (
     EventFilter,
     EventRecord,
     LoadResult,
-    OnDropped,
+    OnDuplicates,
     record,
 )
 from hitrate.events.schema import make_tables
@@ -156,7 +156,7 @@ class DuckDBEventStore:
         self._max_line_bytes = max_line_bytes
         self._lock = threading.Condition()
         self._cursors = 0
-        self._tried = False
+        self._open_attempted = False
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def open(self, is_ending: Callable[[], bool] = lambda: False) -> None:
@@ -170,7 +170,7 @@ class DuckDBEventStore:
             connection = self._connect(is_ending)
         finally:
             with self._lock:
-                self._connection, self._tried = connection, True
+                self._connection, self._open_attempted = connection, True
                 self._lock.notify_all()
 
     def _connect(self, is_ending: Callable[[], bool]) -> duckdb.DuckDBPyConnection:
@@ -205,10 +205,12 @@ class DuckDBEventStore:
             if connection is not None:
                 connection.close()
 
-    def load(self, segment: Path, name: str, on_dropped: OnDropped | None = None) -> LoadResult:
+    def load(
+        self, segment: Path, name: str, on_duplicates: OnDuplicates | None = None
+    ) -> LoadResult:
         """Take the segment's events in, once: a name that was loaded before is not again.
 
-        `on_dropped` hears of what had come before, and the name, at least once: a crash before
+        `on_duplicates` hears of what had come before, and the name, at least once: a crash before
         the commit has it hear the same again.
 
         Raises InvalidSegment, with nothing taken in, when a line can never be read.
@@ -224,9 +226,9 @@ class DuckDBEventStore:
                 note_resent(cursor)
             cursor.execute(_KEEP_BATCHES)
             cursor.execute("INSERT INTO segments VALUES (?)", [name])
-            if on_dropped is not None:
+            if on_duplicates is not None:
                 for one in dropped:
-                    on_dropped(*one, name)
+                    on_duplicates(one, name)
             cursor.execute("COMMIT")
             return LoadResult(totals.events, dropped, totals)
 
@@ -241,7 +243,7 @@ class DuckDBEventStore:
                 return "An event lacks sessionId, source, event or hash."
             return None
 
-    def tidy(self, waiting: set[str], now_ms: int, keep_s: float | None) -> int:
+    def prune(self, waiting: set[str], now_ms: int, keep_s: float | None) -> int:
         """Forget segments that are no longer in the spool, digests that are too old to matter and
         events older than `keep_s` whose runs have not gone on since; the number of events removed.
         """
@@ -278,7 +280,7 @@ class DuckDBEventStore:
         values = {**given, "team": wanted.team_id}
         query = _RECORDS.format(clauses=clauses)
         rows: list[tuple[object, ...]] = []
-        with self.reading() as cursor:
+        with self.cursor() as cursor:
             for start, stop in _windows(cursor, wanted.before):
                 span = {"start": start, "stop": stop, "limit": wanted.limit - len(rows)}
                 rows += cursor.execute(query, {**values, **span}).fetchall()
@@ -287,7 +289,7 @@ class DuckDBEventStore:
         return [record(row) for row in rows]
 
     @contextmanager
-    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor for queries; what it reads is all of a segment or nothing of it.
 
         Raises EventStoreUnavailable.
@@ -297,7 +299,7 @@ class DuckDBEventStore:
 
     def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> tuple[DuplicateBatch, ...]:
         """Move what had come before from `incoming` to `again`; how much that was."""
-        lines = _came_again(cursor)
+        lines = _find_duplicates(cursor)
         if not lines:
             return ()
         cursor.execute(_AGAIN, {"lines": lines})
@@ -315,7 +317,7 @@ class DuckDBEventStore:
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
-            self._lock.wait_for(lambda: self._tried, _FIRST_OPENED_S)
+            self._lock.wait_for(lambda: self._open_attempted, _FIRST_OPENED_S)
             if self._connection is None:
                 raise EventStoreUnavailable("The event store is not open; try again in a moment.")
             cursor = self._connection.cursor()
@@ -330,7 +332,7 @@ class DuckDBEventStore:
                 self._lock.notify_all()
 
 
-def _came_again(cursor: duckdb.DuckDBPyConnection) -> list[int]:
+def _find_duplicates(cursor: duckdb.DuckDBPyConnection) -> list[int]:
     """The lines of batches that were kept less than ten minutes before or, for one that was
     loaded late, after."""
     suspects = cursor.execute(_SUSPECTS).fetchall()

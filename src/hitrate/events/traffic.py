@@ -13,7 +13,7 @@ from hitrate.clock import Clock
 MINUTE_MS = 60_000
 
 
-class Route(NamedTuple):
+class TransferKey(NamedTuple):
     """Who moved artifacts, and in which minute."""
 
     moved_at: int
@@ -24,7 +24,7 @@ class Route(NamedTuple):
     agent: str | None
 
 
-class Amounts(NamedTuple):
+class TransferTotals(NamedTuple):
     """How many artifacts went up and down, and their bytes."""
 
     uploads: int
@@ -33,7 +33,7 @@ class Amounts(NamedTuple):
     downloaded_bytes: int
 
 
-Transfers = Mapping[Route, Amounts]
+Transfers = Mapping[TransferKey, TransferTotals]
 
 
 _Who = tuple[str, str, tuple[str | None, bool | None, str | None]]
@@ -68,16 +68,16 @@ class TransferCounter:
         """Count an artifact that was sent."""
         self._add(2, (team_id, token_id, client), size_bytes)
 
-    def take(self) -> Transfers:
+    def drain(self) -> Transfers:
         """All that was counted since the last time."""
         with self._lock:
             taken, self._counts = self._counts, {}
         return {
-            Route(minute, team, token, *client): Amounts(*counts)
+            TransferKey(minute, team, token, *client): TransferTotals(*counts)
             for (minute, team, token, client), counts in taken.items()
         }
 
-    def put_back(self, transfers: Transfers) -> None:
+    def restore(self, transfers: Transfers) -> None:
         """What could not be written down."""
         with self._lock:
             for (minute, team, token, ci, interactive, agent), amounts in transfers.items():

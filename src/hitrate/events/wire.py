@@ -62,8 +62,8 @@ def decode_batch(line: bytes) -> Batch:
     return _batch_decoder.decode(line)
 
 
-def digest_of(body: bytes) -> str:
-    """What two requests that are the same byte for byte share; 128 bits, in hex."""
+def digest(body: bytes) -> str:
+    """SHA-256 of the body, truncated to 128 bits, hex."""
     return hashlib.sha256(body).hexdigest()[:32]
 
 

@@ -12,7 +12,7 @@ from hitrate.analytics.filters import Filters, ReportQuery
 from hitrate.analytics.period import Period
 from hitrate.api_schemas import Transfers
 from hitrate.clock import ManualClock
-from hitrate.events.traffic import MINUTE_MS, Amounts, Route, TransferCounter
+from hitrate.events.traffic import MINUTE_MS, TransferCounter, TransferKey, TransferTotals
 from tests.support.analytics_fixture import (
     OTHER_TEAM_ID,
     TEAM_ID,
@@ -40,7 +40,7 @@ class Traffic:
         self.counter = TransferCounter(self.clock)
 
     def write(self) -> None:
-        self.event_store.duckdb.add_transfers(self.counter.take())
+        self.event_store.duckdb.add_transfers(self.counter.drain())
 
     def moved(self, team: str = TEAM_ID, **filters: str) -> tuple[int, int, int, int]:
         """Uploads and downloads of a summary."""
@@ -67,20 +67,20 @@ def test_transfers_of_a_minute_and_sender_are_one_count(traffic: Traffic) -> Non
         traffic.counter.downloaded(TEAM_ID, TEAM_TOKEN, NOBODY, size + 1)
     traffic.clock.value_ms = START + MINUTE_MS
     traffic.counter.downloaded(TEAM_ID, TEAM_TOKEN, NOBODY, 5)
-    assert traffic.counter.take() == {
-        Route(START, TEAM_ID, TEAM_TOKEN, *NOBODY): Amounts(2, 30, 2, 32),
-        Route(START + MINUTE_MS, TEAM_ID, TEAM_TOKEN, *NOBODY): Amounts(0, 0, 1, 5),
+    assert traffic.counter.drain() == {
+        TransferKey(START, TEAM_ID, TEAM_TOKEN, *NOBODY): TransferTotals(2, 30, 2, 32),
+        TransferKey(START + MINUTE_MS, TEAM_ID, TEAM_TOKEN, *NOBODY): TransferTotals(0, 0, 1, 5),
     }
-    assert traffic.counter.take() == {}
+    assert traffic.counter.drain() == {}
 
 
 def test_what_is_put_back_is_added_to_what_came_since(traffic: Traffic) -> None:
     traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 10)
-    taken = traffic.counter.take()
+    taken = traffic.counter.drain()
     traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 7)
-    traffic.counter.put_back(taken)
-    assert traffic.counter.take() == {
-        Route(START, TEAM_ID, TEAM_TOKEN, *NOBODY): Amounts(2, 17, 0, 0)
+    traffic.counter.restore(taken)
+    assert traffic.counter.drain() == {
+        TransferKey(START, TEAM_ID, TEAM_TOKEN, *NOBODY): TransferTotals(2, 17, 0, 0)
     }
 
 
@@ -93,10 +93,10 @@ def test_whatever_is_taken_and_put_back_between_the_sums_stay(
     for upload, size, pause in moved:
         (counter.uploaded if upload else counter.downloaded)(TEAM_ID, TEAM_TOKEN, NOBODY, size)
         if pause == 3:
-            counter.put_back(counter.take())
+            counter.restore(counter.drain())
         clock.advance(20 * pause)
-    taken = list(counter.take().values())
-    sums = [sum(column) for column in zip(Amounts(0, 0, 0, 0), *taken, strict=True)]
+    taken = list(counter.drain().values())
+    sums = [sum(column) for column in zip(TransferTotals(0, 0, 0, 0), *taken, strict=True)]
     sizes = [[size for upload, size, _ in moved if upload is up] for up in (True, False)]
     assert sums == [len(sizes[0]), sum(sizes[0]), len(sizes[1]), sum(sizes[1])]
 

@@ -350,7 +350,7 @@ def test_no_transaction_is_open_while_a_part_is_sent(
         files = exports.files("events", "ndjson", ALL)
         assert len(list(islice(files, 3))) == 3
         load(event_store, batch(9, task("again", "run 1")))
-        with event_store.duckdb.reading() as cursor:
+        with event_store.duckdb.cursor() as cursor:
             cursor.execute("CHECKPOINT")  # fails beside a query that reads what was before
         assert len(list(files)) == 3
 

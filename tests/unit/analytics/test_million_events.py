@@ -159,7 +159,7 @@ def test_a_million_events_in_any_order_and_split_come_to_the_same(
         loaded = [event_store.load(str(number), some) for number, some in enumerate(arrange())]
         assert_truth(event_store, truth())
     assert_totals([one.totals for one in loaded], truth())
-    assert sum(one.events + one.duplicates for one in loaded) == EVENTS
+    assert sum(one.events + one.duplicate_events for one in loaded) == EVENTS
 
 
 def test_each_event_in_a_batch_of_its_own_comes_to_the_same(analytics: AnalyticsFixture) -> None:

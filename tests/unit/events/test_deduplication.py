@@ -42,14 +42,14 @@ class Counter:
         return self.store.load(segment, f"{self._segments}")
 
     def runs(self) -> dict[str, tuple[int, int]]:
-        with self.store.reading() as cursor:
+        with self.store.cursor() as cursor:
             rows = cursor.execute("SELECT session_id, events, resent FROM runs").fetchall()
         return {session: (events, resent) for session, events, resent in rows}
 
     def span(self) -> tuple[float, float, str | None]:
         """The minutes of the only run's begin and end, and what CI it said that it is."""
         query = "SELECT started_at, ended_at, ci FROM runs JOIN senders ON senders.id = sender"
-        with self.store.reading() as cursor:
+        with self.store.cursor() as cursor:
             [(started_at, ended_at, ci)] = cursor.execute(query).fetchall()
         return (started_at - START) / MINUTE_MS, (ended_at - START) / MINUTE_MS, ci
 
@@ -136,7 +136,7 @@ def test_however_segments_are_cut_the_same_are_recorded(
         counter = Counter(Path(folder))
         for start, end in itertools.pairwise(ends):
             counter.load(*(copy((at_ms - START) / MINUTE_MS) for at_ms in moments[start:end]))
-        with counter.store.reading() as cursor:
+        with counter.store.cursor() as cursor:
             query = "SELECT DISTINCT received_at FROM events ORDER BY received_at"
             found = cursor.execute(query).fetchall()
         counter.store.close()

@@ -9,7 +9,7 @@ import pytest
 
 from hitrate.errors import DatabaseError, InvalidSegment
 from hitrate.events import wire
-from hitrate.events.models import EventFilter, LoadResult, Totals
+from hitrate.events.models import EventFilter, LoadResult, RunTotalsDelta
 from hitrate.events.rules import MAX_DURATION_MS
 from hitrate.events.store import DuckDBEventStore
 from hitrate.events.wire import CacheEvent
@@ -85,7 +85,7 @@ class Intake:
                    remote_hits, local_ms, remote_ms, events, repeats, anomalies, resent
             FROM runs r JOIN senders s ON s.id = r.sender WHERE r.team_id = ? AND session_id = ?
         """
-        with self.store.reading() as cursor:
+        with self.store.cursor() as cursor:
             [row] = cursor.execute(query, [team, session]).fetchall()
         return RunRow(*row)
 
@@ -150,7 +150,7 @@ def test_a_batch_tells_of_several_runs(intake: Intake) -> None:
         CacheEvent(f"s{n % 3}", "LOCAL", "HIT" if n % 2 else "MISS", f"h{n % 4}") for n in range(12)
     ]
     loaded = intake.load(intake.batch(*events, at=7))
-    assert loaded.totals == Totals(12, 3, 12, 6, 0, 0, 0)
+    assert loaded.totals == RunTotalsDelta(12, 3, 12, 6, 0, 0, 0)
     for session in ("s0", "s1", "s2"):
         run = intake.run(session)
         assert (run.started, run.ended, run.tasks, run.local_hits) == (7, 7, 4, 2)
@@ -159,7 +159,7 @@ def test_a_batch_tells_of_several_runs(intake: Intake) -> None:
 def test_runs_are_numbered_as_they_come(intake: Intake) -> None:
     sessions = [f"session {n * 7919 % 500}" for n in range(500)]
     intake.load(*(intake.batch(*task(LOCAL_HIT, session=session)) for session in sessions))
-    with intake.store.reading() as cursor:
+    with intake.store.cursor() as cursor:
         found = cursor.execute("SELECT session_id FROM runs ORDER BY id").fetchall()
     assert [session for (session,) in found] == sessions
 
@@ -181,13 +181,13 @@ def test_a_late_batch_changes_the_run_it_belongs_to(intake: Intake) -> None:
     assert intake.run()[4:9] == (1, 0, 0, 0, 0)
     remote = intake.load(intake.batch(*task(REMOTE_HIT, ms=30), at=2))
     assert intake.run()[4:9] == (1, 0, 1, 0, 30)
-    assert remote.totals == Totals(1, 0, 0, 0, 1, 0, 30)
+    assert remote.totals == RunTotalsDelta(1, 0, 0, 0, 1, 0, 30)
     local = intake.load(intake.batch(*task(LOCAL_HIT, ms=20), at=0))
     assert intake.run()[4:9] == (1, 1, 0, 20, 0)
-    assert local.totals == Totals(1, 0, 0, 1, -1, 20, -30)
+    assert local.totals == RunTotalsDelta(1, 0, 0, 1, -1, 20, -30)
     longer = intake.load(intake.batch(*task(REMOTE_HIT, LOCAL_HIT, ms=50), at=3))
     assert intake.run()[2:] == (0, 3, 1, 1, 0, 50, 0, 6, 2, 0, 0)
-    assert longer.totals == Totals(2, 0, 0, 0, 0, 30, 0)
+    assert longer.totals == RunTotalsDelta(2, 0, 0, 0, 0, 30, 0)
 
 
 def test_a_run_that_is_touched_by_many_batches_of_a_segment_changes_once(intake: Intake) -> None:
@@ -252,7 +252,7 @@ def test_hashes_that_are_nearly_the_same_are_different_tasks(intake: Intake) -> 
 
 
 def test_a_hash_that_is_made_to_look_like_another_confuses_no_other_team(intake: Intake) -> None:
-    with intake.store.reading() as cursor:
+    with intake.store.cursor() as cursor:
         row = cursor.execute("SELECT printf('%016x', md5_number_lower('odd'))").fetchone()
     assert row is not None
     [twin] = row
@@ -290,7 +290,7 @@ def test_what_an_artifact_took_is_remembered_when_it_is_gone(intake: Intake) -> 
     intake.artifacts.known = {}
     loaded = intake.load(intake.batch(*task(REMOTE_HIT, LOCAL_MISS)))
     assert intake.run().remote_ms == 700
-    assert loaded.totals == Totals(2, 0, 0, 0, 0, 0, 0)
+    assert loaded.totals == RunTotalsDelta(2, 0, 0, 0, 0, 0, 0)
 
 
 def test_artifacts_of_impossible_durations_are_capped_and_counted(intake: Intake) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hitrate.clock import Clock, ManualClock
-from hitrate.events.models import EventFilter, Totals
+from hitrate.events.models import EventFilter, RunTotalsDelta
 from hitrate.events.traffic import TransferCounter
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS
 from tests.unit.events.test_ingest import START, Intake, task
@@ -24,11 +24,11 @@ def intake(tmp_path: Path) -> Iterator[Intake]:
 
 def tidy(intake: Intake, at: int, keep_s: float | None = KEEP_S) -> int:
     """At that many milliseconds after the start."""
-    return intake.store.tidy(set(), START + at, keep_s)
+    return intake.store.prune(set(), START + at, keep_s)
 
 
 def count(intake: Intake, table: str) -> int:
-    with intake.store.reading() as cursor:
+    with intake.store.cursor() as cursor:
         row = cursor.execute(f"SELECT count(*) FROM {table}").fetchone()
     assert row is not None
     return int(row[0])
@@ -61,7 +61,7 @@ def test_a_run_that_still_grows_keeps_its_totals_and_knows_its_tasks(intake: Int
     again = task(LOCAL_HIT, name="early", ms=4)
     loaded = intake.load(intake.batch(*task(LOCAL_MISS, name="new"), *again, at=2 * HOUR_MS))
     assert intake.run()[4:9] == (3, 2, 0, 12, 0)
-    assert loaded.totals == Totals(2, 0, 1, 0, 0, 0, 0)
+    assert loaded.totals == RunTotalsDelta(2, 0, 1, 0, 0, 0, 0)
     assert tidy(intake, 3 * HOUR_MS + 1) == 4
     assert (count(intake, "runs"), count(intake, "events")) == (0, 0)
 
@@ -77,7 +77,7 @@ def test_a_copy_of_what_is_gone_leaves_no_run(intake: Intake) -> None:
     batch = intake.batch(*task(LOCAL_HIT))
     intake.load(batch)
     tidy(intake, 60_000, keep_s=1)
-    assert intake.load(batch).duplicates == 1
+    assert intake.load(batch).duplicate_events == 1
     assert count(intake, "runs") == 0
 
 
@@ -93,7 +93,7 @@ def test_what_was_moved_in_the_past_goes(intake: Intake) -> None:
     clock: Clock = ManualClock(START)
     transfers = TransferCounter(clock)
     transfers.uploaded("team_a", "tok_a", (None, None, None), 10)
-    intake.store.add_transfers(transfers.take())
+    intake.store.add_transfers(transfers.drain())
     tidy(intake, HOUR_MS)
     assert count(intake, "transfers") == 1
     tidy(intake, HOUR_MS + 60_000)

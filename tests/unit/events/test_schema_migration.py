@@ -116,7 +116,7 @@ def runs(store: DuckDBEventStore) -> list[tuple[object, ...]]:
         SELECT r.team_id, session_id, s.* EXCLUDE (id), r.* EXCLUDE (id, sender) FROM runs r
         JOIN senders s ON s.id = r.sender ORDER BY ALL
     """
-    with store.reading() as cursor:
+    with store.cursor() as cursor:
         return cursor.execute(query).fetchall()
 
 
@@ -229,7 +229,7 @@ def test_a_run_that_goes_on_is_the_same_run(store: DuckDBEventStore, tmp_path: P
     segment = tmp_path / "segment.ndjson"
     segment.write_bytes(line([event(sessionId="s", hash="h", duration=7)], received_at=START + 9))
     store.load(segment, "more")
-    with store.reading() as cursor:
+    with store.cursor() as cursor:
         query = "SELECT started_at, ended_at, tasks, local_hits, local_ms, remote_ms FROM runs"
         assert cursor.execute(query).fetchall() == [(START, START + 9, 1, 1, 7, 0)]
 

@@ -123,10 +123,10 @@ def test_depth_tells_segments_bytes_and_age(folder: Path) -> None:
     clock = ManualClock()
     spool = Spool(folder, clock)
     spool.open()
-    assert spool.depth() == (0, 0, 0.0)
+    assert spool.stats() == (0, 0, 0.0)
     append(spool, b"one\n")
     clock.advance(90)
-    assert spool.depth() == (1, 4, 90.0)
+    assert spool.stats() == (1, 4, 90.0)
     spool.close()
 
 

@@ -62,7 +62,7 @@ def test_runs_that_come_in_one_segment_are_numbered_in_the_order_in_which_they_c
     sessions = [str(UUID(int=number)) for number in range(16)]
     for name, some in (("one", sessions[:8]), ("two", sessions[8:])):
         load(store, tmp_path, name, *(line([event(sessionId=session)]) for session in some))
-    with store.reading() as cursor:
+    with store.cursor() as cursor:
         rows = cursor.execute("SELECT session_id FROM runs ORDER BY id").fetchall()
     assert [session for (session,) in rows] == sessions
 
@@ -81,7 +81,7 @@ def test_a_batch_that_comes_again_within_ten_minutes_counts_once(
     latest = START + RESEND_WINDOW_MS - 1
     loaded = load(store, tmp_path, "two", late)
     assert loaded == LoadResult(0, (DuplicateBatch("team_a", latest, 2),))
-    assert loaded.duplicates == 2
+    assert loaded.duplicate_events == 2
 
 
 def test_what_was_dropped_is_told_for_each_team_at_its_latest_time(
@@ -95,11 +95,11 @@ def test_what_was_dropped_is_told_for_each_team_at_its_latest_time(
     ]
     loaded = load(store, tmp_path, "one", *lines, line([event()]))
     assert loaded.events == 5
-    assert sorted(loaded.dropped) == [
+    assert sorted(loaded.duplicates) == [
         DuplicateBatch("team_a", START + 2, 4),
         DuplicateBatch("team_b", START + 2, 4),
     ]
-    assert loaded.duplicates == 8
+    assert loaded.duplicate_events == 8
 
 
 def test_after_ten_minutes_it_counts_again(store: DuckDBEventStore, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_tidying_removes_old_events_and_forgets_what_cannot_come_again(
     batch = [event(hash="old")]
     load(store, tmp_path, "one", line(batch, received_at=START))
     load(store, tmp_path, "two", line([event(hash="new")], received_at=START + 90_000))
-    assert store.tidy({"two"}, START + 100_000, keep_s=60) == 1
+    assert store.prune({"two"}, START + 100_000, keep_s=60) == 1
     assert hashes(store) == ["new"]
     again = line(batch, received_at=START + 1)
     # Its digest is not too old yet.

@@ -195,7 +195,7 @@ class Export:
             )
 
     def _ask(self, query: str, values: Values) -> list[Row]:
-        with self._store.reading() as cursor:
+        with self._store.cursor() as cursor:
             return self._answer(cursor, query, values)
 
     def _join(self, parts: list[str], path: Path) -> Path:
