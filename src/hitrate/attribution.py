@@ -1,13 +1,14 @@
-"""Which run made an artifact: the one that missed it, with the same token, nearest to its upload.
+"""Attribution: links each artifact to its producer, the run that missed it and uploaded it.
 
-Events come after the upload, or, in a long run, before it; so uploads are looked at again, behind
-the loader, until their run is known or they are too old.
+The producer is the run with the same token that missed the artifact closest in time to its upload.
+Events arrive after the upload or, in a long run, before it. So recent uploads are examined after
+each load of events until their producer is found or they are too old.
 """
 
 import time
 
 from hitrate import log
-from hitrate.artifacts.catalog import ArtifactCatalog, Upload
+from hitrate.artifacts.catalog import ArtifactCatalog, UnattributedArtifact
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError
 from hitrate.events.ingest import hash_key
@@ -17,21 +18,22 @@ from hitrate.events.store import DuckDBEventStore
 
 _log = log.get_logger("attribution")
 
-LOOK_EVERY_S = 1.0
-ONE_IN = 20
-LOOK_BACK_MS = 3600 * 1000
-_MANY = 2000
+LOOKBACK_MS = 3600 * 1000
+MIN_INTERVAL_S = 1.0
+MAX_DUTY_CYCLE = 0.05
+_MAX_UPLOADS = 2000
 
-# Who found an artifact in the remote cache missed it locally; that made nothing.
-_MAKERS = f"""
+# A run that got a remote hit after its local miss downloaded the artifact; it did not produce it.
+_PRODUCERS = f"""
 SELECT position, arg_min(session, distance) FROM (
     SELECT u.position, r.id, any_value(r.session_id) AS session,
-           min(abs(e.received_at - u.made_at)) FILTER (e.kind != {REMOTE_HIT}) AS distance
+           min(abs(e.received_at - u.uploaded_at)) FILTER (e.kind != {REMOTE_HIT}) AS distance
     FROM (
-        SELECT team, {hash_key("name")} AS hash, token, made_at, position
+        SELECT team, {hash_key("name")} AS hash, token, uploaded_at, position
         FROM (SELECT unnest($teams::VARCHAR[]) AS team, unnest($names::VARCHAR[]) AS name,
-                     unnest($tokens::VARCHAR[]) AS token, unnest($made::BIGINT[]) AS made_at,
-                     unnest(range(len($made))) AS position)
+                     unnest($tokens::VARCHAR[]) AS token,
+                     unnest($uploaded::BIGINT[]) AS uploaded_at,
+                     unnest(range(len($uploaded))) AS position)
     ) u
     JOIN events e ON e.hash = u.hash
     JOIN senders s ON s.id = e.sender AND s.team_id = u.team AND s.token_id = u.token
@@ -45,7 +47,7 @@ GROUP BY position
 
 
 class ArtifactAttribution(LoadObserver):
-    """Called by the loader when something was loaded or uploaded."""
+    """Finds the producers of recent uploads. The loader calls it after loads and uploads."""
 
     def __init__(self, store: DuckDBEventStore, artifacts: ArtifactCatalog, clock: Clock) -> None:
         self._store = store
@@ -54,34 +56,38 @@ class ArtifactAttribution(LoadObserver):
         self._next_at = float("-inf")
 
     def on_loaded(self) -> bool:
-        """Attribute the latest uploads, at most once a second."""
-        return self.look()
+        """Attribute recent uploads if a pass is due; return whether it was made."""
+        return self.run()
 
-    def look(self, *, now: bool = False) -> bool:
-        """Find and note the makers of the last uploads; unless `now`, not more than once a second,
-        and with many in a twentieth of the time. Whether it did: else it has to be called again.
+    def run(self, *, force: bool = False) -> bool:
+        """Find and store the producers of recent uploads; return whether the pass was made.
 
-        Raises EventStoreUnavailable.
+        If it returns False the caller has to call it again later: unless `force` is set, passes
+        are at least a second apart and take at most MAX_DUTY_CYCLE of the time. Raises
+        EventStoreUnavailable.
         """
-        began_at = time.monotonic()
-        if not now and began_at < self._next_at:
+        started_at = time.monotonic()
+        if not force and started_at < self._next_at:
             return False
-        since_ms = self._clock.now_ms() - LOOK_BACK_MS
+        since_ms = self._clock.now_ms() - LOOKBACK_MS
         try:
-            uploads = self._artifacts.without_maker(since_ms, _MANY)
+            uploads = self._artifacts.unattributed(since_ms, _MAX_UPLOADS)
             if uploads:
-                found = self._find(uploads, since_ms - LOOK_BACK_MS)
-                self._artifacts.note_makers([(uploads[n], session) for n, session in found])
-        except DatabaseError as error:  # loading must go on
-            _log.warning("makers of artifacts are noted later", reason=str(error))
+                producers = self._find_producers(uploads, since_ms - LOOKBACK_MS)
+                self._artifacts.set_producers([(uploads[n], session) for n, session in producers])
+        except DatabaseError as error:  # must not stop the loader
+            _log.warning("attribution postponed", reason=str(error))
             return False
         finally:
-            took_s = time.monotonic() - began_at
-            self._next_at = began_at + max(LOOK_EVERY_S, ONE_IN * took_s)
+            duration_s = time.monotonic() - started_at
+            self._next_at = started_at + max(MIN_INTERVAL_S, duration_s / MAX_DUTY_CYCLE)
         return True
 
-    def _find(self, uploads: list[Upload], since_ms: int) -> list[tuple[int, str]]:
-        teams, names, tokens, made = (list(column) for column in zip(*uploads, strict=True))
-        values = {"teams": teams, "names": names, "tokens": tokens, "made": made}
+    def _find_producers(
+        self, uploads: list[UnattributedArtifact], since_ms: int
+    ) -> list[tuple[int, str]]:
+        """Return the position in `uploads` and the session id, for each producer found."""
+        teams, names, tokens, uploaded = (list(column) for column in zip(*uploads, strict=True))
+        values = {"teams": teams, "names": names, "tokens": tokens, "uploaded": uploaded}
         with self._store.cursor() as cursor:
-            return cursor.execute(_MAKERS, {**values, "since": since_ms}).fetchall()
+            return cursor.execute(_PRODUCERS, {**values, "since": since_ms}).fetchall()

@@ -30,12 +30,12 @@ COUNTERS = {
     "hitrate_load_failures": "Attempts to load a segment that failed and will be repeated.",
     "hitrate_tokens_refused": "Requests with no token, or one that is unknown or has ended.",
     "hitrate_sign_ins_refused": "Attempts to sign in that failed.",
-    "hitrate_artifact_received_bytes": "Bytes of artifacts stored by uploads.",
-    "hitrate_artifact_sent_bytes": "Bytes of artifacts sent by downloads.",
+    "hitrate_artifact_uploaded_bytes": "Bytes of artifacts stored by uploads.",
+    "hitrate_artifact_downloaded_bytes": "Bytes of artifacts sent by downloads.",
     "hitrate_artifact_hits": "Downloads that found the artifact.",
     "hitrate_artifact_misses": "Downloads that did not find the artifact.",
-    "hitrate_artifact_evicted": "Artifacts removed to make room or because of their age.",
-    "hitrate_artifact_evicted_bytes": "Bytes of artifacts removed to make room or for their age.",
+    "hitrate_artifacts_evicted": "Artifacts removed to make room or because of their age.",
+    "hitrate_artifacts_evicted_bytes": "Bytes of artifacts removed to make room or for their age.",
 }
 
 

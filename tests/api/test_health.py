@@ -56,8 +56,8 @@ def test_what_happens_is_counted(server: Server) -> None:
     assert counts["hitrate_events_accepted_total"] == 4
     assert counts["hitrate_events_loaded_total"] == 2
     assert counts["hitrate_event_requests_refused_total"] == 1
-    assert counts["hitrate_artifact_received_bytes_total"] == 5
-    assert counts["hitrate_artifact_sent_bytes_total"] == 5
+    assert counts["hitrate_artifact_uploaded_bytes_total"] == 5
+    assert counts["hitrate_artifact_downloaded_bytes_total"] == 5
     assert counts["hitrate_artifact_hits_total"] == 1
     assert counts["hitrate_artifact_misses_total"] == 1
     assert counts["hitrate_spool_bytes"] == counts["hitrate_load_lag_seconds"] == 0

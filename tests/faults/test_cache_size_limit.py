@@ -125,7 +125,7 @@ def test_ten_times_the_cap_is_uploaded_and_the_cap_holds_while_hot_artifacts_sta
     assert disk.samples > 100
     assert disk.most_bytes > CAP_BYTES * 0.8, "the cache was never full"
     assert disk.worst_excess <= ALLOWANCE_BYTES
-    assert server.metric("hitrate_artifact_evicted_total") > 0
+    assert server.metric("hitrate_artifacts_evicted_total") > 0
 
 
 def test_replaced_artifacts_count_towards_the_cap(start_server: StartServer) -> None:

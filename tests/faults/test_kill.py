@@ -63,7 +63,7 @@ def test_fifty_kills_lose_and_double_nothing_that_was_acknowledged(
 
 def _collect(server: Server) -> dict[str, Any]:
     report = json.loads(server.command("gc", "--json"))
-    assert report["removed"].keys() <= {"orphan_file"}, report
+    assert report["removed"].keys() <= {"orphanBody"}, report
     assert json.loads(server.command("gc", "--json"))["removed"] == {}
     removed: dict[str, Any] = report["removed"]
     return removed

@@ -11,7 +11,7 @@ from hitrate.analytics.artifact_reports import ArtifactReports
 from hitrate.analytics.reports import Reports
 from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.catalog import ArtifactCatalog
-from hitrate.artifacts.models import Artifact, Key
+from hitrate.artifacts.models import Artifact, ArtifactKey
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.accounts import AccountStore
 from hitrate.clock import ManualClock
@@ -58,13 +58,13 @@ class AnalyticsFixture:
         """Rows of artifacts that took so long to make, without their files."""
         rows = [
             Artifact(
-                Key(team, name), f"{team}-{name}-{at_ms}", 10, duration, None, None, None, None,
+                ArtifactKey(team, name), f"{team}-{name}-{at_ms}", 10, duration, None, None, None, None,
                 None, None, token, at_ms,
             )
             for (team, name), duration in artifact_durations.items()
         ]  # fmt: skip
         with transaction(self.engine) as connection:
-            self.artifacts.index.save(connection, rows)
+            self.artifacts.index.upsert(connection, rows)
 
     def create_event_store(self, folder: Path) -> DuckDBEventStore:
         """One that knows the artifacts; not opened."""

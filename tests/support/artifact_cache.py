@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from hitrate.artifacts.blobs import BlobStore
-from hitrate.artifacts.eviction import Limits
+from hitrate.artifacts.eviction import CacheLimits
 from hitrate.artifacts.gc import GarbageCollector
-from hitrate.artifacts.models import Artifact, Key
+from hitrate.artifacts.models import Artifact, ArtifactKey
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.accounts import AccountStore
 from hitrate.clock import ManualClock
@@ -19,7 +19,7 @@ from hitrate.teams.models import Team
 
 Value = TypeVar("Value")
 
-NO_LIMITS = Limits(None, None, None)
+NO_LIMITS = CacheLimits(None, None, None)
 
 
 class Cache:
@@ -35,8 +35,8 @@ class Cache:
         self.store = ArtifactStore(self.engine, BlobStore(self.folder, 0), self.clock)
         self.metrics = Metrics()
 
-    def key(self, artifact_hash: str, team: Team | None = None) -> Key:
-        return Key((team or self.team).id, artifact_hash)
+    def key(self, artifact_hash: str, team: Team | None = None) -> ArtifactKey:
+        return ArtifactKey((team or self.team).id, artifact_hash)
 
     async def put(
         self, artifact_hash: str, body: bytes = b"body", team: Team | None = None, tag: str = ""
@@ -47,7 +47,7 @@ class Cache:
             key, writer.blob, len(body), 1.0, tag, None, None, None, None, None, "tok", 0
         )
         artifact = self._now(artifact)
-        writer.hold(body)
+        writer.buffer(body)
         await self.store.put(artifact, writer)
         return artifact
 
@@ -55,7 +55,7 @@ class Cache:
         key = self.key(artifact_hash, team)
         return key.hash in await self.store.find_many(key.team_id, [key.hash])
 
-    def retention(self, limits: Limits = NO_LIMITS) -> GarbageCollector:
+    def retention(self, limits: CacheLimits = NO_LIMITS) -> GarbageCollector:
         loop = asyncio.get_running_loop()
         return GarbageCollector(self.store, limits, self.metrics, self.clock, loop)
 

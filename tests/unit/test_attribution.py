@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hitrate.artifacts.catalog import ArtifactCatalog, Upload
-from hitrate.attribution import LOOK_BACK_MS, ArtifactAttribution
+from hitrate.artifacts.catalog import ArtifactCatalog, UnattributedArtifact
+from hitrate.attribution import LOOKBACK_MS, ArtifactAttribution
 from hitrate.errors import DatabaseError, EventStoreUnavailable
 from hitrate.events.wire import Batch, CacheEvent
 from tests.support.analytics_fixture import (
@@ -56,8 +56,8 @@ class Workshop:
 
     def maker(self, name: str = NAME, team: str = TEAM_ID) -> str | None:
         """Who made it, as far as is known after a look."""
-        assert self.makers.look(now=True)
-        return self.analytics.catalog.find_many(team, [name])[name].made_by
+        assert self.makers.run(force=True)
+        return self.analytics.catalog.find_many(team, [name])[name].producer
 
     def _at(self, minute: float) -> int:
         return self.start + round(minute * MINUTE_MS)
@@ -167,11 +167,11 @@ def test_one_that_is_replaced_during_the_look_does_not_get_the_maker_of_the_old_
     workshop: Workshop,
 ) -> None:
     workshop.upload(0)
-    [seen] = workshop.analytics.catalog.without_maker(0, 10)
+    [seen] = workshop.analytics.catalog.unattributed(0, 10)
     workshop.upload(1)
-    workshop.analytics.catalog.note_makers([(seen, "of the old one")])
+    workshop.analytics.catalog.set_producers([(seen, "of the old one")])
     [stored] = workshop.analytics.catalog.find_many(TEAM_ID, [NAME]).values()
-    assert stored.made_by is None
+    assert stored.producer is None
 
 
 def test_an_artifact_that_no_events_tell_of_has_no_maker_and_holds_nobody_up(
@@ -186,29 +186,29 @@ def test_an_artifact_that_no_events_tell_of_has_no_maker_and_holds_nobody_up(
 
 def test_old_uploads_are_not_looked_at_any_more(workshop: Workshop) -> None:
     workshop.upload(0)
-    workshop.events(LOOK_BACK_MS / MINUTE_MS + 1, "builder", *COLD)
+    workshop.events(LOOKBACK_MS / MINUTE_MS + 1, "builder", *COLD)
     assert workshop.maker() is None
 
 
 def test_it_looks_once_a_second_and_says_whether_it_did(workshop: Workshop) -> None:
-    assert workshop.makers.look()
-    assert not workshop.makers.look()
-    assert workshop.makers.look(now=True)
+    assert workshop.makers.run()
+    assert not workshop.makers.run()
+    assert workshop.makers.run(force=True)
 
 
 def test_a_database_that_is_away_stops_nothing_and_is_asked_again(workshop: Workshop) -> None:
     class Away(ArtifactCatalog):
-        def without_maker(self, since_ms: int, limit: int) -> list[Upload]:
+        def unattributed(self, since_ms: int, limit: int) -> list[UnattributedArtifact]:
             raise DatabaseError(f"away: {since_ms}, {limit}")
 
     makers = ArtifactAttribution(
         workshop.event_store.duckdb, Away(workshop.analytics.engine), workshop.clock
     )
-    assert not makers.look(now=True)
+    assert not makers.run(force=True)
 
 
 def test_an_event_store_that_is_away_is_told_of(workshop: Workshop) -> None:
     workshop.upload(0)
     workshop.event_store.duckdb.close()
     with pytest.raises(EventStoreUnavailable):
-        workshop.makers.look(now=True)
+        workshop.makers.run(force=True)

@@ -19,7 +19,7 @@ from hitrate.api_schemas import (
     StoredArtifact,
     TaskInfo,
 )
-from hitrate.artifacts.catalog import ArtifactCatalog, Listed
+from hitrate.artifacts.catalog import ArtifactCatalog, CatalogEntry
 from hitrate.clock import iso
 from hitrate.errors import NotFound, ServiceUnavailable
 from hitrate.teams.models import Team
@@ -120,7 +120,7 @@ class ArtifactReports:
 
     def _most_hit(
         self, scope: ReportQuery, limit: int, offset: int
-    ) -> tuple[list[Listed], int | None]:
+    ) -> tuple[list[CatalogEntry], int | None]:
         """Those that were hit at all."""
         names = self._artifacts.hashes(scope.team_id)
         rows = self._reports.rows(
@@ -133,13 +133,13 @@ class ArtifactReports:
 
     def _never_hit(
         self, scope: ReportQuery, order: str, limit: int, offset: int
-    ) -> tuple[list[Listed], int | None]:
+    ) -> tuple[list[CatalogEntry], int | None]:
         if order == "hits":  # they all have as many: none
             order = "newest"
         names = self._artifacts.hashes(scope.team_id)
         rows = self._reports.rows(queries.EVER_HIT, {**_values(scope), "names": names})
         hit = {name for (name,) in rows}
-        listed: list[Listed] = []
+        listed: list[CatalogEntry] = []
         while True:
             some = self._artifacts.page(scope.team_id, order, _LOOK_AT_ONCE, offset)
             for one in some:
@@ -157,18 +157,18 @@ def _values(scope: ReportQuery) -> dict[str, Any]:
     return {"team": scope.team_id, "from_ms": span.from_ms, "to_ms": span.to_ms}
 
 
-def _task(row: Row, stored: Listed | None) -> TaskInfo:
+def _task(row: Row, stored: CatalogEntry | None) -> TaskInfo:
     name, outcome, told_ms, saved_ms = row
     duration = told_ms or (stored.duration_ms if stored else told_ms)
     return TaskInfo(name, outcome, duration, int(saved_ms or 0), made(stored) if stored else None)
 
 
-def made(one: Listed) -> ArtifactInfo:
+def made(one: CatalogEntry) -> ArtifactInfo:
     """What is known of a stored artifact."""
     return ArtifactInfo(**_made(one))
 
 
-def _made(one: Listed) -> dict[str, Any]:
+def _made(one: CatalogEntry) -> dict[str, Any]:
     return {
         "size_bytes": one.size_bytes,
         "duration_ms": one.duration_ms,
@@ -177,11 +177,11 @@ def _made(one: Listed) -> dict[str, Any]:
         "sha": one.sha,
         "dirty_hash": one.dirty_hash,
         "dirty": bool(one.dirty_hash) if one.sha is not None or one.dirty_hash else None,
-        "produced_by": one.made_by,
+        "produced_by": one.producer,
     }
 
 
-def _info(one: Listed, hits: Found, known: Tokens) -> StoredArtifact:
+def _info(one: CatalogEntry, hits: Found, known: Tokens) -> StoredArtifact:
     found, saved_ms = hits.get(one.hash, (Hits(0, 0), 0))
     return StoredArtifact(
         **_made(one),

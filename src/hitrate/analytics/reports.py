@@ -20,7 +20,7 @@ from hitrate.api_schemas import (
     Summary,
     Timeseries,
 )
-from hitrate.artifacts.index import Usage
+from hitrate.artifacts.models import CacheUsage
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.models import Token
 from hitrate.auth.tokens import TokenStore
@@ -147,7 +147,7 @@ class Reports:
         """Those that are known."""
         return self._tokens.find_all({one for one in token_ids if one is not None})
 
-    def stored(self, team_id: str) -> Usage:
+    def stored(self, team_id: str) -> CacheUsage:
         """What the team stores now."""
         return self._artifacts.usage(team_id)
 

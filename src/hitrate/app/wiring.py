@@ -23,7 +23,7 @@ from hitrate.app.router import Router
 from hitrate.artifacts import admin_routes
 from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.catalog import ArtifactCatalog
-from hitrate.artifacts.eviction import Limits
+from hitrate.artifacts.eviction import CacheLimits
 from hitrate.artifacts.gc import GarbageCollector
 from hitrate.artifacts.index import ArtifactIndex
 from hitrate.artifacts.routes import ArtifactRoutes
@@ -127,7 +127,7 @@ class App:
             traffic=traffic,
             observers=(MeterLoadObserver(meter), ArtifactAttribution(store, catalog, clock)),
         )
-        limits = Limits(
+        limits = CacheLimits(
             settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
         )
         garbage_collector = GarbageCollector(

@@ -1,12 +1,12 @@
-"""Artifact bodies as files below the data folder.
+"""Artifact bodies as files in the data directory.
 
-A body gets a name of its own, never reused: `artifacts/TEAM_ID/019c5a1/019c5a1…`. Names
-begin with the time and share a folder with those of the same quarter of an hour: a file system
-makes files much faster where it made the last ones than in one of many folders.
+Each body gets a unique name that is never reused: `artifacts/TEAM_ID/019c5a1/019c5a1…`. A name
+begins with the time, and bodies of the same quarter of an hour share a directory: file systems
+create files much faster in the directory they used last than in one of many.
 
-A body becomes an artifact only when the index names it, after it was flushed; so a reader sees a
-whole body or none, and what a crash leaves behind is a file that no index row names, which the scan
-removes.
+A body becomes an artifact only when the index refers to it, which happens after the flush. So a
+reader gets a whole body or none. A crash can only leave a file without an index row (an orphan),
+which garbage collection removes.
 """
 
 import contextlib
@@ -22,17 +22,20 @@ from typing import NamedTuple
 
 from hitrate.errors import ServiceUnavailable
 
-_CREATE_TRIES = 3
+_CREATE_ATTEMPTS = 3
 
-# One call for all files of a group: a flush each would cost a turn at the interpreter's lock and a
-# journal commit each. Where the C library has none (it is Linux's), files are flushed one by one.
+# One call flushes all files of a group. One fsync per file would acquire the GIL and commit the
+# file system's journal once per file. syncfs exists on Linux only; elsewhere each file is flushed.
 _syncfs: Callable[[int], int] | None = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 
-_FULL = "The disk is full: the artifact was not stored. Free some room; the server recovers itself."
+_DISK_FULL = (
+    "The disk is full: the artifact was not stored. Free some disk space; uploads then work again "
+    "without a restart."
+)
 
 
 class BlobFile(NamedTuple):
-    """A file of the store, whether or not the index names it."""
+    """A file of the blob store. The index may or may not refer to it."""
 
     path: Path
     size_bytes: int
@@ -43,112 +46,118 @@ class BlobFile(NamedTuple):
 
 
 class BlobStore:
-    """The files. Safe to use from several threads."""
+    """Stores artifact bodies as files. Thread-safe."""
 
-    def __init__(self, folder: Path, min_free_bytes: int) -> None:
-        self._folder = str(folder)
+    def __init__(self, directory: Path, min_free_bytes: int) -> None:
+        self._directory = str(directory)
         self._min_free_bytes = min_free_bytes
         self._lock = threading.Lock()
         self._in_flight: set[str] = set()
 
     def open(self) -> None:
-        """Make the folder."""
-        Path(self._folder).mkdir(parents=True, exist_ok=True)
+        """Create the directory if it does not exist."""
+        Path(self._directory).mkdir(parents=True, exist_ok=True)
 
     def path(self, team_id: str, blob: str) -> str:
-        """Where a body stands."""
-        return f"{self._folder}/{team_id}/{blob[:7]}/{blob}"
+        """Return the path of a body."""
+        return f"{self._directory}/{team_id}/{blob[:7]}/{blob}"
 
-    def check_room(self, size_bytes: int) -> None:
-        """Raises ServiceUnavailable when a body of this size would fill the disk."""
+    def check_free_space(self, size_bytes: int) -> None:
+        """Raise ServiceUnavailable if a body of this size would leave too little free space."""
         if self.free_bytes() - size_bytes < self._min_free_bytes:
-            raise ServiceUnavailable(_FULL)
+            raise ServiceUnavailable(_DISK_FULL)
 
     def free_bytes(self) -> int:
-        """Room left on the disk for ordinary processes."""
-        disk = os.statvfs(self._folder)
+        """Return the free disk space that unprivileged processes may use."""
+        disk = os.statvfs(self._directory)
         return disk.f_bavail * disk.f_frsize
 
     def writer(self, team_id: str) -> "BlobWriter":
-        """A writer of a new file, which comes to be with its first write."""
-        # Begins with the time, so that the index of names grows at its end.
+        """Return a writer for a new body. Its file is created by the first write."""
+        # Begins with the time, so that the index on the blob column grows at its end.
         blob = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
         with self._lock:
             self._in_flight.add(blob)
         return BlobWriter(self, blob, self.path(team_id, blob))
 
     def flush(self, writers: Sequence["BlobWriter"]) -> None:
-        """Put the bodies that the writers hold on the disk, all at once. Raises ServiceUnavailable.
+        """Write the buffered bodies and flush them with one call. Raises ServiceUnavailable.
 
-        Called on a thread of its own: making files on the event loop would wait for the journal
-        that a flush keeps busy.
+        Runs on its own thread: creating files on the event loop would wait for the file system's
+        journal, which a flush keeps busy.
         """
         for writer in writers:
-            writer.write_held()
+            writer.flush_buffer()
         try:
             if _syncfs is not None:
-                _flush_path(self._folder, _flush_file_system)
+                _flush_path(self._directory, _flush_file_system)
             else:
                 for writer in writers:
                     _flush_path(writer.path, os.fsync)
         except OSError as error:
-            raise _cannot_store(error) from error
+            raise _write_failed(error) from error
 
-    def settle(self, blob: str) -> None:
-        """The file is in the index now, or gone: the scan may judge it again."""
+    def mark_committed(self, blob: str) -> None:
+        """End the in-flight state: the index refers to the body, or its file is removed.
+
+        From now on garbage collection treats the file like any other.
+        """
         with self._lock:
             self._in_flight.discard(blob)
 
     def in_flight(self, blob: str) -> bool:
-        """Whether the file is still being written or committed."""
+        """Return whether the body is still being written or committed."""
         with self._lock:
             return blob in self._in_flight
 
     def remove(self, team_id: str, blob: str) -> None:
-        """Remove a file; one that is gone already is no error."""
+        """Remove a body. Does nothing if the file does not exist."""
         Path(self.path(team_id, blob)).unlink(missing_ok=True)
 
-    def has(self, team_id: str, blob: str, size_bytes: int) -> bool:
-        """Whether the file is there, whole."""
+    def exists(self, team_id: str, blob: str, size_bytes: int) -> bool:
+        """Return whether the file exists and has this size."""
         try:
-            # Asked for each download; a Path would cost as much again.
+            # Called for downloads, and building a Path would double the cost.
             return os.stat(self.path(team_id, blob)).st_size == size_bytes  # noqa: PTH116  # reason: see above
         except FileNotFoundError:
             return False
 
     def scan(self) -> Iterator[BlobFile]:
-        """Every file there is."""
-        for path in Path(self._folder).glob("*/*/*"):
+        """Yield every file of the store."""
+        for path in Path(self._directory).glob("*/*/*"):
             try:
                 size_bytes = path.stat().st_size
             except FileNotFoundError:
                 continue
             yield BlobFile(path, size_bytes)
 
-    def remove_empty_folders(self) -> None:
-        """Remove the folders of times that nothing is left of."""
-        for folder in Path(self._folder).glob("*/*"):
+    def remove_empty_directories(self) -> None:
+        """Remove directories whose bodies have all been removed."""
+        for directory in Path(self._directory).glob("*/*"):
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                directory.rmdir()
 
 
 class BlobWriter:
-    """A file that is being written: by `hold`, for `BlobStore.flush` to write it together with
-    others, or by `write` and `seal`. `discard` ends it without a trace."""
+    """Writes one new body.
 
-    __slots__ = ("_blobs", "_fd", "_held", "blob", "path", "sealed", "size_bytes")
+    Either `buffer` a whole small body, which `BlobStore.flush` writes together with others, or
+    `write` a large one in chunks and call `sync_and_close`. `discard` aborts and removes the file.
+    """
+
+    __slots__ = ("_blobs", "_buffer", "_fd", "blob", "path", "size_bytes", "synced")
 
     def __init__(self, blobs: BlobStore, blob: str, path: str) -> None:
         self._blobs = blobs
         self._fd = -1
-        self._held: bytes | bytearray = b""
+        self._buffer: bytes | bytearray = b""
         self.blob = blob
         self.path = path
         self.size_bytes = 0
-        self.sealed = False
+        self.synced = False
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append. Raises ServiceUnavailable on a full disk."""
+        """Append to the file. Raises ServiceUnavailable if the disk is full."""
         try:
             if self._fd < 0:
                 self._fd = _create(self.path)
@@ -156,36 +165,36 @@ class BlobWriter:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            raise _cannot_store(error) from error
+            raise _write_failed(error) from error
         self.size_bytes += len(data)
 
-    def hold(self, data: bytes | bytearray) -> None:
+    def buffer(self, data: bytes | bytearray) -> None:
         """Keep the whole body in memory until `BlobStore.flush`."""
-        self._held = data
+        self._buffer = data
         self.size_bytes = len(data)
 
-    def write_held(self) -> None:
-        """Write what was held, and close. Raises ServiceUnavailable."""
+    def flush_buffer(self) -> None:
+        """Write the buffered body and close the file, without a sync. Raises ServiceUnavailable."""
         self.size_bytes = 0
-        self.write(self._held)
-        self._held = b""
+        self.write(self._buffer)
+        self._buffer = b""
         self._close()
 
-    def seal(self) -> None:
-        """Flush this file to the disk and close it. May take long. Raises ServiceUnavailable."""
+    def sync_and_close(self) -> None:
+        """Sync the file to disk and close it. Slow. Raises ServiceUnavailable."""
         try:
             os.fdatasync(self._fd)
         except OSError as error:
-            raise _cannot_store(error) from error
+            raise _write_failed(error) from error
         finally:
             self._close()
-        self.sealed = True
+        self.synced = True
 
     def discard(self) -> None:
-        """Leave no trace."""
+        """Close and remove the file, if it was created."""
         self._close()
         Path(self.path).unlink(missing_ok=True)
-        self._blobs.settle(self.blob)
+        self._blobs.mark_committed(self.blob)
 
     def _close(self) -> None:
         if self._fd >= 0:
@@ -195,10 +204,10 @@ class BlobWriter:
 
 def _create(path: str) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    for _ in range(_CREATE_TRIES):
+    for _ in range(_CREATE_ATTEMPTS):
         try:
             return os.open(path, flags, 0o600)
-        except FileNotFoundError:  # the first of its folder, or that was just removed as empty
+        except FileNotFoundError:  # no directory yet, or garbage collection just removed it
             Path(path).parent.mkdir(parents=True, exist_ok=True)
     return os.open(path, flags, 0o600)
 
@@ -217,7 +226,9 @@ def _flush_file_system(fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _cannot_store(error: OSError) -> ServiceUnavailable:
+def _write_failed(error: OSError) -> ServiceUnavailable:
     return ServiceUnavailable(
-        _FULL if error.errno == errno.ENOSPC else f"Not stored: {error.strerror}."
+        _DISK_FULL
+        if error.errno == errno.ENOSPC
+        else f"The artifact was not stored: {error.strerror}. Check the disk of the server's data directory."
     )

@@ -1,7 +1,7 @@
-"""The stored artifacts as people look at them: in lists, with who made them.
+"""Read-only views of the stored artifacts, for reports; and the producer of each.
 
-`made_by`, the session of the run that made an artifact, is the one thing known only later: no
-upload says its run, so it is noted when the run's events have come.
+The producer is the session of the run that uploaded the artifact. Uploads do not name their run,
+so `hitrate.attribution` sets the producer after the run's events have arrived.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from hitrate.artifacts.index import BATCH_SIZE
 from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import ARTIFACTS
 
-_MANY = 500
 _A = ARTIFACTS.c
 
 ORDERS: dict[str, tuple[sa.ColumnElement[int], ...]] = {
@@ -24,16 +24,20 @@ ORDERS: dict[str, tuple[sa.ColumnElement[int], ...]] = {
     "recent": (_A.used_at.desc(),),
     "idle": (_A.used_at,),
 }
-"""What artifacts may be listed by: when they were made, their size, their last use."""
+"""Sort orders of a list of artifacts: by upload time, size or last use."""
 
 _COLUMNS = (
     _A.hash, _A.size_bytes, _A.duration_ms, _A.sha, _A.dirty_hash, _A.ci, _A.interactive,
-    _A.agent, _A.token_id, _A.created_at, _A.used_at, _A.made_by,
+    _A.agent, _A.token_id, _A.created_at, _A.used_at, _A.producer,
 )  # fmt: skip
 
 
-class Listed(NamedTuple):
-    """A stored artifact, without its body. `used_at_ms`: the last download, or the upload."""
+class CatalogEntry(NamedTuple):
+    """Metadata of a stored artifact.
+
+    `used_at_ms` is the time of the last download, or of the upload if there was none. `producer`
+    is None while it is unknown.
+    """
 
     hash: str
     size_bytes: int
@@ -46,11 +50,11 @@ class Listed(NamedTuple):
     token_id: str
     created_at_ms: int
     used_at_ms: int
-    made_by: str | None
+    producer: str | None
 
 
-class Upload(NamedTuple):
-    """An artifact whose run is not known yet."""
+class UnattributedArtifact(NamedTuple):
+    """An artifact whose producer is not known yet."""
 
     team_id: str
     hash: str
@@ -59,22 +63,25 @@ class Upload(NamedTuple):
 
 
 class ArtifactCatalog:
-    """Reads from any thread; notes from one. Everything may raise DatabaseError."""
+    """Lists artifacts, on any thread, and sets their producers, on one.
+
+    All methods may raise DatabaseError.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, Listed]:
-        """Those of a team's artifacts that are stored, by hash."""
-        found = {}
-        for start in range(0, len(hashes), _MANY):
-            some = hashes[start : start + _MANY]
-            query = sa.select(*_COLUMNS).where(_A.team_id == team_id, _A.hash.in_(some))
-            found.update({one.hash: one for one in self._rows(query)})
-        return found
+    def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, CatalogEntry]:
+        """Return those artifacts of a team that exist, by hash."""
+        entries = {}
+        for start in range(0, len(hashes), BATCH_SIZE):
+            batch = hashes[start : start + BATCH_SIZE]
+            query = sa.select(*_COLUMNS).where(_A.team_id == team_id, _A.hash.in_(batch))
+            entries.update({entry.hash: entry for entry in self._fetch(query)})
+        return entries
 
-    def page(self, team_id: str, order: str, limit: int, offset: int) -> list[Listed]:
-        """Some of a team's artifacts, in one of ORDERS."""
+    def page(self, team_id: str, order: str, limit: int, offset: int) -> list[CatalogEntry]:
+        """Return one page of a team's artifacts, in one of ORDERS."""
         query = (
             sa.select(*_COLUMNS)
             .where(_A.team_id == team_id)
@@ -82,55 +89,60 @@ class ArtifactCatalog:
             .limit(limit)
             .offset(offset)
         )
-        return self._rows(query)
+        return self._fetch(query)
 
     def hashes(self, team_id: str) -> list[str]:
-        """Of all that a team stores."""
+        """Return the hashes of all artifacts of a team."""
         query = sa.select(_A.hash).where(_A.team_id == team_id)
         with map_database_errors(), self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
-    def after(self, team_id: str, last_hash: str, limit: int) -> list[Listed]:
-        """A team's artifacts by hash, those behind one."""
+    def list_after(self, team_id: str, last_hash: str, limit: int) -> list[CatalogEntry]:
+        """Return the artifacts of a team that follow `last_hash`, ordered by hash."""
         query = (
             sa.select(*_COLUMNS)
             .where(_A.team_id == team_id, _A.hash > last_hash)
             .order_by(_A.hash)
             .limit(limit)
         )
-        return self._rows(query)
+        return self._fetch(query)
 
-    def without_maker(self, since_ms: int, limit: int) -> list[Upload]:
-        """Uploads since a moment whose run is not known, newest first."""
+    def unattributed(self, since_ms: int, limit: int) -> list[UnattributedArtifact]:
+        """Return artifacts without a producer that were uploaded since a time, newest first."""
         query = (
             sa.select(_A.team_id, _A.hash, _A.token_id, _A.created_at)
-            # Nothing is used before it is made; only this one has an index.
-            .where(_A.used_at >= since_ms, _A.created_at >= since_ms, _A.made_by.is_(None))
+            # `used_at` is never before `created_at`, and only `used_at` has an index.
+            .where(_A.used_at >= since_ms, _A.created_at >= since_ms, _A.producer.is_(None))
             .order_by(_A.created_at.desc())
             .limit(limit)
         )
         with map_database_errors(), self._engine.connect() as connection:
-            return [Upload(*row) for row in connection.execute(query)]
+            return [UnattributedArtifact(*row) for row in connection.execute(query)]
 
-    def note_makers(self, makers: Sequence[tuple[Upload, str]]) -> None:
-        """Note the sessions of the runs that made artifacts, unless they were replaced since."""
-        change = (
+    def set_producers(self, producers: Sequence[tuple[UnattributedArtifact, str]]) -> None:
+        """Set the producers (session ids) of artifacts, except those replaced in the meantime."""
+        statement = (
             sa.update(ARTIFACTS)
             .where(
                 _A.team_id == sa.bindparam("team"),
                 _A.hash == sa.bindparam("key"),
-                _A.created_at == sa.bindparam("made"),
+                _A.created_at == sa.bindparam("uploaded_at"),
             )
-            .values(made_by=sa.bindparam("session"))
+            .values({_A.producer: sa.bindparam("session")})
         )
         rows = [
-            {"team": one.team_id, "key": one.hash, "made": one.created_at_ms, "session": session}
-            for one, session in makers
+            {
+                "team": artifact.team_id,
+                "key": artifact.hash,
+                "uploaded_at": artifact.created_at_ms,
+                "session": session,
+            }
+            for artifact, session in producers
         ]
         if rows:
             with transaction(self._engine) as connection:
-                connection.execute(change, rows)
+                connection.execute(statement, rows)
 
-    def _rows(self, query: sa.Select[Any]) -> list[Listed]:
+    def _fetch(self, query: sa.Select[Any]) -> list[CatalogEntry]:
         with map_database_errors(), self._engine.connect() as connection:
-            return [Listed._make(row) for row in connection.execute(query)]
+            return [CatalogEntry._make(row) for row in connection.execute(query)]

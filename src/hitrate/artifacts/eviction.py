@@ -1,4 +1,7 @@
-"""Which artifacts have to go: the unused, then the least recently used over a cap."""
+"""Eviction policy: selects artifacts that have expired, then the least recently used above a limit.
+
+Eviction starts above the high watermark of a size limit and stops at the low one.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -6,112 +9,122 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from hitrate.artifacts.index import Stored
+from hitrate.artifacts.models import BlobRef
 from hitrate.artifacts.store import ArtifactStore
 
-Reason = Literal["unused", "over_cap", "team_over_cap", "orphan_file", "missing_file"]
-Some = tuple[Reason, list[Stored]]
+Reason = Literal["expired", "overCacheLimit", "overTeamCacheLimit", "orphanBody", "missingBody"]
+"""Why garbage collection removes something; the last two are not evictions."""
 
-SOME = 200
-# Below a cap by an eighth of it, but no more than a gigabyte: uploads go on while room is made.
-_SLACK_PARTS = 8
-_SLACK_MOST_BYTES = 2**30
+Batch = tuple[Reason, list[BlobRef]]
+
+BATCH_SIZE = 200
+
+# The watermarks lie an eighth and two eighths of the limit below it, but at most 1 and 2 GiB, so
+# that uploads can continue during an eviction.
+_HEADROOM_DIVISOR = 8
+_MAX_HEADROOM_BYTES = 2**30
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """None is no limit."""
+class CacheLimits(msgspec.Struct, frozen=True):
+    """Limits on age since the last use and on stored bytes. None means no limit."""
 
     ttl_s: float | None
     cache_bytes: int | None
     team_cache_bytes: int | None
 
 
-class _Marks(NamedTuple):
-    """Above `start_bytes` collecting starts, at `stop_bytes` it stops."""
+class _Watermarks(NamedTuple):
+    """Eviction starts above `high` bytes and stops at `low` bytes."""
 
-    start_bytes: int
-    stop_bytes: int
+    high: int
+    low: int
 
 
-def _marks(cap_bytes: int, *, exact: bool) -> _Marks:
-    """At the cap itself, or below it, so that uploads that arrive meanwhile find room."""
-    slack = 0 if exact else min(cap_bytes // _SLACK_PARTS, _SLACK_MOST_BYTES)
-    return _Marks(cap_bytes - slack, cap_bytes - 2 * slack)
+def _watermarks(limit_bytes: int, *, exact: bool) -> _Watermarks:
+    """Return the watermarks of a limit: both at the limit itself if `exact`, else below it."""
+    headroom = 0 if exact else min(limit_bytes // _HEADROOM_DIVISOR, _MAX_HEADROOM_BYTES)
+    return _Watermarks(limit_bytes - headroom, limit_bytes - 2 * headroom)
 
 
 class EvictionPolicy:
-    """Yields what has to go, some at a time; the caller removes it before it asks for more, or,
-    when `pretend` is set, only counts it."""
+    """Yields batches of artifacts to evict.
 
-    def __init__(self, store: ArtifactStore, limits: Limits, *, pretend: bool = False) -> None:
+    The caller removes each batch before it takes the next one. With `dry_run` the caller removes
+    nothing, and the policy remembers what it has selected.
+    """
+
+    def __init__(self, store: ArtifactStore, limits: CacheLimits, *, dry_run: bool = False) -> None:
         self._store = store
         self._limits = limits
-        self._pretend = pretend
-        self._pretended: set[str] = set()
-        self._pretended_bytes: Counter[str] = Counter()
+        self._dry_run = dry_run
+        self._selected: set[str] = set()
+        self._selected_bytes: Counter[str] = Counter()
 
-    def near_a_cap(self) -> bool:
-        """Whether collecting should start; what was replaced but is not yet removed counts too."""
-        whole, team = self._limits.cache_bytes, self._limits.team_cache_bytes
-        extra = self._store.replaced_bytes() if whole or team else 0
-        if whole is not None and self._used(None) + extra > _marks(whole, exact=False).start_bytes:
+    def above_high_watermark(self) -> bool:
+        """Return whether eviction should start. Replaced bodies not yet removed count, too."""
+        total, team = self._limits.cache_bytes, self._limits.team_cache_bytes
+        extra = self._store.replaced_bytes() if total or team else 0
+        if total is not None and self._used(None) + extra > _watermarks(total, exact=False).high:
             return True
         return team is not None and any(
-            self._used(team_id) + extra > _marks(team, exact=False).start_bytes
+            self._used(team_id) + extra > _watermarks(team, exact=False).high
             for team_id in self._store.teams()
         )
 
-    def unused(self, now_ms: int) -> Iterator[Some]:
-        """What was not used for longer than its time to live."""
+    def expired(self, now_ms: int) -> Iterator[Batch]:
+        """Yield artifacts that have not been used for longer than the TTL."""
         if self._limits.ttl_s is None:
             return
         before_ms = now_ms - int(self._limits.ttl_s * 1000)
-        while some := self._oldest(before_ms=before_ms):
-            yield "unused", self._take(some)
+        while batch := self._oldest(before_ms=before_ms):
+            yield "expired", self._select(batch)
 
-    def over_caps(self, *, exact: bool) -> Iterator[Some]:
-        """The least recently used of what is over a cap: of each team, then of all."""
-        whole, team = self._limits.cache_bytes, self._limits.team_cache_bytes
+    def over_limits(self, *, exact: bool) -> Iterator[Batch]:
+        """Yield the least recently used artifacts above a limit: first per team, then in total."""
+        total, team = self._limits.cache_bytes, self._limits.team_cache_bytes
         if team is not None:
             for team_id in self._store.teams():
-                for some in self._over(_marks(team, exact=exact), team_id):
-                    yield "team_over_cap", some
-        if whole is not None:
-            for some in self._over(_marks(whole, exact=exact), None):
-                yield "over_cap", some
+                for batch in self._over(_watermarks(team, exact=exact), team_id):
+                    yield "overTeamCacheLimit", batch
+        if total is not None:
+            for batch in self._over(_watermarks(total, exact=exact), None):
+                yield "overCacheLimit", batch
 
-    def _over(self, marks: _Marks, team_id: str | None) -> Iterator[list[Stored]]:
-        if self._used(team_id) <= marks.start_bytes:
+    def _over(self, watermarks: _Watermarks, team_id: str | None) -> Iterator[list[BlobRef]]:
+        if self._used(team_id) <= watermarks.high:
             return
-        while (surplus := self._used(team_id) - marks.stop_bytes) > 0:
+        while (excess := self._used(team_id) - watermarks.low) > 0:
             oldest = self._oldest(team_id=team_id)
             if not oldest:
                 return
-            yield self._take(_first_bytes(oldest, surplus))
+            yield self._select(_take_bytes(oldest, excess))
 
-    def _oldest(self, *, team_id: str | None = None, before_ms: int | None = None) -> list[Stored]:
-        limit = -1 if self._pretend else SOME
-        oldest = self._store.index.least_recent(team_id=team_id, before_ms=before_ms, limit=limit)
-        return [stored for stored in oldest if stored.blob not in self._pretended]
+    def _oldest(self, *, team_id: str | None = None, before_ms: int | None = None) -> list[BlobRef]:
+        limit = -1 if self._dry_run else BATCH_SIZE
+        oldest = self._store.index.least_recently_used(
+            team_id=team_id, before_ms=before_ms, limit=limit
+        )
+        return [ref for ref in oldest if ref.blob not in self._selected]
 
     def _used(self, team_id: str | None) -> int:
-        pretended = self._pretended_bytes
-        gone = pretended.total() if team_id is None else pretended[team_id]
-        return self._store.usage(team_id).size_bytes - gone
+        selected = self._selected_bytes
+        selected_bytes = selected.total() if team_id is None else selected[team_id]
+        return self._store.usage(team_id).size_bytes - selected_bytes
 
-    def _take(self, some: list[Stored]) -> list[Stored]:
-        if self._pretend:
-            for stored in some:
-                self._pretended.add(stored.blob)
-                self._pretended_bytes[stored.key.team_id] += stored.size_bytes
-        return some
+    def _select(self, batch: list[BlobRef]) -> list[BlobRef]:
+        if self._dry_run:
+            for ref in batch:
+                self._selected.add(ref.blob)
+                self._selected_bytes[ref.key.team_id] += ref.size_bytes
+        return batch
 
 
-def _first_bytes(oldest: Sequence[Stored], size_bytes: int) -> list[Stored]:
-    some: list[Stored] = []
-    for stored in oldest:
+def _take_bytes(refs: Sequence[BlobRef], size_bytes: int) -> list[BlobRef]:
+    """Return the first artifacts that together have at least this size."""
+    batch: list[BlobRef] = []
+    for ref in refs:
         if size_bytes <= 0:
             break
-        some.append(stored)
-        size_bytes -= stored.size_bytes
-    return some
+        batch.append(ref)
+        size_bytes -= ref.size_bytes
+    return batch

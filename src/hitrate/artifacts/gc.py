@@ -1,189 +1,196 @@
-"""Room on the disk, behind the requests' backs: collects what has to go, and repairs.
+"""Garbage collection: evicts artifacts, removes orphans and repairs the index, in the background.
 
-One thread. It looks every 50 ms whether a cap is near, once a minute for what is unused, and at
-each start scans until files and index agree.
+One thread checks the size limits every 50 ms and looks for expired artifacts once a minute. After
+each start it compares all files with the index.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from hitrate import log
 from hitrate.artifacts.blobs import BlobFile
-from hitrate.artifacts.eviction import SOME, EvictionPolicy, Limits, Reason, Some
-from hitrate.artifacts.index import Stored
+from hitrate.artifacts.eviction import BATCH_SIZE, Batch, CacheLimits, EvictionPolicy, Reason
+from hitrate.artifacts.models import BlobRef
 from hitrate.artifacts.store import ArtifactStore
+from hitrate.background import PeriodicThread
 from hitrate.clock import Clock
 from hitrate.errors import ServiceUnavailable
 from hitrate.metrics import Metrics
 
-LOOK_EVERY_S = 0.05
-REPLACED_KEPT_AT_A_CAP_S = 0.1
-REPLACED_EVERY_S = 1.0
-LAST_USES_EVERY_S = 30.0
-AGES_EVERY_S = 60.0
-NEVER_AGAIN_S = float("inf")
+CHECK_INTERVAL_S = 0.05
+REMOVE_REPLACED_INTERVAL_S = 1.0
+WRITE_LAST_USED_INTERVAL_S = 30.0
+EVICT_EXPIRED_INTERVAL_S = 60.0
+ONCE = float("inf")
+
+REPLACED_GRACE_NEAR_LIMIT_S = 0.1
+"""How long a replaced body is kept when eviction has started. See `store.REPLACED_GRACE_S`."""
 
 _log = log.get_logger("artifacts")
 
 
 class Removed(msgspec.Struct, rename="camel"):
-    """What was removed, or would be, for one reason."""
+    """Number and size of the artifacts or files removed for one reason."""
 
     count: int = 0
     size_bytes: int = 0
 
 
 class Report(msgspec.Struct, rename="camel"):
-    """What a collection did, by reason. `orphan_file` is a file without a row, `missing_file` a
-    row without its file; the others are artifacts."""
+    """What a garbage collection removed, or with `dry_run` would remove, by reason.
+
+    `orphanBody` counts files without an index row, `missingBody` index rows without a whole file.
+    The other reasons count evicted artifacts.
+    """
 
     dry_run: bool
     removed: dict[Reason, Removed]
 
-    def note(self, reason: Reason, count: int, size_bytes: int) -> None:
+    def add(self, reason: Reason, count: int, size_bytes: int) -> None:
         if count:
-            cleaned = self.removed.setdefault(reason, Removed())
-            cleaned.count += count
-            cleaned.size_bytes += size_bytes
+            removed = self.removed.setdefault(reason, Removed())
+            removed.count += count
+            removed.size_bytes += size_bytes
 
 
 class ShuttingDown(Exception):
-    """The server stops: whatever was begun is given up."""
+    """The server is stopping; the collection in progress is aborted."""
+
+
+class _Job(NamedTuple):
+    run: Callable[[], None]
+    interval_s: float
 
 
 class GarbageCollector:
-    """Owns the collecting thread. Removals go through the store, like every change."""
+    """Runs garbage collection on its own thread. All removals of artifacts go through the store."""
 
     def __init__(
         self,
         store: ArtifactStore,
-        limits: Limits,
+        limits: CacheLimits,
         metrics: Metrics,
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """`loop` is where the store's changes are awaited."""
+        """`loop` is the event loop that the store belongs to."""
         self._store = store
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
         self._loop = loop
-        self._stop = threading.Event()
-        self._busy = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._jobs = (
+            _Job(self._enforce_limits, CHECK_INTERVAL_S),
+            _Job(store.remove_replaced, REMOVE_REPLACED_INTERVAL_S),
+            _Job(store.write_last_used, WRITE_LAST_USED_INTERVAL_S),
+            _Job(self._evict_expired, EVICT_EXPIRED_INTERVAL_S),
+            _Job(self._repair_after_start, ONCE),
+        )
+        self._due_at = [0.0] * len(self._jobs)
+        self._thread = PeriodicThread("gc", self._run_due_jobs, CHECK_INTERVAL_S)
 
     def open(self) -> None:
-        """Start collecting."""
-        if self._thread is None:
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
-            self._thread.start()
+        """Start the thread."""
+        self._due_at = [0.0] * len(self._jobs)
+        self._thread.open()
 
     def close(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        """Abort the collection in progress and stop the thread."""
+        self._thread.close()
 
     def collect(self, *, dry_run: bool) -> Report:
-        """Everything at once: ages, caps and the scan. Blocks; not for the event loop."""
+        """Run a full collection now: expired artifacts, size limits, and the repair.
+
+        Blocks for as long as it takes, so it must not run on the event loop.
+        """
         report = Report(dry_run, {})
-        surplus = EvictionPolicy(self._store, self._limits, pretend=dry_run)
-        with self._busy:
-            self._store.write_last_uses()
-            self._remove_all(surplus.unused(self._clock.now_ms()), report)
-            self._remove_all(surplus.over_caps(exact=True), report)
+        policy = EvictionPolicy(self._store, self._limits, dry_run=dry_run)
+        with self._lock:
+            self._store.write_last_used()
+            self._evict(policy.expired(self._clock.now_ms()), report)
+            self._evict(policy.over_limits(exact=True), report)
             self._repair(report)
         return report
 
-    def _run(self) -> None:
-        jobs: tuple[tuple[Callable[[], None], float], ...] = (
-            (self._keep_caps, LOOK_EVERY_S),
-            (self._store.remove_replaced, REPLACED_EVERY_S),
-            (self._store.write_last_uses, LAST_USES_EVERY_S),
-            (self._remove_unused, AGES_EVERY_S),
-            (self._repair_once, NEVER_AGAIN_S),
-        )
-        due = [0.0] * len(jobs)
-        while not self._stop.wait(LOOK_EVERY_S):
-            for number, (job, every_s) in enumerate(jobs):
-                if time.monotonic() >= due[number]:
-                    self._do(job)
-                    due[number] = time.monotonic() + every_s
+    def _run_due_jobs(self) -> None:
+        for number, job in enumerate(self._jobs):
+            if time.monotonic() >= self._due_at[number]:
+                self._run_job(job)
+                self._due_at[number] = time.monotonic() + job.interval_s
 
-    def _do(self, job: Callable[[], None]) -> None:
+    def _run_job(self, job: _Job) -> None:
         try:
-            with self._busy:
-                job()
+            with self._lock:
+                job.run()
         except ShuttingDown:
             return
         except ServiceUnavailable as error:
-            _log.warning("collecting is put off", reason=str(error))
+            _log.warning("garbage collection is postponed", reason=str(error))
         except Exception:
-            _log.exception("collecting failed")
+            _log.exception("garbage collection failed")
 
-    def _keep_caps(self) -> None:
-        surplus = EvictionPolicy(self._store, self._limits)
-        if surplus.near_a_cap():
-            self._store.remove_replaced(REPLACED_KEPT_AT_A_CAP_S)
-            self._store.write_last_uses()
-            self._remove_all(surplus.over_caps(exact=False), Report(False, {}))
+    def _enforce_limits(self) -> None:
+        policy = EvictionPolicy(self._store, self._limits)
+        if policy.above_high_watermark():
+            self._store.remove_replaced(REPLACED_GRACE_NEAR_LIMIT_S)
+            self._store.write_last_used()
+            self._evict(policy.over_limits(exact=False), Report(False, {}))
 
-    def _remove_unused(self) -> None:
-        unused = EvictionPolicy(self._store, self._limits).unused(self._clock.now_ms())
-        self._remove_all(unused, Report(False, {}))
+    def _evict_expired(self) -> None:
+        policy = EvictionPolicy(self._store, self._limits)
+        self._evict(policy.expired(self._clock.now_ms()), Report(False, {}))
 
-    def _repair_once(self) -> None:
+    def _repair_after_start(self) -> None:
         report = Report(False, {})
         self._repair(report)
         if report.removed:
-            _log.info("files and index agree again", removed=msgspec.to_builtins(report.removed))
+            _log.info("artifact index repaired", removed=msgspec.to_builtins(report.removed))
 
-    def _remove_all(self, surplus: Iterable[Some], report: Report) -> None:
-        for reason, some in surplus:
-            removed = some if report.dry_run else self._remove(some)
-            report.note(reason, len(removed), sum(s.size_bytes for s in removed))
+    def _evict(self, batches: Iterable[Batch], report: Report) -> None:
+        for reason, batch in batches:
+            removed = batch if report.dry_run else self._remove(batch)
+            size_bytes = sum(ref.size_bytes for ref in removed)
+            report.add(reason, len(removed), size_bytes)
             if not report.dry_run:
-                self._metrics.add("hitrate_artifact_evicted", len(removed))
-                self._metrics.add(
-                    "hitrate_artifact_evicted_bytes", sum(s.size_bytes for s in removed)
-                )
+                self._metrics.add("hitrate_artifacts_evicted", len(removed))
+                self._metrics.add("hitrate_artifacts_evicted_bytes", size_bytes)
 
-    def _remove(self, stored: Sequence[Stored]) -> Sequence[Stored]:
-        if self._stop.is_set():
+    def _remove(self, refs: Sequence[BlobRef]) -> Sequence[BlobRef]:
+        if self._thread.stopping:
             raise ShuttingDown
-        return asyncio.run_coroutine_threadsafe(self._store.remove(stored), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._store.remove(refs), self._loop).result()
 
     def _repair(self, report: Report) -> None:
-        """Make files and index agree, either way."""
+        """Remove files without an index row, and index rows without a whole file."""
         files: list[BlobFile] = []
         for file in self._store.blobs.scan():
             files.append(file)
-            if len(files) == SOME:
+            if len(files) == BATCH_SIZE:
                 self._remove_orphans(files, report)
                 files = []
         self._remove_orphans(files, report)
-        has = self._store.blobs.has
-        for rows in self._store.index.walk():
-            missing = [s for s in rows if not has(s.key.team_id, s.blob, s.size_bytes)]
+        exists = self._store.blobs.exists
+        for refs in self._store.index.iter_batches():
+            missing = [r for r in refs if not exists(r.key.team_id, r.blob, r.size_bytes)]
             removed = missing if report.dry_run or not missing else self._remove(missing)
-            report.note("missing_file", len(removed), sum(s.size_bytes for s in removed))
+            report.add("missingBody", len(removed), sum(r.size_bytes for r in removed))
         if not report.dry_run:
-            self._store.blobs.remove_empty_folders()
+            self._store.blobs.remove_empty_directories()
 
     def _remove_orphans(self, files: Iterable[BlobFile], report: Report) -> None:
-        if self._stop.is_set():
+        if self._thread.stopping:
             raise ShuttingDown
-        # In this order: a file that is no longer in flight has its row already.
+        # In this order: a body that is no longer in flight already has its index row.
         settled = [f for f in files if not self._store.blobs.in_flight(f.blob)]
-        unnamed = self._store.index.unnamed([f.blob for f in settled])
+        orphans = self._store.index.find_orphans([f.blob for f in settled])
         for file in settled:
-            if file.blob in unnamed and not self._store.is_replaced(file.blob):
+            if file.blob in orphans and not self._store.is_replaced(file.blob):
                 if not report.dry_run:
                     file.path.unlink(missing_ok=True)
-                report.note("orphan_file", 1, file.size_bytes)
+                report.add("orphanBody", 1, file.size_bytes)

@@ -1,74 +1,67 @@
-"""The index of artifacts in the database: which file is behind a key, and when it was last used.
+"""Database index of artifacts: the metadata, the body and the last use of each key.
 
-Reads come from any thread, changes from one. Rows that were looked up or saved lately are kept in
-memory; the memory is never ahead of the database.
+Reads may run on any thread, writes on one. Rows that were recently read or written are cached in
+memory. The cache is updated only after a commit, so it is never ahead of the database.
 """
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
-from hitrate.artifacts.models import Artifact, Key
+from hitrate.artifacts.models import Artifact, ArtifactKey, BlobRef, CacheUsage
 from hitrate.db.engine import map_database_errors
 from hitrate.db.tables import ARTIFACTS
 
-_MANY = 500
-_REMEMBER_MOST = 20_000
+BATCH_SIZE = 500
+_MAX_CACHED = 20_000
 
-# Many rows as one JSON value: one statement does all of a group's work, where a statement a row
-# would cost a turn at the interpreter's lock each.
+# A group's rows are passed as one JSON value, so that one statement writes them all. With one
+# statement per row, each would release and acquire the GIL again.
 _COLUMNS = [column.name for column in ARTIFACTS.c]
-_FIELDS = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(_COLUMNS)))
-_CHANGES = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[2:])
+_VALUES = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(len(_COLUMNS)))
+_ASSIGNMENTS = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[2:])
 _UPSERT = (
     f"INSERT INTO artifacts ({', '.join(_COLUMNS)}) "  # noqa: S608  # reason: our own names
-    f"SELECT {_FIELDS} FROM json_each(?) WHERE true "
-    f"ON CONFLICT (team_id, hash) DO UPDATE SET {_CHANGES}"
+    f"SELECT {_VALUES} FROM json_each(?) WHERE true "
+    f"ON CONFLICT (team_id, hash) DO UPDATE SET {_ASSIGNMENTS}"
 )
-_REPLACED = """
+_SELECT_REPLACED = """
 SELECT team_id, hash, blob, size_bytes FROM artifacts
 WHERE (team_id, hash) IN (
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 )
 """
-_STORED_COLUMNS = (ARTIFACTS.c.team_id, ARTIFACTS.c.hash, ARTIFACTS.c.blob, ARTIFACTS.c.size_bytes)
-
-
-class Stored(NamedTuple):
-    """As much of a row as removing its file needs."""
-
-    key: Key
-    blob: str
-    size_bytes: int
-
-
-class Usage(NamedTuple):
-    """What a team keeps."""
-
-    artifacts: int
-    size_bytes: int
+_BLOB_REF_COLUMNS = (
+    ARTIFACTS.c.team_id,
+    ARTIFACTS.c.hash,
+    ARTIFACTS.c.blob,
+    ARTIFACTS.c.size_bytes,
+)
 
 
 class ArtifactIndex:
-    """Rows of artifacts. The methods that take a connection change it and belong to one thread."""
+    """Reads and writes artifact rows. Methods that take a connection write; one thread calls them.
+
+    Reads raise SQLAlchemy's errors unless they say otherwise.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: dict[Key, Artifact] = {}
-        self._changes = 0
+        self._cache: dict[ArtifactKey, Artifact] = {}
+        self._version = 0
         self._lock = threading.Lock()
 
-    def known(self, key: Key) -> Artifact | None:
-        """The artifact, if it is remembered."""
-        return self._known.get(key)
+    def cached(self, key: ArtifactKey) -> Artifact | None:
+        """Return the artifact if it is in the memory cache."""
+        return self._cache.get(key)
 
-    def find(self, key: Key) -> Artifact | None:
-        """The artifact from the database; remembers it."""
-        before = self._changes
+    def find(self, key: ArtifactKey) -> Artifact | None:
+        """Read the artifact from the database and add it to the cache."""
+        version = self._version
         query = sa.select(ARTIFACTS).where(
             ARTIFACTS.c.team_id == key.team_id, ARTIFACTS.c.hash == key.hash
         )
@@ -78,51 +71,54 @@ class ArtifactIndex:
             return None
         artifact = _artifact(row)
         with self._lock:
-            if before == self._changes:  # otherwise this row may be older than one just saved
-                self._remember(artifact)
+            if version == self._version:  # else a commit since then may have made this row stale
+                self._add_to_cache(artifact)
         return artifact
 
     def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, Artifact]:
-        """The artifacts of a team that are there, by hash."""
-        found: dict[str, Artifact] = {}
+        """Return those artifacts of a team that exist, by hash."""
+        artifacts: dict[str, Artifact] = {}
         with self._engine.connect() as connection:
-            for some in _slices(hashes):
+            for batch in _batches(hashes):
                 query = sa.select(ARTIFACTS).where(
-                    ARTIFACTS.c.team_id == team_id, ARTIFACTS.c.hash.in_(some)
+                    ARTIFACTS.c.team_id == team_id, ARTIFACTS.c.hash.in_(batch)
                 )
-                found.update((row.hash, _artifact(row)) for row in connection.execute(query))
-        return found
+                artifacts.update((row.hash, _artifact(row)) for row in connection.execute(query))
+        return artifacts
 
-    def save(self, connection: Connection, artifacts: Sequence[Artifact]) -> list[Stored]:
-        """Add or replace rows; what they replaced. Of two with the same key the last stays."""
+    def upsert(self, connection: Connection, artifacts: Sequence[Artifact]) -> list[BlobRef]:
+        """Add or replace rows; return the bodies that were replaced.
+
+        If two artifacts have the same key, the last one wins.
+        """
         rows = (msgspec.json.encode([_values(artifact) for artifact in artifacts]).decode(),)
-        replaced = connection.exec_driver_sql(_REPLACED, rows).all()
+        replaced = connection.exec_driver_sql(_SELECT_REPLACED, rows).all()
         connection.exec_driver_sql(_UPSERT, rows)
-        return [_stored(row) for row in replaced]
+        return [_blob_ref(row) for row in replaced]
 
-    def delete(self, connection: Connection, stored: Iterable[Stored]) -> list[Stored]:
-        """Remove rows that still stand for the same file; those that were removed."""
-        removed = []
-        for one in stored:
-            change = sa.delete(ARTIFACTS).where(
-                ARTIFACTS.c.team_id == one.key.team_id,
-                ARTIFACTS.c.hash == one.key.hash,
-                ARTIFACTS.c.blob == one.blob,
+    def delete(self, connection: Connection, refs: Iterable[BlobRef]) -> list[BlobRef]:
+        """Delete rows that still refer to the same body; return those that were deleted."""
+        deleted = []
+        for ref in refs:
+            statement = sa.delete(ARTIFACTS).where(
+                ARTIFACTS.c.team_id == ref.key.team_id,
+                ARTIFACTS.c.hash == ref.key.hash,
+                ARTIFACTS.c.blob == ref.blob,
             )
-            if connection.execute(change).rowcount:
-                removed.append(one)
-        return removed
+            if connection.execute(statement).rowcount:
+                deleted.append(ref)
+        return deleted
 
-    def delete_team(self, connection: Connection, team_id: str) -> list[Stored]:
-        """Remove all rows of a team."""
+    def delete_team(self, connection: Connection, team_id: str) -> list[BlobRef]:
+        """Delete all rows of a team; return their bodies."""
         of_team = ARTIFACTS.c.team_id == team_id
-        rows = connection.execute(sa.select(*_STORED_COLUMNS).where(of_team)).all()
+        rows = connection.execute(sa.select(*_BLOB_REF_COLUMNS).where(of_team)).all()
         connection.execute(sa.delete(ARTIFACTS).where(of_team))
-        return [_stored(row) for row in rows]
+        return [_blob_ref(row) for row in rows]
 
-    def touch(self, connection: Connection, used_at_ms: Mapping[Key, int]) -> None:
-        """Note when artifacts were last used."""
-        change = (
+    def touch(self, connection: Connection, used_at_ms: Mapping[ArtifactKey, int]) -> None:
+        """Set the time of the last use of each artifact."""
+        statement = (
             sa.update(ARTIFACTS)
             .where(
                 ARTIFACTS.c.team_id == sa.bindparam("team"),
@@ -130,98 +126,106 @@ class ArtifactIndex:
             )
             .values(used_at=sa.bindparam("at"))
         )
-        # A copy: a reader may note one more use while this runs.
-        used = list(used_at_ms.items())
-        rows = [{"team": k.team_id, "key": k.hash, "at": at} for k, at in used]
+        # A copy, because a reader may add one more use while this runs.
+        uses = list(used_at_ms.items())
+        rows = [{"team": k.team_id, "key": k.hash, "at": at} for k, at in uses]
         if rows:
-            connection.execute(change, rows)
+            connection.execute(statement, rows)
 
-    def remember(self, saved: Iterable[Artifact], removed: Iterable[Key]) -> None:
-        """Bring the memory in line with a transaction that was just committed."""
+    def update_cache(self, saved: Iterable[Artifact], removed: Iterable[ArtifactKey]) -> None:
+        """Apply a committed transaction to the cache."""
         with self._lock:
-            self._changes += 1
+            self._version += 1
             for key in removed:
-                self._known.pop(key, None)
+                self._cache.pop(key, None)
             for artifact in saved:
-                self._remember(artifact)
+                self._add_to_cache(artifact)
 
     def durations(self, team_id: str, hashes: Sequence[str]) -> dict[str, float]:
-        """The durations, in ms, that uploads told of those artifacts that are there."""
-        found: dict[str, float] = {}
-        for some in _slices(hashes):
+        """Return the durations, in ms, of those artifacts that exist and were uploaded with one.
+
+        Raises DatabaseError.
+        """
+        durations: dict[str, float] = {}
+        for batch in _batches(hashes):
             query = sa.select(ARTIFACTS.c.hash, ARTIFACTS.c.duration_ms).where(
                 ARTIFACTS.c.team_id == team_id,
-                ARTIFACTS.c.hash.in_(some),
+                ARTIFACTS.c.hash.in_(batch),
                 ARTIFACTS.c.duration_ms.is_not(None),
             )
             with map_database_errors(), self._engine.connect() as connection:
-                found.update({row.hash: row.duration_ms for row in connection.execute(query)})
-        return found
+                durations.update({row.hash: row.duration_ms for row in connection.execute(query)})
+        return durations
 
-    def usage(self) -> dict[str, Usage]:
-        """What each team keeps, counted from the rows."""
+    def usage(self) -> dict[str, CacheUsage]:
+        """Count the artifacts and bytes of each team, by team id."""
         query = sa.select(
             ARTIFACTS.c.team_id, sa.func.count(), sa.func.sum(ARTIFACTS.c.size_bytes)
         ).group_by(ARTIFACTS.c.team_id)
         with self._engine.connect() as connection:
-            return {team: Usage(count, size) for team, count, size in connection.execute(query)}
+            rows = connection.execute(query)
+            return {team_id: CacheUsage(count, size) for team_id, count, size in rows}
 
-    def least_recent(
-        self, *, team_id: str | None = None, before_ms: int | None = None, limit: int = _MANY
-    ) -> list[Stored]:
-        """Artifacts by last use, oldest first; of one team, or used before a moment."""
-        query = sa.select(*_STORED_COLUMNS).order_by(ARTIFACTS.c.used_at).limit(limit)
+    def least_recently_used(
+        self, *, team_id: str | None = None, before_ms: int | None = None, limit: int = BATCH_SIZE
+    ) -> list[BlobRef]:
+        """Return artifacts by last use, oldest first.
+
+        With `team_id`, only those of a team; with `before_ms`, only those last used before then.
+        A negative limit means no limit.
+        """
+        query = sa.select(*_BLOB_REF_COLUMNS).order_by(ARTIFACTS.c.used_at).limit(limit)
         if team_id is not None:
             query = query.where(ARTIFACTS.c.team_id == team_id)
         if before_ms is not None:
             query = query.where(ARTIFACTS.c.used_at < before_ms)
         with self._engine.connect() as connection:
-            return [_stored(row) for row in connection.execute(query)]
+            return [_blob_ref(row) for row in connection.execute(query)]
 
-    def walk(self) -> Iterator[list[Stored]]:
-        """All rows, some at a time, each look a short one."""
+    def iter_batches(self) -> Iterator[list[BlobRef]]:
+        """Yield all rows in batches, each read by a short query of its own."""
         last: tuple[str, str] | None = None
         while True:
             query = (
-                sa.select(*_STORED_COLUMNS)
+                sa.select(*_BLOB_REF_COLUMNS)
                 .order_by(ARTIFACTS.c.team_id, ARTIFACTS.c.hash)
-                .limit(_MANY)
+                .limit(BATCH_SIZE)
             )
             if last is not None:
                 query = query.where(
                     sa.tuple_(ARTIFACTS.c.team_id, ARTIFACTS.c.hash) > sa.tuple_(*last)
                 )
             with self._engine.connect() as connection:
-                rows = [_stored(row) for row in connection.execute(query)]
-            if not rows:
+                batch = [_blob_ref(row) for row in connection.execute(query)]
+            if not batch:
                 return
-            yield rows
-            last = rows[-1].key
+            yield batch
+            last = batch[-1].key
 
-    def unnamed(self, blobs: Sequence[str]) -> set[str]:
-        """Those of the file names that no row names."""
+    def find_orphans(self, blobs: Sequence[str]) -> set[str]:
+        """Return those bodies that no row refers to."""
         query = sa.select(ARTIFACTS.c.blob).where(ARTIFACTS.c.blob.in_(blobs))
         with self._engine.connect() as connection:
             return set(blobs) - set(connection.execute(query).scalars())
 
-    def _remember(self, artifact: Artifact) -> None:
-        self._known[artifact.key] = artifact
-        if len(self._known) > _REMEMBER_MOST:
-            self._known.pop(next(iter(self._known)), None)
+    def _add_to_cache(self, artifact: Artifact) -> None:
+        self._cache[artifact.key] = artifact
+        if len(self._cache) > _MAX_CACHED:
+            self._cache.pop(next(iter(self._cache)), None)
 
 
-def _slices(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(hashes), _MANY):
-        yield hashes[start : start + _MANY]
+def _batches(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(hashes), BATCH_SIZE):
+        yield hashes[start : start + BATCH_SIZE]
 
 
-def _stored(row: Row[*tuple[Any, ...]]) -> Stored:
-    return Stored(Key(row.team_id, row.hash), row.blob, row.size_bytes)
+def _blob_ref(row: Row[*tuple[Any, ...]]) -> BlobRef:
+    return BlobRef(ArtifactKey(row.team_id, row.hash), row.blob, row.size_bytes)
 
 
 def _artifact(row: Row[*tuple[Any, ...]]) -> Artifact:
     return Artifact(
-        key=Key(row.team_id, row.hash),
+        key=ArtifactKey(row.team_id, row.hash),
         blob=row.blob,
         size_bytes=row.size_bytes,
         duration_ms=row.duration_ms,
@@ -237,7 +241,7 @@ def _artifact(row: Row[*tuple[Any, ...]]) -> Artifact:
 
 
 def _values(artifact: Artifact) -> tuple[object, ...]:
-    """In the order of the columns."""
+    """Return a row's values, in the order of the table's columns."""
     return (
         *artifact.key,
         artifact.blob,
@@ -252,5 +256,5 @@ def _values(artifact: Artifact) -> tuple[object, ...]:
         artifact.token_id,
         artifact.created_at_ms,
         artifact.created_at_ms,
-        None,  # the run that made it is known later
+        None,  # the producer is found later, see hitrate.attribution
     )

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from hitrate.artifacts.blobs import BlobWriter
-from hitrate.artifacts.models import Artifact, Key, hash_of, hash_problem, upload_of
+from hitrate.artifacts.headers import UploadMetadata, hash_from_path, metadata_headers
+from hitrate.artifacts.models import Artifact, ArtifactKey, validate_hash
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.models import AuthContext, Permission
 from hitrate.auth.routes import AnyRoute, PublicRoute, Route
@@ -27,13 +28,13 @@ from hitrate.http.client_info import ClientInfo
 from hitrate.http.errors import error_response
 from hitrate.metrics import Metrics
 
-SMALL_BYTES = 256 * 1024
+MAX_BUFFERED_BYTES = 256 * 1024
 """A body up to this size is held in memory, and written and flushed with its neighbours'."""
 
-WRITTEN_BYTES = 1024 * 1024
+WRITE_CHUNK_BYTES = 1024 * 1024
 """A larger one is written and flushed by a thread of its own, in pieces of this size."""
 
-_QUERY_MOST = 10_000
+MAX_QUERY_HASHES = 10_000
 
 _OCTETS: Header = (b"content-type", b"application/octet-stream")
 _MISS = error_response(NotFound("There is no artifact with this hash in this team's cache."))
@@ -59,7 +60,7 @@ PREFLIGHT = Response(
 class ArtifactQuery(msgspec.Struct):
     """The body of artifactQuery."""
 
-    hashes: Annotated[list[str], Meta(max_length=_QUERY_MOST)]
+    hashes: Annotated[list[str], Meta(max_length=MAX_QUERY_HASHES)]
 
 
 class Found(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -74,7 +75,7 @@ class Problem(msgspec.Struct):
     message: str
 
 
-class NotAsked(msgspec.Struct):
+class QueryError(msgspec.Struct):
     """What artifactQuery says of a hash that cannot be one."""
 
     error: Problem
@@ -100,7 +101,7 @@ class ArtifactRoutes:
     def __init__(
         self,
         store: ArtifactStore,
-        standing: QuotaEnforcer,
+        quotas: QuotaEnforcer,
         metrics: Metrics,
         clock: Clock,
         *,
@@ -110,7 +111,7 @@ class ArtifactRoutes:
     ) -> None:
         self._transfers = transfers
         self._store = store
-        self._standing = standing
+        self._quotas = quotas
         self._metrics = metrics
         self._clock = clock
         self._max_artifact_bytes = max_artifact_bytes
@@ -139,7 +140,7 @@ class ArtifactRoutes:
 
     async def status(self, _request: Request, auth: AuthContext) -> Response:
         """Whether Remote Caching is enabled for the token, and if not, why."""
-        return Response(200, msgspec.json.encode({"status": self._standing.status(auth)}))
+        return Response(200, msgspec.json.encode({"status": self._quotas.status(auth)}))
 
     async def download(self, request: Request, auth: AuthContext) -> Response:
         """The artifact, straight from its file."""
@@ -150,7 +151,7 @@ class ArtifactRoutes:
             self._metrics.add("hitrate_artifact_misses")
             return _MISS
         self._metrics.add("hitrate_artifact_hits")
-        self._metrics.add("hitrate_artifact_sent_bytes", artifact.size_bytes)
+        self._metrics.add("hitrate_artifact_downloaded_bytes", artifact.size_bytes)
         self._transfers.downloaded(auth.team.id, auth.token_id, client, artifact.size_bytes)
         return Response(200, b"", _headers(artifact, request), file, artifact.size_bytes)
 
@@ -169,13 +170,13 @@ class ArtifactRoutes:
             hashes = _query_decoder.decode(body).hashes
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequest(
-                f'{error}. Send {{"hashes": [...]}} with at most {_QUERY_MOST} strings.'
+                f'{error}. Send {{"hashes": [...]}} with at most {MAX_QUERY_HASHES} strings.'
             ) from error
-        problems = {h: hash_problem(h) for h in hashes}
+        problems = {h: validate_hash(h) for h in hashes}
         sound = [h for h, problem in problems.items() if problem is None]
         found = await self._store.find_many(auth.team.id, sound)
         answer = {
-            h: NotAsked(Problem(problem)) if problem else _found(found.get(h))
+            h: QueryError(Problem(problem)) if problem else _found(found.get(h))
             for h, problem in problems.items()
         }
         return Response(200, msgspec.json.encode(answer))
@@ -191,19 +192,19 @@ class ArtifactRoutes:
         Flat memory whatever the size. Raises BadRequest, PayloadTooLarge or ServiceUnavailable;
         then nothing was stored and no trace is left.
         """
-        artifact_hash = hash_of(request)
-        said, client = upload_of(request), ClientInfo.from_headers(request)
+        artifact_hash = hash_from_path(request)
+        metadata, client = UploadMetadata.from_headers(request), ClientInfo.from_headers(request)
         announced = self._announced(request)
-        self._store.blobs.check_room(announced or 0)
+        self._store.blobs.check_free_space(announced or 0)
         writer = await self._receive(request, auth.team.id, announced)
         artifact = Artifact(
-            key=Key(auth.team.id, artifact_hash),
+            key=ArtifactKey(auth.team.id, artifact_hash),
             blob=writer.blob,
             size_bytes=writer.size_bytes,
-            duration_ms=said.duration_ms,
-            tag=said.tag,
-            sha=said.sha,
-            dirty_hash=said.dirty_hash,
+            duration_ms=metadata.duration_ms,
+            tag=metadata.tag,
+            sha=metadata.sha,
+            dirty_hash=metadata.dirty_hash,
             ci=client.ci,
             interactive=client.interactive,
             agent=client.agent,
@@ -211,13 +212,13 @@ class ArtifactRoutes:
             created_at_ms=self._clock.now_ms(),
         )
         await self._store.put(artifact, writer)
-        self._metrics.add("hitrate_artifact_received_bytes", writer.size_bytes)
+        self._metrics.add("hitrate_artifact_uploaded_bytes", writer.size_bytes)
         self._transfers.uploaded(auth.team.id, auth.token_id, client, writer.size_bytes)
         body = msgspec.json.encode({"urls": [_url(request, artifact_hash)]})
         return Response(202, body, usage=Usage(uploaded_bytes=writer.size_bytes))
 
     async def _find(self, request: Request, auth: AuthContext) -> Artifact | None:
-        return await self._store.find(Key(auth.team.id, hash_of(request)))
+        return await self._store.find(ArtifactKey(auth.team.id, hash_from_path(request)))
 
     async def _file(self, artifact: Artifact) -> str | BinaryIO | None:
         """What is to be sent; None when it was removed in this moment."""
@@ -248,13 +249,13 @@ class ArtifactRoutes:
                 if size > self._max_artifact_bytes:
                     raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
                 pieces += chunk
-                if len(pieces) >= WRITTEN_BYTES:
-                    self._store.blobs.check_room(len(pieces))
+                if len(pieces) >= WRITE_CHUNK_BYTES:
+                    self._store.blobs.check_free_space(len(pieces))
                     await asyncio.to_thread(writer.write, pieces)
                     pieces = bytearray()
             _check_length(announced, size)
-            if size <= SMALL_BYTES:
-                writer.hold(pieces)
+            if size <= MAX_BUFFERED_BYTES:
+                writer.buffer(pieces)
             else:
                 await asyncio.to_thread(_finish, writer, pieces)
         except BaseException:
@@ -265,7 +266,7 @@ class ArtifactRoutes:
 
 def _finish(writer: BlobWriter, rest: bytearray) -> None:
     writer.write(rest)
-    writer.seal()
+    writer.sync_and_close()
 
 
 def _check_length(announced: int | None, size: int) -> None:
@@ -280,7 +281,7 @@ def _headers(artifact: Artifact, request: Request) -> tuple[Header, ...]:
     accept = request.headers.get(b"accept", b"")
     label = JSON if b"application/json" in accept and b"*/*" not in accept else _OCTETS
     length = (b"content-length", b"%d" % artifact.size_bytes)
-    return (label, length, *artifact.headers())
+    return (label, length, *metadata_headers(artifact))
 
 
 def _found(artifact: Artifact | None) -> Found | None:

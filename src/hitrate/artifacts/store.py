@@ -1,8 +1,8 @@
-"""The cache: bodies and index as one. The one place that changes either.
+"""Artifact store: bodies and index together. Every change of either goes through it.
 
-An upload's body is written and flushed first, then its row is committed; all uploads that wait
-share a transaction. A reader follows the row it saw to a file that never changes, so it gets the
-old whole artifact or the new whole one, body and metadata together.
+An upload's body is written and flushed first, then its row is committed; all waiting uploads share
+one transaction. A reader follows the row that it read to a file that never changes. So it gets the
+old artifact or the new one, body and metadata together, never a mix.
 """
 
 import asyncio
@@ -14,54 +14,54 @@ from sqlalchemy import Connection, Engine
 
 from hitrate import log
 from hitrate.artifacts.blobs import BlobStore, BlobWriter
-from hitrate.artifacts.index import ArtifactIndex, Stored, Usage
-from hitrate.artifacts.models import Artifact, Key
+from hitrate.artifacts.index import ArtifactIndex
+from hitrate.artifacts.models import Artifact, ArtifactKey, BlobRef, CacheUsage
 from hitrate.clock import Clock
 from hitrate.db.engine import map_database_errors, transaction
 from hitrate.errors import ServiceUnavailable
 from hitrate.group_commit import GroupCommitter
 
-REPLACED_KEPT_S = 5.0
-"""How long a replaced file stays, for a reader that has seen its row but not opened it yet."""
+REPLACED_GRACE_S = 5.0
+"""How long a replaced body is kept, for readers that have read its row but not opened it yet."""
 
-FILE_SEEN_MS = 1_000
-"""A file that was sent within this time is taken to be whole still."""
+FILE_CHECK_INTERVAL_MS = 1_000
+"""A body that was downloaded within this time is not checked for existence again."""
 
 _log = log.get_logger("artifacts")
 
 
-class _Remove:
-    """Remove certain artifacts, or all of one team. `removed` is the answer."""
+class _Removal:
+    """A request to remove certain artifacts, or all of a team. `removed` is its result."""
 
-    def __init__(self, stored: Sequence[Stored] = (), team_id: str | None = None) -> None:
-        self.stored = stored
+    def __init__(self, refs: Sequence[BlobRef] = (), team_id: str | None = None) -> None:
+        self.refs = refs
         self.team_id = team_id
-        self.removed: list[Stored] = []
+        self.removed: list[BlobRef] = []
 
 
-_Change = Artifact | _Remove
-"""An artifact is to be saved: its body is on the disk already."""
+_Change = Artifact | _Removal
+"""An artifact is to be saved: its body is on disk already."""
 
 
 class ArtifactStore:
-    """Find, put and remove artifacts. What is awaited does not block the event loop."""
+    """Finds, stores and removes artifacts. Coroutines do not block the event loop."""
 
     def __init__(self, engine: Engine, blobs: BlobStore, clock: Clock) -> None:
         self.index = ArtifactIndex(engine)
         self.blobs = blobs
         self._engine = engine
         self._clock = clock
-        # Two stages, so that the bodies of one group are flushed while the rows of the one before
-        # are committed.
+        # Two stages, so that the bodies of one group are flushed while the rows of the previous
+        # group are committed.
         self._flusher: GroupCommitter[BlobWriter] = GroupCommitter("bodies", blobs.flush)
         self._committer: GroupCommitter[_Change] = GroupCommitter("artifacts", self._commit)
-        self._used: dict[Key, int] = {}
+        self._last_used_ms: dict[ArtifactKey, int] = {}
         self._bytes: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
-        self._replaced: deque[tuple[float, Stored]] = deque()
+        self._replaced: deque[tuple[float, BlobRef]] = deque()
 
     def open(self) -> None:
-        """Make the folder, count what is there, start committing."""
+        """Create the directory, count the stored artifacts, start the commit threads."""
         self.blobs.open()
         for team_id, usage in self.index.usage().items():
             self._counts[team_id], self._bytes[team_id] = usage
@@ -69,149 +69,148 @@ class ArtifactStore:
         self._committer.open()
 
     def close(self) -> None:
-        """Commit what waits; write down last uses; remove what was replaced."""
+        """Commit pending changes, write the times of last use, remove replaced bodies."""
         self._flusher.close()
         self._committer.close()
         try:
-            self.write_last_uses()
+            self.write_last_used()
         except ServiceUnavailable as error:
-            _log.warning("last uses are not written", reason=str(error))
+            _log.warning("times of last use not written", reason=str(error))
         self.remove_replaced(0)
 
-    async def find(self, key: Key) -> Artifact | None:
-        """The artifact, or None when it is not there, whole. Counts as a use."""
-        artifact = self.index.known(key)
+    async def find(self, key: ArtifactKey) -> Artifact | None:
+        """Return the artifact, or None if it or its whole body is missing. Counts as a use."""
+        artifact = self.index.cached(key)
         if artifact is None:
-            artifact = await asyncio.to_thread(self._look_up, key)
+            artifact = await asyncio.to_thread(self._find_in_database, key)
             if artifact is None:
                 return None
         now_ms = self._clock.now_ms()
-        # Not at each of many reads: a look at the file costs a turn at the interpreter's lock.
-        seen_lately = now_ms - self._used.get(key, 0) < FILE_SEEN_MS
-        if not seen_lately and not self.blobs.has(key.team_id, artifact.blob, artifact.size_bytes):
-            _log.warning("artifact without its file", team=key.team_id, blob=artifact.blob)
-            await self.remove([Stored(key, artifact.blob, artifact.size_bytes)])
+        # Not on each of many reads, because every system call releases and acquires the GIL.
+        checked = now_ms - self._last_used_ms.get(key, 0) < FILE_CHECK_INTERVAL_MS
+        if not checked and not self.blobs.exists(key.team_id, artifact.blob, artifact.size_bytes):
+            _log.warning("artifact body missing", team=key.team_id, blob=artifact.blob)
+            await self.remove([artifact.blob_ref])
             return None
-        self._used[key] = now_ms
+        self._last_used_ms[key] = now_ms
         return artifact
 
     async def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, Artifact]:
-        """Those of a team's artifacts that are there, by hash. Does not count as a use."""
+        """Return those artifacts of a team that exist, by hash. Does not count as a use."""
         with map_database_errors():
             return await asyncio.to_thread(self.index.find_many, team_id, hashes)
 
     async def put(self, artifact: Artifact, writer: BlobWriter) -> None:
-        """Add or replace an artifact whose body is written; on disk when this returns.
+        """Add or replace an artifact whose body has been written; durable on return.
 
-        Raises ServiceUnavailable, with nothing stored and no file left.
+        Raises ServiceUnavailable; then nothing is stored and the body's file is removed.
         """
         try:
-            if not writer.sealed:
+            if not writer.synced:
                 await self._flusher.submit(writer)
             await self._committer.submit(artifact)
         except ServiceUnavailable:
             await asyncio.to_thread(writer.discard)
             raise
 
-    async def remove(self, stored: Sequence[Stored]) -> list[Stored]:
-        """Remove artifacts, if they still are what the caller saw; those that were removed."""
-        change = _Remove(stored)
-        await self._committer.submit(change)
-        return change.removed
+    async def remove(self, refs: Sequence[BlobRef]) -> list[BlobRef]:
+        """Remove artifacts, except those replaced since the caller read them.
+
+        Returns those that were removed.
+        """
+        removal = _Removal(refs)
+        await self._committer.submit(removal)
+        return removal.removed
 
     async def remove_team(self, team_id: str) -> int:
-        """Empty a team's cache; the number of artifacts removed."""
-        change = _Remove(team_id=team_id)
-        await self._committer.submit(change)
-        return len(change.removed)
+        """Remove all artifacts of a team; return their number."""
+        removal = _Removal(team_id=team_id)
+        await self._committer.submit(removal)
+        return len(removal.removed)
 
-    def usage(self, team_id: str | None = None) -> Usage:
-        """What one team or all teams keep, without a look at the database."""
+    def usage(self, team_id: str | None = None) -> CacheUsage:
+        """Return what one team or all teams store, without a database query."""
         if team_id is not None:
-            return Usage(self._counts[team_id], self._bytes[team_id])
-        return Usage(sum(self._counts.values()), sum(self._bytes.values()))
+            return CacheUsage(self._counts[team_id], self._bytes[team_id])
+        return CacheUsage(sum(self._counts.values()), sum(self._bytes.values()))
 
     def teams(self) -> list[str]:
-        """The teams that keep anything."""
+        """Return the ids of the teams that store any artifact."""
         return [team_id for team_id, count in list(self._counts.items()) if count]
 
-    def write_last_uses(self) -> None:
-        """Put the uses since the last call into the index; that is all that a read costs.
+    def write_last_used(self) -> None:
+        """Write the uses since the last call to the index. Reads only record them in memory.
 
-        Raises ServiceUnavailable; the uses are then kept for the next call.
+        Raises ServiceUnavailable; the uses are then written by the next call.
         """
-        used, self._used = self._used, {}
-        if not used:
+        last_used_ms, self._last_used_ms = self._last_used_ms, {}
+        if not last_used_ms:
             return
         try:
             with transaction(self._engine) as connection:
-                self.index.touch(connection, used)
+                self.index.touch(connection, last_used_ms)
         except ServiceUnavailable:
-            self._used = used | self._used
+            self._last_used_ms = last_used_ms | self._last_used_ms
             raise
 
-    def remove_replaced(self, kept_s: float = REPLACED_KEPT_S) -> None:
-        """Remove the files that were replaced longer than `kept_s` ago."""
-        latest = time.monotonic() - kept_s
+    def remove_replaced(self, grace_s: float = REPLACED_GRACE_S) -> None:
+        """Remove the bodies that were replaced more than `grace_s` ago."""
+        latest = time.monotonic() - grace_s
         while self._replaced and self._replaced[0][0] <= latest:
-            _, stored = self._replaced.popleft()
-            self.blobs.remove(stored.key.team_id, stored.blob)
+            _, ref = self._replaced.popleft()
+            self.blobs.remove(ref.key.team_id, ref.blob)
 
     def replaced_bytes(self) -> int:
-        """What replaced files still take of the disk."""
-        return sum(stored.size_bytes for _, stored in list(self._replaced))
+        """Return the size of the replaced bodies that are still on disk."""
+        return sum(ref.size_bytes for _, ref in list(self._replaced))
 
     def is_replaced(self, blob: str) -> bool:
-        """Whether the file waits to be removed."""
-        return any(stored.blob == blob for _, stored in list(self._replaced))
+        """Return whether the body was replaced and is about to be removed."""
+        return any(ref.blob == blob for _, ref in list(self._replaced))
 
-    def _look_up(self, key: Key) -> Artifact | None:
+    def _find_in_database(self, key: ArtifactKey) -> Artifact | None:
         with map_database_errors():
             return self.index.find(key)
 
     def _commit(self, changes: list[_Change]) -> None:
         saved = [change for change in changes if isinstance(change, Artifact)]
         with transaction(self._engine) as connection:
-            replaced = self._apply(connection, changes, saved)
-        self._committed(saved, replaced, changes)
+            replaced = self._write_rows(connection, changes, saved)
+        self._after_commit(saved, replaced, changes)
 
-    def _apply(
+    def _write_rows(
         self, connection: Connection, changes: list[_Change], saved: list[Artifact]
-    ) -> list[Stored]:
-        """The rows' changes, in one transaction; what was replaced."""
+    ) -> list[BlobRef]:
+        """Apply the changes to the index, in the caller's transaction; return replaced bodies."""
         latest = {artifact.key: artifact for artifact in saved}
-        replaced = self.index.save(connection, list(latest.values())) if latest else []
-        replaced += [_as_stored(one) for one in saved if latest[one.key] is not one]
+        replaced = self.index.upsert(connection, list(latest.values())) if latest else []
+        replaced += [a.blob_ref for a in saved if latest[a.key] is not a]
         for change in changes:
-            if isinstance(change, _Remove):
+            if isinstance(change, _Removal):
                 if change.team_id is not None:
                     change.removed = self.index.delete_team(connection, change.team_id)
                 else:
-                    change.removed = self.index.delete(connection, change.stored)
+                    change.removed = self.index.delete(connection, change.refs)
         return replaced
 
-    def _committed(
-        self, saved: list[Artifact], replaced: list[Stored], changes: list[_Change]
+    def _after_commit(
+        self, saved: list[Artifact], replaced: list[BlobRef], changes: list[_Change]
     ) -> None:
-        removed = [s for c in changes if isinstance(c, _Remove) for s in c.removed]
-        removed_blobs = {stored.blob for stored in removed}
+        removed = [ref for c in changes if isinstance(c, _Removal) for ref in c.removed]
+        removed_blobs = {ref.blob for ref in removed}
         latest = {artifact.key: artifact for artifact in saved}
-        kept = [one for one in latest.values() if one.blob not in removed_blobs]
-        self.index.remember(kept, [stored.key for stored in removed])
+        stored = [a for a in latest.values() if a.blob not in removed_blobs]
+        self.index.update_cache(stored, [ref.key for ref in removed])
         for artifact in saved:
-            self._count(_as_stored(artifact), 1)
-            self.blobs.settle(artifact.blob)
-        for stored in replaced + removed:
-            self._count(stored, -1)
+            self._count(artifact.blob_ref, 1)
+            self.blobs.mark_committed(artifact.blob)
+        for ref in replaced + removed:
+            self._count(ref, -1)
         now = time.monotonic()
-        self._replaced.extend((now, stored) for stored in replaced)
-        for stored in removed:
-            self.blobs.remove(stored.key.team_id, stored.blob)
+        self._replaced.extend((now, ref) for ref in replaced)
+        for ref in removed:
+            self.blobs.remove(ref.key.team_id, ref.blob)
 
-    def _count(self, stored: Stored, sign: int) -> None:
-        self._counts[stored.key.team_id] += sign
-        self._bytes[stored.key.team_id] += sign * stored.size_bytes
-
-
-def _as_stored(artifact: Artifact) -> Stored:
-    return Stored(artifact.key, artifact.blob, artifact.size_bytes)
+    def _count(self, ref: BlobRef, sign: int) -> None:
+        self._counts[ref.key.team_id] += sign
+        self._bytes[ref.key.team_id] += sign * ref.size_bytes

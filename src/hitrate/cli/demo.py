@@ -103,7 +103,7 @@ def make_demo(
 
     blobs = BlobStore(settings.data_dir / ARTIFACTS_DIR, settings.min_free_bytes)
     blobs.open()
-    blobs.check_room(2 * ROOM_BYTES)
+    blobs.check_free_space(2 * ROOM_BYTES)
     now_ms = clock.now_ms()
     history = History(seed, days, now_ms)
     owner = _make_team(store, slug, history.start_ms)

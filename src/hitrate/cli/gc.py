@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from hitrate.artifacts.blobs import BlobStore
-from hitrate.artifacts.eviction import Limits
+from hitrate.artifacts.eviction import CacheLimits
 from hitrate.artifacts.gc import GarbageCollector, Report
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.cli.operator import operator_client
@@ -19,11 +19,11 @@ from hitrate.db.engine import open_database
 from hitrate.metrics import Metrics
 
 _REASONS = {
-    "unused": "unused for longer than --artifact-ttl",
-    "over_cap": "least recently used, over --max-cache-bytes",
-    "team_over_cap": "least recently used, over --max-team-cache-bytes",
-    "orphan_file": "files that no artifact has",
-    "missing_file": "artifacts whose file is gone",
+    "expired": "unused for longer than --artifact-ttl",
+    "overCacheLimit": "least recently used, over --max-cache-bytes",
+    "overTeamCacheLimit": "least recently used, over --max-team-cache-bytes",
+    "orphanBody": "files that no artifact has",
+    "missingBody": "artifacts whose file is gone",
 }
 
 
@@ -58,7 +58,7 @@ async def _offline(settings: Settings, dry_run: bool) -> Report:
         blobs = BlobStore(settings.data_dir / ARTIFACTS_DIR, settings.min_free_bytes)
         store = ArtifactStore(engine, blobs, clock)
         store.open()
-        limits = Limits(
+        limits = CacheLimits(
             settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
         )
         retention = GarbageCollector(store, limits, Metrics(), clock, asyncio.get_running_loop())

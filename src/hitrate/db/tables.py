@@ -89,7 +89,7 @@ ARTIFACTS = sa.Table(
     sa.Column("token_id", sa.String, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("used_at", sa.BigInteger, nullable=False),
-    sa.Column("made_by", sa.String),
+    sa.Column("made_by", sa.String, key="producer"),
     sa.Index("artifacts_used", "used_at"),
     sa.Index("artifacts_team_used", "team_id", "used_at"),
 )

@@ -16,8 +16,8 @@ import msgspec
 from sqlalchemy import Engine
 
 from hitrate.artifacts.blobs import BlobStore
-from hitrate.artifacts.catalog import ArtifactCatalog, Upload
-from hitrate.artifacts.models import Artifact, Key
+from hitrate.artifacts.catalog import ArtifactCatalog, UnattributedArtifact
+from hitrate.artifacts.models import Artifact, ArtifactKey
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.clock import ManualClock
 from hitrate.demo.shared_cache import Done, Kept, Run
@@ -166,20 +166,20 @@ async def store_artifacts(
             await asyncio.gather(*(_put(store, owner, one) for one in some))
         for one in kept:
             clock.value_ms = one.used_ms
-            await store.find(Key(owner.team.id, one.task.hash))
+            await store.find(ArtifactKey(owner.team.id, one.task.hash))
     finally:
         await asyncio.to_thread(store.close)
     made = [_upload(owner, one) for one in kept]
     sessions = [one.run.session_id for one in kept]
-    ArtifactCatalog(engine).note_makers(list(zip(made, sessions, strict=True)))
+    ArtifactCatalog(engine).set_producers(list(zip(made, sessions, strict=True)))
 
 
 async def _put(store: ArtifactStore, owner: Owner, one: Kept) -> None:
     body = Random(one.task.hash).randbytes(one.task.size_bytes)  # noqa: S311  # reason: made up
     writer = store.blobs.writer(owner.team.id)
-    writer.hold(body)
+    writer.buffer(body)
     artifact = Artifact(
-        key=Key(owner.team.id, one.task.hash),
+        key=ArtifactKey(owner.team.id, one.task.hash),
         blob=writer.blob,
         size_bytes=writer.size_bytes,
         duration_ms=one.task.duration_ms,
@@ -195,6 +195,6 @@ async def _put(store: ArtifactStore, owner: Owner, one: Kept) -> None:
     await store.put(artifact, writer)
 
 
-def _upload(owner: Owner, one: Kept) -> Upload:
+def _upload(owner: Owner, one: Kept) -> UnattributedArtifact:
     token_id = owner.token_ids[one.run.sender.token]
-    return Upload(owner.team.id, one.task.hash, token_id, one.task.at_ms)
+    return UnattributedArtifact(owner.team.id, one.task.hash, token_id, one.task.at_ms)

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from hitrate.artifacts.eviction import Limits
+from hitrate.artifacts.eviction import CacheLimits
 from hitrate.artifacts.gc import GarbageCollector, Report
 from tests.support.artifact_cache import Cache, run
 
@@ -30,8 +30,8 @@ def test_what_was_not_used_for_long_goes(tmp_path: Path) -> None:
         await cache.put("new")
         await cache.store.find(cache.key("used"))
         cache.clock.advance(15 * DAY_S)
-        report = await collect(cache.retention(Limits(30 * DAY_S, None, None)))
-        assert removed(report) == {"unused": (1, 4)}
+        report = await collect(cache.retention(CacheLimits(30 * DAY_S, None, None)))
+        assert removed(report) == {"expired": (1, 4)}
         assert await kept(cache, "old", "used", "new") == ["used", "new"]
 
     run(tmp_path, test)
@@ -43,8 +43,8 @@ def test_over_the_cap_the_least_recently_used_go_first(tmp_path: Path) -> None:
             await cache.put(f"h{number}", bytes(100))
             cache.clock.advance(1)
         await cache.store.find(cache.key("h0"))
-        report = await collect(cache.retention(Limits(None, 500, None)))
-        assert removed(report) == {"over_cap": (5, 500)}
+        report = await collect(cache.retention(CacheLimits(None, 500, None)))
+        assert removed(report) == {"overCacheLimit": (5, 500)}
         left = await kept(cache, *(f"h{n}" for n in range(10)))
         assert left == ["h0", "h6", "h7", "h8", "h9"]
         assert len(cache.files()) == 5
@@ -58,8 +58,8 @@ def test_a_teams_cap_is_kept_by_that_teams_artifacts(tmp_path: Path) -> None:
         for number in range(5):
             cache.clock.advance(1)
             await cache.put(f"h{number}", bytes(100))
-        report = await collect(cache.retention(Limits(None, None, 200)))
-        assert removed(report) == {"team_over_cap": (3, 300)}
+        report = await collect(cache.retention(CacheLimits(None, None, 200)))
+        assert removed(report) == {"overTeamCacheLimit": (3, 300)}
         assert await cache.has("theirs", cache.other)
 
     run(tmp_path, test)
@@ -72,7 +72,7 @@ def test_a_dry_run_says_the_same_and_removes_nothing(tmp_path: Path) -> None:
             cache.clock.advance(DAY_S)
         (cache.folder / "team_x" / "ab").mkdir(parents=True)
         (cache.folder / "team_x" / "ab" / "abcd").write_bytes(b"orphan")
-        retention = cache.retention(Limits(7 * DAY_S, 500, 400))
+        retention = cache.retention(CacheLimits(7 * DAY_S, 500, 400))
         said = await collect(retention, dry_run=True)
         assert len(cache.files()) == 11
         done = await collect(retention)
@@ -80,9 +80,9 @@ def test_a_dry_run_says_the_same_and_removes_nothing(tmp_path: Path) -> None:
             removed(said)
             == removed(done)
             == {
-                "unused": (3, 300),
-                "team_over_cap": (3, 300),
-                "orphan_file": (1, 6),
+                "expired": (3, 300),
+                "overTeamCacheLimit": (3, 300),
+                "orphanBody": (1, 6),
             }
         )
 
@@ -98,7 +98,7 @@ def test_a_file_without_a_row_and_a_row_without_its_file_go(tmp_path: Path) -> N
         orphan.parent.mkdir(exist_ok=True)
         orphan.write_bytes(b"left by a crash")
         report = await collect(cache.retention())
-        assert removed(report) == {"orphan_file": (1, 15), "missing_file": (1, 4)}
+        assert removed(report) == {"orphanBody": (1, 15), "missingBody": (1, 4)}
         assert not orphan.parent.exists(), "nor its folder"
         assert await kept(cache, "whole", "gone") == ["whole"]
         assert removed(await collect(cache.retention())) == {}
@@ -137,7 +137,7 @@ def test_the_last_use_survives_a_restart(tmp_path: Path) -> None:
         await cache.store.find(cache.key("used"))
 
     async def look(cache: Cache) -> None:
-        [oldest, _] = cache.store.index.least_recent()
+        [oldest, _] = cache.store.index.least_recently_used()
         assert oldest.key.hash == "unused"
 
     run(tmp_path, use)

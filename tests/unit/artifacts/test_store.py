@@ -78,7 +78,7 @@ def test_of_uploads_at_once_for_one_hash_one_whole_one_stays(tmp_path: Path) -> 
 def test_removing_what_was_replaced_meanwhile_leaves_the_new_one(tmp_path: Path) -> None:
     async def test(cache: Cache) -> None:
         await cache.put("a", b"old")
-        seen = cache.store.index.least_recent()
+        seen = cache.store.index.least_recently_used()
         await cache.put("a", b"new")
         assert await cache.store.remove(seen) == []
         assert await cache.has("a")
@@ -161,4 +161,4 @@ def test_uploads_are_refused_before_the_disk_is_full(tmp_path: Path) -> None:
     blobs = BlobStore(tmp_path, min_free_bytes=2**62)
     blobs.open()
     with pytest.raises(ServiceUnavailable, match="disk is full"):
-        blobs.check_room(1)
+        blobs.check_free_space(1)

@@ -154,13 +154,13 @@ def test_gc_says_what_it_would_remove_and_removes_it(start_server: StartServer) 
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(b"x")
     said = json.loads(server.command("gc", "--dry-run", "--json"))
-    assert said["removed"] == {"orphan_file": {"count": 1, "sizeBytes": 1}}
+    assert said["removed"] == {"orphanBody": {"count": 1, "sizeBytes": 1}}
     assert orphan.exists()
     assert "files that no artifact has" in server.command("gc")
     assert not orphan.exists()
     server.stop()
     done = json.loads(server.command("gc", "--max-cache-bytes", "1500", "--json"))
-    assert done["removed"] == {"over_cap": {"count": 1, "sizeBytes": 1000}}
+    assert done["removed"] == {"overCacheLimit": {"count": 1, "sizeBytes": 1000}}
     assert "Nothing to remove" in server.command("gc")
 
 

@@ -48,7 +48,7 @@ LEFT JOIN (SELECT unnest($tokens::VARCHAR[]) AS id, unnest($labels::VARCHAR[]) A
 _LISTED = """{
     hash: 'VARCHAR', size_bytes: 'BIGINT', duration_ms: 'DOUBLE', sha: 'VARCHAR',
     dirty_hash: 'VARCHAR', ci: 'VARCHAR', interactive: 'BOOLEAN', agent: 'VARCHAR',
-    token_id: 'VARCHAR', created_at_ms: 'BIGINT', used_at_ms: 'BIGINT', made_by: 'VARCHAR'
+    token_id: 'VARCHAR', created_at_ms: 'BIGINT', used_at_ms: 'BIGINT', producer: 'VARCHAR'
 }"""
 
 _encoder = msgspec.json.Encoder()
@@ -189,7 +189,7 @@ class Artifacts:
             "CASE WHEN s.sha IS NOT NULL OR s.dirty_hash <> '' "
             "THEN coalesce(s.dirty_hash, '') <> '' END",
         ),
-        Column("producedBy", "s.made_by", TEXT),
+        Column("producedBy", "s.producer", TEXT),
         Column("localHits", "coalesce(h.local_hits, 0)"),
         Column("remoteHits", "coalesce(h.remote_hits, 0)"),
         Column("timeSavedMs", "coalesce(h.saved_ms, 0)"),
@@ -210,7 +210,7 @@ class Artifacts:
         values = {"team": self.scope.team_id, "from_ms": span.from_ms, "to_ms": span.to_ms}
         left, last = self.reports.stored(self.scope.team_id).artifacts // self.rows + 1, ""
         while True:
-            page = self.listing.after(self.scope.team_id, last, self.rows)
+            page = self.listing.list_after(self.scope.team_id, last, self.rows)
             file.write_bytes(_encoder.encode_lines(one._asdict() for one in page))
             listed = {"file": str(file), "names": [one.hash for one in page]}
             known = _known(self.reports.tokens(one.token_id for one in page))
