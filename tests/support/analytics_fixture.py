@@ -58,8 +58,8 @@ class AnalyticsFixture:
         """Rows of artifacts that took so long to make, without their files."""
         rows = [
             Artifact(
-                ArtifactKey(team, name), f"{team}-{name}-{at_ms}", 10, duration, None, None, None, None,
-                None, None, token, at_ms,
+                ArtifactKey(team, name), f"{team}-{name}-{at_ms}", 10, duration, None, None, None,
+                None, None, None, token, at_ms,
             )
             for (team, name), duration in artifact_durations.items()
         ]  # fmt: skip

@@ -227,8 +227,8 @@ def _flush_file_system(fd: int) -> None:
 
 
 def _write_failed(error: OSError) -> ServiceUnavailable:
+    if error.errno == errno.ENOSPC:
+        return ServiceUnavailable(_DISK_FULL)
     return ServiceUnavailable(
-        _DISK_FULL
-        if error.errno == errno.ENOSPC
-        else f"The artifact was not stored: {error.strerror}. Check the disk of the server's data directory."
+        f"The artifact was not stored: {error.strerror}. Check the disk of the data directory."
     )
