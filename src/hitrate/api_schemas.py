@@ -1,6 +1,8 @@
-"""The shapes that analytics are shown in: by the API, the pages, commands and exports alike.
+"""Response schemas of the analytics API, shared by the server, its pages and the CLI.
 
-Times are ISO 8601 in UTC, spans and time saved in ms, rates from 0 to 1 and null of no tasks.
+Times are ISO 8601 in UTC. Durations and time saved are milliseconds. Rates are 0 to 1, and null
+where there are no tasks. This module imports msgspec alone, so that the CLI works without the
+server's libraries.
 """
 
 import msgspec
@@ -8,14 +10,14 @@ from msgspec import field
 
 
 class TimeSaved(msgspec.Struct):
-    """Time that hits saved, in ms, by where they were found."""
+    """Milliseconds saved by hits in the local and in the remote cache."""
 
     local: int
     remote: int
 
 
 class Quartiles(msgspec.Struct):
-    """A quarter, half and three quarters of the runs had at most this hit rate."""
+    """Quartiles of the hit rates of runs; null where there are no runs."""
 
     p25: float | None
     p50: float | None
@@ -23,7 +25,7 @@ class Quartiles(msgspec.Struct):
 
 
 class Transfers(msgspec.Struct, rename="camel"):
-    """Artifacts that went up and down."""
+    """Artifacts uploaded and downloaded in a period."""
 
     uploads: int = 0
     uploaded_bytes: int = 0
@@ -32,16 +34,19 @@ class Transfers(msgspec.Struct, rename="camel"):
 
 
 class CacheTraffic(Transfers, rename="camel"):
-    """And what is kept now, whatever the period or filters."""
+    """Transfers of a period, and what is stored now, whatever the period and the filters."""
 
     stored_bytes: int = 0
     stored: int = 0
 
 
 class TaskStats(msgspec.Struct, rename="camel"):
-    """What the tasks of runs came to. `events` are those recorded; `duplicates` those that came
-    again: repeated (and among `events`) or resent (and dropped). `anomalies` told a duration that
-    cannot be."""
+    """Statistics of the tasks of one or more runs.
+
+    `events` counts recorded events. `duplicates` counts repeated events, which are among `events`,
+    and re-sent events, which are not recorded again. `anomalies` counts events with an impossible
+    duration.
+    """
 
     tasks: int
     local_hits: int
@@ -53,23 +58,33 @@ class TaskStats(msgspec.Struct, rename="camel"):
     duplicates: int
     anomalies: int
 
+    @property
+    def hits(self) -> int:
+        """Tasks found in the local or the remote cache."""
+        return self.local_hits + self.remote_hits
+
+    @property
+    def saved_ms(self) -> int:
+        """Milliseconds saved by all hits."""
+        return self.time_saved_ms.local + self.time_saved_ms.remote
+
 
 class RunStats(TaskStats, rename="camel"):
-    """Of the runs that began in a period."""
+    """Statistics of the runs that began in a period."""
 
     runs: int
     artifacts: Transfers
 
 
 class PreviousPeriod(RunStats, rename="camel"):
-    """The period before, equally long."""
+    """Statistics of the period of equal length before the requested one."""
 
     from_: str = field(name="from")
     to: str = field()
 
 
 class Summary(TaskStats, rename="camel"):
-    """Of a period: the runs that began in it. `previous` is the one before, for comparison."""
+    """Statistics of a period, and of the period before it."""
 
     runs: int
     artifacts: CacheTraffic
@@ -79,7 +94,7 @@ class Summary(TaskStats, rename="camel"):
 
 
 class Bucket(RunStats, rename="camel"):
-    """A part of the period; the first and last may be cut short by its ends."""
+    """One interval of a time series. The period may cut the first and the last short."""
 
     hit_rate_quartiles: Quartiles
     from_: str = field(name="from")
@@ -87,8 +102,10 @@ class Bucket(RunStats, rename="camel"):
 
 
 class Timeseries(msgspec.Struct, rename="camel"):
-    """All parts of the period, also those without runs. They begin where hours, days, Mondays or
-    months do in the time zone."""
+    """Statistics over time: every bucket of the period, including those without runs.
+
+    Buckets begin at full hours, midnights, Mondays or first days of months in `timezone`.
+    """
 
     bucket: str
     timezone: str
@@ -98,8 +115,10 @@ class Timeseries(msgspec.Struct, rename="camel"):
 
 
 class Group(RunStats, rename="camel"):
-    """Runs that have something in common. `key` is null for those that did not say; `label` says
-    it in words."""
+    """Runs with the same value of a property.
+
+    `key` is that value, or null for runs without one. `label` is a readable name for it.
+    """
 
     key: str | None
     label: str
@@ -107,7 +126,7 @@ class Group(RunStats, rename="camel"):
 
 
 class Breakdown(msgspec.Struct, rename="camel"):
-    """The groups of a period, those with the most tasks first; 500 at most."""
+    """Statistics by a property of runs: at most 500 groups, those with the most tasks first."""
 
     by: str
     groups: list[Group]
@@ -116,7 +135,11 @@ class Breakdown(msgspec.Struct, rename="camel"):
 
 
 class Client(msgspec.Struct, rename="camel"):
-    """Who sent something: `token_label` and `user` (an e-mail address) as they are called now."""
+    """The client that sent a request, and its token.
+
+    `ci`, `interactive` and `agent` are what the client reported. `token_label` and `user` (an
+    email address) are current.
+    """
 
     ci: str | None
     interactive: bool | None
@@ -127,7 +150,7 @@ class Client(msgspec.Struct, rename="camel"):
 
 
 class RunInfo(TaskStats, rename="camel"):
-    """A run: what one process of the client did. It began with its first events."""
+    """A run: all events of one session of a team. It starts with its first event."""
 
     session_id: str
     started_at: str
@@ -136,7 +159,7 @@ class RunInfo(TaskStats, rename="camel"):
 
 
 class RunPage(msgspec.Struct, rename="camel"):
-    """Some runs of a period."""
+    """One page of the runs that began in a period."""
 
     runs: list[RunInfo]
     next_cursor: str | None
@@ -145,8 +168,11 @@ class RunPage(msgspec.Struct, rename="camel"):
 
 
 class ArtifactInfo(msgspec.Struct, rename="camel"):
-    """A stored artifact. `produced_by` is the session of the run that made it, null where no events
-    tell; `dirty` whether its files were not all committed, null where the client did not say."""
+    """A stored artifact.
+
+    `produced_by` is the session of the run that uploaded it, or null if no event identifies that
+    run. `dirty` is whether its inputs had uncommitted changes, or null if the client did not say.
+    """
 
     size_bytes: int
     duration_ms: float | None
@@ -159,8 +185,11 @@ class ArtifactInfo(msgspec.Struct, rename="camel"):
 
 
 class TaskInfo(msgspec.Struct, rename="camel"):
-    """A task of a run. `outcome`: local_hit, remote_hit or miss. `duration_ms`: how long it takes
-    to run, as its hit or its artifact tells. `artifact` is null when it is not stored now."""
+    """A task of a run.
+
+    `outcome` is local_hit, remote_hit or miss. `duration_ms` is how long the task takes to run,
+    from its hit or else from its artifact. `artifact` is null if it is not stored now.
+    """
 
     hash: str
     outcome: str
@@ -170,7 +199,7 @@ class TaskInfo(msgspec.Struct, rename="camel"):
 
 
 class RunDetail(msgspec.Struct, rename="camel"):
-    """A run and its tasks: misses first, then those that saved most."""
+    """A run and one page of its tasks: misses first, then hits by time saved."""
 
     run: RunInfo
     tasks: list[TaskInfo]
@@ -178,14 +207,14 @@ class RunDetail(msgspec.Struct, rename="camel"):
 
 
 class Hits(msgspec.Struct):
-    """Tasks that found an artifact, by where."""
+    """Tasks that found an artifact in the local and in the remote cache."""
 
     local: int
     remote: int
 
 
 class StoredArtifact(ArtifactInfo, rename="camel"):
-    """An artifact that is stored, and its use in a period. `sender` uploaded it."""
+    """A stored artifact and its hits in a period. `sender` is the client that uploaded it."""
 
     hash: str
     sender: Client
@@ -194,7 +223,7 @@ class StoredArtifact(ArtifactInfo, rename="camel"):
 
 
 class ArtifactPage(msgspec.Struct, rename="camel"):
-    """Some artifacts; hits are of the period."""
+    """One page of the stored artifacts, with their hits in a period."""
 
     artifacts: list[StoredArtifact]
     next_cursor: str | None
@@ -203,7 +232,7 @@ class ArtifactPage(msgspec.Struct, rename="camel"):
 
 
 class ArtifactUse(msgspec.Struct, rename="camel"):
-    """A run's task that wanted an artifact, at its last event."""
+    """A task that requested an artifact. `at` is the time of its last event."""
 
     session_id: str
     at: str
@@ -213,8 +242,10 @@ class ArtifactUse(msgspec.Struct, rename="camel"):
 
 
 class ArtifactDetail(msgspec.Struct, rename="camel"):
-    """An artifact, null when it is not stored (any more), and the runs that wanted it in the
-    period, the last first."""
+    """An artifact, and one page of its uses in a period, newest first.
+
+    `artifact` is null if it is not stored (any more).
+    """
 
     hash: str
     artifact: StoredArtifact | None
@@ -222,8 +253,3 @@ class ArtifactDetail(msgspec.Struct, rename="camel"):
     next_cursor: str | None
     from_: str = field(name="from")
     to: str = field()
-
-
-def hit_rate(tasks: int, hits: int) -> float | None:
-    """Hits of tasks; None of none."""
-    return hits / tasks if tasks else None

@@ -1,24 +1,12 @@
 """`hitrate artifacts`: what is stored, and how it is used."""
 
 import click
-from msgspec import Struct
 
+from hitrate.api_schemas import ArtifactPage, StoredArtifact
 from hitrate.cli.options import json_option, place_options, since_option, until_option
 from hitrate.cli.output import print_json, print_table, print_text, size_text, span_text
 from hitrate.cli.remote import Place
-from hitrate.cli.shapes import Made, Sender, Split, moment_text, span_or_nothing, who
-
-
-class _Artifact(Made, rename="camel"):
-    hash: str
-    sender: Sender
-    hits: Split
-    time_saved_ms: int
-
-
-class _Page(Struct, rename="camel"):
-    artifacts: list[_Artifact]
-    next_cursor: str | None
+from hitrate.cli.run_text import client_text, optional_duration_text, time_text
 
 
 @click.command()
@@ -47,7 +35,7 @@ def artifacts(
     """List stored artifacts, with their hits in a period and the time that these saved."""
     query = {"order": order, "unused": unused or None, "since": since, "until": until}
     with place.open() as api:
-        answer = api.get_all("/v1/artifacts", _Page, "artifacts", limit, query)
+        answer = api.get_all("/v1/artifacts", ArtifactPage, "artifacts", limit, query)
     page = answer.shown
     if json_output:
         print_json(answer.json)
@@ -70,15 +58,15 @@ def artifacts(
         )
 
 
-def _row(one: _Artifact) -> tuple[object, ...]:
+def _row(one: StoredArtifact) -> tuple[object, ...]:
     return (
         one.hash,
         size_text(one.size_bytes),
-        span_or_nothing(one.duration_ms),
+        optional_duration_text(one.duration_ms),
         f"{one.hits.local:,}",
         f"{one.hits.remote:,}",
         span_text(one.time_saved_ms) if one.time_saved_ms else "",
-        moment_text(one.created_at),
-        moment_text(one.last_used_at),
-        who(one.sender),
+        time_text(one.created_at),
+        time_text(one.last_used_at),
+        client_text(one.sender),
     )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import click
 
+from hitrate.api_schemas import TaskStats
 from hitrate.cli.output import rate_text
-from hitrate.cli.shapes import Counts
 
 _RATE_WIDTH = 20
 _NARROWEST = 10
@@ -30,10 +30,10 @@ LETTERS = Ink("#", "=", "-", ".")
 _COLOURS = ("green", "cyan", "yellow")
 
 
-def chart(named: Sequence[tuple[str, Counts]], width: int, ink: Ink) -> list[str]:
+def chart(named: Sequence[tuple[str, TaskStats]], width: int, ink: Ink) -> list[str]:
     """A line for each part of the period: name, hit rate, and tasks by outcome."""
     longest = max(len(name) for name, _ in named)
-    most = max(counts.tasks for _, counts in named)
+    most = max(stats.tasks for _, stats in named)
     digits = max(len(f"{most:,}"), len("tasks"))
     room = width - longest - _RATE_WIDTH - digits - len("  100.0 %    ") - 2
     room = min(max(room, _NARROWEST), _WIDEST)
@@ -41,9 +41,9 @@ def chart(named: Sequence[tuple[str, Counts]], width: int, ink: Ink) -> list[str
     return [
         title,
         *(
-            f"{name:{longest}}  {_rate_bar(counts, ink)} {rate_text(counts.hit_rate):>8}  "
-            f"{counts.tasks:>{digits},}  {_outcome_bar(counts, most, room, ink)}".rstrip()
-            for name, counts in named
+            f"{name:{longest}}  {_rate_bar(stats, ink)} {rate_text(stats.hit_rate):>8}  "
+            f"{stats.tasks:>{digits},}  {_outcome_bar(stats, most, room, ink)}".rstrip()
+            for name, stats in named
         ),
     ]
 
@@ -57,19 +57,19 @@ def _legend(ink: Ink) -> str:
     )
 
 
-def _rate_bar(counts: Counts, ink: Ink) -> str:
-    if counts.hit_rate is None:
+def _rate_bar(stats: TaskStats, ink: Ink) -> str:
+    if stats.hit_rate is None:
         return " " * _RATE_WIDTH
-    full = round(counts.hit_rate * _RATE_WIDTH)
+    full = round(stats.hit_rate * _RATE_WIDTH)
     return click.style(ink.local * full, fg="green") + ink.empty * (_RATE_WIDTH - full)
 
 
-def _outcome_bar(counts: Counts, most: int, room: int, ink: Ink) -> str:
+def _outcome_bar(stats: TaskStats, most: int, room: int, ink: Ink) -> str:
     """As long as the tasks are many; where there is any task there is something to see."""
-    if not counts.tasks:
+    if not stats.tasks:
         return ""
-    whole = max(1, round(counts.tasks * room / most))
-    ends = [round(part * whole / counts.tasks) for part in (0, counts.local_hits, counts.hits)] + [
+    whole = max(1, round(stats.tasks * room / most))
+    ends = [round(part * whole / stats.tasks) for part in (0, stats.local_hits, stats.hits)] + [
         whole
     ]
     marks = (ink.local, ink.remote, ink.miss)

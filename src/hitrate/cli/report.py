@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from hitrate.api_schemas import RunDetail, RunPage, TaskInfo, TaskStats
 from hitrate.cli.options import filter_options, place_options, since_option
 from hitrate.cli.output import Failed, plain, print_json, print_text, rate_text, span_text
 from hitrate.cli.remote import PAGE_MOST, Answer, Api, Place, Query
 from hitrate.cli.run import run_path
-from hitrate.cli.shapes import Counts, RunDetail, RunPage, Task, headline, moment_text
+from hitrate.cli.run_text import headline, time_text
 
 UNDER_THE_MARK = 3
 """The exit code of a run whose hit rate is under `--fail-under`."""
@@ -111,7 +112,7 @@ def _last(api: Api, since: str, filters: dict[str, str | None]) -> str:
     if not page.runs:
         of = "of the token in use " if token == "current" else ""  # noqa: S105  # reason: a word
         raise Failed(
-            f"No run {of}began since {moment_text(page.since)} UTC. Did turbo use this cache, with "
+            f"No run {of}began since {time_text(page.from_)} UTC. Did turbo use this cache, with "
             "this token, and were there tasks to look up? --since looks further back."
         )
     return page.runs[0].session_id
@@ -121,9 +122,9 @@ def _ask(api: Api, session: str) -> Answer[RunDetail]:
     return api.get(run_path(session), RunDetail, {"fresh": True, "limit": PAGE_MOST})
 
 
-def _misses(api: Api, answer: Answer[RunDetail]) -> list[Task]:
+def _misses(api: Api, answer: Answer[RunDetail]) -> list[TaskInfo]:
     """All of them; they come before the hits."""
-    misses: list[Task] = []
+    misses: list[TaskInfo] = []
     page = answer.shown
     while True:
         misses += [task for task in page.tasks if task.outcome == "miss"]
@@ -133,12 +134,12 @@ def _misses(api: Api, answer: Answer[RunDetail]) -> list[Task]:
         page = api.get(run_path(page.run.session_id), RunDetail, query).shown
 
 
-def _is_under(run: Counts, mark: Fraction) -> bool:
+def _is_under(run: TaskStats, mark: Fraction) -> bool:
     # Exactly: 333 of 1000 is not under 33.3 %. A run without tasks had nothing to find.
     return run.tasks > 0 and Fraction(run.hits, run.tasks) < mark
 
 
-def markdown(run: Counts, misses: list[Task]) -> str:
+def markdown(run: TaskStats, misses: list[TaskInfo]) -> str:
     """A summary for the page of a CI job; nothing that a client sent is markup in it."""
     saved = run.time_saved_ms
     lines = [

@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import click
 
+from hitrate.api_schemas import ArtifactInfo, RunDetail, TaskInfo
 from hitrate.cli.options import json_option, place_options
 from hitrate.cli.output import (
     Failed,
@@ -16,7 +17,7 @@ from hitrate.cli.output import (
     span_text,
 )
 from hitrate.cli.remote import Place
-from hitrate.cli.shapes import RunDetail, Task, headline, moment_text, span_or_nothing, who
+from hitrate.cli.run_text import client_text, headline, optional_duration_text, time_text
 
 OUTCOMES = {"local_hit": "local hit", "remote_hit": "remote hit", "miss": "miss"}
 _COMMIT_SHOWN = 12
@@ -62,8 +63,8 @@ def run(place: Place, session: str, limit: int, json_output: bool) -> None:
 def _print_run(found: RunDetail) -> None:
     run = found.run
     print_text(
-        f"Run {plain(run.session_id)}, {moment_text(run.started_at)} to "
-        f"{moment_text(run.ended_at)} UTC, by {plain(who(run.sender))}"
+        f"Run {plain(run.session_id)}, {time_text(run.started_at)} to "
+        f"{time_text(run.ended_at)} UTC, by {plain(client_text(run.sender))}"
     )
     print_text(
         f"{headline(run)}; hit rate {rate_text(run.hit_rate)}: {run.local_hits:,} local, "
@@ -71,14 +72,21 @@ def _print_run(found: RunDetail) -> None:
     )
 
 
-def _row(task: Task) -> tuple[object, ...]:
-    made = task.artifact
+def _row(task: TaskInfo) -> tuple[object, ...]:
+    artifact = task.artifact
     return (
         task.hash,
         OUTCOMES.get(task.outcome, task.outcome),
-        span_or_nothing(task.duration_ms),
+        optional_duration_text(task.duration_ms),
         span_text(task.time_saved_ms) if task.time_saved_ms else "",
-        size_text(made.size_bytes) if made else "",
-        made.sha[:_COMMIT_SHOWN] + ("+" if made.dirty else "") if made and made.sha else "",
-        made.produced_by if made else "",
+        size_text(artifact.size_bytes) if artifact else "",
+        _commit_text(artifact),
+        artifact.produced_by if artifact else "",
     )
+
+
+def _commit_text(artifact: ArtifactInfo | None) -> str:
+    """Return `5f5f5f5f5f5f`, with a `+` if the artifact's inputs had uncommitted changes."""
+    if artifact is None or not artifact.sha:
+        return ""
+    return artifact.sha[:_COMMIT_SHOWN] + ("+" if artifact.dirty else "")

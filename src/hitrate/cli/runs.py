@@ -2,6 +2,7 @@
 
 import click
 
+from hitrate.api_schemas import RunPage
 from hitrate.cli.options import (
     filter_options,
     json_option,
@@ -11,7 +12,13 @@ from hitrate.cli.options import (
 )
 from hitrate.cli.output import print_json, print_table, print_text
 from hitrate.cli.remote import Place
-from hitrate.cli.shapes import COUNTED, RunPage, counted, moment_text, no_runs, who
+from hitrate.cli.run_text import (
+    STATS_COLUMNS,
+    client_text,
+    no_runs_message,
+    stats_cells,
+    time_text,
+)
 
 
 @click.command()
@@ -46,15 +53,15 @@ def runs(
         print_json(answer.json)
         return
     if not page.runs:
-        print_text(no_runs(page.since, page.until, filters))
+        print_text(no_runs_message(page.from_, page.to, filters))
         return
     print_table(
-        ("Began (UTC)", "Session", *COUNTED, "By"),
+        ("Began (UTC)", "Session", *STATS_COLUMNS, "By"),
         [
-            (moment_text(run.started_at), run.session_id, *counted(run), who(run.sender))
+            (time_text(run.started_at), run.session_id, *stats_cells(run), client_text(run.sender))
             for run in page.runs
         ],
-        numbers=COUNTED,
+        numbers=STATS_COLUMNS,
     )
     if page.next_cursor is not None:
         click.echo(f"There are more than these {len(page.runs):,}; --limit shows more.", err=True)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
-from msgspec import Struct, field
 
+from hitrate.api_schemas import Breakdown, Summary, TaskStats, Timeseries
 from hitrate.cli.chart import BLOCKS, LETTERS, chart
 from hitrate.cli.options import (
     filter_options,
@@ -26,57 +26,10 @@ from hitrate.cli.output import (
     span_text,
 )
 from hitrate.cli.remote import Place
-from hitrate.cli.shapes import COUNTED, Counts, counted, moment_text, no_runs
+from hitrate.cli.run_text import STATS_COLUMNS, no_runs_message, stats_cells, time_text
 
 _LONGEST_OF = (("hour", 2), ("day", 62), ("week", 366))
 _NAME_LENGTHS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}
-
-
-class _Moved(Struct, rename="camel"):
-    uploads: int
-    uploaded_bytes: int
-    downloads: int
-    downloaded_bytes: int
-
-
-class _MovedAndStored(_Moved, rename="camel"):
-    stored: int
-    stored_bytes: int
-
-
-class _Measures(Counts, rename="camel"):
-    runs: int
-    anomalies: int
-    artifacts: _Moved
-
-
-class _Summary(Counts, rename="camel"):
-    runs: int
-    anomalies: int
-    artifacts: _MovedAndStored
-    previous: _Measures
-    since: str = field(name="from")
-    until: str = field(name="to")
-
-
-class _Bucket(Counts, rename="camel"):
-    start: str = field(name="from")
-
-
-class _Timeseries(Struct):
-    bucket: str
-    timezone: str
-    buckets: list[_Bucket]
-
-
-class _Group(Counts, rename="camel"):
-    label: str
-    runs: int
-
-
-class _Breakdown(Struct):
-    by: str
-    groups: list[_Group]
 
 
 @click.command()
@@ -113,20 +66,20 @@ def stats(
     and by who ran it."""
     with place.open() as api:
         summary = api.get(
-            "/v1/analytics/summary", _Summary, {"since": since, "until": until, **filters}
+            "/v1/analytics/summary", Summary, {"since": since, "until": until, **filters}
         )
         now = summary.shown
         # "7d" and "now" would be others a moment later.
-        query = {"since": now.since, "until": now.until, **filters}
+        query = {"since": now.from_, "until": now.to, **filters}
         in_time = {"bucket": bucket or _usual_bucket(now), "timezone": timezone}
-        series = api.get("/v1/analytics/timeseries", _Timeseries, {**query, **in_time})
-        breakdown = api.get("/v1/analytics/breakdown", _Breakdown, {**query, "by": by})
+        series = api.get("/v1/analytics/timeseries", Timeseries, {**query, **in_time})
+        breakdown = api.get("/v1/analytics/breakdown", Breakdown, {**query, "by": by})
     if json_output:
         print_json(
             {"summary": summary.json, "timeseries": series.json, "breakdown": breakdown.json}
         )
     elif not now.runs:
-        print_text(no_runs(now.since, now.until, filters))
+        print_text(no_runs_message(now.from_, now.to, filters))
         if now.previous.runs:
             print_text(f"In the period before, as long as this, {now.previous.runs:,} began.")
     else:
@@ -135,16 +88,16 @@ def stats(
         _print_breakdown(breakdown.shown)
 
 
-def _usual_bucket(summary: _Summary) -> str:
+def _usual_bucket(summary: Summary) -> str:
     """One that gives a chart of a page or so."""
-    length = datetime.fromisoformat(summary.until) - datetime.fromisoformat(summary.since)
+    length = datetime.fromisoformat(summary.to) - datetime.fromisoformat(summary.from_)
     return next((name for name, days in _LONGEST_OF if length.days <= days), "month")
 
 
-def _print_summary(now: _Summary) -> None:
+def _print_summary(now: Summary) -> None:
     then, moved = now.previous, now.artifacts
     print_text(
-        f"Runs that began from {moment_text(now.since)} to {moment_text(now.until)} UTC, "
+        f"Runs that began from {time_text(now.from_)} to {time_text(now.to)} UTC, "
         "and those of the period before:\n"
     )
     amounts = (
@@ -174,19 +127,19 @@ def _print_summary(now: _Summary) -> None:
         print_text(f"{now.anomalies:,} events told a duration that cannot be.")
 
 
-def _print_series(series: _Timeseries) -> None:
+def _print_series(series: Timeseries) -> None:
     zone = _zone(series.timezone)
     print_text(f"\nBy {series.bucket}, {plain(str(zone))}:\n")
-    named = [(_name(part.start, series.bucket, zone), part) for part in series.buckets]
+    named = [(_name(part.from_, series.bucket, zone), part) for part in series.buckets]
     ink = BLOCKS if can_show(str(BLOCKS)) else LETTERS
     print_text("\n".join(chart(named, shutil.get_terminal_size().columns, ink)) + "\n")
 
 
-def _print_breakdown(breakdown: _Breakdown) -> None:
+def _print_breakdown(breakdown: Breakdown) -> None:
     print_table(
-        (f"By {breakdown.by}", "Runs", *COUNTED),
-        [(group.label, _number(group.runs), *counted(group)) for group in breakdown.groups],
-        numbers=("Runs", *COUNTED),
+        (f"By {breakdown.by}", "Runs", *STATS_COLUMNS),
+        [(group.label, _number(group.runs), *stats_cells(group)) for group in breakdown.groups],
+        numbers=("Runs", *STATS_COLUMNS),
     )
 
 
@@ -210,7 +163,7 @@ def _change(now: int, before: int) -> str:
     return f"{(now - before) / before * 100:+,.0f} %" if before else ""
 
 
-def _points(now: Counts, then: Counts) -> str:
+def _points(now: TaskStats, then: TaskStats) -> str:
     if now.hit_rate is None or then.hit_rate is None:
         return ""
     return f"{(now.hit_rate - then.hit_rate) * 100:+.1f} points"

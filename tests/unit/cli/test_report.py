@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from hitrate.api_schemas import Client, RunInfo, TaskInfo, TimeSaved
 from hitrate.cli.output import plain
 from hitrate.cli.report import code, markdown
-from hitrate.cli.shapes import Run, Sender, Split, Task
 from tests.support.remote_cli import COLD, NO_TURBO, Fake, Workshop, told
 from tests.support.server import Server
 
@@ -188,19 +188,24 @@ def test_a_real_process_ends_with_these_codes(workshop: Workshop) -> None:
     assert failed.stderr.startswith("hitrate: No answer from http://127.0.0.1:1")
 
 
-def run_of(tasks: int, misses: int) -> Run:
+def run_of(tasks: int, misses: int) -> RunInfo:
     """Its hits are remote ones."""
     hits = tasks - misses
-    sender = Sender(None, None, "tok", None, None)
+    client = Client(None, None, None, "tok", None, None)
     rate = hits / tasks if tasks else None
-    return Run(tasks, 0, hits, misses, rate, Split(0, 0), "s", "", "", sender)
+    saved = TimeSaved(0, 0)
+    return RunInfo(tasks, 0, hits, misses, rate, saved, tasks, 0, 0, "s", "", "", client)
 
 
 def test_a_run_without_tasks_does_not_fail(workshop: Workshop, fake: Fake) -> None:
     run = {
         "sessionId": "s", "startedAt": "", "endedAt": "", "tasks": 0, "localHits": 0,
         "remoteHits": 0, "misses": 0, "hitRate": None, "timeSavedMs": {"local": 0, "remote": 0},
-        "sender": {"ci": None, "agent": None, "tokenId": "t", "tokenLabel": None, "user": None},
+        "events": 0, "duplicates": 0, "anomalies": 0,
+        "sender": {
+            "ci": None, "interactive": None, "agent": None, "tokenId": "t", "tokenLabel": None,
+            "user": None,
+        },
     }  # fmt: skip
     fake.by_path = {"/v1/runs/s": {"run": run, "tasks": [], "nextCursor": None}}
     arguments = ["report", "--session", "s", "--fail-under", "100%"]
@@ -217,8 +222,8 @@ def test_the_slowest_misses_are_found_behind_a_page_of_them(shared_server: Serve
     assert "| `zzz` | 1m00s |" in workshop.ok("report", "--last", "--format", "markdown")
 
 
-def task(name: str, duration_ms: float | None) -> Task:
-    return Task(name, "miss", duration_ms, 0, None)
+def task(name: str, duration_ms: float | None) -> TaskInfo:
+    return TaskInfo(name, "miss", duration_ms, 0, None)
 
 
 def test_of_many_misses_ten_are_shown_the_slowest_first() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from click import unstyle
 
+from hitrate.api_schemas import TaskStats, TimeSaved
 from hitrate.cli.chart import BLOCKS, LETTERS, Ink, chart
 from hitrate.cli.output import plain_table, size_text, span_text
-from hitrate.cli.shapes import Counts, Split
 from tests.support.remote_cli import Workshop
 from tests.support.server import Server
 
@@ -159,14 +159,15 @@ def test_an_output_without_blocks_gets_letters(workshop: Workshop, period: Perio
     assert shown.isascii()
 
 
-def counts(local: int, remote: int, misses: int) -> Counts:
+def counts(local: int, remote: int, misses: int) -> TaskStats:
     tasks = local + remote + misses
-    return Counts(
-        tasks, local, remote, misses, (local + remote) / tasks if tasks else None, Split(0, 0)
+    rate = (local + remote) / tasks if tasks else None
+    return TaskStats(
+        tasks, local, remote, misses, rate, TimeSaved(0, 0), events=tasks, duplicates=0, anomalies=0
     )
 
 
-def drawn(*parts: tuple[str, Counts], width: int = 100, ink: Ink = LETTERS) -> list[str]:
+def drawn(*parts: tuple[str, TaskStats], width: int = 100, ink: Ink = LETTERS) -> list[str]:
     """The lines of a chart, without colours."""
     return [unstyle(line) for line in chart(parts, width, ink)]
 

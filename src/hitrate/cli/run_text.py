@@ -1,0 +1,53 @@
+"""Terminal text for runs, tasks and clients of the analytics API."""
+
+from hitrate.api_schemas import Client, TaskStats
+from hitrate.cli.output import rate_text, span_text
+
+STATS_COLUMNS = ("Tasks", "Hit rate", "Local", "Remote", "Missed", "Saved")
+"""The table columns that `stats_cells` fills."""
+
+
+def stats_cells(stats: TaskStats) -> tuple[str, ...]:
+    """Return tasks, hit rate, hits, misses and time saved as table cells."""
+    return (
+        f"{stats.tasks:,}",
+        rate_text(stats.hit_rate),
+        f"{stats.local_hits:,}",
+        f"{stats.remote_hits:,}",
+        f"{stats.misses:,}",
+        span_text(stats.saved_ms),
+    )
+
+
+def headline(stats: TaskStats) -> str:
+    """Return `18 of 20 tasks from cache, 12m34s saved`."""
+    if not stats.tasks:
+        return "no tasks"
+    tasks = "task" if stats.tasks == 1 else "tasks"
+    saved = span_text(stats.saved_ms)
+    return f"{stats.hits:,} of {stats.tasks:,} {tasks} from cache, {saved} saved"
+
+
+def client_text(client: Client) -> str:
+    """Return `GITHUB_ACTIONS, ci-token`: CI, agent, and the user or token."""
+    owner = client.user or client.token_label or client.token_id
+    return ", ".join(part for part in (client.ci, client.agent, owner) if part)
+
+
+def time_text(iso: str | None) -> str:
+    """Return `2026-11-21 20:33` for an ISO 8601 time in UTC, or an empty text for None."""
+    return "" if iso is None else iso[:16].replace("T", " ")
+
+
+def optional_duration_text(duration_ms: float | None) -> str:
+    """Return a duration as text, or an empty text if it is unknown."""
+    return "" if duration_ms is None else span_text(duration_ms)
+
+
+def no_runs_message(from_: str, to: str, filters: dict[str, str | None]) -> str:
+    """Explain that no run began in a period, and how to look further back."""
+    matching = " that these filters let through" if any(filters.values()) else ""
+    return (
+        f"No run{matching} began from {time_text(from_)} to {time_text(to)} UTC. A run is "
+        "there when its first events have come; --since looks further back."
+    )
