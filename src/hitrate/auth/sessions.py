@@ -15,7 +15,7 @@ from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import PENDING_AUTH, SESSIONS, USERS
 from hitrate.errors import Unauthorized
 from hitrate.teams.models import Actor, User
-from hitrate.teams.users import user_of
+from hitrate.teams.users import user_from_row
 
 SESSION_S = 12 * 3600
 _WAIT_MOST = 10_000
@@ -75,7 +75,7 @@ class Sessions:
         )
         with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
-        return None if row is None else Session(user_of(row), secret)
+        return None if row is None else Session(user_from_row(row), secret)
 
     def delete(self, secret: str | None) -> None:
         """Sign out. What is over already is no error."""
@@ -88,7 +88,7 @@ class Sessions:
         query = sa.select(USERS).where(USERS.c.id == user_id, USERS.c.disabled_at.is_(None))
         with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
-        return None if row is None else user_of(row)
+        return None if row is None else user_from_row(row)
 
 
 class OneTimeStore:

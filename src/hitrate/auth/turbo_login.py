@@ -7,6 +7,7 @@ from hitrate.errors import BadRequest, Forbidden, Unauthorized
 from hitrate.http.cookies import Connection
 from hitrate.http.redirects import loopback, with_query
 from hitrate.pages.services import PageServices
+from hitrate.teams.members import find_membership
 from hitrate.teams.models import Actor, Team, User
 
 LABEL = "turbo login"
@@ -59,9 +60,9 @@ class TurboLogin:
 
     def team(self, user: User, name: str) -> Team:
         """The team that is named by id or slug, if the person is in it. Raises Forbidden."""
-        for member in self._desk.accounts.members.list_for_user(user):
-            if name in (member.team.id, member.team.slug):
-                return member.team
+        memberships = self._desk.accounts.members.list_for_user(user)
+        if member := find_membership(memberships, name):
+            return member.team
         raise Forbidden(
             f"{user.email} is not in the team {name[:100]!r}. Check what follows --sso-team, or "
             "ask an owner of the team to let you in."

@@ -102,13 +102,14 @@ def set_(
     patch = msgspec.convert(changes, SettingsPatch)
     with accounts(settings) as store:
         found = find_team(store, slug)
-        if name is not None:
-            store.teams.rename(found, name, OPERATOR)
-        if changes:
-            store.teams.change(
-                found, lambda now: apply_settings(patch, now), OPERATOR, "settings.change"
+        if name is not None or changes:
+            found = store.teams.change(
+                found,
+                lambda settings: apply_settings(patch, settings),
+                OPERATOR,
+                "settings.change",
+                name=name,
             )
-        found = find_team(store, slug)
     info = settings_info(found, state_now(settings, found))
     if json_output:
         print_json(info)

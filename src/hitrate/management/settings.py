@@ -52,10 +52,12 @@ def team_api(office: AccountServices) -> list[HTTPRouteHandler]:
     def change(request: AnyRequest, data: JSONBody[SettingsPatch]) -> SettingsInfo:
         """Change the name, Remote Caching for the whole team, or requests a minute."""
         auth = current_auth(request)
-        if data.name is not UNSET:
-            office.accounts.teams.rename(auth.team, data.name, auth.actor)
         team = office.accounts.teams.change(
-            auth.team, lambda now: apply_settings(data, now), auth.actor, "settings.change"
+            auth.team,
+            lambda settings: apply_settings(data, settings),
+            auth.actor,
+            "settings.change",
+            name=None if data.name is UNSET else data.name,
         )
         office.authorizer.invalidate_cache()
         return settings_info(team, office.standing.of_team(team))

@@ -15,6 +15,7 @@ from hitrate.management.schemas import TokenInfo, token_info
 from hitrate.management.services import AccountServices, duration_s
 from hitrate.management.settings import AnyRequest
 from hitrate.management.tokens import AN_HOUR, MadeToken, NewToken, Rotation, Tokens, made_token
+from hitrate.teams.members import find_membership
 from hitrate.teams.models import Member, Role, Team, User
 
 
@@ -76,9 +77,8 @@ class _Own:
         """The team that a new token is to be for; None is all of the person's."""
         if name is None:
             return self._token.team
-        for member in self.memberships():
-            if name in (member.team.id, member.team.slug):
-                return member.team
+        if member := find_membership(self.memberships(), name):
+            return member.team
         raise BadRequest(f"$.team is {name!a}; you are in no team of that id or slug.")
 
     def scopes(self, wanted: list[Scope]) -> list[Scope]:

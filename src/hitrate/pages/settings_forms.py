@@ -72,10 +72,12 @@ class Changes:
             remote_caching=form.one("remote_caching") == "on", requests_per_minute=rate
         )
         self._accounts.teams.change(
-            visit.team, lambda now: apply_settings(patch, now), visit.actor, "settings.change"
+            visit.team,
+            lambda settings: apply_settings(patch, settings),
+            visit.actor,
+            "settings.change",
+            name=name,
         )
-        if name != visit.team.name:
-            self._accounts.teams.rename(visit.team, name, visit.actor)
         return "team"
 
     def _limits(self, visit: Visit, form: Form) -> str:

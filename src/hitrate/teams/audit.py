@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
 from hitrate.clock import iso
+from hitrate.csv_safety import escape_formula
 from hitrate.db.engine import map_database_errors
 from hitrate.db.tables import AUDIT
 from hitrate.teams.models import Actor
@@ -107,10 +108,6 @@ def _entry(row: Row[*tuple[Any, ...]]) -> AuditEntry:
     )
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a spreadsheet takes for the beginning of a formula, the wide forms of = + - @ too."""
-
-
 class AuditInfo(msgspec.Struct, rename="camel"):
     """One change: `actor` did `action` to `target`; `details` say what it was and is."""
 
@@ -152,12 +149,8 @@ def as_csv(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
     for entry in entries:
         row = msgspec.structs.asdict(audit_info(entry))
         row["details"] = msgspec.json.encode(entry.details).decode()
-        writer.writerow(_harmless(str(value)) for value in row.values())
+        writer.writerow(escape_formula(str(value)) for value in row.values())
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
     yield text.getvalue().encode()
-
-
-def _harmless(value: str) -> str:
-    return "'" + value if value.startswith(_FORMULA) else value

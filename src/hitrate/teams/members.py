@@ -1,5 +1,6 @@
 """Who is in which team, as what. A team that has owners keeps at least one who is not disabled."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,8 +13,8 @@ from hitrate.db.tables import MEMBERS, TEAMS, TOKENS, USERS
 from hitrate.errors import BadRequest, NotFound
 from hitrate.teams.audit import record
 from hitrate.teams.models import Actor, Member, Role, Team, User
-from hitrate.teams.store import team_of
-from hitrate.teams.users import user_of
+from hitrate.teams.store import team_from_row
+from hitrate.teams.users import user_from_row
 
 _LAST_OWNER = (
     "This is the team's last owner who can act, and can neither leave nor be demoted: make "
@@ -22,6 +23,14 @@ _LAST_OWNER = (
 _MEMBERSHIP = (MEMBERS.c.role, MEMBERS.c.remote_caching, MEMBERS.c.created_at.label("since"))
 _SHOWN = {"role": "role", "remote_caching": "remoteCaching"}
 _Row = Row[*tuple[Any, ...]]
+
+
+def find_membership(memberships: Iterable[Member], team: str) -> Member | None:
+    """Find the membership in the team with this id or slug, if there is one."""
+    for member in memberships:
+        if team in (member.team.id, member.team.slug):
+            return member
+    return None
 
 
 class MemberStore:
@@ -104,7 +113,7 @@ class MemberStore:
         )  # fmt: skip
         with map_database_errors(), self._engine.connect() as connection:
             return [
-                Member(team, user_of(row), Role(row.role), row.remote_caching, row.since)
+                Member(team, user_from_row(row), Role(row.role), row.remote_caching, row.since)
                 for row in connection.execute(query)
             ]
 
@@ -118,7 +127,7 @@ class MemberStore:
         )  # fmt: skip
         with map_database_errors(), self._engine.connect() as connection:
             return [
-                Member(team_of(row), user, Role(row.role), row.remote_caching, row.since)
+                Member(team_from_row(row), user, Role(row.role), row.remote_caching, row.since)
                 for row in connection.execute(query)
             ]
 

@@ -1,4 +1,4 @@
-"""Teams in the database, and changes of their settings."""
+"""Teams in the database, and changes of their names and settings."""
 
 import re
 from collections.abc import Callable
@@ -18,23 +18,33 @@ from hitrate.teams.audit import record
 from hitrate.teams.models import OPERATOR, Actor, Team
 from hitrate.teams.settings import TeamSettings, decode_settings, encode_settings
 
-Change = Callable[[TeamSettings], TeamSettings]
+MAX_NAME_LENGTH = 100
+
+SettingsChange = Callable[[TeamSettings], TeamSettings]
+"""Returns the new settings for the current ones. Raises BadRequest to change nothing."""
 
 
-def team_of(row: Row[*tuple[Any, ...]]) -> Team:
-    """From a row with all of the table's columns."""
+def team_from_row(row: Row[*tuple[Any, ...]]) -> Team:
+    """Convert a row with all columns of the table `teams`."""
     return Team(row.id, row.slug, row.name, row.created_at, decode_settings(row.settings))
 
 
+def validate_name(name: str) -> str:
+    """Return the display name of a team or user. Raises BadRequest for an invalid one."""
+    if not 1 <= len(name.strip()) <= MAX_NAME_LENGTH or not name.isprintable():
+        raise BadRequest(f"A name has 1 to {MAX_NAME_LENGTH} printable characters.")
+    return name
+
+
 class TeamStore:
-    """Safe to use from several threads and processes."""
+    """Reads and changes teams. Safe to use from several threads and processes."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
 
     def create(self, slug: str, name: str | None = None, actor: Actor = OPERATOR) -> Team:
-        """A new team. Raises BadRequest for a slug that is taken or malformed."""
+        """Create a team. Raises BadRequest for a slug that is in use or malformed."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", slug):
             raise BadRequest(
                 f"{slug!r} cannot be a team's slug: use up to 100 lower-case letters, digits, "
@@ -54,12 +64,13 @@ class TeamStore:
         return team
 
     def all(self) -> list[Team]:
-        """All teams, by slug."""
+        """List all teams, ordered by slug."""
         with map_database_errors(), self._engine.connect() as connection:
-            return [team_of(row) for row in connection.execute(sa.select(TEAMS).order_by("slug"))]
+            rows = connection.execute(sa.select(TEAMS).order_by("slug"))
+            return [team_from_row(row) for row in rows]
 
     def find(self, *, slug: str | None = None, team_id: str | None = None) -> Team | None:
-        """The team with this slug and this id (either may be left out)."""
+        """Find the team with this slug and this id; either may be left out."""
         query = sa.select(TEAMS)
         if slug is not None:
             query = query.where(TEAMS.c.slug == slug)
@@ -67,25 +78,31 @@ class TeamStore:
             query = query.where(TEAMS.c.id == team_id)
         with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
-        return None if row is None else team_of(row)
+        return None if row is None else team_from_row(row)
 
     def rename(self, team: Team, name: str, actor: Actor) -> None:
-        """Change what people call a team; slug and id stay."""
+        """Change a team's display name. Slug and id stay. Raises BadRequest."""
         with transaction(self._engine) as connection:
-            old = self.in_transaction(connection, team.id).name
-            if old != validate_name(name):
-                connection.execute(sa.update(TEAMS).where(TEAMS.c.id == team.id).values(name=name))
-                record(
-                    connection, self._clock.now_ms(), actor, "team.rename", team.id, team.slug,
-                    before=old, after=name,
-                )  # fmt: skip
+            self._rename(connection, team.id, name, actor)
 
-    def change(self, team: Team, change: Change, actor: Actor, action: str) -> Team:
-        """The team after `change` was made to its settings as they are now.
+    def change(
+        self,
+        team: Team,
+        change: SettingsChange,
+        actor: Actor,
+        action: str,
+        *,
+        name: str | None = None,
+    ) -> Team:
+        """Change a team's settings, and its display name if one is given, in one transaction.
 
-        Two changes at once both count. What stays as it was is not written down.
+        `change` receives the current settings, so concurrent changes do not overwrite each other.
+        `action` is recorded in the audit log if the settings differ afterwards. Returns the team
+        after the change. Raises BadRequest, and then changes nothing.
         """
         with transaction(self._engine) as connection:
+            if name is not None:
+                self._rename(connection, team.id, name, actor)
             old = self.in_transaction(connection, team.id).settings
             new = change(old)
             if new != old:
@@ -103,29 +120,31 @@ class TeamStore:
 
     @staticmethod
     def in_transaction(connection: Connection, team_id: str) -> Team:
-        """The team as it stands in a transaction."""
+        """Read a team within a transaction. Raises Forbidden if it does not exist."""
         row = connection.execute(sa.select(TEAMS).where(TEAMS.c.id == team_id)).first()
         if row is None:
             raise Forbidden(f"There is no team {team_id!r}.")
-        return team_of(row)
+        return team_from_row(row)
 
-
-def validate_name(name: str) -> str:
-    """A name that people may give. Raises BadRequest."""
-    if not 1 <= len(name.strip()) <= 100 or not name.isprintable():
-        raise BadRequest("A name has 1 to 100 printable characters.")
-    return name
+    def _rename(self, connection: Connection, team_id: str, name: str, actor: Actor) -> None:
+        old = self.in_transaction(connection, team_id)
+        if old.name != validate_name(name):
+            connection.execute(sa.update(TEAMS).where(TEAMS.c.id == team_id).values(name=name))
+            record(
+                connection, self._clock.now_ms(), actor, "team.rename", team_id, old.slug,
+                before=old.name, after=name,
+            )  # fmt: skip
 
 
 def _differences(old: TeamSettings, new: TeamSettings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What differs, as it was and as it is."""
-    before, after = _flat(old), _flat(new)
-    shown = [name for name in after if after[name] != before[name]]
-    return {name: before[name] for name in shown}, {name: after[name] for name in shown}
+    """Return the values that differ: as they were before, and as they are after."""
+    before, after = _flatten(old), _flatten(new)
+    changed = [name for name in after if after[name] != before[name]]
+    return {name: before[name] for name in changed}, {name: after[name] for name in changed}
 
 
-def _flat(settings: TeamSettings) -> dict[str, Any]:
-    """`limits.requests` for a value within a value."""
+def _flatten(settings: TeamSettings) -> dict[str, Any]:
+    """Return the settings by wire name; a nested value has a name such as `limits.requests`."""
     flat: dict[str, Any] = {}
     for field in msgspec.structs.fields(TeamSettings):
         value = getattr(settings, field.name)

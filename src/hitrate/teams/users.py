@@ -20,7 +20,7 @@ from hitrate.teams.store import validate_name
 _NAMES_TRIED = 1000
 
 
-def user_of(row: Row[*tuple[Any, ...]]) -> User:
+def user_from_row(row: Row[*tuple[Any, ...]]) -> User:
     """From a row with all of the table's columns."""
     return User(
         row.id,
@@ -89,14 +89,16 @@ class UserStore:
     def all(self) -> list[User]:
         """Everybody, by address."""
         with map_database_errors(), self._engine.connect() as connection:
-            return [user_of(row) for row in connection.execute(sa.select(USERS).order_by("email"))]
+            return [
+                user_from_row(row) for row in connection.execute(sa.select(USERS).order_by("email"))
+            ]
 
     def find(self, email: str) -> User | None:
         """The person with this address."""
         query = sa.select(USERS).where(USERS.c.email == normalize_email(email))
         with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
-        return None if row is None else user_of(row)
+        return None if row is None else user_from_row(row)
 
     def get(self, email: str) -> User:
         """The person with this address. Raises NotFound."""
@@ -111,7 +113,9 @@ class UserStore:
         with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
         matches = password_matches(None if row is None else row.password_hash, password)
-        return user_of(row) if row is not None and matches and row.disabled_at is None else None
+        return (
+            user_from_row(row) if row is not None and matches and row.disabled_at is None else None
+        )
 
     def disable(self, user: User, *, disabled: bool = True, actor: Actor = OPERATOR) -> None:
         """End, or allow again, everything that a person can do: sessions, tokens, signing in."""
@@ -140,7 +144,7 @@ class UserStore:
 
 
 def _by(connection: Connection, condition: sa.ColumnElement[bool]) -> User:
-    return user_of(connection.execute(sa.select(USERS).where(condition)).one())
+    return user_from_row(connection.execute(sa.select(USERS).where(condition)).one())
 
 
 def _free_username(connection: Connection, email: str) -> str:

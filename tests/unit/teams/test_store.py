@@ -10,13 +10,13 @@ from hitrate.db.tables import TEAMS
 from hitrate.errors import BadRequest, Forbidden
 from hitrate.teams.models import OPERATOR, Actor, Team
 from hitrate.teams.settings import Limits, TeamSettings, decode_settings, encode_settings
-from hitrate.teams.store import Change
+from hitrate.teams.store import SettingsChange
 from tests.support.account_fixture import AccountFixture, run_concurrently
 
 ANN = Actor("user", "usr_ann", "ann@example.com")
 
 
-def to(**values: object) -> Change:
+def to(**values: object) -> SettingsChange:
     """A change to these values."""
     return lambda settings: msgspec.structs.replace(settings, **values)
 
@@ -122,6 +122,33 @@ def test_a_change_that_is_refused_changes_nothing(account_fixture: AccountFixtur
 
     with pytest.raises(BadRequest):
         account_fixture.teams.change(team, refuse, ANN, "settings.change")
+    assert account_fixture.teams.all() == [team]
+    assert account_fixture.audit_actions(team) == ["team.create"]
+
+
+def test_name_and_settings_change_together(account_fixture: AccountFixture) -> None:
+    team = account_fixture.create_team("web")
+    changed = account_fixture.teams.change(
+        team, to(remote_caching=False), ANN, "settings.change", name="Web"
+    )
+    assert (changed.name, changed.settings.remote_caching) == ("Web", False)
+    assert account_fixture.teams.all() == [changed]
+    assert account_fixture.audit_actions(team) == ["team.create", "team.rename", "settings.change"]
+
+
+@pytest.mark.parametrize("name", ["Web", " "], ids=["invalid settings", "invalid name"])
+def test_name_and_settings_stay_when_either_is_invalid(
+    account_fixture: AccountFixture, name: str
+) -> None:
+    team = account_fixture.create_team("web")
+
+    def change(settings: TeamSettings) -> TeamSettings:
+        if name == "Web":
+            raise BadRequest("no")
+        return msgspec.structs.replace(settings, remote_caching=False)
+
+    with pytest.raises(BadRequest):
+        account_fixture.teams.change(team, change, ANN, "settings.change", name=name)
     assert account_fixture.teams.all() == [team]
     assert account_fixture.audit_actions(team) == ["team.create"]
 

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from hitrate.csv_safety import escape_formula_sql
+
 TIME, TEXT = "time", "text"
 
-# What a spreadsheet takes for the beginning of a formula, as in the export of the audit log.
-_FORMULA = ", ".join(str(ord(character)) for character in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-_HARMLESS = f"CASE WHEN unicode({{0}}) IN ({_FORMULA}) THEN '''' || {{0}} ELSE {{0}} END"
 _ISO = "strftime(epoch_ms({0}), '%Y-%m-%dT%H:%M:%S.%gZ')"
 _NEW_LINE = "\r\n"
 
@@ -53,7 +52,7 @@ FORMS = {
         "text/csv",
         f"FORMAT csv, HEADER false, NEW_LINE '{_NEW_LINE}'",
         200,
-        {TIME: _ISO, TEXT: _HARMLESS},
+        {TIME: _ISO, TEXT: escape_formula_sql("{0}")},
         header=True,
     ),
     "parquet": Form(
