@@ -70,5 +70,5 @@ def test_the_line_of_the_page_is_what_is_printed(workshop: Workshop) -> None:
 def test_each_option_of_the_page_is_there(option: str) -> None:
     ours = ("report", "stats", "runs", "artifacts", "export")
     told = [CliRunner().invoke(cli, [name, "--help"]).output for name in ours]
-    others = {"--quiet", "--force", "--scopes", "--read-only", "--help"}
+    others = {"--quiet", "--no-deps", "--wheel-dir", "--force", "--scopes", "--read-only", "--help"}
     assert option in others or any(f"{option} " in text for text in told)
