@@ -1,0 +1,54 @@
+"""Prints docs/cli.md from the commands' own help.
+
+.venv/bin/python -m tests.support.cli_page > docs/cli.md
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from hitrate.cli.main import cli
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+COMMAND = ".venv/bin/python -m tests.support.cli_page > docs/cli.md"
+_WIDTH = 98
+
+_INTRODUCTION = """\
+# Command reference
+
+Every command with its arguments and options, as `--help` prints them. This page is generated:
+`{command}`.
+
+`serve`, `user`, `team`, `token`, `events`, `gc`, `doctor` and `demo` work on a data directory
+(`--data-dir`), also while its server runs. `stats`, `runs`, `run`, `artifacts`, `report` and
+`export` also work anywhere else with turbo's variables `TURBO_API`, `TURBO_TOKEN` and `TURBO_TEAM`
+or `TURBO_TEAMID`. Commands that print data accept `--json`.
+
+Exit codes: 0 success, 1 failure with one line on standard error, 2 invalid usage.
+"""
+
+
+def cli_page() -> str:
+    """Return the page: an introduction, then one section for each command."""
+    sections = [_INTRODUCTION.format(command=COMMAND)]
+    sections += [
+        f"## {path}\n\n```text\n{text}\n```\n" for path, text in _help_texts("hitrate", cli)
+    ]
+    return "\n".join(sections)
+
+
+def _help_texts(path: str, command: click.Command) -> Iterator[tuple[str, str]]:
+    context = click.Context(
+        command, info_name=path, terminal_width=_WIDTH, max_content_width=_WIDTH
+    )
+    yield path, command.get_help(context).rstrip()
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from _help_texts(f"{path} {name}", child)
+
+
+if __name__ == "__main__":
+    print(cli_page(), end="")
