@@ -21,7 +21,8 @@ import httpx
 
 from benchmarks.history import fill
 from benchmarks.servers import Hitrate, Server, running
-from hitrate.events.store import FILE_NAME, DuckDBEventStore
+from hitrate.datadir import DataDir
+from hitrate.events.store import DuckDBEventStore
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache"
 PERSON, PASSWORD = "reader@example.com", "a password for a benchmark"
@@ -63,15 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         team_id = _make_folder(folder)
         store = DuckDBEventStore(folder, 2**22)
         if asked.events_file is not None and asked.events_file.is_file():
-            shutil.copyfile(asked.events_file, folder / FILE_NAME)
+            shutil.copyfile(asked.events_file, DataDir(folder).event_store)
             events = _adopt(store, team_id)
         else:
             store.open()
             events = fill(store, team_id, asked.events, time.time_ns() // 1_000_000)
             store.close()
             if asked.events_file is not None:
-                shutil.copyfile(folder / FILE_NAME, asked.events_file)
-        size = (folder / FILE_NAME).stat().st_size / events
+                shutil.copyfile(DataDir(folder).event_store, asked.events_file)
+        size = (DataDir(folder).event_store).stat().st_size / events
         rows = [*_measure(folder, team_id, asked.times), ("disk for an event", size, None)]
     return _report(events, rows)
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from hitrate.errors import ConfigError
+from hitrate.roles import Role
 from hitrate.units import parse_duration, parse_size
 
 DEFAULT_CONFIG_FILE = Path("hitrate.toml")
-
-_ROLES = ("OWNER", "MEMBER", "DEVELOPER", "VIEWER", "BILLING")
 
 
 def _lifetime(text: str) -> float | None:
@@ -50,8 +49,8 @@ def _join(text: str) -> tuple[str, str] | None:
     if not text:
         return None
     slug, _, role = text.rpartition(":")
-    if not slug or role.upper() not in _ROLES:
-        raise ValueError(f"TEAM:ROLE, where ROLE is one of {', '.join(_ROLES)}")
+    if not slug or role.upper() not in list(Role):
+        raise ValueError(f"TEAM:ROLE, where ROLE is one of {', '.join(list(Role))}")
     return slug, role.upper()
 
 

@@ -1,11 +1,9 @@
-"""The data folder: made, private to its user, and held by one server at a time.
-
-The lock file says which server holds the folder, so that commands find it.
-"""
+"""The data directory: its paths, its lock, and the address of the server that uses it."""
 
 import fcntl
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
@@ -14,14 +12,59 @@ import msgspec
 from hitrate.config import Settings
 from hitrate.errors import ConfigError, DataDirLocked
 
-LOCK_FILE = "hitrate.lock"
-SPOOL_DIR = "spool"
-ARTIFACTS_DIR = "artifacts"
-EXPORTS_DIR = "exports"
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """Paths in a data directory."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        """SQLite database of teams, users, tokens and the artifact index."""
+        return self.path / "hitrate.sqlite"
+
+    @property
+    def event_store(self) -> Path:
+        """DuckDB database of events and runs."""
+        return self.path / "events.duckdb"
+
+    @property
+    def spool(self) -> Path:
+        """Directory of event segments that the loader has not loaded yet."""
+        return self.path / "spool"
+
+    @property
+    def quarantine(self) -> Path:
+        """Directory of batches that cannot be loaded, with the reasons."""
+        return self.spool / "quarantine"
+
+    @property
+    def artifacts(self) -> Path:
+        """Directory of artifact bodies."""
+        return self.path / "artifacts"
+
+    @property
+    def exports(self) -> Path:
+        """Directory of export files in progress."""
+        return self.path / "exports"
+
+    @property
+    def meter(self) -> Path:
+        """File of metered usage in the current billing cycles."""
+        return self.path / "meter.ndjson"
+
+    @property
+    def lock(self) -> Path:
+        """Lock file, which holds the ServerInfo of the process that has locked it."""
+        return self.path / "hitrate.lock"
 
 
 class ServerInfo(msgspec.Struct):
-    """The process that holds the folder. `tls_cert` is the certificate it shows, if any."""
+    """The process that has locked a data directory, and where it is reached.
+
+    `tls_cert` is the path of its certificate, or None for plain HTTP.
+    """
 
     pid: int
     url: str
@@ -29,31 +72,35 @@ class ServerInfo(msgspec.Struct):
 
 
 class DataDirLock:
-    """Holds the folder for the length of a `with`."""
+    """Context manager that creates and locks the data directory: one process at a time uses it.
+
+    The lock is an flock, which the kernel releases when the process ends. The lock file holds the
+    ServerInfo, so that commands find the server. Raises ConfigError or DataDirLocked.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._path = settings.data_dir
+        self._dir = DataDir(settings.data_dir)
         cert = settings.tls_cert
-        self._holder = ServerInfo(
+        self._info = ServerInfo(
             os.getpid(), server_url(settings), str(cert.absolute()) if cert else None
         )
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
-        ensure_private_dir(self._path)
-        file = (self._path / LOCK_FILE).open("a+b")
+        ensure_private_dir(self._dir.path)
+        file = self._dir.lock.open("a+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
-            other = read_server_info(self._path)
+            other = read_server_info(self._dir.path)
             by = f" by process {other.pid} at {other.url}" if other else ""
             raise DataDirLocked(
-                f"The data folder {self._path} is in use{by}: stop that server, or choose another "
-                "folder with --data-dir."
+                f"The data directory {self._dir.path} is in use{by}: stop that server, or choose "
+                "another directory with --data-dir."
             ) from None
         file.truncate(0)
-        file.write(msgspec.json.encode(self._holder))
+        file.write(msgspec.json.encode(self._info))
         file.flush()
         self._file = file
         return self
@@ -66,22 +113,24 @@ class DataDirLock:
 
 
 def ensure_private_dir(path: Path) -> None:
-    """Make the folder if it is not there. Raises ConfigError."""
+    """Create the directory with mode 0700 unless it exists. Raises ConfigError."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise ConfigError(
-            f"The data folder {path} cannot be made: {error.strerror}. Choose another with "
+            f"The data directory {path} cannot be created: {error.strerror}. Choose another with "
             "--data-dir."
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise ConfigError(f"The data folder {path} cannot be written: change its owner or mode.")
+        raise ConfigError(
+            f"The data directory {path} is not writable: change its owner or its mode."
+        )
 
 
 def read_server_info(path: Path) -> ServerInfo | None:
-    """The running server that holds the folder, or None."""
+    """Return the server that has locked a data directory, or None if none has."""
     try:
-        with (path / LOCK_FILE).open("rb") as file:
+        with DataDir(path).lock.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -91,8 +140,14 @@ def read_server_info(path: Path) -> ServerInfo | None:
     return None
 
 
+def free_bytes(path: Path) -> int:
+    """Return the free disk space at `path` that unprivileged processes may use. Raises OSError."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
+
+
 def server_url(settings: Settings) -> str:
-    """Where a client on this machine reaches the server."""
+    """Return the URL at which a client on the same machine reaches the server."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104  # reason: compared
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
@@ -100,9 +155,9 @@ def server_url(settings: Settings) -> str:
 
 
 def check_port_free(settings: Settings) -> None:
-    """Raises ConfigError when the address cannot be listened on.
+    """Check that the server can listen on its address. Raises ConfigError.
 
-    Looked at here, because the HTTP server shares ports: two servers would both start.
+    The HTTP server itself sets SO_REUSEPORT, so a second server would start without an error.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -112,5 +167,5 @@ def check_port_free(settings: Settings) -> None:
     except OSError as error:
         raise ConfigError(
             f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
-            "Stop what listens there, or choose another --port."
+            "Stop the process that listens there, or choose another --port."
         ) from error

@@ -15,8 +15,9 @@ from hitrate.auth.accounts import AccountStore
 from hitrate.auth.models import Permission
 from hitrate.clock import Clock
 from hitrate.db.engine import open_database
+from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR as BY_OPERATOR
-from hitrate.teams.models import Role, Team, User
+from hitrate.teams.models import Team, User
 from tests.support.access_cases import (
     ALL_SCOPES,
     CALLERS,

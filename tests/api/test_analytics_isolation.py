@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from hitrate.auth.models import Permission, Scope, Token
-from hitrate.teams.models import OPERATOR, Role, Team
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Team
 from tests.support.all_routes import Row, all_routes
 from tests.support.client_operations import code_of
 from tests.support.event_factory import body, event

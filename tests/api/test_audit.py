@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from hitrate.auth.models import Scope
 from hitrate.db.tables import AUDIT
+from hitrate.roles import Role
 from hitrate.teams.audit import record
-from hitrate.teams.models import Actor, Role
+from hitrate.teams.models import Actor
 from tests.support.account_api import AccountApi
 
 

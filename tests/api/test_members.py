@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 
 from hitrate.auth.models import Scope
-from hitrate.teams.models import OPERATOR, Role
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR
 from tests.support.account_api import AccountApi
 from tests.support.account_fixture import run_concurrently
 from tests.support.server import eventually

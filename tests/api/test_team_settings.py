@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hitrate.auth.models import Scope
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 from tests.support.account_api import AccountApi
 from tests.support.account_fixture import run_concurrently
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from hitrate.auth import token_secrets
 from hitrate.auth.models import Scope
 from hitrate.db.tables import TOKENS
-from hitrate.teams.models import Role, Team
+from hitrate.roles import Role
+from hitrate.teams.models import Team
 from tests.support.account_api import AccountApi
 from tests.support.account_fixture import run_concurrently
 from tests.support.server import eventually

@@ -9,7 +9,8 @@ import pytest
 
 from hitrate.auth.models import Scope, Token
 from hitrate.clock import iso
-from hitrate.teams.models import OPERATOR, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Team, User
 from tests.support.browser_user import accounts_of, add_person
 from tests.support.server import Server
 

@@ -3,7 +3,8 @@
 import pytest
 
 from hitrate.auth.models import Scope
-from hitrate.teams.models import OPERATOR, Role
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR
 from tests.support.account_api import AccountApi
 from tests.support.account_fixture import ALL_SCOPES
 from tests.support.server import eventually

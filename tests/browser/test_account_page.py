@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from hitrate.auth.models import Scope
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 from tests.support.browser import errors_of
 from tests.support.browser_user import PASSWORD, accounts_of, add_person, sign_in, visitor
 from tests.support.server import Server

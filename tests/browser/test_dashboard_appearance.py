@@ -14,7 +14,8 @@ import pytest
 from playwright.sync_api import Locator, Page, Response, expect
 
 from hitrate.clock import ManualClock
-from hitrate.teams.models import OPERATOR, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Team, User
 from hitrate.teams.settings import TeamSettings
 from tests.support.browser import Browser, errors_of, serious_findings
 from tests.support.scenario import (

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from playwright.sync_api import Page, expect
 
 from hitrate.clock import Clock
-from hitrate.teams.models import Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import Team, User
 from tests.faults.test_event_store_unavailable import locked
 from tests.support.browser import errors_of
 from tests.support.dashboard_fixture import House, is_page, send

@@ -14,7 +14,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from hitrate.clock import Clock
-from hitrate.teams.models import OPERATOR, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Team, User
 from tests.support.browser import Browser, errors_of
 from tests.support.browser_user import fill_in
 from tests.support.scenario import Place, Sender, local_hit, miss, place_of, remote_hit

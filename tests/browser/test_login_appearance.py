@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from hitrate.auth.models import Scope
-from hitrate.teams.models import OPERATOR, Role
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR
 from tests.support.browser import Browser, errors_of, serious_findings
 from tests.support.browser_user import PASSWORD, accounts_of, add_person, fill_in, sign_in, visitor
 from tests.support.server import Server

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from hitrate.http.cookies import SESSION, form_token
-from hitrate.teams.models import OPERATOR, Role
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR
 from tests.support.dashboard_fixture import LIMITS, House, is_page, send
 from tests.support.html_page import Reading, text_of
 

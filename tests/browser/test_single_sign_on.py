@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page
 
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 from tests.support import oidc_provider as at_provider
 from tests.support.browser import Browser, errors_of
 from tests.support.browser_user import Visitor, accounts_of, add_person, visitor

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLES, scope_permissions
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 from tests.support.all_routes import Row
 
 ALL_SCOPES = frozenset(Scope)

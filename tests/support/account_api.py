@@ -6,7 +6,8 @@ import httpx
 
 from hitrate.auth.models import Scope
 from hitrate.clock import Clock
-from hitrate.teams.models import Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import Team, User
 from tests.support.account_fixture import ALL_SCOPES, AccountFixture
 from tests.support.server import Server
 

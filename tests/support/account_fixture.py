@@ -12,7 +12,8 @@ from hitrate.auth.permissions import READ_WRITE
 from hitrate.clock import Clock, ManualClock
 from hitrate.db.engine import open_database
 from hitrate.errors import RequestError
-from hitrate.teams.models import OPERATOR, Member, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Member, Team, User
 
 ALL_SCOPES = frozenset(Scope)
 Membership = tuple[Team, Role]

@@ -13,7 +13,8 @@ from playwright.sync_api import Page
 from hitrate.auth.accounts import AccountStore
 from hitrate.clock import Clock
 from hitrate.db.engine import open_database
-from hitrate.teams.models import OPERATOR, Role, User
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, User
 from tests.support.server import Server
 
 PASSWORD = "correct horse battery"

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from hitrate.http.cookies import SESSION, form_token
-from hitrate.teams.models import Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import Team, User
 from tests.support.scenario import Place, Sender, miss
 
 LIMITS = {f"price_{name}": "1" for name in ("uploaded_gb", "downloaded_gb")} | {

@@ -4,16 +4,17 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from hitrate.db.engine import FILE_NAME, open_database
+from hitrate.datadir import DataDir
+from hitrate.db.engine import open_database
 
 
 @cache
 def _empty() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         open_database(Path(folder)).dispose()
-        return (Path(folder) / FILE_NAME).read_bytes()
+        return (DataDir(Path(folder)).database).read_bytes()
 
 
 def put_empty_database(folder: Path) -> None:
     """As the first command in a data folder leaves it."""
-    (folder / FILE_NAME).write_bytes(_empty())
+    (DataDir(folder).database).write_bytes(_empty())

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from hitrate.billing.meter import Meter
-from hitrate.billing.meter_file import FILE_NAME
 from hitrate.clock import ManualClock
+from hitrate.datadir import DataDir
 from hitrate.teams.cycles import BillingSchedule
 from hitrate.teams.models import Team
 from hitrate.teams.settings import TeamSettings
@@ -43,7 +43,7 @@ class MeterHarness:
 
     @property
     def path(self) -> Path:
-        return self.folder / FILE_NAME
+        return DataDir(self.folder).meter
 
     def kill(self) -> None:
         """As SIGKILL: nothing is flushed, nothing said; a new meter opens the folder."""

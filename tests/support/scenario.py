@@ -18,7 +18,8 @@ from hitrate.auth.sessions import Sessions
 from hitrate.clock import Clock, ManualClock
 from hitrate.db.engine import open_database
 from hitrate.http.cookies import SESSION
-from hitrate.teams.models import OPERATOR, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Team, User
 from tests.support.manual_clock_server import ClockedServer
 from tests.support.server import Server
 

@@ -10,7 +10,7 @@ from hitrate.auth.authorizer import CACHE_TTL_MS
 from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLES, scope_permissions
 from hitrate.http.errors import INTERNAL, STATUS_BY_ERROR
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 from tests.support.access_cases import FURTHER
 from tests.support.all_routes import Row, all_routes
 

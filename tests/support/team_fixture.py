@@ -11,7 +11,8 @@ from hitrate.auth.models import Scope, Token
 from hitrate.cli.main import cli
 from hitrate.clock import Clock
 from hitrate.db.engine import open_database
-from hitrate.teams.models import OPERATOR, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Team, User
 from hitrate.teams.settings import MEASURES
 from tests.support.client_operations import Build, Caller, Outcome, Turbo
 from tests.support.server import Server

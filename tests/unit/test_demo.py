@@ -16,10 +16,10 @@ from hitrate.auth.accounts import AccountStore
 from hitrate.cli.demo import NAME, UNFINISHED, Made, make_demo
 from hitrate.clock import Clock, ManualClock
 from hitrate.config import Settings
+from hitrate.datadir import DataDir
 from hitrate.db.engine import open_database
 from hitrate.demo.shared_cache import ROOM_BYTES, Kept, Run
 from hitrate.demo.simulator import DAY_MS, GITHUB, GITLAB, History
-from hitrate.events.store import FILE_NAME
 from hitrate.teams.models import OPERATOR
 from tests.support.database import put_empty_database
 from tests.support.offline_cli import Desk
@@ -163,7 +163,7 @@ class Folder:
     runs: list[Run]
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.path / FILE_NAME), read_only=True) as connection:
+        with duckdb.connect(str(DataDir(self.path).event_store), read_only=True) as connection:
             return connection.execute(query).fetchall()
 
     def accounts(self) -> AccountStore:
@@ -294,7 +294,7 @@ def test_everything_about_it_says_that_it_is_made_up(folder: Folder) -> None:
 def test_nothing_is_left_beside_what_a_server_keeps(folder: Folder) -> None:
     assert {path.name for path in folder.path.iterdir()} <= {
         "artifacts",
-        FILE_NAME,
+        "events.duckdb",
         "hitrate.lock",
         "hitrate.sqlite",
         "hitrate.sqlite-shm",
@@ -325,7 +325,7 @@ def test_a_team_that_is_no_demo_is_left_alone(desk: Desk) -> None:
     desk.ok("team", "create", "web", "--name", NAME)
     assert "The team web is no demo" in desk.refused("demo", "--team", "web")
     assert desk.accounts().users.all() == []
-    assert not (desk.folder / FILE_NAME).exists()
+    assert not (DataDir(desk.folder).event_store).exists()
 
 
 def test_a_demo_that_was_interrupted_is_not_taken_for_a_whole_one(desk: Desk) -> None:

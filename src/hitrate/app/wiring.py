@@ -41,7 +41,7 @@ from hitrate.billing.usage_cycles import Ledger
 from hitrate.billing.worker import BillingWorker
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.datadir import ARTIFACTS_DIR, EXPORTS_DIR, SPOOL_DIR
+from hitrate.datadir import DataDir
 from hitrate.db.engine import open_database
 from hitrate.events.loader import Loader
 from hitrate.events.quarantine import Quarantine
@@ -102,13 +102,14 @@ class App:
 
     def _start(self, stack: AsyncExitStack) -> Router:
         settings, clock = self._settings, self._clock
+        data_dir = DataDir(settings.data_dir)
         engine = open_database(settings.data_dir)
         stack.callback(engine.dispose)
         metrics = Metrics()
         accounts, ledger = AccountStore(engine, clock), Ledger(engine)
         authorizer = Authorizer(accounts, clock)
-        spool = Spool(settings.data_dir / SPOOL_DIR, clock)
-        blobs = BlobStore(settings.data_dir / ARTIFACTS_DIR, settings.min_free_bytes)
+        spool = Spool(data_dir.spool, clock)
+        blobs = BlobStore(data_dir.artifacts, settings.min_free_bytes)
         artifacts = ArtifactStore(engine, blobs, clock)
         catalog = ArtifactCatalog(engine)
         meter = Meter(settings.data_dir, lambda team_id: artifacts.usage(team_id).size_bytes, clock)
@@ -116,7 +117,7 @@ class App:
         worker = BillingWorker(accounts, ledger, meter, authorizer, clock)
         store = event_store(settings, artifacts.index)
         traffic = TransferCounter(clock)
-        quarantine = Quarantine(spool.directory)
+        quarantine = Quarantine(data_dir.quarantine)
         loader = Loader(
             spool,
             store,
@@ -133,7 +134,7 @@ class App:
         garbage_collector = GarbageCollector(
             artifacts, limits, metrics, clock, asyncio.get_running_loop()
         )
-        exports = ExportManager(store, settings.data_dir / EXPORTS_DIR, settings.min_free_bytes)
+        exports = ExportManager(store, data_dir.exports, settings.min_free_bytes)
         server_health = Health(settings, spool, quarantine, loader, artifacts)
         server_health.add_gauges(metrics)
         reports = Reports(store, artifacts, accounts.tokens)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from hitrate.auth.models import Permission, Scope
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 
 _A = Permission
 

@@ -21,7 +21,8 @@ from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.http.redirects import safe_redirect
 from hitrate.pages.services import PageServices
-from hitrate.teams.models import Actor, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import Actor, Team, User
 
 CALLBACK = "/login/sso/callback"
 _KIND = "sso"

@@ -19,7 +19,6 @@ import msgspec
 
 from hitrate.billing.meter_file import (
     BLANK,
-    FILE_NAME,
     RECORD_BYTES,
     Record,
     blank_places,
@@ -28,6 +27,7 @@ from hitrate.billing.meter_file import (
 )
 from hitrate.billing.pricing import Amounts
 from hitrate.clock import Clock
+from hitrate.datadir import DataDir
 from hitrate.errors import ServiceUnavailable
 from hitrate.teams.cycles import BillingSchedule, Cycle
 from hitrate.teams.models import Team
@@ -66,7 +66,7 @@ class Meter:
         """Read what was counted so far."""
         if self._fd >= 0:
             return
-        self._fd = os.open(self._data_dir / FILE_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        self._fd = os.open(DataDir(self._data_dir).meter, os.O_RDWR | os.O_CREAT, 0o600)
         end = -(-os.fstat(self._fd).st_size // RECORD_BYTES) * RECORD_BYTES
         os.ftruncate(self._fd, end)
         self._current, self._over = {}, []

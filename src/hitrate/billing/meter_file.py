@@ -7,10 +7,10 @@ import msgspec
 
 from hitrate import log
 from hitrate.billing.pricing import Amounts
+from hitrate.datadir import DataDir
 from hitrate.teams.cycles import Cycle
 from hitrate.teams.models import Team
 
-FILE_NAME = "meter.ndjson"
 RECORD_BYTES = 1024
 """Twice as much as one with the largest numbers takes; a page of memory holds whole ones."""
 
@@ -79,7 +79,7 @@ def blank_places(data_dir: Path) -> list[int]:
 
 
 def _places(data_dir: Path) -> Iterator[tuple[int, bytes]]:
-    path = data_dir / FILE_NAME
+    path = DataDir(data_dir).meter
     content = _read_whole(path) if path.exists() else b""
     for offset in range(0, len(content), RECORD_BYTES):
         yield offset, content[offset : offset + RECORD_BYTES].strip(b" \0\n")

@@ -18,7 +18,8 @@ from hitrate.demo.loader import EventFiller, Owner, store_artifacts
 from hitrate.demo.shared_cache import ROOM_BYTES, Run
 from hitrate.demo.simulator import GITHUB, GITLAB, LAPTOPS, History
 from hitrate.errors import BadRequest, DataDirLocked
-from hitrate.teams.models import Actor, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import Actor, Team, User
 
 NAME = "Demo (made-up data)"
 UNFINISHED = "Demo (made-up data, unfinished)"
@@ -99,9 +100,9 @@ def make_demo(
     """
     # Imported here: the HTTP server's libraries take a moment, and only this line needs them.
     from hitrate.app.wiring import event_store
-    from hitrate.datadir import ARTIFACTS_DIR
+    from hitrate.datadir import DataDir
 
-    blobs = BlobStore(settings.data_dir / ARTIFACTS_DIR, settings.min_free_bytes)
+    blobs = BlobStore(DataDir(settings.data_dir).artifacts, settings.min_free_bytes)
     blobs.open()
     blobs.check_free_space(2 * ROOM_BYTES)
     now_ms = clock.now_ms()

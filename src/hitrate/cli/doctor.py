@@ -17,6 +17,7 @@ from hitrate.cli.server_options import as_json, settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import (
+    DataDir,
     DataDirLock,
     ServerInfo,
     check_port_free,
@@ -148,9 +149,8 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _event_store(settings: Settings) -> Iterator[Finding]:
     from hitrate.app.wiring import event_store
-    from hitrate.datadir import SPOOL_DIR
 
-    folder, store = settings.data_dir / SPOOL_DIR, event_store(settings)
+    data_dir, store = DataDir(settings.data_dir), event_store(settings)
     try:
         with DataDirLock(settings):
             store.open()
@@ -163,12 +163,12 @@ def _event_store(settings: Settings) -> Iterator[Finding]:
             "End the process that locks it, or move a damaged file away and start the server: "
             "it makes a new one.",
         )
-    spool = Spool(folder, Clock()).stats()
+    spool = Spool(data_dir.spool, Clock()).stats()
     if spool.segments:
         yield Finding(
             "ok", f"{spool.segments} segments ({size_text(spool.size_bytes)}) wait for a server"
         )
-    quarantined = Quarantine(folder).batches()
+    quarantined = Quarantine(data_dir.quarantine).batches()
     yield from _rejected(quarantined, len(quarantined))
 
 

@@ -15,7 +15,7 @@ from hitrate.cli.output import print_table
 from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_team
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.datadir import DataDirLock, read_server_info
+from hitrate.datadir import DataDir, DataDirLock, read_server_info
 from hitrate.errors import BadRequest, HitrateError
 from hitrate.events.loader import Loader
 from hitrate.events.models import EventFilter, EventRecord
@@ -103,17 +103,16 @@ def _offline(
 ) -> Iterator[Pages]:
     """Without a server: load what waits in the spool, then read the store."""
     from hitrate.app.wiring import event_store
-    from hitrate.datadir import SPOOL_DIR
 
     clock = Clock()
     with DataDirLock(settings), accounts(settings) as accounts_store:
         team = find_team(accounts_store, slug)
-        folder = settings.data_dir / SPOOL_DIR
+        data_dir = DataDir(settings.data_dir)
         store = event_store(settings, ArtifactIndex(accounts_store.engine))
-        spool = Spool(folder, clock)
+        spool = Spool(data_dir.spool, clock)
         spool.open()
         spool.close()
-        loader = Loader(spool, store, Quarantine(folder), Metrics(), clock)
+        loader = Loader(spool, store, Quarantine(data_dir.quarantine), Metrics(), clock)
         if not loader.run_once():
             raise HitrateError(
                 f"The event store cannot be read: {loader.last_error} `hitrate doctor` says more."

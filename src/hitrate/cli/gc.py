@@ -14,7 +14,7 @@ from hitrate.cli.output import print_json, print_table, size_text
 from hitrate.cli.server_options import as_json, settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
-from hitrate.datadir import DataDirLock, read_server_info
+from hitrate.datadir import DataDir, DataDirLock, read_server_info
 from hitrate.db.engine import open_database
 from hitrate.metrics import Metrics
 
@@ -50,12 +50,10 @@ def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
 
 
 async def _offline(settings: Settings, dry_run: bool) -> Report:
-    from hitrate.datadir import ARTIFACTS_DIR
-
     clock = Clock()
     with DataDirLock(settings):
         engine = open_database(settings.data_dir)
-        blobs = BlobStore(settings.data_dir / ARTIFACTS_DIR, settings.min_free_bytes)
+        blobs = BlobStore(DataDir(settings.data_dir).artifacts, settings.min_free_bytes)
         store = ArtifactStore(engine, blobs, clock)
         store.open()
         limits = CacheLimits(

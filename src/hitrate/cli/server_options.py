@@ -14,7 +14,8 @@ from hitrate.config import OPTIONS, Option, Settings, load_settings
 from hitrate.datadir import ensure_private_dir
 from hitrate.db.engine import open_database
 from hitrate.errors import BadRequest, ConfigError, NotFound
-from hitrate.teams.models import Role, Team
+from hitrate.roles import Role
+from hitrate.teams.models import Team
 from hitrate.teams.settings import COUNT_MOST
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -21,7 +21,8 @@ from hitrate.clock import Clock, iso
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
 from hitrate.management.schemas import member_info, settings_info
-from hitrate.teams.models import OPERATOR, Role, Team
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Team
 from hitrate.teams.settings import SettingsPatch, apply_settings
 
 _ON_OFF = {"on": True, "off": False}

@@ -11,7 +11,8 @@ from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_
 from hitrate.clock import iso
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
-from hitrate.teams.models import OPERATOR, Role
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR
 
 _password_option = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."

@@ -13,9 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from hitrate.datadir import DataDir
 from hitrate.errors import DatabaseError
-
-FILE_NAME = "hitrate.sqlite"
 
 SCHEMA_VERSION = "0003"
 """Revision of the newest migration. A test compares it with the migration scripts."""
@@ -49,7 +48,7 @@ def open_database(data_dir: Path) -> Engine:
 
     Raises DatabaseError if it cannot be opened, or was written by a newer release.
     """
-    path = data_dir / FILE_NAME
+    path = DataDir(data_dir).database
     # Unlimited connections: a read must not wait for writers that wait for the write lock.
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10}, max_overflow=-1)
     event.listen(engine, "connect", _configure)

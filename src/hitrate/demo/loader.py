@@ -72,7 +72,7 @@ class EventFiller:
             loader = Loader(
                 spool,
                 self._store,
-                Quarantine(spool.directory),
+                Quarantine(spool.directory / "quarantine"),
                 Metrics(),
                 self._clock,
                 traffic=self._transfers,

@@ -15,7 +15,6 @@ import msgspec
 from hitrate import log
 from hitrate.events.spool import sync_directory
 
-DIRECTORY_NAME = "quarantine"
 _LEGACY_DIRECTORY_NAME = "rejected"
 _REASON_SUFFIX = ".reason.txt"
 _BATCH_SUFFIX = ".ndjson"
@@ -36,9 +35,9 @@ class QuarantinedBatch(msgspec.Struct):
 class Quarantine:
     """The quarantine of one spool. Only the loader writes to it."""
 
-    def __init__(self, spool_dir: Path) -> None:
-        self.directory = spool_dir / DIRECTORY_NAME
-        self._legacy_directory = spool_dir / _LEGACY_DIRECTORY_NAME
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._legacy_directory = directory.with_name(_LEGACY_DIRECTORY_NAME)
 
     def open(self) -> None:
         """Move what an earlier version quarantined in `spool/rejected` to this directory."""

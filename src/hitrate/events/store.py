@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from hitrate.datadir import DataDir
 from hitrate.errors import EventStoreUnavailable, InvalidSegment
 from hitrate.events.ingest import (
     NEW_SENDERS,
@@ -34,7 +35,6 @@ from hitrate.events.models import (
 from hitrate.events.schema import make_tables
 from hitrate.events.traffic import Transfers
 
-FILE_NAME = "events.duckdb"
 _READERS_S = 5.0
 _FIRST_OPENED_S = 3.0
 RESEND_WINDOW_MS = 10 * 60 * 1000
@@ -152,7 +152,7 @@ class DuckDBEventStore:
     ) -> None:
         """`durations` knows the artifacts' own, for remote hits that tell none."""
         self._durations = durations
-        self._path = data_dir / FILE_NAME
+        self._path = DataDir(data_dir).event_store
         self._max_line_bytes = max_line_bytes
         self._lock = threading.Condition()
         self._cursors = 0

@@ -14,7 +14,7 @@ from hitrate.errors import Forbidden, NotFound
 from hitrate.management.schemas import MemberInfo, member_info
 from hitrate.management.services import AccountServices
 from hitrate.management.settings import AnyRequest
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 
 # Said in the documentation; checked by `users`, whose message says more.
 _EMAIL = Meta(extra_json_schema={"format": "email", "maxLength": 254})

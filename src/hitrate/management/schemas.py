@@ -6,7 +6,8 @@ from hitrate.auth.models import Scope, Token
 from hitrate.billing.quotas import STATUS, State
 from hitrate.clock import iso
 from hitrate.money import money_text
-from hitrate.teams.models import Member, Role, Team
+from hitrate.roles import Role
+from hitrate.teams.models import Member, Team
 from hitrate.teams.settings import Limits
 
 

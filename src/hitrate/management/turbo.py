@@ -23,7 +23,7 @@ from hitrate.management.turbo_schemas import (
     linked_team,
     person_info,
 )
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 
 _LIMIT_MOST = 1000
 

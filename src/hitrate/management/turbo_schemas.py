@@ -4,7 +4,8 @@ import msgspec
 
 from hitrate.auth.models import Token
 from hitrate.clock import iso
-from hitrate.teams.models import Role, Team
+from hitrate.roles import Role
+from hitrate.teams.models import Team
 
 
 class PersonInfo(msgspec.Struct, rename="camel"):

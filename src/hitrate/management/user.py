@@ -15,8 +15,9 @@ from hitrate.management.schemas import TokenInfo, token_info
 from hitrate.management.services import AccountServices, duration_s
 from hitrate.management.settings import AnyRequest
 from hitrate.management.tokens import AN_HOUR, MadeToken, NewToken, Rotation, Tokens, made_token
+from hitrate.roles import Role
 from hitrate.teams.members import find_membership
-from hitrate.teams.models import Member, Role, Team, User
+from hitrate.teams.models import Member, Team, User
 
 
 class Membership(msgspec.Struct, rename="camel"):

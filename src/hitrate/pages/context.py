@@ -22,7 +22,8 @@ from hitrate.http.litestar import AnyRequest
 from hitrate.management.services import AccountServices
 from hitrate.pages import formatting
 from hitrate.pages.services import PageServices
-from hitrate.teams.models import Actor, Member, Role, Team
+from hitrate.roles import Role
+from hitrate.teams.models import Actor, Member, Team
 
 MEASURES = {
     "uploaded_bytes": "Uploaded",

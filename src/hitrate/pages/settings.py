@@ -17,7 +17,7 @@ from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.management.schemas import billing_info, token_info
 from hitrate.pages.context import MEASURES, Dashboard, Visit
 from hitrate.pages.settings_forms import PRICES, SCOPES_OFFERED, Changes, wire_name
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 
 NOTICES = {
     "team": "The team's switches are changed.",

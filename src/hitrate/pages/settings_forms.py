@@ -11,7 +11,7 @@ from hitrate.errors import BadRequest, NotFound
 from hitrate.http.forms import Form
 from hitrate.pages.account import SCOPES, lifetime_s
 from hitrate.pages.context import MEASURES, Dashboard, Visit
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 from hitrate.teams.settings import (
     COUNT_MOST,
     BillingPatch,

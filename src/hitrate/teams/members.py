@@ -11,8 +11,9 @@ from hitrate.clock import Clock
 from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import MEMBERS, TEAMS, TOKENS, USERS
 from hitrate.errors import BadRequest, NotFound
+from hitrate.roles import Role
 from hitrate.teams.audit import record
-from hitrate.teams.models import Actor, Member, Role, Team, User
+from hitrate.teams.models import Actor, Member, Team, User
 from hitrate.teams.store import team_from_row
 from hitrate.teams.users import user_from_row
 

@@ -1,19 +1,9 @@
 """People, teams, tokens, and what a request may do once it is admitted."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
+from hitrate.roles import Role
 from hitrate.teams.settings import TeamSettings
-
-
-class Role(StrEnum):
-    """What a person is in a team, in the words that `turbo` knows."""
-
-    OWNER = "OWNER"
-    MEMBER = "MEMBER"
-    DEVELOPER = "DEVELOPER"
-    VIEWER = "VIEWER"
-    BILLING = "BILLING"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Page
 
 from hitrate.auth.models import Token
-from hitrate.teams.models import OPERATOR, Role
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR
 from tests.support import monorepo, node_packages
 from tests.support.browser import errors_of
 from tests.support.browser_fixtures import StartProvider, go_without

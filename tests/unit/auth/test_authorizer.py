@@ -10,7 +10,8 @@ from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.models import Permission
 from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.clock import ManualClock
-from hitrate.db.engine import FILE_NAME, open_database
+from hitrate.datadir import DataDir
+from hitrate.db.engine import open_database
 from hitrate.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from hitrate.teams.models import Team
 
@@ -129,7 +130,7 @@ def test_no_secret_is_kept(house: House, tmp_path: Path) -> None:
     house.engine.dispose()
     for file in tmp_path.iterdir():
         assert secret not in file.read_bytes(), file.name
-    assert (tmp_path / FILE_NAME).exists()
+    assert (DataDir(tmp_path).database).exists()
 
 
 def test_a_slug_is_taken_once_and_has_a_form(house: House) -> None:

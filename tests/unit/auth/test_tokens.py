@@ -10,7 +10,8 @@ from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.db.tables import TOKENS
 from hitrate.errors import BadRequest, NotFound, RequestError, Unauthorized
-from hitrate.teams.models import OPERATOR, Actor, Role
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Actor
 from tests.support.account_fixture import ALL_SCOPES, AccountFixture, bearer, run_concurrently
 
 ANN = Actor("user", "usr_ann", "ann@example.com")

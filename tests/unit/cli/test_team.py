@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 from tests.support.offline_cli import Desk
 
 ANN, BOB = "ann@example.com", "bob@example.com"

@@ -5,7 +5,7 @@ from secrets import token_hex
 
 import pytest
 
-from hitrate.teams.models import Role
+from hitrate.roles import Role
 from tests.support.offline_cli import Desk
 from tests.support.server import Server, eventually
 

@@ -8,8 +8,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from hitrate.datadir import DataDir
 from hitrate.db import tables
-from hitrate.db.engine import FILE_NAME, SCHEMA_VERSION, metadata, open_database
+from hitrate.db.engine import SCHEMA_VERSION, metadata, open_database
 from hitrate.errors import DatabaseError
 
 
@@ -28,7 +29,7 @@ def test_migrations_create_the_tables_of_the_code(tmp_path: Path) -> None:
 
 def test_database_file_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     open_database(tmp_path).dispose()
-    assert (tmp_path / FILE_NAME).stat().st_mode & 0o077 == 0
+    assert (DataDir(tmp_path).database).stat().st_mode & 0o077 == 0
 
 
 def test_commit_is_flushed_before_it_returns(tmp_path: Path) -> None:
@@ -40,14 +41,14 @@ def test_commit_is_flushed_before_it_returns(tmp_path: Path) -> None:
 
 
 def test_opening_a_damaged_database_raises_database_error(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_bytes(b"no database" * 100)
+    (DataDir(tmp_path).database).write_bytes(b"no database" * 100)
     with pytest.raises(DatabaseError, match="cannot be opened"):
         open_database(tmp_path)
 
 
 def test_opening_a_database_of_a_newer_release_raises_database_error(tmp_path: Path) -> None:
     open_database(tmp_path).dispose()
-    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection = sqlite3.connect(DataDir(tmp_path).database)
     with connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()

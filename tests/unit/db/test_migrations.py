@@ -14,7 +14,8 @@ from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.clock import ManualClock
-from hitrate.db.engine import FILE_NAME, SCHEMA_VERSION, open_database
+from hitrate.datadir import DataDir
+from hitrate.db.engine import SCHEMA_VERSION, open_database
 from hitrate.errors import DatabaseError, Forbidden, Unauthorized
 from hitrate.teams.models import OPERATOR
 from hitrate.teams.settings import TeamSettings
@@ -30,7 +31,7 @@ def old_folder(tmp_path: Path) -> Path:
     """As the first schema kept it: two teams, tokens of each kind, two artifacts."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
-    engine = sa.create_engine(f"sqlite:///{folder / FILE_NAME}")
+    engine = sa.create_engine(f"sqlite:///{DataDir(folder).database}")
     config = Config()
     config.set_main_option("script_location", "hitrate.db:migrations")
     with engine.begin() as connection:
@@ -154,17 +155,17 @@ def test_a_server_on_it_serves_its_tokens(old_folder: Path) -> None:
 
 def test_a_newer_schema_is_refused_with_a_sentence(old_folder: Path) -> None:
     open_database(old_folder).dispose()
-    connection = sqlite3.connect(old_folder / FILE_NAME)
+    connection = sqlite3.connect(DataDir(old_folder).database)
     with connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    before = (old_folder / FILE_NAME).read_bytes()
+    before = (DataDir(old_folder).database).read_bytes()
     for arguments in (["user", "list"], ["serve", "--port", str(free_port())]):
         done = try_hitrate(*arguments, "--data-dir", str(old_folder))
         assert (done.returncode, done.stdout) == (1, "")
         assert "newer hitrate" in done.stderr
         assert len(done.stderr.splitlines()) == 1
-    assert (old_folder / FILE_NAME).read_bytes() == before
+    assert (DataDir(old_folder).database).read_bytes() == before
 
 
 def test_an_upgrade_that_is_interrupted_is_done_again(
@@ -182,7 +183,7 @@ def test_an_upgrade_that_is_interrupted_is_done_again(
 
 
 def _version(folder: Path) -> str:
-    connection = sqlite3.connect(folder / FILE_NAME)
+    connection = sqlite3.connect(DataDir(folder).database)
     [(version,)] = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     connection.close()
     return str(version)

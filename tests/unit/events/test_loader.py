@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from hitrate.clock import ManualClock
+from hitrate.datadir import DataDir
 from hitrate.errors import DatabaseError, EventStoreUnavailable
 from hitrate.events.loader import Loader
 from hitrate.events.models import EventFilter, LoadObserver
 from hitrate.events.quarantine import Quarantine
 from hitrate.events.spool import Spool
-from hitrate.events.store import FILE_NAME, DuckDBEventStore
+from hitrate.events.store import DuckDBEventStore
 from hitrate.events.traffic import TransferCounter, Transfers
 from hitrate.metrics import Metrics
 from tests.support.event_factory import event, line
@@ -39,7 +40,7 @@ class Pipeline:
         return Loader(
             self.spool,
             self.store,
-            Quarantine(self.folder),
+            Quarantine(self.folder / "quarantine"),
             self.metrics,
             self.clock,
             traffic=self.transfers,
@@ -104,12 +105,12 @@ def test_a_segment_that_was_loaded_but_not_removed_is_not_loaded_again(
 def test_while_the_store_is_away_segments_gather_and_loading_goes_on_by_itself(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    (tmp_path / FILE_NAME).write_bytes(b"garbage" * 1000)
+    (DataDir(tmp_path).event_store).write_bytes(b"garbage" * 1000)
     pipeline.append(line())
     assert not pipeline.loader.run_once()
     assert pipeline.trouble()
     pipeline.append(line())
-    (tmp_path / FILE_NAME).unlink()
+    (DataDir(tmp_path).event_store).unlink()
     assert pipeline.loader.run_once()
     assert not pipeline.trouble()
     assert len(pipeline.hashes()) == 2
@@ -177,11 +178,11 @@ def test_what_waits_is_still_known_to_have_come_before(
 
 
 def test_transfers_that_cannot_be_written_down_are_kept(pipeline: Pipeline, tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_bytes(b"garbage" * 1000)
+    (DataDir(tmp_path).event_store).write_bytes(b"garbage" * 1000)
     pipeline.transfers.uploaded("team_a", "tok_a", (None, None, None), 10)
     assert not pipeline.loader.run_once()
     pipeline.transfers.uploaded("team_a", "tok_a", (None, None, None), 7)
-    (tmp_path / FILE_NAME).unlink()
+    (DataDir(tmp_path).event_store).unlink()
     assert pipeline.loader.run_once()
     assert pipeline.moved() == (2, 17)
     assert pipeline.loader.run_once()
@@ -233,11 +234,11 @@ def test_a_step_that_had_begun_before_is_not_waited_for_alone(pipeline: Pipeline
 
 
 def test_catching_up_gives_up_when_the_store_stays_away(pipeline: Pipeline, tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_bytes(b"garbage" * 1000)
+    (DataDir(tmp_path).event_store).write_bytes(b"garbage" * 1000)
     pipeline.append(line())
     pipeline.loader.open()
     assert not pipeline.loader.catch_up(0.1)
-    (tmp_path / FILE_NAME).unlink()
+    (DataDir(tmp_path).event_store).unlink()
     assert eventually(lambda: pipeline.loader.catch_up(30))
     assert len(pipeline.hashes()) == 1
     pipeline.loader.close()

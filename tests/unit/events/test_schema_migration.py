@@ -8,11 +8,12 @@ import duckdb
 import msgspec
 import pytest
 
+from hitrate.datadir import DataDir
 from hitrate.errors import EventStoreUnavailable
 from hitrate.events import schema
 from hitrate.events.ingest import ingest_batches
 from hitrate.events.models import DuplicateBatch, EventFilter, EventRecord, LoadResult
-from hitrate.events.store import FILE_NAME, DuckDBEventStore
+from hitrate.events.store import DuckDBEventStore
 from hitrate.events.wire import Batch, CacheEvent, encode_batch
 from tests.support.event_factory import event, line
 
@@ -87,7 +88,7 @@ def rows(many: int) -> list[Old]:
 
 def write_old(folder: Path, events: list[Old], first_id: int = 1) -> None:
     """A file as the first release leaves it; it has loaded one segment."""
-    connection = duckdb.connect(str(folder / FILE_NAME))
+    connection = duckdb.connect(str(DataDir(folder).event_store))
     connection.execute(_TABLES)
     if first_id > 1:  # older ones were removed
         connection.execute(f"SELECT max(nextval('event_ids')) FROM range({first_id - 1})")
@@ -251,7 +252,7 @@ def test_a_crash_between_leaves_the_old_file_whole(
     monkeypatch.setattr("hitrate.events.schema.ingest_batches", fail)
     with pytest.raises(EventStoreUnavailable, match="none left"):
         store.open()
-    connection = duckdb.connect(str(tmp_path / FILE_NAME))
+    connection = duckdb.connect(str(DataDir(tmp_path).event_store))
     kept = connection.execute("SELECT * EXCLUDE (id) FROM events ORDER BY id").fetchall()
     names = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     connection.close()

@@ -7,9 +7,10 @@ from uuid import UUID
 import duckdb
 import pytest
 
+from hitrate.datadir import DataDir
 from hitrate.errors import EventStoreUnavailable, InvalidSegment
 from hitrate.events.models import DuplicateBatch, EventFilter, LoadResult
-from hitrate.events.store import FILE_NAME, RESEND_WINDOW_MS, DuckDBEventStore
+from hitrate.events.store import RESEND_WINDOW_MS, DuckDBEventStore
 from tests.support.event_factory import event, line
 
 START = 1_800_000_000_000
@@ -173,13 +174,13 @@ def test_tidying_removes_old_events_and_forgets_what_cannot_come_again(
 
 
 def test_a_locked_store_is_away_and_comes_back(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_bytes(b"no database" * 1000)
+    (DataDir(tmp_path).event_store).write_bytes(b"no database" * 1000)
     store = DuckDBEventStore(tmp_path, 1_000_000)
     with pytest.raises(EventStoreUnavailable):
         store.open()
     with pytest.raises(EventStoreUnavailable):
         store.events(ALL)
-    (tmp_path / FILE_NAME).unlink()
+    (DataDir(tmp_path).event_store).unlink()
     store.open()
     assert store.events(ALL) == []
     store.close()

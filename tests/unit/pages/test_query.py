@@ -14,7 +14,8 @@ from hitrate.errors import BadRequest
 from hitrate.http.litestar import AnyRequest
 from hitrate.pages.context import Visit
 from hitrate.pages.query import Question, choices, question_of
-from hitrate.teams.models import Member, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import Member, Team, User
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from hitrate.db.tables import AUDIT
+from hitrate.roles import Role
 from hitrate.teams.audit import AuditEntry, as_csv, as_ndjson, record
-from hitrate.teams.models import OPERATOR, Actor, Role
+from hitrate.teams.models import OPERATOR, Actor
 from tests.support.account_fixture import AccountFixture
 
 ANN = Actor("user", "usr_ann", "ann@example.com")

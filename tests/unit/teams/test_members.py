@@ -6,7 +6,8 @@ import pytest
 
 from hitrate.auth.models import Permission, Scope
 from hitrate.errors import BadRequest, Forbidden, NotFound
-from hitrate.teams.models import OPERATOR, Actor, Role, Team, User
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, Actor, Team, User
 from tests.support.account_fixture import AccountFixture, bearer, run_concurrently
 
 ANN = Actor("user", "usr_ann", "ann@example.com")

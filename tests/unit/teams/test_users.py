@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from hitrate.auth.models import Permission
 from hitrate.db.tables import SESSIONS, USERS
 from hitrate.errors import BadRequest, NotFound, Unauthorized
-from hitrate.teams.models import OPERATOR, Role, User
+from hitrate.roles import Role
+from hitrate.teams.models import OPERATOR, User
 from tests.support.account_fixture import AccountFixture, bearer, run_concurrently
 
 PASSWORD = "correct horse battery"

@@ -1,0 +1,16 @@
+"""Roles of members in a team."""
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Role of a member. `auth/permissions.py` lists what each may do.
+
+    The names are those of Vercel, which `turbo` shows.
+    """
+
+    OWNER = "OWNER"
+    MEMBER = "MEMBER"
+    DEVELOPER = "DEVELOPER"
+    VIEWER = "VIEWER"
+    BILLING = "BILLING"
