@@ -30,7 +30,7 @@ class DeletedArtifacts(msgspec.Struct, rename="camel"):
 async def empty_team_cache(
     request: AnyRequest, artifacts: NamedDependency[ArtifactStore]
 ) -> DeletedArtifacts:
-    """Delete all artifacts of the team, even if its stored-bytes limit has closed the cache."""
+    """Delete all artifacts of the team, even if it is over its stored-bytes limit."""
     return DeletedArtifacts(await artifacts.remove_team(current_auth(request).team.id))
 
 

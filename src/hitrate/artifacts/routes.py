@@ -1,4 +1,4 @@
-"""The artifact operations of the contract, all hot routes."""
+"""The artifact operations of the Remote Cache API, on the router's hot path."""
 
 import asyncio
 from typing import Annotated, BinaryIO, Protocol
@@ -29,21 +29,21 @@ from hitrate.http.errors import error_response
 from hitrate.metrics import Metrics
 
 MAX_BUFFERED_BYTES = 256 * 1024
-"""A body up to this size is held in memory, and written and flushed with its neighbours'."""
+"""A body up to this size is buffered in memory, then written and flushed with others."""
 
 WRITE_CHUNK_BYTES = 1024 * 1024
-"""A larger one is written and flushed by a thread of its own, in pieces of this size."""
+"""A larger body is written to its own file in chunks of this size, on a worker thread."""
 
 MAX_QUERY_HASHES = 10_000
 
-_OCTETS: Header = (b"content-type", b"application/octet-stream")
+_OCTET_STREAM: Header = (b"content-type", b"application/octet-stream")
 _MISS = error_response(NotFound("There is no artifact with this hash in this team's cache."))
 
 PREFLIGHT = Response(
     200,
     b"",
     (
-        # By name: the client sends its token only if `authorization` is listed, `*` is not enough.
+        # `*` does not cover `authorization`: clients send the token only if it is listed by name.
         (
             b"access-control-allow-headers",
             (
@@ -58,31 +58,33 @@ PREFLIGHT = Response(
 
 
 class ArtifactQuery(msgspec.Struct):
-    """The body of artifactQuery."""
+    """Request body of artifactQuery."""
 
     hashes: Annotated[list[str], Meta(max_length=MAX_QUERY_HASHES)]
 
 
-class Found(msgspec.Struct, rename="camel", omit_defaults=True):
-    """What artifactQuery says of an artifact that is there."""
+class QueryHit(msgspec.Struct, rename="camel", omit_defaults=True):
+    """Entry of an artifactQuery response for an artifact that exists."""
 
     size: int
     task_duration_ms: int | float
     tag: str | None = None
 
 
-class Problem(msgspec.Struct):
+class ErrorMessage(msgspec.Struct):
+    """Why a hash is invalid."""
+
     message: str
 
 
 class QueryError(msgspec.Struct):
-    """What artifactQuery says of a hash that cannot be one."""
+    """Entry of an artifactQuery response for an invalid hash."""
 
-    error: Problem
+    error: ErrorMessage
 
 
-class TransferCounts(Protocol):
-    """Hears of what was stored and sent: team, token, client, bytes."""
+class TransferRecorder(Protocol):
+    """Counts uploads and downloads, by team, token and client."""
 
     def uploaded(
         self, team_id: str, token_id: str, client: ClientInfo, size_bytes: int
@@ -96,7 +98,7 @@ _query_decoder = msgspec.json.Decoder(ArtifactQuery)
 
 
 class ArtifactRoutes:
-    """The seven operations but recordEvents, and the preflight."""
+    """Handlers of all artifact operations except recordEvents, and of CORS preflights."""
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class ArtifactRoutes:
         *,
         max_artifact_bytes: int,
         max_body_bytes: int,
-        transfers: TransferCounts,
+        transfers: TransferRecorder,
     ) -> None:
         self._transfers = transfers
         self._store = store
@@ -118,35 +120,35 @@ class ArtifactRoutes:
         self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[AnyRoute]:
-        """The artifact operations of `/v8/artifacts`, and the CORS preflights of all of them."""
-        base, one = "/v8/artifacts", "/v8/artifacts/{hash}"
+        """List the routes below `/v8/artifacts`; the preflights include that of recordEvents."""
+        base, item = "/v8/artifacts", "/v8/artifacts/{hash}"
         preflights = [
             PublicRoute("OPTIONS", path, "preflight", self.preflight)
-            for path in (f"{base}/events", f"{base}/status", base, one)
+            for path in (f"{base}/events", f"{base}/status", base, item)
         ]
         return [
             Route("GET", f"{base}/status", "status", Permission.STATUS, self.status),
-            Route("GET", one, "downloadArtifact", Permission.READ, self.download),
-            Route("HEAD", one, "artifactExists", Permission.READ, self.exists),
-            Route("PUT", one, "uploadArtifact", Permission.WRITE, self.upload),
+            Route("GET", item, "downloadArtifact", Permission.READ, self.download),
+            Route("HEAD", item, "artifactExists", Permission.READ, self.exists),
+            Route("PUT", item, "uploadArtifact", Permission.WRITE, self.upload),
             Route("POST", base, "artifactQuery", Permission.READ, self.query),
             Route("DELETE", base, "deleteAllArtifacts", Permission.WRITE, self.delete_all),
             *preflights,
         ]
 
     async def preflight(self, _request: Request) -> Response:
-        """Answer an OPTIONS request; the real one comes to the same address."""
+        """Respond to a CORS preflight request."""
         return PREFLIGHT
 
     async def status(self, _request: Request, auth: AuthContext) -> Response:
-        """Whether Remote Caching is enabled for the token, and if not, why."""
+        """Return whether Remote Caching is enabled for the token's team, and if not, why."""
         return Response(200, msgspec.json.encode({"status": self._quotas.status(auth)}))
 
     async def download(self, request: Request, auth: AuthContext) -> Response:
-        """The artifact, straight from its file."""
+        """Send the artifact from its file."""
         client = ClientInfo.from_headers(request)
         artifact = await self._find(request, auth)
-        file = None if artifact is None else await self._file(artifact)
+        file = None if artifact is None else await self._body_file(artifact)
         if artifact is None or file is None:
             self._metrics.add("hitrate_artifact_misses")
             return _MISS
@@ -156,15 +158,15 @@ class ArtifactRoutes:
         return Response(200, b"", _headers(artifact, request), file, artifact.size_bytes)
 
     async def exists(self, request: Request, auth: AuthContext) -> Response:
-        """The headers of a download."""
-        ClientInfo.from_headers(request)  # the contract has bad client headers refused here too
+        """Send the headers of a download, without a body."""
+        ClientInfo.from_headers(request)  # validates: the API rejects bad client headers here, too
         artifact = await self._find(request, auth)
         if artifact is None:
             return Response(404, b"", _MISS.headers)
         return Response(200, b"", _headers(artifact, request))
 
     async def query(self, request: Request, auth: AuthContext) -> Response:
-        """Size, duration and tag for each hash asked for."""
+        """Return size, duration and tag for each requested hash."""
         body = await request.body(self._max_body_bytes)
         try:
             hashes = _query_decoder.decode(body).hashes
@@ -172,31 +174,31 @@ class ArtifactRoutes:
             raise BadRequest(
                 f'{error}. Send {{"hashes": [...]}} with at most {MAX_QUERY_HASHES} strings.'
             ) from error
-        problems = {h: validate_hash(h) for h in hashes}
-        sound = [h for h, problem in problems.items() if problem is None]
-        found = await self._store.find_many(auth.team.id, sound)
-        answer = {
-            h: QueryError(Problem(problem)) if problem else _found(found.get(h))
-            for h, problem in problems.items()
+        errors = {h: validate_hash(h) for h in hashes}
+        valid = [h for h, error in errors.items() if error is None]
+        artifacts = await self._store.find_many(auth.team.id, valid)
+        results = {
+            h: QueryError(ErrorMessage(error)) if error else _query_hit(artifacts.get(h))
+            for h, error in errors.items()
         }
-        return Response(200, msgspec.json.encode(answer))
+        return Response(200, msgspec.json.encode(results))
 
     async def delete_all(self, _request: Request, auth: AuthContext) -> Response:
-        """Empty the team's cache."""
+        """Delete all artifacts of the team."""
         count = await self._store.remove_team(auth.team.id)
         return Response(200, msgspec.json.encode({"deletedCount": count}))
 
     async def upload(self, request: Request, auth: AuthContext) -> Response:
-        """Store an artifact, or replace it, body and metadata together.
+        """Store or replace an artifact, body and metadata atomically.
 
-        Flat memory whatever the size. Raises BadRequest, PayloadTooLarge or ServiceUnavailable;
-        then nothing was stored and no trace is left.
+        Memory use does not depend on the size. Raises BadRequest, PayloadTooLarge or
+        ServiceUnavailable; then nothing is stored and no file is left.
         """
         artifact_hash = hash_from_path(request)
         metadata, client = UploadMetadata.from_headers(request), ClientInfo.from_headers(request)
-        announced = self._announced(request)
-        self._store.blobs.check_free_space(announced or 0)
-        writer = await self._receive(request, auth.team.id, announced)
+        content_length = self._checked_content_length(request)
+        self._store.blobs.check_free_space(content_length or 0)
+        writer = await self._receive(request, auth.team.id, content_length)
         artifact = Artifact(
             key=ArtifactKey(auth.team.id, artifact_hash),
             blob=writer.blob,
@@ -220,8 +222,8 @@ class ArtifactRoutes:
     async def _find(self, request: Request, auth: AuthContext) -> Artifact | None:
         return await self._store.find(ArtifactKey(auth.team.id, hash_from_path(request)))
 
-    async def _file(self, artifact: Artifact) -> str | BinaryIO | None:
-        """What is to be sent; None when it was removed in this moment."""
+    async def _body_file(self, artifact: Artifact) -> str | BinaryIO | None:
+        """Return a small body's path or a large body's open file; None if it was just removed."""
         path = self._store.blobs.path(artifact.key.team_id, artifact.blob)
         if artifact.size_bytes <= STREAM_CHUNK_BYTES:
             return path
@@ -230,17 +232,23 @@ class ArtifactRoutes:
         except FileNotFoundError:
             return None
 
-    def _announced(self, request: Request) -> int | None:
-        announced = request.content_length()
-        if announced is None and b"transfer-encoding" not in request.headers:
-            raise BadRequest("Send Content-Length, or the body in chunks.")
-        if announced is not None and announced > self._max_artifact_bytes:
-            raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
-        return announced
+    def _checked_content_length(self, request: Request) -> int | None:
+        """Return the Content-Length, None for a chunked body.
 
-    async def _receive(self, request: Request, team_id: str, announced: int | None) -> BlobWriter:
-        """A writer that has the whole body."""
-        writer, pieces = self._store.blobs.writer(team_id), bytearray()
+        Raises BadRequest or PayloadTooLarge.
+        """
+        content_length = request.content_length()
+        if content_length is None and b"transfer-encoding" not in request.headers:
+            raise BadRequest("Send a Content-Length header, or a chunked body.")
+        if content_length is not None and content_length > self._max_artifact_bytes:
+            raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
+        return content_length
+
+    async def _receive(
+        self, request: Request, team_id: str, content_length: int | None
+    ) -> BlobWriter:
+        """Receive the whole body into a new blob writer, which is discarded on any error."""
+        writer, buffer = self._store.blobs.writer(team_id), bytearray()
         size, more = 0, True
         try:
             while more:
@@ -248,49 +256,51 @@ class ArtifactRoutes:
                 size += len(chunk)
                 if size > self._max_artifact_bytes:
                     raise body_too_large(self._max_artifact_bytes, "--max-artifact-bytes")
-                pieces += chunk
-                if len(pieces) >= WRITE_CHUNK_BYTES:
-                    self._store.blobs.check_free_space(len(pieces))
-                    await asyncio.to_thread(writer.write, pieces)
-                    pieces = bytearray()
-            _check_length(announced, size)
+                buffer += chunk
+                if len(buffer) >= WRITE_CHUNK_BYTES:
+                    self._store.blobs.check_free_space(len(buffer))
+                    await asyncio.to_thread(writer.write, buffer)
+                    buffer = bytearray()
+            _check_size(content_length, size)
             if size <= MAX_BUFFERED_BYTES:
-                writer.buffer(pieces)
+                writer.buffer(buffer)
             else:
-                await asyncio.to_thread(_finish, writer, pieces)
+                await asyncio.to_thread(_write_and_sync, writer, buffer)
         except BaseException:
             await asyncio.to_thread(writer.discard)
             raise
         return writer
 
 
-def _finish(writer: BlobWriter, rest: bytearray) -> None:
+def _write_and_sync(writer: BlobWriter, rest: bytearray) -> None:
     writer.write(rest)
     writer.sync_and_close()
 
 
-def _check_length(announced: int | None, size: int) -> None:
-    if announced is not None and announced != size:
+def _check_size(content_length: int | None, size: int) -> None:
+    if content_length is not None and content_length != size:
         raise BadRequest(
-            f"Content-Length says {announced} bytes, but {size} came; send the artifact again."
+            f"Content-Length is {content_length}, but the body has {size} bytes; "
+            "send the artifact again."
         )
 
 
 def _headers(artifact: Artifact, request: Request) -> tuple[Header, ...]:
-    # The SDK asks for JSON and refuses bytes that are labelled otherwise.
+    # The Vercel SDK accepts JSON only and rejects a body with another content type.
     accept = request.headers.get(b"accept", b"")
-    label = JSON if b"application/json" in accept and b"*/*" not in accept else _OCTETS
-    length = (b"content-length", b"%d" % artifact.size_bytes)
-    return (label, length, *metadata_headers(artifact))
+    json_only = b"application/json" in accept and b"*/*" not in accept
+    content_type = JSON if json_only else _OCTET_STREAM
+    content_length = (b"content-length", b"%d" % artifact.size_bytes)
+    return (content_type, content_length, *metadata_headers(artifact))
 
 
-def _found(artifact: Artifact | None) -> Found | None:
+def _query_hit(artifact: Artifact | None) -> QueryHit | None:
     if artifact is None:
         return None
     duration = artifact.duration_ms or 0.0
-    # `turbo` discards the whole answer if a duration that is whole does not look it.
-    whole = int(duration) if duration.is_integer() else duration
-    return Found(artifact.size_bytes, whole, artifact.tag)
+    # `turbo` parses an integer: it discards the whole response if 400 is written as 400.0.
+    number = int(duration) if duration.is_integer() else duration
+    return QueryHit(artifact.size_bytes, number, artifact.tag)
 
 
 def _url(request: Request, artifact_hash: str) -> str:
