@@ -1,4 +1,4 @@
-"""A cache on a folder of its own, with a team, for tests of the store."""
+"""Fixture: an artifact store in its own data directory, with two teams and a manual clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,22 +17,22 @@ from hitrate.db.engine import open_database
 from hitrate.metrics import Metrics
 from hitrate.teams.models import Team
 
-Value = TypeVar("Value")
+Result = TypeVar("Result")
 
 NO_LIMITS = CacheLimits(None, None, None)
 
 
-class Cache:
-    """Store, team and clock."""
+class CacheFixture:
+    """An artifact store with its database, clock, and the teams `ours` and `theirs`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "artifacts"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "artifacts"
         self.clock = ManualClock()
-        self.engine = open_database(folder)
+        self.engine = open_database(directory)
         accounts = AccountStore(self.engine, self.clock)
         self.team: Team = accounts.teams.find(slug="ours") or accounts.teams.create("ours")
         self.other: Team = accounts.teams.find(slug="theirs") or accounts.teams.create("theirs")
-        self.store = ArtifactStore(self.engine, BlobStore(self.folder, 0), self.clock)
+        self.store = ArtifactStore(self.engine, BlobStore(self.directory, 0), self.clock)
         self.metrics = Metrics()
 
     def key(self, artifact_hash: str, team: Team | None = None) -> ArtifactKey:
@@ -46,31 +46,31 @@ class Cache:
         artifact = Artifact(
             key, writer.blob, len(body), 1.0, tag, None, None, None, None, None, "tok", 0
         )
-        artifact = self._now(artifact)
+        artifact = self._created_now(artifact)
         writer.buffer(body)
         await self.store.put(artifact, writer)
         return artifact
 
-    async def has(self, artifact_hash: str, team: Team | None = None) -> bool:
+    async def exists(self, artifact_hash: str, team: Team | None = None) -> bool:
         key = self.key(artifact_hash, team)
         return key.hash in await self.store.find_many(key.team_id, [key.hash])
 
-    def retention(self, limits: CacheLimits = NO_LIMITS) -> GarbageCollector:
+    def garbage_collector(self, limits: CacheLimits = NO_LIMITS) -> GarbageCollector:
         loop = asyncio.get_running_loop()
         return GarbageCollector(self.store, limits, self.metrics, self.clock, loop)
 
     def files(self) -> list[Path]:
-        return [path for path in self.folder.rglob("*") if path.is_file()]
+        return [path for path in self.directory.rglob("*") if path.is_file()]
 
-    def _now(self, artifact: Artifact) -> Artifact:
+    def _created_now(self, artifact: Artifact) -> Artifact:
         fields = {name: getattr(artifact, name) for name in artifact.__struct_fields__}
         return Artifact(**{**fields, "created_at_ms": self.clock.now_ms()})
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Cache]:
-    """An open cache."""
-    cache = Cache(folder)
+async def open_cache(directory: Path) -> AsyncIterator[CacheFixture]:
+    """Open an artifact cache in the data directory, and close it afterwards."""
+    cache = CacheFixture(directory)
     cache.store.open()
     try:
         yield cache
@@ -79,11 +79,11 @@ async def opened(folder: Path) -> AsyncIterator[Cache]:
         cache.engine.dispose()
 
 
-def run(folder: Path, test: Callable[[Cache], Awaitable[Value]]) -> Value:
-    """Run an asynchronous test on a cache."""
+def run_with_cache(directory: Path, test: Callable[[CacheFixture], Awaitable[Result]]) -> Result:
+    """Call an asynchronous test with a cache in the data directory; return its result."""
 
-    async def with_cache() -> Value:
-        async with opened(folder) as cache:
+    async def with_cache() -> Result:
+        async with open_cache(directory) as cache:
             return await test(cache)
 
     return asyncio.run(with_cache())
