@@ -14,7 +14,7 @@ from hitrate.teams.cycles import Cycle
 from hitrate.teams.models import Team
 from hitrate.teams.settings import Limits, Prices, TeamSettings
 from tests.support.meter_harness import ms
-from tests.support.raw_http import Client, make_artifact
+from tests.support.raw_http import RawHttpClient, make_artifact
 from tests.support.server import Server, eventually
 
 HOUR_MS = 3_600_000
@@ -168,7 +168,7 @@ def use(server: Server) -> dict[str, int]:
     events = [
         {"sessionId": "s", "source": "REMOTE", "event": "HIT", "hash": f"h{n}"} for n in range(7)
     ]
-    with Client(server) as client:
+    with RawHttpClient(server) as client:
         for artifact in (small, large):
             assert client.put(artifact, 400_000).status == 202
             assert client.get(artifact.hash).body == artifact.body
@@ -216,7 +216,7 @@ def test_api_command_and_file_tell_the_same_running_stopped_and_killed(server: S
 
 
 def test_deleting_and_replacing_change_what_is_stored_and_nothing_else(server: Server) -> None:
-    with Client(server) as client:
+    with RawHttpClient(server) as client:
         for version in range(3):
             assert client.put(make_artifact("one", version, 1000 * (version + 1))).status == 202
         used = of_api(server)["current"]["used"]
@@ -228,7 +228,7 @@ def test_deleting_and_replacing_change_what_is_stored_and_nothing_else(server: S
 
 
 def test_what_retention_removes_is_seen_by_the_command_too(server: Server) -> None:
-    with Client(server) as client:
+    with RawHttpClient(server) as client:
         assert client.put(make_artifact("one", 1, 1000)).status == 202
         assert client.put(make_artifact("two", 1, 500)).status == 202
     [blob] = [p for p in (server.data_dir / "artifacts").glob("*/*/*") if p.stat().st_size == 500]

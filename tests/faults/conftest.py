@@ -1,4 +1,4 @@
-"""Owns the small disk: a mounted tmpfs that a test may fill."""
+"""Fixture of the fault tests: a small disk, which is a mounted tmpfs."""
 
 import os
 import subprocess
@@ -12,17 +12,17 @@ from tests.support.small_disk import SmallDisk
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A disk of 96 MiB. Where nothing may be mounted the tests skip, but never in CI."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+    """Mount a disk of 96 MiB. Skips the test if mounting is not permitted, except in CI."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
     size = ["-o", "size=96m,mode=0700"]
-    command = ["mount", "-t", "tmpfs", *size, "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", *size, "tmpfs", str(directory)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
-        reason = f"a small disk cannot be mounted (root may): {mounted.stderr.strip()}"
+        reason = f"cannot mount a small disk (needs root): {mounted.stderr.strip()}"
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    yield SmallDisk(folder)
-    # Lazily: a server that a failed test has left behind still holds files.
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    yield SmallDisk(directory)
+    # Lazily, because a server that a failed test left running still has open files.
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.load_generator import Ledger
-from tests.support.raw_http import Client
+from tests.support.load_generator import ExpectedState
+from tests.support.raw_http import RawHttpClient
 from tests.support.server import Server, eventually, try_hitrate
 
 SEED = 20261124
@@ -40,7 +40,7 @@ class Bench:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.ledger = Ledger()
+        self.ledger = ExpectedState()
         self.store = server.data_dir / "events.duckdb"
         self.spool = server.data_dir / "spool"
         self._dice = random.Random(SEED)
@@ -48,7 +48,7 @@ class Bench:
 
     def record(self, count: int = 20) -> None:
         """Send batches; each must be acknowledged."""
-        with Client(self.server) as client:
+        with RawHttpClient(self.server) as client:
             for _ in range(count):
                 batch = self.ledger.new_batch(self._dice)
                 assert client.post_events(batch.body).status == 200
@@ -56,13 +56,13 @@ class Bench:
 
     def reads(self) -> int:
         """The status of reading events."""
-        with Client(self.server) as client:
+        with RawHttpClient(self.server) as client:
             return client.request("GET", "/v1/events").status
 
     def assert_recorded(self) -> None:
         """All of it, each event once."""
-        with Client(self.server) as client:
-            eventually(lambda: client.waiting_segments() == 0)
+        with RawHttpClient(self.server) as client:
+            eventually(lambda: client.pending_segments() == 0)
             count = self.ledger.count_events(client.events())
         count.assert_exact()
         assert count.recorded == count.acknowledged, count
@@ -150,7 +150,7 @@ def test_a_damaged_store_delays_nobody_and_loading_goes_on_when_it_is_moved_away
 ) -> None:
     whole = bench.store.read_bytes()
     bench.store.write_bytes(whole[:kept] + b"garbage " * (len(whole) // 8))
-    bench.ledger = Ledger()
+    bench.ledger = ExpectedState()
     bench.server.start()
     bench.record()
     assert bench.reads() == 503
@@ -169,17 +169,17 @@ def test_a_store_damaged_by_a_crash_may_leave_its_log_behind_without_harm(bench:
     bench.server.start()
     eventually(lambda: bench.reads() == 200)
     bench.record()
-    with Client(bench.server) as client:
-        eventually(lambda: client.waiting_segments() == 0)
+    with RawHttpClient(bench.server) as client:
+        eventually(lambda: client.pending_segments() == 0)
     bench.server.kill()
     assert bench.store.with_suffix(".duckdb.wal").exists()
     bench.store.rename(bench.store.with_suffix(".damaged"))
-    bench.ledger = Ledger()
+    bench.ledger = ExpectedState()
     bench.server.start()
     bench.record()
     eventually(lambda: bench.reads() == 200)
-    with Client(bench.server) as client:
-        eventually(lambda: client.waiting_segments() == 0)
+    with RawHttpClient(bench.server) as client:
+        eventually(lambda: client.pending_segments() == 0)
         events = client.events()
     known = {key for batch in bench.ledger.batches for key in batch.keys}
     assert sum((event["sessionId"], event["hash"]) in known for event in events) == len(known)

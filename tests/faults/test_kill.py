@@ -1,4 +1,4 @@
-"""Fifty SIGKILLs under load on one data folder: what was acknowledged is there, exactly once."""
+"""SIGKILL under load, 50 times on one data directory: acknowledged data exists exactly once."""
 
 import json
 import random
@@ -11,54 +11,54 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartServer
-from tests.support.load_generator import Ledger, Load
-from tests.support.raw_http import Client
+from tests.support.load_generator import ExpectedState, LoadGenerator
+from tests.support.raw_http import RawHttpClient
 from tests.support.server import Server, eventually
 
 ROUNDS = 50
 SEED = 20261121
-LONGEST_ROUND_S = 0.6
+MAX_ROUND_S = 0.6
 
 
-def test_fifty_kills_lose_and_double_nothing_that_was_acknowledged(
+def test_50_kills_under_load_neither_lose_nor_duplicate_acknowledged_data(
     start_server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dice = random.Random(SEED)
-    ledger = Ledger()
+    rng = random.Random(SEED)
+    expected = ExpectedState()
     server = start_server()
     for number in range(ROUNDS):
         if number:
             server.start()
-        with Load(server, ledger, SEED + number) as load:
-            load.acknowledged.wait(LONGEST_ROUND_S)
-            threading.Event().wait(dice.uniform(0, LONGEST_ROUND_S))
+        with LoadGenerator(server, expected, SEED + number) as load:
+            load.acknowledged.wait(MAX_ROUND_S)
+            threading.Event().wait(rng.uniform(0, MAX_ROUND_S))
             server.kill()
 
-    assert ledger.refused == []
+    assert expected.rejected == []
     collected = _collect(server)
     _assert_files_and_index_agree(server.data_dir)
     server.start()
-    with Client(server) as client:
-        eventually(lambda: client.waiting_segments() == 0, 120)
-        events = ledger.count_events(client.events())
-        artifacts = ledger.assert_artifacts(client)
+    with RawHttpClient(server) as client:
+        eventually(lambda: client.pending_segments() == 0, 120)
+        events = expected.count_events(client.events())
+        artifacts = expected.assert_artifacts(client)
     assert server.stop() == 0
     _assert_files_and_index_agree(server.data_dir)
 
-    uploads = [version for versions in ledger.versions.values() for version in versions]
+    uploads = [version for versions in expected.versions.values() for version in versions]
     with capsys.disabled():
         print(
-            f"\nseed {SEED}: {ROUNDS} kills, {ledger.broken} connections cut\n"
+            f"\nseed {SEED}: {ROUNDS} kills, {expected.connection_errors} connection errors\n"
             f"events: {events.acknowledged_batches} of {events.batches} batches with "
-            f"{events.acknowledged} events acknowledged, {ledger.resent} requests sent again; "
-            f"{events.recorded} events recorded, {events.lost} lost, {events.doubled} doubled, "
-            f"{events.torn_batches} batches torn\n"
+            f"{events.acknowledged} events acknowledged, {expected.resent} requests re-sent; "
+            f"{events.recorded} events recorded, {events.lost} lost, "
+            f"{events.duplicated} duplicated, {events.partial_batches} batches recorded in part\n"
             f"artifacts: {sum(v.acknowledged for v in uploads)} of {len(uploads)} uploads "
-            f"acknowledged; {artifacts} artifacts served whole, 0 lost\n"
-            f"files without an artifact after the last kill, removed by gc: {collected}"
+            f"acknowledged; {artifacts} artifacts intact, 0 lost\n"
+            f"orphans after the last kill, removed by gc: {collected}"
         )
     events.assert_exact()
-    assert ledger.broken >= ROUNDS, "the kills did not meet any load"
+    assert expected.connection_errors >= ROUNDS, "no kill interrupted a request"
 
 
 def _collect(server: Server) -> dict[str, Any]:

@@ -26,12 +26,12 @@ from hitrate.events import wire
 from tests.conftest import StartServer
 from tests.support.counting_proxy import CountingProxy, Exchange
 from tests.support.raw_http import (
-    EVENTS,
-    GONE,
+    CONNECTION_ERRORS,
+    EVENTS_PATH,
     TIMEOUT_S,
-    Artifact,
-    Client,
-    Pieces,
+    RawHttpClient,
+    SampleArtifact,
+    StreamedRequest,
     artifact_path,
     make_artifact,
 )
@@ -127,7 +127,7 @@ class Crowd:
                         left = None if left is None else left - 1
                         next(actions)(http_client)
                         self.done += 1
-                except GONE:
+                except CONNECTION_ERRORS:
                     pass
                 finally:
                     http_client.close()
@@ -197,7 +197,9 @@ class Crowd:
 
     def _post(self, connection: Any, team: Team, body: bytes) -> None:
         team.unanswered.add(body)
-        self._say(connection, team, "POST", EVENTS, body, content_type="application/json").read()
+        self._say(
+            connection, team, "POST", EVENTS_PATH, body, content_type="application/json"
+        ).read()
         team.unanswered.discard(body)
 
     def _ask(self, connection: Any, team: Team, _: int, dice: random.Random) -> None:
@@ -275,7 +277,7 @@ class Count:
                     self.cut += 1
                     left = one.announced_bytes - one.answered_bytes
                     self.doubtful.downloadedBytes += min(left, BUFFERED_BYTES)
-            if one.path == EVENTS:
+            if one.path == EVENTS_PATH:
                 kept.add(one.asked_digest)
         self.seen.events = sum(sizes.get(digest, 0) for digest in kept)
         self.doubtful.events = sum(sizes.get(digest, 0) for digest in doubtful - kept)
@@ -311,8 +313,8 @@ def _counts(one: Exchange) -> bool:
 
 def metered(server: Server, team: Team) -> Use:
     """What the server says; once it has taken over all events, so that resent ones are dropped."""
-    with Client(server) as client:
-        eventually(lambda: client.waiting_segments() == 0, 120)
+    with RawHttpClient(server) as client:
+        eventually(lambda: client.pending_segments() == 0, 120)
     answer = server.request("GET", f"/v1/teams/{team.slug}/usage", token=team.token)
     assert answer.status_code == 200, answer.text
     return _use(answer.json())
@@ -420,7 +422,7 @@ def settled(look: Callable[[], int]) -> int:
     return seen[-1]
 
 
-def take_some(server: Server, artifact: Artifact, how: str) -> tuple[int, int]:
+def take_some(server: Server, artifact: SampleArtifact, how: str) -> tuple[int, int]:
     """Take a MiB of an artifact, and go away; what was taken and what is metered for it."""
     downloads, taken = Downloads(server), 0
     with socket.socket() as client:
@@ -442,7 +444,7 @@ def test_of_a_large_artifact_that_is_given_up_early_little_more_is_metered_than_
     start_server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server, artifact = start_server(), make_artifact("big", 1, 128 * 2**20)
-    with Client(server) as client:
+    with RawHttpClient(server) as client:
         assert client.put(artifact).status == 202
     for how in ("close", "reset", "stall"):
         taken, told = take_some(server, artifact, how)
@@ -455,8 +457,8 @@ def test_of_a_large_artifact_that_is_given_up_early_little_more_is_metered_than_
 def test_an_upload_whose_client_is_gone_counts_exactly_if_it_is_stored(server: Server) -> None:
     sizes = {f"gone{n}": 1 + n * 40_000 for n in range(24)}
     for number, (name, size) in enumerate(sizes.items()):
-        artifact: Artifact = make_artifact(name, 1, size)
-        with Pieces(server, "PUT", artifact.path, content_length=size) as upload:
+        artifact: SampleArtifact = make_artifact(name, 1, size)
+        with StreamedRequest(server, "PUT", artifact.path, content_length=size) as upload:
             upload.send(artifact.body)
             if number % 2:
                 upload.reset()
@@ -464,7 +466,7 @@ def test_an_upload_whose_client_is_gone_counts_exactly_if_it_is_stored(server: S
 
     def stored() -> int:
         body = json.dumps({"hashes": list(sizes)}).encode()
-        with Client(server) as client:
+        with RawHttpClient(server) as client:
             found = json.loads(client.request("POST", _ARTIFACTS, body).body)
         return sum(one["size"] for one in found.values() if one)
 
@@ -475,12 +477,14 @@ def test_an_upload_whose_client_is_gone_counts_exactly_if_it_is_stored(server: S
 
 def test_uploads_that_stop_in_the_middle_are_free(server: Server) -> None:
     for size in (1000, 3_000_000):
-        with Pieces(server, "PUT", artifact_path("half"), content_length=size) as upload:
+        with StreamedRequest(server, "PUT", artifact_path("half"), content_length=size) as upload:
             upload.send(b"x" * (size // 2))
             upload.end()
-            with suppress(*GONE):
-                assert upload.answer().status == 400
-        with Pieces(server, "PUT", artifact_path("half"), transfer_encoding="chunked") as upload:
+            with suppress(*CONNECTION_ERRORS):
+                assert upload.response().status == 400
+        with StreamedRequest(
+            server, "PUT", artifact_path("half"), transfer_encoding="chunked"
+        ) as upload:
             upload.send_chunk(b"x" * (size // 2))
             upload.reset()
     team = Team(server.team, server.token)
@@ -512,7 +516,7 @@ def test_a_batch_that_a_kill_left_uncounted_counts_once_when_it_is_sent_again(
     body = json.dumps(events).encode()
     spool_as_a_killed_server_did(server, body)
     server.start()
-    with Client(server) as client:
+    with RawHttpClient(server) as client:
         assert client.post_events(body).status == 200
         told = metered(server, Team(server.team, server.token))
         assert len(eventually(client.events)) == 9

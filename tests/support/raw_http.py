@@ -1,4 +1,4 @@
-"""HTTP as the tests of faults speak it: whole requests, and requests sent piece by piece."""
+"""HTTP client for fault tests: whole requests, and requests that are sent step by step."""
 
 import hashlib
 import http.client
@@ -13,17 +13,17 @@ from typing import Any, Self
 
 from tests.support.server import Server, eventually
 
-EVENTS = "/v8/artifacts/events"
+EVENTS_PATH = "/v8/artifacts/events"
 TIMEOUT_S = 30.0
-GONE = (OSError, http.client.HTTPException)
-"""What a client meets when its server is gone."""
+CONNECTION_ERRORS = (OSError, http.client.HTTPException)
+"""What a client raises when its server is stopped or killed."""
 
 _JSON = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One whole answer; header names in lower case."""
+class RawResponse:
+    """A complete response; header names are lower-case."""
 
     status: int
     headers: Mapping[str, str]
@@ -31,14 +31,15 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The `code` of an error."""
+        """Return the `code` of an error response."""
         code: str = json.loads(self.body)["error"]["code"]
         return code
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """A body that says what it is: its tag is the digest of the body, its duration the version."""
+class SampleArtifact:
+    """An artifact whose metadata identifies its body: the tag is the SHA-256 of the body and the
+    duration is the version."""
 
     hash: str
     version: int
@@ -54,7 +55,7 @@ class Artifact:
 
     @property
     def headers(self) -> dict[str, str]:
-        """All metadata, so that a mix with another version shows."""
+        """Return all metadata, so that a mix with another version is detected."""
         return {
             "x-artifact-tag": self.tag,
             "x-artifact-duration": str(self.version),
@@ -63,29 +64,29 @@ class Artifact:
         }
 
 
-def make_artifact(artifact_hash: str, version: int, size_bytes: int) -> Artifact:
-    """An artifact whose every 32 bytes differ from any other's."""
+def make_artifact(artifact_hash: str, version: int, size_bytes: int) -> SampleArtifact:
+    """Create an artifact of which any 32 bytes differ from those of any other artifact."""
     seed = hashlib.sha256(f"{artifact_hash}/{version}".encode()).digest()
-    return Artifact(artifact_hash, version, (seed * (size_bytes // 32 + 1))[:size_bytes])
+    return SampleArtifact(artifact_hash, version, (seed * (size_bytes // 32 + 1))[:size_bytes])
 
 
 def artifact_path(artifact_hash: str) -> str:
-    """The address of an artifact."""
+    """Return the path of an artifact."""
     return f"/v8/artifacts/{artifact_hash}"
 
 
-def assert_whole(answer: Answer) -> int:
-    """The version of a downloaded artifact, after a look that nothing of it is of another."""
-    assert answer.status == 200, answer
-    version = int(answer.headers["x-artifact-duration"])
-    assert answer.headers["x-artifact-tag"] == hashlib.sha256(answer.body).hexdigest()
-    assert answer.headers["x-artifact-sha"] == f"{version:040x}"
-    assert answer.headers["x-artifact-dirty-hash"] == f"{version:064x}"
+def assert_whole(response: RawResponse) -> int:
+    """Check that body and metadata are of one version of an artifact; return the version."""
+    assert response.status == 200, response
+    version = int(response.headers["x-artifact-duration"])
+    assert response.headers["x-artifact-tag"] == hashlib.sha256(response.body).hexdigest()
+    assert response.headers["x-artifact-sha"] == f"{version:040x}"
+    assert response.headers["x-artifact-dirty-hash"] == f"{version:064x}"
     return version
 
 
-class Client:
-    """One connection that is kept alive, for one thread."""
+class RawHttpClient:
+    """A client with one keep-alive connection. Not thread-safe."""
 
     def __init__(self, server: Server, token: str | None = None) -> None:
         self._authorization = {"authorization": f"Bearer {token or server.token}"}
@@ -103,60 +104,60 @@ class Client:
         path: str,
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """The answer; a body of several pieces goes in chunks, without its length."""
-        with suppress(BrokenPipeError):  # a refusal may come before the body is sent
+    ) -> RawResponse:
+        """Send a request and return the response. An iterable body is sent chunked."""
+        with suppress(BrokenPipeError):  # an error response may arrive before the body is sent
             self._http.request(method, path, body, {**self._authorization, **(headers or {})})
-        return _answer(self._http.getresponse())
+        return _read_response(self._http.getresponse())
 
-    def post_events(self, body: bytes) -> Answer:
-        """recordEvents."""
-        return self.request("POST", EVENTS, body, _JSON)
+    def post_events(self, body: bytes) -> RawResponse:
+        """Send recordEvents."""
+        return self.request("POST", EVENTS_PATH, body, _JSON)
 
-    def put(self, artifact: Artifact, chunk_bytes: int | None = None) -> Answer:
-        """uploadArtifact, in chunks when their size is given."""
+    def put(self, artifact: SampleArtifact, chunk_bytes: int | None = None) -> RawResponse:
+        """Send uploadArtifact, chunked if a chunk size is given."""
         if chunk_bytes is None:
             return self.request("PUT", artifact.path, artifact.body, artifact.headers)
         body = artifact.body
-        pieces = (body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes))
-        return self.request("PUT", artifact.path, pieces, artifact.headers)
+        chunks = (body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes))
+        return self.request("PUT", artifact.path, chunks, artifact.headers)
 
-    def get(self, artifact_hash: str) -> Answer:
-        """downloadArtifact."""
+    def get(self, artifact_hash: str) -> RawResponse:
+        """Send downloadArtifact."""
         return self.request("GET", artifact_path(artifact_hash))
 
     def events(self) -> list[dict[str, Any]]:
-        """All events that are in the store now, newest first; waits until the store is open."""
-        found: list[dict[str, Any]] = []
+        """Return all events of the store, newest first. Waits until the store is open."""
+        events: list[dict[str, Any]] = []
         cursor: str | None = ""
         while cursor is not None:
             page = eventually(partial(self._page, cursor))
             assert page is not None
-            found += page["events"]
+            events += page["events"]
             cursor = page["nextCursor"]
-        return found
+        return events
 
-    def waiting_segments(self) -> int:
-        """How many segments the event store has not taken over yet."""
+    def pending_segments(self) -> int:
+        """Return the number of spool segments that are not loaded yet."""
         text = self.request("GET", "/metrics").body.decode()
         [line] = [x for x in text.splitlines() if x.startswith("hitrate_spool_segments ")]
         return int(float(line.split()[1]))
 
     def _page(self, cursor: str) -> dict[str, Any] | None:
         after = f"&cursor={cursor}" if cursor else ""
-        answer = self.request("GET", f"/v1/events?limit=1000{after}")
-        if answer.status == 503:
+        response = self.request("GET", f"/v1/events?limit=1000{after}")
+        if response.status == 503:
             return None
-        assert answer.status == 200, answer
-        page: dict[str, Any] = json.loads(answer.body)
+        assert response.status == 200, response
+        page: dict[str, Any] = json.loads(response.body)
         return page
 
 
-class Pieces:
-    """A request that is sent piece by piece on a connection of its own."""
+class StreamedRequest:
+    """A request that is sent step by step on its own connection."""
 
     def __init__(self, server: Server, method: str, path: str, **headers: str | int) -> None:
-        """Send the head; `content_length=3` becomes `content-length: 3`."""
+        """Send the request line and headers; `content_length=3` becomes `content-length: 3`."""
         self._socket = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S)
         lines = [f"{method} {path} HTTP/1.1", "host: hitrate"]
         lines += [f"authorization: Bearer {server.token}"]
@@ -170,40 +171,40 @@ class Pieces:
         self._socket.close()
 
     def send(self, data: bytes) -> None:
-        """Bytes as they are."""
+        """Send raw bytes."""
         self._socket.sendall(data)
 
     def send_chunk(self, data: bytes) -> None:
-        """One chunk of a chunked body; an empty one ends it."""
+        """Send one chunk of a chunked body; an empty chunk ends the body."""
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     def end(self) -> None:
-        """Say that nothing more will come, and go on listening."""
+        """Close the sending half of the connection."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """End the connection as a crash of the client does."""
+        """Reset the connection, as a crash of the client does."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
-    def answer(self) -> Answer:
-        """What the server says."""
+    def response(self) -> RawResponse:
+        """Receive the response."""
         response = http.client.HTTPResponse(self._socket)
         response.begin()
-        return _answer(response)
+        return _read_response(response)
 
     def is_closed_by_server(self) -> bool:
-        """Whether the server has ended the connection; waits until it does."""
+        """Wait for the server to close the connection; return whether it did."""
         try:
             return self._socket.recv(1) == b""
         except ConnectionError:
             return True
 
 
-def _answer(response: http.client.HTTPResponse) -> Answer:
+def _read_response(response: http.client.HTTPResponse) -> RawResponse:
     try:
         body = response.read()
         headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, headers, body)
+        return RawResponse(response.status, headers, body)
     finally:
         response.close()
