@@ -189,7 +189,7 @@ def test_nobody_who_has_a_teams_token_ends_it(callers: Callers, kind: str) -> No
     secret = getattr(callers, kind)[1]
     answer = callers.server.request("DELETE", "/v3/user/tokens/current", token=secret)
     assert answer.status_code == 403
-    assert "an owner of the team revokes it" in answer.json()["message"]
+    assert "An owner of the team can revoke it" in answer.json()["message"]
     assert callers.server.request("GET", "/v2/user", token=secret).status_code == 200
 
 

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from hitrate.http.cookies import SESSION, form_token
+from hitrate.http.cookies import SESSION_COOKIE
+from hitrate.http.csrf import csrf_token
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR
 from tests.support.dashboard_fixture import LIMITS, House, is_page, send
@@ -134,7 +135,7 @@ def test_a_form_from_elsewhere_changes_nothing(unchanged: House) -> None:
     with ExitStack() as visitors:
         visitor = visitors.enter_context(unchanged.as_(Role.OWNER))
         other = visitors.enter_context(unchanged.as_(Role.OWNER))
-        mine, others = (form_token(str(one.cookies[SESSION])) for one in (visitor, other))
+        mine, others = (csrf_token(str(one.cookies[SESSION_COOKIE])) for one in (visitor, other))
         attempts: list[tuple[dict[str, str], dict[str, str]]] = [
             ({}, {}),
             ({"form_token": ""}, {}),

@@ -16,7 +16,7 @@ from litestar.routes import HTTPRoute
 from hitrate.app.openapi import document
 from hitrate.app.router import Router
 from hitrate.app.wiring import App
-from hitrate.auth.guards import RequirePermission, SessionGuard
+from hitrate.auth.guards import RequirePermission
 from hitrate.auth.models import Permission
 from hitrate.config import Settings
 
@@ -45,11 +45,7 @@ def all_routes(*, single_sign_on: bool = False) -> list[Row]:
         stated = (
             [declared]
             if declared
-            else [
-                g.permission
-                for g in handler.guards or []
-                if isinstance(g, (RequirePermission, SessionGuard))
-            ]
+            else [g.permission for g in handler.guards or [] if isinstance(g, RequirePermission)]
         )
         permission = stated[0] if stated else Permission.PUBLIC
         operation = str(handler.operation_id or handler.handler_name)
@@ -64,7 +60,8 @@ def documentation() -> dict[str, Any]:
     app = asyncio.run(_app({}))
     assert isinstance(app.fallback, Litestar)
     dependencies = cast("Mapping[str, Provide]", app.fallback.dependencies)
-    text = msgspec.json.encode(document(_handlers(app), dependencies))
+    handlers = [handler for handler in _handlers(app) if handler.resolve_include_in_schema()]
+    text = msgspec.json.encode(document(handlers, dependencies))
     documented: dict[str, Any] = msgspec.json.decode(text)
     return documented
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from hitrate.http.cookies import SESSION, form_token
+from hitrate.http.cookies import SESSION_COOKIE
+from hitrate.http.csrf import csrf_token
 from hitrate.roles import Role
 from hitrate.teams.models import Team, User
 from tests.support.scenario import Place, Sender, miss
@@ -80,7 +81,7 @@ def build_house(place: Place) -> House:
 
 def send(visitor: httpx.Client, path: str, form: dict[str, str], **headers: str) -> httpx.Response:
     """Send a form as a page that was made for this visitor does."""
-    sealed = {"form_token": form_token(str(visitor.cookies[SESSION])), **form}
+    sealed = {"form_token": csrf_token(str(visitor.cookies[SESSION_COOKIE])), **form}
     return visitor.post(path, data=sealed, headers=headers)
 
 

@@ -17,7 +17,7 @@ from hitrate.auth.accounts import AccountStore
 from hitrate.auth.sessions import Sessions
 from hitrate.clock import Clock, ManualClock
 from hitrate.db.engine import open_database
-from hitrate.http.cookies import SESSION
+from hitrate.http.cookies import SESSION_COOKIE
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team, User
 from tests.support.manual_clock_server import ClockedServer
@@ -123,7 +123,7 @@ class Place:
     @contextmanager
     def visitor(self, user: User, zone: str | None = None) -> Iterator[httpx.Client]:
         """Somebody who is signed in, without a browser; redirects are not followed."""
-        cookies = {SESSION: self.session(user)}
+        cookies = {SESSION_COOKIE: self.session(user)}
         if zone is not None:
             cookies["hitrate_timezone"] = zone
         headers = {"accept": "text/html"}
@@ -135,7 +135,9 @@ class Place:
     def let_in(self, page: Page, user: User) -> None:
         """Sign somebody in to a browser."""
         secret = self.session(user)
-        page.context.add_cookies([{"name": SESSION, "value": secret, "url": self.server.url}])
+        page.context.add_cookies(
+            [{"name": SESSION_COOKIE, "value": secret, "url": self.server.url}]
+        )
 
 
 @contextmanager

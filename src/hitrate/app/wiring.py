@@ -31,8 +31,12 @@ from hitrate.artifacts.store import ArtifactStore
 from hitrate.attribution import ArtifactAttribution
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.authorizer import Authorizer
-from hitrate.auth.guards import PermissionGuard, RequirePermission
+from hitrate.auth.guards import PermissionGuard, RequirePermission, SessionGuard
 from hitrate.auth.models import Permission
+from hitrate.auth.password_login import PasswordAuthenticator
+from hitrate.auth.sessions import OneTimeStore, Sessions
+from hitrate.auth.sso import create_single_sign_on
+from hitrate.auth.turbo_login import TurboLogin
 from hitrate.billing.admission import Admission
 from hitrate.billing.load_observer import MeterLoadObserver
 from hitrate.billing.meter import Meter
@@ -50,12 +54,17 @@ from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore
 from hitrate.events.traffic import TransferCounter
 from hitrate.http.asgi import ASGIApp
+from hitrate.http.cookies import SecureCookies
+from hitrate.http.csrf import CsrfProtection
 from hitrate.http.litestar import create_litestar_app, provide
+from hitrate.http.redirects import PublicUrl
+from hitrate.management import turbo_account
 from hitrate.management.routes import account_api
 from hitrate.management.services import AccountServices
 from hitrate.metrics import Metrics
-from hitrate.pages.login_routes import login_api, make_desk
-from hitrate.pages.routes import dashboard_api
+from hitrate.pages import routes as pages
+from hitrate.pages.account import AccountPage
+from hitrate.pages.context import Dashboard
 
 _SPOOL_LINE_OVERHEAD = 4
 """A spool line is at most this many times as long as the request body it was made from."""
@@ -139,7 +148,12 @@ class App:
         server_health.add_gauges(metrics)
         reports = Reports(store, artifacts, accounts.tokens)
         artifact_reports = ArtifactReports(reports, catalog)
-        desk = make_desk(engine, accounts, authorizer, metrics, settings, clock)
+        one_time_store, sessions = OneTimeStore(engine, clock), Sessions(engine, clock)
+        sso = create_single_sign_on(settings, accounts, one_time_store, clock)
+        public_url = PublicUrl(settings.public_url)
+        secure_cookies, csrf = SecureCookies(public_url), CsrfProtection(public_url)
+        session_guard = SessionGuard(sessions, secure_cookies)
+        html = pages.create_renderer(settings)
         office = AccountServices(accounts, authorizer, ledger, meter, quotas, clock)
         reads = RequirePermission(authorizer, Permission.ANALYTICS)
         analyst = AnalyticsService(reports, artifact_reports, loader, clock, reads)
@@ -148,11 +162,14 @@ class App:
             *analytics_api(analyst),
             *export_api(analyst, exports, Tables(reports, catalog)),
             *account_api(office),
-            *login_api(desk),
-            *dashboard_api(desk, office, reports, artifact_reports),
+            *turbo_account.HANDLERS,
             *admin_routes.HANDLERS,
             *health.HANDLERS,
         ]
+        dashboard = Dashboard(html, csrf, public_url, office, reports, artifact_reports, clock)
+        page_router = pages.create_router(
+            html, pages.dashboard_api(dashboard), single_sign_on=sso is not None
+        )
         dependencies = provide(
             accounts=accounts,
             teams=accounts.teams,
@@ -175,10 +192,21 @@ class App:
             reports=reports,
             artifact_reports=artifact_reports,
             exports=exports,
+            sessions=sessions,
+            session_guard=session_guard,
+            one_time_store=one_time_store,
+            password_authenticator=PasswordAuthenticator(accounts.users, metrics, clock),
+            turbo_login=TurboLogin(accounts, sessions, one_time_store, settings.login_token_ttl_s),
+            sso=sso,
+            public_url=public_url,
+            secure_cookies=secure_cookies,
+            csrf=csrf,
+            html=html,
+            account_page=AccountPage(accounts, settings, clock, html),
         )
         framework = create_litestar_app(
-            [*handlers, *openapi_api(handlers, dependencies)],
-            guards=[PermissionGuard(authorizer, desk.signed_in)],
+            [*handlers, *openapi_api(handlers, dependencies), page_router],
+            guards=[PermissionGuard(authorizer, session_guard)],
             dependencies=dependencies,
         )
         event_routes = EventRoutes(spool, metrics, clock, settings.max_body_bytes)

@@ -1,7 +1,4 @@
-"""The authorizer as the framework's routes use it: `guards=[needs(Permission.READ)]`.
-
-The guard of pages: who is not signed in goes to the sign-in page and comes back.
-"""
+"""Litestar guards: the permission that a handler declares, checked for tokens and sessions."""
 
 from functools import partial
 from typing import cast
@@ -13,7 +10,9 @@ from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.models import AuthContext, Permission, Token
 from hitrate.auth.sessions import Session, Sessions
 from hitrate.errors import LoginRequired
-from hitrate.http.cookies import SESSION, Connection, Site
+from hitrate.http.cookies import SESSION_COOKIE, SecureCookies
+from hitrate.http.litestar import AnyConnection
+from hitrate.http.redirects import path_and_query
 
 
 class RequirePermission:
@@ -28,7 +27,7 @@ class RequirePermission:
         self._authorizer = authorizer
         self.permission = permission
 
-    def __call__(self, connection: Connection, _handler: BaseRouteHandler) -> None:
+    def __call__(self, connection: AnyConnection, _handler: BaseRouteHandler) -> None:
         header = connection.headers.get("authorization")
         authorization = None if header is None else header.encode("latin-1")
         if self.permission is Permission.OPERATOR:
@@ -47,12 +46,12 @@ class RequirePermission:
             connection.state.ask()
 
 
-def current_auth(connection: Connection) -> AuthContext:
+def current_auth(connection: AnyConnection) -> AuthContext:
     """What the request may do now. Raises Unauthorized or Forbidden when it no longer may."""
     return cast("AuthContext", connection.state.ask())
 
 
-def authenticated_token(connection: Connection) -> Token:
+def authenticated_token(connection: AnyConnection) -> Token:
     """The token, still valid, on a route that acts in no team. Raises Unauthorized or Forbidden."""
     return cast("Token", connection.state.ask())
 
@@ -65,14 +64,18 @@ class PermissionGuard:
     `connection.state` that `current_auth` and `authenticated_token` repeat: a body may take long
     to arrive, and its sender may have lost the permission by then.
 
-    Raises Unauthorized, Forbidden, or LoginRequired.
+    A handler may also declare `precheck=`, a function of the connection that runs first.
+
+    Raises Unauthorized, Forbidden, LoginRequired, or what the precheck raises.
     """
 
     def __init__(self, authorizer: Authorizer, session_guard: "SessionGuard") -> None:
         self._authorizer = authorizer
         self._session_guard = session_guard
 
-    def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+    def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
+        if precheck := handler.opt.get("precheck"):
+            precheck(connection)
         permission = handler.opt.get("permission")
         if permission is None or permission is Permission.PUBLIC:
             return
@@ -83,43 +86,35 @@ class PermissionGuard:
 
 
 class SessionGuard:
-    """A guard that leaves the session with the request. Raises LoginRequired."""
+    """Finds the login session of a browser."""
 
-    permission = Permission.SESSION
-
-    def __init__(self, sessions: Sessions, site: Site) -> None:
+    def __init__(self, sessions: Sessions, cookies: SecureCookies) -> None:
         self._sessions = sessions
-        self._site = site
+        self._cookies = cookies
 
-    def __call__(self, connection: Connection, _handler: BaseRouteHandler) -> None:
-        connection.state.session = self.session(connection)
+    def __call__(self, connection: AnyConnection, _handler: BaseRouteHandler) -> None:
+        """Leave the session on the connection, for `current_session`. Raises LoginRequired."""
+        connection.state.session = self.require(connection)
 
-    def find(self, connection: Connection) -> Session | None:
-        """Who is signed in, if anybody."""
-        return self._sessions.find(self._site.secret(connection, SESSION))
+    def find(self, connection: AnyConnection) -> Session | None:
+        """Return the session; None if the browser is not logged in."""
+        return self._sessions.find(self._cookies.get(connection, SESSION_COOKIE))
 
-    def session(self, connection: Connection) -> Session:
-        """Who is signed in. Raises LoginRequired."""
+    def require(self, connection: AnyConnection) -> Session:
+        """Return the session. Raises LoginRequired if the browser is not logged in."""
         session = self.find(connection)
         if session is None:
             raise LoginRequired(_login_url(connection))
         return session
 
 
-def _login_url(connection: Connection) -> str:
-    """The sign-in page; after a GET it leads back to the requested page."""
+def current_session(connection: AnyConnection) -> Session:
+    """Return the session of a request to a handler with `Permission.SESSION`."""
+    return cast("Session", connection.state.session)
+
+
+def _login_url(connection: AnyConnection) -> str:
+    """Return the URL of the login page; after a GET request it leads back to the requested page."""
     if connection.scope.get("method") != "GET":
         return "/login"
-    return "/login?" + urlencode({"next": here(connection)})
-
-
-def here(connection: Connection) -> str:
-    """Path and query of a request."""
-    query = connection.scope["query_string"].decode("latin-1")
-    path: str = connection.scope["path"]
-    return f"{path}?{query}" if query else path
-
-
-def current_session(connection: Connection) -> Session:
-    """The session that the guard left."""
-    return cast("Session", connection.state.session)
+    return "/login?" + urlencode({"next": path_and_query(connection)})

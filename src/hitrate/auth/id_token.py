@@ -25,7 +25,7 @@ class UnknownKey(Exception):  # never leaves this room
     """The token names a key that is not among those known."""
 
 
-class Person(msgspec.Struct):
+class OidcIdentity(msgspec.Struct):
     """Whom the provider vouches for."""
 
     email: str
@@ -62,15 +62,15 @@ def verified_claims(
     except InvalidKeyIdError as error:
         raise UnknownKey from error
     except (JoseError, ValueError, TypeError, KeyError) as error:
-        raise unbelievable(type(error).__name__) from error
+        raise invalid_id_token(type(error).__name__) from error
     # A token for several parties says which of them it was made for.
     several = isinstance(token.claims["aud"], list) and len(token.claims["aud"]) > 1
     if token.claims.get("azp", None if several else client_id) != client_id:
-        raise unbelievable("it is for another party")
+        raise invalid_id_token("it is for another party")
     return token.claims
 
 
-def person_of(claims: Mapping[str, Any]) -> Person:
+def identity_of(claims: Mapping[str, Any]) -> OidcIdentity:
     """Raises Forbidden without an address, or with one that nobody verified."""
     email, verified, name = claims.get("email"), claims.get("email_verified"), claims.get("name")
     if not isinstance(email, str) or not email:
@@ -81,10 +81,10 @@ def person_of(claims: Mapping[str, Any]) -> Person:
             "sign in again."
         )
     fits = isinstance(name, str) and 1 <= len(name.strip()) <= 100 and name.isprintable()
-    return Person(email, str(name) if fits else None)
+    return OidcIdentity(email, str(name) if fits else None)
 
 
-def unbelievable(reason: str) -> Forbidden:
+def invalid_id_token(reason: str) -> Forbidden:
     """The refusal; the reason is for the log."""
     _log.warning("an ID token is refused", reason=reason)
     return Forbidden("What the identity provider said could not be verified; start again.")

@@ -17,10 +17,10 @@ from joserfc.jwk import KeySet
 
 from hitrate import log
 from hitrate.auth.id_token import (
-    Person,
+    OidcIdentity,
     UnknownKey,
-    person_of,
-    unbelievable,
+    identity_of,
+    invalid_id_token,
     usable_keys,
     verified_claims,
 )
@@ -58,7 +58,7 @@ class Published(msgspec.Struct):
     keys: list[Any]
 
 
-class Provider:
+class OidcProvider:
     """Safe to use from several threads. Raises ServiceUnavailable when the provider is out of
     reach or does not know this server, Forbidden when what it says cannot be believed."""
 
@@ -85,15 +85,15 @@ class Provider:
         }
         return with_query(self._discover().authorization_endpoint, asked)
 
-    def person(
+    def authenticate(
         self, code: str, redirect_uri: str, *, nonce: str, verifier: str, issuer: str | None
-    ) -> Person:
+    ) -> OidcIdentity:
         """Who signed in. `issuer` is who the answer says that it is from, if it does."""
         discovery = self._discover()
         if issuer is not None and issuer != discovery.issuer:
-            raise unbelievable("the answer names another issuer")
+            raise invalid_id_token("the answer names another issuer")
         id_token = self._exchange(discovery, code, redirect_uri, verifier)
-        return person_of(self._claims(discovery, id_token, nonce))
+        return identity_of(self._claims(discovery, id_token, nonce))
 
     def _exchange(self, discovery: Discovery, code: str, redirect_uri: str, verifier: str) -> str:
         # RFC 6749 2.3.1: both are form-encoded before they become a user and a password.
@@ -132,7 +132,7 @@ class Provider:
         try:
             return verified(self._fetch_keys(discovery))
         except UnknownKey as error:
-            raise unbelievable("its key is unknown") from error
+            raise invalid_id_token("its key is unknown") from error
 
     def _discover(self) -> Discovery:
         now_ms, known = self._clock.now_ms(), self._discovery
@@ -159,12 +159,12 @@ def _ask(method: str, url: str, **options: Any) -> httpx.Response:
             response = http.request(method, url, headers=headers, **options)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         _log.warning("the provider does not answer", reason=type(error).__name__)
-        raise _away() from error
+        raise provider_unavailable() from error
     if response.status_code != 200 and not (
         method == "POST" and response.status_code in (400, 401)
     ):
         _log.warning("the provider fails", status=response.status_code)
-        raise _away()
+        raise provider_unavailable()
     return response
 
 
@@ -173,7 +173,7 @@ def _decoded(response: httpx.Response, form: type[Form]) -> Form:
         return msgspec.json.decode(response.content, type=form)
     except msgspec.DecodeError as error:
         _log.warning("the provider is not understood", reason=type(error).__name__)
-        raise _away() from error
+        raise provider_unavailable() from error
 
 
 def _error_of(response: httpx.Response) -> str:
@@ -184,7 +184,7 @@ def _error_of(response: httpx.Response) -> str:
     return error if re.fullmatch(r"[a-z_]{1,40}", error) else "other"
 
 
-def _away() -> ServiceUnavailable:
+def provider_unavailable() -> ServiceUnavailable:
     return ServiceUnavailable(
         "The identity provider does not answer as it should; try again later.", 30
     )

@@ -1,41 +1,40 @@
-"""Signing in at the identity provider: `/login/sso`, there and back.
+"""Single sign-on: the login flow at the identity provider, and which users it admits.
 
-What is begun in one browser ends in it: the state waits for ten minutes, works once, and only with
-the cookie of who began.
+A flow ends in the browser in which it began: its state is valid for ten minutes, once, and only
+together with the browser's cookie.
 """
 
 import hmac
 import secrets
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
-from litestar import get
-from litestar.handlers import HTTPRouteHandler
 
-from hitrate.auth.id_token import Person
+from hitrate.auth.accounts import AccountStore
+from hitrate.auth.id_token import OidcIdentity
 from hitrate.auth.models import SINGLE_SIGN_ON
-from hitrate.auth.oidc import Provider
+from hitrate.auth.oidc import OidcProvider
+from hitrate.auth.sessions import OneTimeStore
 from hitrate.auth.token_secrets import digest
-from hitrate.errors import BadRequest, Forbidden, RequestError, ServiceUnavailable
-from hitrate.http.cookies import BROWSER
-from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.clock import Clock
+from hitrate.config import Settings
+from hitrate.errors import BadRequest, Forbidden, ServiceUnavailable
 from hitrate.http.redirects import safe_redirect
-from hitrate.pages.services import PageServices
 from hitrate.roles import Role
 from hitrate.teams.models import Actor, Team, User
 
-CALLBACK = "/login/sso/callback"
 _KIND = "sso"
-_WAIT_S = 10 * 60
+_LOGIN_TTL_S = 10 * 60
 
-_OVER = (
-    "This sign-in is over: it took longer than ten minutes, was used before, or began in another "
-    "browser. Start again."
+_EXPIRED = (
+    "This login has expired: it took longer than ten minutes, was already used, or began in "
+    "another browser. Start again."
 )
 
 
-class Begun(msgspec.Struct):
-    """A sign-in that waits for the provider's answer."""
+class PendingLogin(msgspec.Struct):
+    """A login flow that waits for the provider's response."""
 
     browser: str
     nonce: str
@@ -43,113 +42,124 @@ class Begun(msgspec.Struct):
     next: str
 
 
+class CompletedLogin(NamedTuple):
+    """An authenticated user, and the path to continue at."""
+
+    user: User
+    next_path: str
+
+
 class SingleSignOn:
-    """The flow, and whom it lets in."""
+    """Starts and finishes login flows. Safe to use from several threads and processes."""
 
-    def __init__(self, desk: PageServices, provider: Provider) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        settings: Settings,
+        provider: OidcProvider,
+        accounts: AccountStore,
+        one_time_store: OneTimeStore,
+    ) -> None:
+        self._settings = settings
         self._provider = provider
+        self._accounts = accounts
+        self._one_time_store = one_time_store
 
-    def begin(self, request: AnyRequest, wanted: str | None) -> Page:
-        """Send the browser to the provider, and afterwards where it wanted to go."""
-        browser, cookie = self._desk.site.browser(request)
-        begun = Begun(
-            browser=_bound(browser),
+    def start(self, browser_secret: str, callback_url: str, next_url: str | None) -> str:
+        """Start a flow in a browser and return the provider's URL to send it to.
+
+        Raises ServiceUnavailable.
+        """
+        pending = PendingLogin(
+            browser=_browser_id(browser_secret),
             nonce=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(48),
-            next=safe_redirect(wanted),
+            next=safe_redirect(next_url),
         )
-        state = self._desk.one_time_store.put(_KIND, begun, _WAIT_S)
-        url = self._provider.authorization_url(
-            self._callback(request), state=state, nonce=begun.nonce, verifier=begun.verifier
+        state = self._one_time_store.put(_KIND, pending, _LOGIN_TTL_S)
+        return self._provider.authorization_url(
+            callback_url, state=state, nonce=pending.nonce, verifier=pending.verifier
         )
-        return self._desk.pages.send(url, [cookie])
 
-    def finish(self, request: AnyRequest) -> Page:
-        """Take the provider's answer. Raises RequestError, and then nobody is signed in."""
-        try:
-            begun, user = self._admit(request)
-        except RequestError:
-            self._desk.password_login.count_failure()
-            raise
-        return self._desk.welcome(request, self._desk.sessions.create(user), begun.next)
+    def finish(
+        self, browser_secret: str | None, callback_url: str, parameters: Mapping[str, str]
+    ) -> CompletedLogin:
+        """Finish a flow with the query parameters that the provider sent to the callback.
 
-    def _admit(self, request: AnyRequest) -> tuple[Begun, User]:
-        query = request.query_params
-        browser = self._desk.site.secret(request, BROWSER)
-        begun = self._desk.one_time_store.pop(_KIND, query.get("state", ""), Begun)
-        if begun is None or browser is None or not _same(begun.browser, _bound(browser)):
-            raise BadRequest(_OVER)
-        name, error, code = self._desk.settings.oidc_name, query.get("error"), query.get("code")
+        Creates the user, and adds them to a team, if the settings say so. Raises BadRequest,
+        Forbidden or ServiceUnavailable.
+        """
+        state = parameters.get("state", "")
+        pending = self._one_time_store.pop(_KIND, state, PendingLogin)
+        if (
+            pending is None
+            or browser_secret is None
+            or not hmac.compare_digest(pending.browser, _browser_id(browser_secret))
+        ):
+            raise BadRequest(_EXPIRED)
+        name, error = self._settings.oidc_name, parameters.get("error")
+        code = parameters.get("code")
         if error == "access_denied":
-            raise Forbidden(f"Signing in with {name} was cancelled. Nobody is signed in.")
+            raise Forbidden(f"Signing in with {name} was cancelled.")
         if error is not None or not code:
-            raise Forbidden(f"Signing in with {name} did not work; start again.")
-        person = self._provider.person(
+            raise Forbidden(f"Signing in with {name} failed. Start again.")
+        identity = self._provider.authenticate(
             code,
-            self._callback(request),
-            nonce=begun.nonce,
-            verifier=begun.verifier,
-            issuer=query.get("iss"),
+            callback_url,
+            nonce=pending.nonce,
+            verifier=pending.verifier,
+            issuer=parameters.get("iss"),
         )
-        return begun, self._known(person)
+        return CompletedLogin(self._user_for(identity), pending.next)
 
-    def _known(self, person: Person) -> User:
-        """The person here. Raises Forbidden for strangers and who is disabled."""
-        user = self._desk.accounts.users.find(person.email) or self._make(person)
-        self._join(user)
+    def _user_for(self, identity: OidcIdentity) -> User:
+        user = self._accounts.users.find(identity.email) or self._create_user(identity)
+        self._join_default_team(user)
         if user.disabled_at_ms is not None:
-            raise Forbidden(f"The account of {user.email} is disabled; an operator can enable it.")
+            raise Forbidden(f"The account {user.email} is disabled. The operator can enable it.")
         return user
 
-    def _make(self, person: Person) -> User:
-        if self._desk.settings.oidc_join is None:
+    def _create_user(self, identity: OidcIdentity) -> User:
+        if self._settings.oidc_join is None:
             raise Forbidden(
-                f"{person.email} has no account on this server. Ask its operator to make one, with "
-                "`hitrate user create`."
+                f"{identity.email} has no account on this server. Ask its operator to create one "
+                "with `hitrate user create`."
             )
-        self._team_to_join()
-        return self._desk.accounts.users.create(person.email, person.name, actor=SINGLE_SIGN_ON)
+        self._default_team()  # before the account exists: without the team nobody can join
+        return self._accounts.users.create(identity.email, identity.name, actor=SINGLE_SIGN_ON)
 
-    def _join(self, user: User) -> None:
-        """Have somebody who came this way and is in no team yet join the one for newcomers."""
-        join, members = self._desk.settings.oidc_join, self._desk.accounts.members
+    def _join_default_team(self, user: User) -> None:
+        """Add a user without a password and without a team to the team that newcomers join."""
+        join, members = self._settings.oidc_join, self._accounts.members
         if join is not None and not user.has_password and not members.list_for_user(user):
             actor = Actor.from_user(user)
-            members.add(self._team_to_join(), user, Role(join[1]), actor)
+            members.add(self._default_team(), user, Role(join[1]), actor)
 
-    def _team_to_join(self) -> Team:
-        join = self._desk.settings.oidc_join
-        team = None if join is None else self._desk.accounts.teams.find(slug=join[0])
+    def _default_team(self) -> Team:
+        join = self._settings.oidc_join
+        team = None if join is None else self._accounts.teams.find(slug=join[0])
         if team is None:
             raise ServiceUnavailable(
-                "The team that new people join is not there; tell the operator."
+                "The team that new users join does not exist. Ask the operator to create it."
             )
         return team
 
-    def _callback(self, request: AnyRequest) -> str:
-        return self._desk.site.url(request) + CALLBACK
+
+def create_single_sign_on(
+    settings: Settings, accounts: AccountStore, one_time_store: OneTimeStore, clock: Clock
+) -> SingleSignOn | None:
+    """Create the flow for the configured identity provider; None if none is configured."""
+    if not settings.oidc_issuer:
+        return None
+    provider = OidcProvider(
+        settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock
+    )
+    return SingleSignOn(settings, provider, accounts, one_time_store)
 
 
-def _bound(browser: str) -> str:
-    return digest(browser.encode()).hex()
+def provider_name(settings: Settings) -> str | None:
+    """Return the display name of the identity provider; None if none is configured."""
+    return settings.oidc_name if settings.oidc_issuer else None
 
 
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one, other)
-
-
-def sso_api(desk: PageServices, sso: SingleSignOn) -> list[HTTPRouteHandler]:
-    """The routes of this file."""
-
-    @get("/login/sso", **desk.page)
-    @run_in_thread
-    def begin(request: AnyRequest) -> Page:
-        return sso.begin(request, request.query_params.get("next"))
-
-    @get(CALLBACK, **desk.page)
-    @run_in_thread
-    def finish(request: AnyRequest) -> Page:
-        return sso.finish(request)
-
-    return [begin, finish]
+def _browser_id(secret: str) -> str:
+    return digest(secret.encode()).hex()

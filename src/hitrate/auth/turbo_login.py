@@ -1,98 +1,112 @@
-"""What turbo is handed when a person comes back to it, and what a verification token buys."""
+"""Login from the terminal with `turbo login`: the tokens that the browser brings back to turbo."""
+
+from collections.abc import Mapping
 
 import msgspec
 
+from hitrate.auth.accounts import AccountStore
 from hitrate.auth.permissions import READ_WRITE
+from hitrate.auth.sessions import OneTimeStore, Sessions
 from hitrate.errors import BadRequest, Forbidden, Unauthorized
-from hitrate.http.cookies import Connection
-from hitrate.http.redirects import loopback, with_query
-from hitrate.pages.services import PageServices
+from hitrate.http.redirects import loopback_url, with_query
 from hitrate.teams.members import find_membership
 from hitrate.teams.models import Actor, Team, User
 
-LABEL = "turbo login"
-_LABEL_MOST = 200
-_STATE_MOST = 1024
-_VERIFY = "verify"
-_VERIFY_S = 5 * 60
+DEFAULT_LABEL = "turbo login"
+_MAX_LABEL_LENGTH = 200
+_MAX_STATE_LENGTH = 1024
+_VERIFICATION = "verify"
+_VERIFICATION_TTL_S = 5 * 60
 
 
-class Target(msgspec.Struct):
-    """The program that waits for a person to come back: turbo, on their computer."""
+class Callback(msgspec.Struct):
+    """Where turbo, on the user's computer, waits for the browser."""
 
     url: str
     state: str | None
 
-    def answer(self, **parameters: str) -> str:
-        """Where to send the browser, with these and the state that came."""
+    @classmethod
+    def from_query(cls, query: Mapping[str, str], parameter: str) -> "Callback":
+        """Read the callback from query parameters; `parameter` has its URL. Raises BadRequest."""
+        url = loopback_url(query.get(parameter), parameter)
+        state = query.get("state")
+        if state is not None and len(state) > _MAX_STATE_LENGTH:
+            raise BadRequest(f"state has more than {_MAX_STATE_LENGTH} characters.")
+        return cls(url, state)
+
+    def with_parameters(self, **parameters: str) -> str:
+        """Return the URL with these query parameters and the state."""
         state = {} if self.state is None else {"state": self.state}
         return with_query(self.url, parameters | state)
 
 
-class Ticket(msgspec.Struct):
-    """What waits under a verification token."""
+class Verification(msgspec.Struct):
+    """The user and team for whom a verification token was issued."""
 
     user_id: str
     team_id: str
 
 
-class Verified(msgspec.Struct, rename="camel"):
-    """A token for one team; it is not shown again."""
+class VerifiedLogin(msgspec.Struct, rename="camel"):
+    """A token for one team, with its secret, which is never returned again."""
 
     token: str
     team_id: str
 
 
-def target_of(connection: Connection, name: str) -> Target:
-    """From the query. Raises BadRequest."""
-    url = loopback(connection.query_params.get(name), name)
-    state: str | None = connection.query_params.get("state")
-    if state is not None and len(state) > _STATE_MOST:
-        raise BadRequest(f"state has more than {_STATE_MOST} characters.")
-    return Target(url, state)
-
-
 class TurboLogin:
-    """Makes what turbo keeps. Safe to use from several threads and processes."""
+    """Issues tokens for `turbo login`. Safe to use from several threads and processes."""
 
-    def __init__(self, desk: PageServices) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        accounts: AccountStore,
+        sessions: Sessions,
+        one_time_store: OneTimeStore,
+        token_ttl_s: float | None,
+    ) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
+        self._one_time_store = one_time_store
+        self.token_ttl_s = token_ttl_s
 
-    def team(self, user: User, name: str) -> Team:
-        """The team that is named by id or slug, if the person is in it. Raises Forbidden."""
-        memberships = self._desk.accounts.members.list_for_user(user)
-        if member := find_membership(memberships, name):
+    def find_team(self, user: User, name: str) -> Team:
+        """Return the user's team with this id or slug. Raises Forbidden if there is none."""
+        if member := find_membership(self._accounts.members.list_for_user(user), name):
             return member.team
         raise Forbidden(
-            f"{user.email} is not in the team {name[:100]!r}. Check what follows --sso-team, or "
-            "ask an owner of the team to let you in."
+            f"{user.email} is not in the team {name[:100]!r}. Check the value of --sso-team, or "
+            "ask an owner of the team to add you."
         )
 
-    def token(self, user: User, team: Team | None = None, label: str = LABEL) -> str:
-        """The secret of a new token of a person's, for one team or for all of theirs."""
-        _, secret = self._desk.accounts.tokens.create(
+    def create_token(self, user: User, team: Team | None = None, label: str = DEFAULT_LABEL) -> str:
+        """Create a token for one team, or for all teams of the user, and return its secret."""
+        _, secret = self._accounts.tokens.create(
             team,
             label,
             user=user,
             scopes=READ_WRITE,
-            lifetime_s=self._desk.settings.login_token_ttl_s,
+            lifetime_s=self.token_ttl_s,
             actor=Actor.from_user(user),
         )
         return secret
 
-    def send_back(self, user: User, team: Team, target: Target) -> str:
-        """Where to send the browser, with a verification token."""
-        token = self._desk.one_time_store.put(_VERIFY, Ticket(user.id, team.id), _VERIFY_S)
-        return target.answer(token=token, email=user.email)
+    def create_verification(self, user: User, team: Team) -> str:
+        """Return a verification token, which `verify` accepts once, within five minutes."""
+        return self._one_time_store.put(
+            _VERIFICATION, Verification(user.id, team.id), _VERIFICATION_TTL_S
+        )
 
-    def verify(self, secret: str, label: str) -> Verified:
-        """A token for the person and the team, once. Raises Unauthorized, Forbidden."""
-        ticket = self._desk.one_time_store.pop(_VERIFY, secret, Ticket)
-        user = None if ticket is None else self._desk.sessions.find_user(ticket.user_id)
-        if ticket is None or user is None:
+    def verify(self, verification_token: str, label: str) -> VerifiedLogin:
+        """Exchange a verification token for a token of its team.
+
+        Raises Unauthorized if the token is not valid, Forbidden if its user has left the team.
+        """
+        verification = self._one_time_store.pop(_VERIFICATION, verification_token, Verification)
+        user = None if verification is None else self._sessions.find_user(verification.user_id)
+        if verification is None or user is None:
             raise Unauthorized(
-                "The verification token is unknown, used or too old; run `turbo login` again."
+                "The verification token is unknown, used or expired; run `turbo login` again."
             )
-        team = self.team(user, ticket.team_id)
-        printable = "".join(c for c in label if c.isprintable())
-        return Verified(self.token(user, team, printable[:_LABEL_MOST].strip() or LABEL), team.id)
+        team = self.find_team(user, verification.team_id)
+        printable = "".join(c for c in label if c.isprintable())[:_MAX_LABEL_LENGTH].strip()
+        return VerifiedLogin(self.create_token(user, team, printable or DEFAULT_LABEL), team.id)

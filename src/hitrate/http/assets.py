@@ -1,54 +1,35 @@
-"""The dashboard's style sheet and script, named by their content, so that browsers keep them."""
+"""Style sheets and scripts, linked by a hash of their content so that browsers cache them."""
 
-from functools import cache
+from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
 
-from litestar import Response, get
-from litestar.handlers import HTTPRouteHandler
+from litestar import Response
 
-STYLE = "/dashboard/style.css"
-SCRIPT = "/dashboard/script.js"
-
-_FILES = {STYLE: ("dashboard.css", "text/css"), SCRIPT: ("dashboard.js", "text/javascript")}
-_YEAR_S = 365 * 86400
+_CACHE_S = 365 * 86400
 
 
-def asset_links() -> dict[str, str]:
-    """What templates call them."""
-    return {
-        "dashboard_style": f"{STYLE}?v={_version(STYLE)}",
-        "dashboard_script": f"{SCRIPT}?v={_version(SCRIPT)}",
-    }
+class StaticAsset:
+    """A file in the `static` directory of a package, served at `path`."""
 
+    def __init__(self, path: str, package: str, filename: str, media_type: str) -> None:
+        self.path = path
+        self._file = files(package).joinpath("static", filename)
+        self._media_type = media_type
 
-def asset_api() -> list[HTTPRouteHandler]:
-    """The routes of this file."""
+    @cached_property
+    def url(self) -> str:
+        """The URL for pages; it changes whenever the content does."""
+        return f"{self.path}?v={sha256(self._content).hexdigest()[:12]}"
 
-    @get(STYLE, include_in_schema=False, sync_to_thread=False)
-    def style() -> Response[bytes]:
-        return _answer(STYLE)
+    def response(self) -> Response[bytes]:
+        """Create a response that browsers may cache for a year."""
+        headers = {
+            "cache-control": f"public, max-age={_CACHE_S}, immutable",
+            "x-content-type-options": "nosniff",
+        }
+        return Response(self._content, media_type=self._media_type, headers=headers)
 
-    @get(SCRIPT, include_in_schema=False, sync_to_thread=False)
-    def script() -> Response[bytes]:
-        return _answer(SCRIPT)
-
-    return [style, script]
-
-
-def _answer(path: str) -> Response[bytes]:
-    headers = {
-        "cache-control": f"public, max-age={_YEAR_S}, immutable",
-        "x-content-type-options": "nosniff",
-    }
-    return Response(_content(path), media_type=_FILES[path][1], headers=headers)
-
-
-@cache
-def _content(path: str) -> bytes:
-    return files("hitrate.pages").joinpath(f"static/{_FILES[path][0]}").read_bytes()
-
-
-@cache
-def _version(path: str) -> str:
-    return sha256(_content(path)).hexdigest()[:12]
+    @cached_property
+    def _content(self) -> bytes:
+        return self._file.read_bytes()

@@ -4,25 +4,25 @@ from urllib.parse import parse_qs
 
 from hitrate.errors import BadRequest
 
-FORM_MOST_BYTES = 64 * 1024
-_FIELDS_MOST = 50
+MAX_FORM_BYTES = 64 * 1024
+_MAX_FIELDS = 50
 
 
 class Form:
-    """What a person filled in."""
+    """The fields of a submitted HTML form. Raises BadRequest if the body is not one."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes = b"") -> None:
         try:
             self._fields = parse_qs(
-                body.decode(), keep_blank_values=True, max_num_fields=_FIELDS_MOST
+                body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS
             )
         except ValueError as error:  # not UTF-8, or too many fields
-            raise BadRequest("This is not a form of this server.") from error
+            raise BadRequest("The request body is not a form of this server.") from error
 
     def one(self, name: str) -> str:
-        """A field's value, empty when it was not sent."""
+        """Return the last value of a field; empty if it was not sent."""
         return self._fields.get(name, [""])[-1]
 
     def many(self, name: str) -> list[str]:
-        """All values of a field."""
+        """Return all values of a field."""
         return self._fields.get(name, [])

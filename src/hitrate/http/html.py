@@ -1,16 +1,12 @@
-"""HtmlRenderer: templates in, answers out, with the headers that keep a page to itself."""
+"""HTML responses: rendered templates, redirects and error pages, with their security headers."""
 
-from collections.abc import Mapping, Sequence
-from functools import cache
-from hashlib import sha256
-from importlib.resources import files
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from litestar import Response, get
+from litestar import Response
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
 
 from hitrate.clock import iso
 from hitrate.errors import LoginRequired, RequestError
@@ -19,82 +15,74 @@ from hitrate.http.litestar import AnyRequest
 
 Page = Response[bytes]
 
-STYLE = "/login/style.css"
-_YEAR_S = 365 * 86400
+_DEFAULT_TITLE = "Something's wrong with this request"
 _TITLES = {
-    400: "That did not work",
     401: "Not signed in",
     403: "Not allowed",
     404: "Not found",
     413: "Too large",
     429: "Too many attempts",
-    503: "Not available now",
+    503: "Temporarily unavailable",
+}
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
 }
 
 
-@cache
-def _style() -> tuple[bytes, str]:
-    """The style sheet and a name for this version of it."""
-    text = files("hitrate.http").joinpath("static/base.css").read_bytes()
-    return text, sha256(text).hexdigest()[:12]
-
-
-def day(at_ms: int) -> str:
-    """`2026-11-21 20:33 UTC`."""
+def format_minute(at_ms: int) -> str:
+    """Format UTC milliseconds as `2026-11-21 20:33 UTC`."""
     return iso(at_ms)[:16].replace("T", " ") + " UTC"
 
 
+def content_security_policy(
+    form_targets: Iterable[str] = (), *, scripts: bool = False
+) -> dict[str, str]:
+    """Return the CSP header of a page.
+
+    Forms may lead to the server itself and to the origins in `form_targets`. The page may run the
+    server's own scripts only if `scripts` is set.
+    """
+    script_policy = "script-src 'self'; connect-src 'self'; " if scripts else ""
+    targets = " ".join(("'self'", *form_targets))
+    policy = (
+        f"default-src 'none'; {script_policy}style-src 'self'; img-src 'self' data:; "
+        f"form-action {targets}; base-uri 'none'; frame-ancestors 'none'"
+    )
+    return {"content-security-policy": policy}
+
+
 class HtmlRenderer:
-    """Makes pages. `form_targets` are the origins, other than ours, that forms may lead to."""
+    """Renders Jinja templates as responses.
+
+    Templates come from `loaders`, then from this package; they may use `template_globals`. Forms of
+    all pages may lead to the origins in `form_targets`.
+    """
 
     def __init__(
         self,
-        form_targets: Sequence[str],
-        templates: Sequence[BaseLoader] = (),
-        names: Mapping[str, Any] | None = None,
+        loaders: Sequence[BaseLoader] = (),
+        template_globals: Mapping[str, Any] | None = None,
+        form_targets: Sequence[str] = (),
     ) -> None:
-        """`templates` other than ours, and what those may use by name; pages made of them may run
-        the server's own scripts, which ours do not need."""
         self._environment = Environment(
-            loader=ChoiceLoader(
-                [
-                    *templates,
-                    PackageLoader("hitrate.http", "templates"),
-                    PackageLoader("hitrate.pages", "templates"),
-                ]
-            ),
+            loader=ChoiceLoader([*loaders, PackageLoader("hitrate.http", "templates")]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters["day"] = day
-        self._environment.globals.update(names or {})
-        self._environment.globals["style"] = f"{STYLE}?v={_style()[1]}"
-        self._form_targets = ("'self'", *form_targets)
-        self._scripts = "script-src 'self'; connect-src 'self'; " if templates else ""
-        self._headers = {
-            "content-security-policy": self._policy(),
-            "x-content-type-options": "nosniff",
-            "referrer-policy": "no-referrer",
-            "cache-control": "no-store",
-        }
+        self._environment.filters["minute"] = format_minute
+        self._environment.globals.update(template_globals or {})
+        self._form_targets = tuple(form_targets)
+        self._headers = {**_HEADERS, **self.csp_for()}
 
-    def _policy(self, *also: str) -> str:
-        targets = " ".join((*self._form_targets, *also))
-        return (
-            f"default-src 'none'; {self._scripts}style-src 'self'; img-src 'self' data:; "
-            f"form-action {targets}; base-uri 'none'; frame-ancestors 'none'"
-        )
+    def csp_for(self, *form_targets: str) -> dict[str, str]:
+        """Return the CSP header of a page whose forms lead to these origins too."""
+        return content_security_policy((*self._form_targets, *form_targets))
 
-    def leading_to(self, target: str, *onwards: str) -> dict[str, str]:
-        """The headers of a page whose form leads to a program on the person's computer, and from
-        there to these origins."""
-        # A policy has no way to write [::1].
-        also = ["http:"] if "[" in target else []
-        return {"content-security-policy": self._policy(*also, *onwards)}
-
-    def show(
+    def render(
         self,
         template: str,
         *,
@@ -103,7 +91,7 @@ class HtmlRenderer:
         cookies: Sequence[Cookie] = (),
         **values: Any,
     ) -> Page:
-        """The page that the template makes of the values."""
+        """Render a template with these values; `headers` override the default ones."""
         text = self._environment.get_template(template).render(values)
         return Response(
             text.encode(),
@@ -113,55 +101,45 @@ class HtmlRenderer:
             cookies=list(cookies),
         )
 
-    def send(self, location: str, cookies: Sequence[Cookie] = ()) -> Page:
-        """Send the browser to another address, where it asks with GET."""
+    def redirect(self, location: str, cookies: Sequence[Cookie] = ()) -> Page:
+        """Redirect the browser to a URL, which it requests with GET."""
         headers = {**self._headers, "location": location}
         return Response(b"", status_code=303, headers=headers, cookies=list(cookies))
 
-    def refused(self, request: AnyRequest, error: RequestError) -> Page:
-        """A refusal as a page for a browser, as JSON for anything else."""
-        html = "text/html" in request.headers.get("accept", "")
+    def error_page(self, request: AnyRequest, error: RequestError) -> Page:
+        """Respond to an error with a page, or with JSON if the client is not a browser."""
+        html = _accepts_html(request)
         if html and isinstance(error, LoginRequired):
-            return self.send(error.login_url)
+            return self.redirect(error.login_url)
         plain = error_response(error)
         headers = {name.decode(): value.decode() for name, value in plain.headers}
         headers.pop("content-type")
         if html:
-            return self._failure(plain.status, str(error), headers)
+            return self._render_error(plain.status, str(error), headers)
+        return self._json(plain.status, plain.body, headers)
+
+    def http_exception_page(self, request: AnyRequest, error: HTTPException) -> Page:
+        """Respond to an error of the web framework as `error_page` does to ours."""
+        message = error.detail or "The request is not valid."
+        if _accepts_html(request):
+            return self._render_error(error.status_code, message, {})
+        code = "payload_too_large" if error.status_code == 413 else "bad_request"
+        return self._json(error.status_code, error_body(code, message), {})
+
+    def _render_error(self, status: int, message: str, headers: Mapping[str, str]) -> Page:
+        title = _TITLES.get(status, _DEFAULT_TITLE)
+        return self.render(
+            "error.html", status=status, headers=headers, title=title, message=message
+        )
+
+    def _json(self, status: int, body: bytes, headers: Mapping[str, str]) -> Page:
         return Response(
-            plain.body,
-            status_code=plain.status,
+            body,
+            status_code=status,
             headers={**self._headers, **headers},
             media_type="application/json",
         )
 
-    def framework_refused(self, request: AnyRequest, error: HTTPException) -> Page:
-        """The same for what the framework refuses by itself."""
-        message = error.detail or "The request was not understood."
-        if "text/html" in request.headers.get("accept", ""):
-            return self._failure(error.status_code, message, {})
-        code = "payload_too_large" if error.status_code == 413 else "bad_request"
-        return Response(
-            error_body(code, message),
-            status_code=error.status_code,
-            headers=self._headers,
-            media_type="application/json",
-        )
 
-    def _failure(self, status: int, message: str, headers: Mapping[str, str]) -> Page:
-        title = _TITLES.get(status, "That did not work")
-        return self.show("error.html", status=status, headers=headers, title=title, message=message)
-
-
-def style_api() -> list[HTTPRouteHandler]:
-    """The style sheet, which pages name by its version, so it may be kept."""
-
-    @get(STYLE, include_in_schema=False, sync_to_thread=False)
-    def style() -> Response[bytes]:
-        headers = {
-            "cache-control": f"public, max-age={_YEAR_S}, immutable",
-            "x-content-type-options": "nosniff",
-        }
-        return Response(_style()[0], media_type="text/css", headers=headers)
-
-    return [style]
+def _accepts_html(request: AnyRequest) -> bool:
+    return "text/html" in request.headers.get("accept", "")

@@ -8,8 +8,9 @@ from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 from urllib.parse import unquote
 
 import msgspec
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request, Response, Router
 from litestar.concurrency import set_asyncio_executor, sync_to_thread
+from litestar.connection import ASGIConnection
 from litestar.datastructures import MutableScopeHeaders, State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
@@ -21,6 +22,7 @@ from hitrate.errors import RequestError
 from hitrate.http.errors import INTERNAL, error_body, error_response
 
 AnyRequest = Request[Any, Any, State]
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 
@@ -73,7 +75,7 @@ def _constant(service: object) -> Callable[[], object]:
 
 
 def create_litestar_app(
-    handlers: Sequence[HTTPRouteHandler],
+    handlers: Sequence[HTTPRouteHandler | Router],
     guards: Sequence[Guard] = (),
     dependencies: Mapping[str, Provide] | None = None,
 ) -> Litestar:

@@ -1,4 +1,4 @@
-"""What `turbo` parses: people, teams and tokens, in its words. Pure. Times are UTC milliseconds."""
+"""JSON that `turbo` parses: users, teams and tokens. Times are UTC milliseconds."""
 
 import msgspec
 
@@ -8,8 +8,8 @@ from hitrate.roles import Role
 from hitrate.teams.models import Team
 
 
-class PersonInfo(msgspec.Struct, rename="camel"):
-    """Whom a token stands for; a team's own token stands for no person but for itself."""
+class CurrentUser(msgspec.Struct, rename="camel"):
+    """The user that a token stands for; a team's or the operator's token stands for itself."""
 
     id: str
     username: str
@@ -17,38 +17,56 @@ class PersonInfo(msgspec.Struct, rename="camel"):
     name: str
     created_at: int
 
+    @classmethod
+    def from_token(cls, token: Token) -> "CurrentUser":
+        user, team = token.user, token.team
+        if user is not None:
+            return cls(user.id, user.username, user.email, user.name, user.created_at_ms)
+        if team is not None:
+            return cls(token.id, team.slug, "", token.label or team.name, token.created_at_ms)
+        return cls(token.id, "operator", "", "operator", token.created_at_ms)
 
-class PersonAnswer(msgspec.Struct):
-    """As it is wrapped."""
 
-    user: PersonInfo
+class CurrentUserResponse(msgspec.Struct):
+    """The response of `whoami`."""
+
+    user: CurrentUser
+
+    @classmethod
+    def from_token(cls, token: Token) -> "CurrentUserResponse":
+        return cls(CurrentUser.from_token(token))
 
 
-class RoleInfo(msgspec.Struct):
-    """What somebody is in a team."""
+class TeamRole(msgspec.Struct):
+    """The caller's role in a team."""
 
     role: Role
 
 
-class LinkedTeam(msgspec.Struct, rename="camel"):
-    """A team, and what whoever asks is in it."""
+class LinkableTeam(msgspec.Struct, rename="camel"):
+    """A team that `turbo link` offers."""
 
     id: str
     slug: str
     name: str
     created_at: int
     created: str
-    membership: RoleInfo
+    membership: TeamRole
+
+    @classmethod
+    def from_team(cls, team: Team, role: Role) -> "LinkableTeam":
+        created_at = team.created_at_ms
+        return cls(team.id, team.slug, team.name, created_at, iso(created_at), TeamRole(role))
 
 
-class LinkedTeams(msgspec.Struct):
-    """By slug."""
+class LinkableTeams(msgspec.Struct):
+    """Teams, ordered by slug."""
 
-    teams: list[LinkedTeam]
+    teams: list[LinkableTeam]
 
 
 class TokenScope(msgspec.Struct, rename="camel", omit_defaults=True):
-    """Where a token counts: everywhere that its person does, or in one team."""
+    """Where a token is valid: in all teams of its user (`user`) or in one team (`team`)."""
 
     type: str
     origin: str
@@ -58,7 +76,7 @@ class TokenScope(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class CurrentToken(msgspec.Struct, rename="camel"):
-    """`active_at`: when it was last used; `turbo` takes one in the future for invalid."""
+    """A token. `turbo` treats a token as invalid if `active_at`, its last use, is in the future."""
 
     id: str
     name: str
@@ -68,53 +86,39 @@ class CurrentToken(msgspec.Struct, rename="camel"):
     active_at: int
     created_at: int
 
+    @classmethod
+    def from_token(cls, token: Token) -> "CurrentToken":
+        team_id = token.team.id if token.team else None
+        # The label that `turbo login --sso-team` chooses is the only record of a token's origin.
+        sso = token.user is not None and token.label.endswith("Single Sign-On")
+        origin = "sso" if sso else "manual"
+        scope = TokenScope(
+            type="user" if team_id is None else "team",
+            origin=origin,
+            created_at=token.created_at_ms,
+            expires_at=token.expires_at_ms,
+            team_id=team_id,
+        )
+        return cls(
+            id=token.id,
+            name=token.label,
+            type="token",
+            origin=origin,
+            scopes=[scope],
+            active_at=token.used_at_ms or token.created_at_ms,
+            created_at=token.created_at_ms,
+        )
 
-class TokenAnswer(msgspec.Struct):
-    """As it is wrapped."""
+
+class CurrentTokenResponse(msgspec.Struct):
+    """The response of `currentToken`."""
 
     token: CurrentToken
 
+    @classmethod
+    def from_token(cls, token: Token) -> "CurrentTokenResponse":
+        return cls(CurrentToken.from_token(token))
 
-class Nothing(msgspec.Struct):
+
+class EmptyResponse(msgspec.Struct):
     """`{}`."""
-
-
-def person_info(token: Token) -> PersonInfo:
-    """Whom `turbo` greets."""
-    user, team = token.user, token.team
-    if user is not None:
-        return PersonInfo(user.id, user.username, user.email, user.name, user.created_at_ms)
-    if team is not None:
-        name = token.label or team.name
-        return PersonInfo(token.id, team.slug, "", name, token.created_at_ms)
-    return PersonInfo(token.id, "operator", "", "operator", token.created_at_ms)
-
-
-def current_token(token: Token) -> CurrentToken:
-    """How `turbo` sees the token that it was given."""
-    team_id = token.team.id if token.team else None
-    # What `turbo login --sso-team` calls its tokens is all that is left of how they came about.
-    sso = token.user is not None and token.label.endswith("Single Sign-On")
-    origin = "sso" if sso else "manual"
-    scope = TokenScope(
-        type="user" if team_id is None else "team",
-        origin=origin,
-        created_at=token.created_at_ms,
-        expires_at=token.expires_at_ms,
-        team_id=team_id,
-    )
-    return CurrentToken(
-        id=token.id,
-        name=token.label,
-        type="token",
-        origin=origin,
-        scopes=[scope],
-        active_at=token.used_at_ms or token.created_at_ms,
-        created_at=token.created_at_ms,
-    )
-
-
-def linked_team(team: Team, role: Role) -> LinkedTeam:
-    """A team as whoever has this role in it sees it."""
-    created = team.created_at_ms
-    return LinkedTeam(team.id, team.slug, team.name, created, iso(created), RoleInfo(role))

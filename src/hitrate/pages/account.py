@@ -1,175 +1,216 @@
-"""A person's own page: their teams, their tokens, their password."""
+"""The account page: a user's teams, tokens and password."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import get, post
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 from litestar.params import FromPath, RawBody
 
+from hitrate.auth.accounts import AccountStore
+from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.guards import current_session
-from hitrate.auth.models import Scope, Token
+from hitrate.auth.models import Permission, Scope, Token
+from hitrate.auth.password_login import PasswordAuthenticator
 from hitrate.auth.permissions import READ_WRITE
-from hitrate.auth.sessions import SESSION_S, Session
+from hitrate.auth.sessions import SESSION_S, Session, Sessions
+from hitrate.auth.sso import provider_name
+from hitrate.clock import Clock
+from hitrate.config import Settings
 from hitrate.errors import BadRequest, NotFound, RateLimited
-from hitrate.http.cookies import SESSION
+from hitrate.http.cookies import SESSION_COOKIE, SecureCookies
+from hitrate.http.csrf import CsrfProtection, csrf_token
 from hitrate.http.forms import Form
-from hitrate.http.html import Page
+from hitrate.http.html import HtmlRenderer, Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
-from hitrate.http.redirects import HOME
-from hitrate.pages.services import PageServices
+from hitrate.http.redirects import ACCOUNT_PATH
+from hitrate.pages.token_forms import (
+    DEFAULT_LIFETIME_DAYS,
+    SCOPE_DESCRIPTIONS,
+    parse_token_fields,
+    split_by_validity,
+)
 from hitrate.teams.models import Team
 
-SCOPES = {
-    Scope.READ: "download from the cache",
-    Scope.WRITE: "upload to the cache",
-    Scope.EVENTS: "record usage events",
-    Scope.ANALYTICS: "look at events and usage",
-    Scope.ADMIN: "manage teams and your account, as far as your roles go",
-}
-NOTICES = {"revoked": "The token is revoked.", "password": "Your password is changed."}
-DAYS = 90
-_DAYS_MOST = 36500
-_DAY_S = 86400.0
+_NOTICES = {"revoked": "Token revoked.", "password": "Password changed."}
+_MAX_ECHO_LENGTH = 300
 
 
-class _Wanted:
-    """The token that a form asks for. Raises BadRequest."""
+class AccountPage:
+    """Renders the page with what the database holds now."""
 
-    def __init__(self, form: Form, teams: list[Team]) -> None:
-        self.label = form.one("label").strip()
-        try:
-            self.scopes = [Scope(scope) for scope in form.many("scopes")]
-        except ValueError as error:
-            raise BadRequest("There is no such scope.") from error
-        if not self.scopes:
-            raise BadRequest("Choose at least one thing that the token may be used for.")
-        self.team = _team(form.one("team"), teams)
-        self.lifetime_s = lifetime_s(form.one("days").strip())
+    def __init__(
+        self, accounts: AccountStore, settings: Settings, clock: Clock, html: HtmlRenderer
+    ) -> None:
+        self._accounts = accounts
+        self._settings = settings
+        self._clock = clock
+        self._html = html
 
-
-def _team(team_id: str, teams: list[Team]) -> Team | None:
-    for team in teams:
-        if team.id == team_id:
-            return team
-    if team_id:
-        raise BadRequest("You are not in that team.")
-    return None
-
-
-def lifetime_s(days: str) -> float | None:
-    """Seconds of the days that a form names; None of none. Raises BadRequest."""
-    if not days:
-        return None
-    # Its length first: Python reads no number of thousands of digits.
-    short = days.isascii() and days.isdecimal() and len(days) <= len(str(_DAYS_MOST))
-    if not (short and 1 <= int(days) <= _DAYS_MOST):
-        raise BadRequest(f"Days are a whole number from 1 to {_DAYS_MOST}, or empty for no end.")
-    return int(days) * _DAY_S
-
-
-def account_page_api(desk: PageServices) -> list[HTTPRouteHandler]:
-    """The routes of this file."""
-    made_with = {**desk.page, "guards": [desk.signed_in]}
-
-    @get(HOME, **made_with)
-    @run_in_thread
-    def show(request: AnyRequest) -> Page:
-        notice = NOTICES.get(request.query_params.get("done", ""))
-        return _account_page(desk, current_session(request), notice=notice)
-
-    @post("/account/tokens", **made_with)
-    @run_in_thread
-    def make_token(request: AnyRequest, body: RawBody) -> Page:
-        session = current_session(request)
-        form = desk.form(request, body, session.secret)
-        try:
-            token, secret = _make_token(desk, session, form)
-        except BadRequest as error:
-            filled = {name: form.one(name)[:300] for name in ("label", "team", "days")}
-            return _account_page(
-                desk,
-                session,
-                status=400,
-                token_problem=str(error),
-                checked=form.many("scopes"),
-                form=filled,
-            )
-        return desk.show(session, "made.html", token=token, secret=secret)
-
-    @post("/account/tokens/{token:str}/revoke", **made_with)
-    @run_in_thread
-    def revoke(request: AnyRequest, body: RawBody, token: FromPath[str]) -> Page:
-        session = current_session(request)
-        desk.form(request, body, session.secret)
-        for found in desk.accounts.tokens.list_for_user(session.user):
-            if found.id == token:
-                desk.accounts.tokens.revoke(found, session.actor)
-                desk.authorizer.invalidate_cache()
-                return desk.pages.send(f"{HOME}?done=revoked")
-        raise NotFound("You have no such token.")
-
-    @post("/account/password", **made_with)
-    @run_in_thread
-    def change_password(request: AnyRequest, body: RawBody) -> Page:
-        session = current_session(request)
-        form = desk.form(request, body, session.secret)
-        try:
-            _change_password(desk, session, form)
-        except RateLimited as error:
-            headers = {"retry-after": str(error.retry_after_s)}
-            return _account_page(
-                desk, session, status=429, headers=headers, password_problem=str(error)
-            )
-        except BadRequest as error:
-            return _account_page(desk, session, status=400, password_problem=str(error))
-        # Every session ended with the old password; this browser's goes on as a new one.
-        fresh = desk.sessions.create(session.user)
-        cookie = desk.site.cookie(request, SESSION, fresh.secret, SESSION_S)
-        return desk.pages.send(f"{HOME}?done=password", [cookie])
-
-    return [show, make_token, revoke, change_password]
+    def render(
+        self,
+        session: Session,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: Any,
+    ) -> Page:
+        """Render the page of a user; `values` replace defaults, such as the form's fields."""
+        tokens = self._accounts.tokens.list_for_user(session.user)
+        tokens.sort(key=lambda token: token.created_at_ms, reverse=True)
+        valid, invalid = split_by_validity(tokens, self._clock.now_ms())
+        defaults: dict[str, Any] = {
+            "members": self._accounts.members.list_for_user(session.user),
+            "valid_tokens": valid,
+            "invalid_tokens": invalid,
+            "scopes": SCOPE_DESCRIPTIONS,
+            "selected_scopes": READ_WRITE,
+            "form": {"label": "", "team": "", "days": str(DEFAULT_LIFETIME_DAYS)},
+            "provider": provider_name(self._settings),
+            "notice": None,
+            "token_problem": None,
+            "password_problem": None,
+        }
+        return self._html.render(
+            "account.html",
+            status=status,
+            headers=headers,
+            user=session.user,
+            form_token=csrf_token(session.secret),
+            **(defaults | values),
+        )
 
 
-def _account_page(desk: PageServices, session: Session, **values: Any) -> Page:
-    now_ms = desk.clock.now_ms()
-    tokens = desk.accounts.tokens.list_for_user(session.user)
-    tokens.sort(key=lambda token: token.created_at_ms, reverse=True)
-    shown: dict[str, Any] = {
-        "members": desk.accounts.members.list_for_user(session.user),
-        "valid": [token for token in tokens if token.valid_at(now_ms)],
-        "ended": [token for token in tokens if not token.valid_at(now_ms)],
-        "scopes": SCOPES,
-        "checked": READ_WRITE,
-        "form": {"label": "", "team": "", "days": str(DAYS)},
-        "provider": desk.provider_name,
-        "notice": None,
-        "token_problem": None,
-        "password_problem": None,
-    }
-    return desk.show(session, "account.html", **(shown | values))
+@get(ACCOUNT_PATH, permission=Permission.SESSION)
+@run_in_thread
+def show_account(request: AnyRequest, account_page: NamedDependency[AccountPage]) -> Page:
+    notice = _NOTICES.get(request.query_params.get("done", ""))
+    return account_page.render(current_session(request), notice=notice)
 
 
-def _make_token(desk: PageServices, session: Session, form: Form) -> tuple[Token, str]:
-    """Raises BadRequest."""
-    teams = [member.team for member in desk.accounts.members.list_for_user(session.user)]
-    wanted = _Wanted(form, teams)
-    return desk.accounts.tokens.create(
-        wanted.team,
-        wanted.label,
+@post("/account/tokens", permission=Permission.SESSION)
+@run_in_thread
+def create_token(
+    request: AnyRequest,
+    body: RawBody,
+    csrf: NamedDependency[CsrfProtection],
+    accounts: NamedDependency[AccountStore],
+    account_page: NamedDependency[AccountPage],
+    html: NamedDependency[HtmlRenderer],
+) -> Page:
+    session = current_session(request)
+    form = csrf.parse_form(request, body, session.secret)
+    try:
+        token, secret = _create_token(accounts, session, form)
+    except BadRequest as error:
+        return account_page.render(
+            session,
+            status=400,
+            token_problem=str(error),
+            selected_scopes=form.many("scopes"),
+            form={name: form.one(name)[:_MAX_ECHO_LENGTH] for name in ("label", "team", "days")},
+        )
+    return html.render(
+        "token_created.html",
+        token=token,
+        secret=secret,
         user=session.user,
-        scopes=wanted.scopes,
-        lifetime_s=wanted.lifetime_s,
+        form_token=csrf_token(session.secret),
+    )
+
+
+@post("/account/tokens/{token:str}/revoke", permission=Permission.SESSION)
+@run_in_thread
+def revoke_token(
+    request: AnyRequest,
+    body: RawBody,
+    token: FromPath[str],
+    csrf: NamedDependency[CsrfProtection],
+    accounts: NamedDependency[AccountStore],
+    authorizer: NamedDependency[Authorizer],
+    html: NamedDependency[HtmlRenderer],
+) -> Page:
+    session = current_session(request)
+    csrf.parse_form(request, body, session.secret)
+    for own_token in accounts.tokens.list_for_user(session.user):
+        if own_token.id == token:
+            accounts.tokens.revoke(own_token, session.actor)
+            authorizer.invalidate_cache()
+            return html.redirect(f"{ACCOUNT_PATH}?done=revoked")
+    raise NotFound("You have no such token.")
+
+
+@post("/account/password", permission=Permission.SESSION)
+@run_in_thread
+def change_password(
+    request: AnyRequest,
+    body: RawBody,
+    csrf: NamedDependency[CsrfProtection],
+    accounts: NamedDependency[AccountStore],
+    password_authenticator: NamedDependency[PasswordAuthenticator],
+    sessions: NamedDependency[Sessions],
+    secure_cookies: NamedDependency[SecureCookies],
+    account_page: NamedDependency[AccountPage],
+    html: NamedDependency[HtmlRenderer],
+) -> Page:
+    session = current_session(request)
+    form = csrf.parse_form(request, body, session.secret)
+    try:
+        _change_password(accounts, password_authenticator, session, form)
+    except RateLimited as error:
+        return account_page.render(
+            session,
+            status=429,
+            headers={"retry-after": str(error.retry_after_s)},
+            password_problem=str(error),
+        )
+    except BadRequest as error:
+        return account_page.render(session, status=400, password_problem=str(error))
+    # The change has ended every session of the user; this browser continues in a new one.
+    renewed = sessions.create(session.user)
+    cookie = secure_cookies.create(request, SESSION_COOKIE, renewed.secret, SESSION_S)
+    return html.redirect(f"{ACCOUNT_PATH}?done=password", [cookie])
+
+
+def _create_token(accounts: AccountStore, session: Session, form: Form) -> tuple[Token, str]:
+    """Create the token that a form describes and return it with its secret. Raises BadRequest."""
+    fields = parse_token_fields(form, list(Scope))
+    teams = [member.team for member in accounts.members.list_for_user(session.user)]
+    return accounts.tokens.create(
+        _find_team(form.one("team"), teams),
+        fields.label,
+        user=session.user,
+        scopes=fields.scopes,
+        lifetime_s=fields.lifetime_s,
         actor=session.actor,
     )
 
 
-def _change_password(desk: PageServices, session: Session, form: Form) -> None:
-    """Raises RequestError, and then nothing has changed."""
+def _find_team(team_id: str, teams: list[Team]) -> Team | None:
+    """Return the selected team; None if the form selects all teams. Raises BadRequest."""
+    for team in teams:
+        if team.id == team_id:
+            return team
+    if team_id:
+        raise BadRequest("You are not a member of this team.")
+    return None
+
+
+def _change_password(
+    accounts: AccountStore,
+    password_authenticator: PasswordAuthenticator,
+    session: Session,
+    form: Form,
+) -> None:
+    """Change the password. Raises RequestError, without a change, if that is not possible."""
     user = session.user
     if not user.has_password:
-        raise BadRequest("You sign in without a password here.")
+        raise BadRequest("You sign in without a password.")
     if form.one("new") != form.one("again"):
-        raise BadRequest("The new password was typed differently the second time.")
-    if desk.password_login.authenticate(user.email, form.one("old")) is None:
-        raise BadRequest("The old password is wrong.")
-    desk.accounts.users.set_password(user, form.one("new"), session.actor)
+        raise BadRequest("The new passwords do not match.")
+    if password_authenticator.authenticate(user.email, form.one("old")) is None:
+        raise BadRequest("The current password is wrong.")
+    accounts.users.set_password(user, form.one("new"), session.actor)
+
+
+HANDLERS = (show_account, create_token, revoke_token, change_password)

@@ -17,6 +17,8 @@ def connect_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     @run_in_thread
     def connect(request: AnyRequest, slug: FromPath[str]) -> Page:
         visit = dashboard.visit(request, slug, Permission.TEAM)
-        return dashboard.show(visit, "connect_team.html", url=dashboard.desk.site.url(request))
+        return dashboard.show(
+            visit, "connect_team.html", url=dashboard.public_url.for_request(request)
+        )
 
     return [connect]

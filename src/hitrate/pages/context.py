@@ -15,13 +15,13 @@ from hitrate.auth.permissions import ROLES
 from hitrate.auth.sessions import Session
 from hitrate.billing.quotas import State, limits_reached
 from hitrate.clock import Clock
-from hitrate.errors import EventStoreUnavailable, Forbidden, NotFound, ServiceUnavailable
-from hitrate.http.cookies import form_token
-from hitrate.http.html import Page
+from hitrate.errors import Forbidden, NotFound
+from hitrate.http.csrf import CsrfProtection, csrf_token
+from hitrate.http.html import HtmlRenderer, Page, content_security_policy
 from hitrate.http.litestar import AnyRequest
+from hitrate.http.redirects import PublicUrl
 from hitrate.management.services import AccountServices
 from hitrate.pages import formatting
-from hitrate.pages.services import PageServices
 from hitrate.roles import Role
 from hitrate.teams.models import Actor, Member, Team
 
@@ -46,6 +46,8 @@ _SHUT_FOR_ONE = "Remote Caching is switched off for you in this team. An owner c
 
 TIME_ZONE = "hitrate_timezone"
 """The cookie in which a browser says where it is."""
+
+SCRIPTED_PAGE_HEADERS = content_security_policy(scripts=True)
 
 _PULSE_MS = 86_400_000
 
@@ -97,7 +99,9 @@ def team_link(slug: str, page: str, **query: str | None) -> str:
 class Dashboard:
     """The parts that pages work with."""
 
-    desk: PageServices
+    html: HtmlRenderer
+    csrf: CsrfProtection
+    public_url: PublicUrl
     office: AccountServices
     reports: Reports
     cache: ArtifactReports
@@ -106,20 +110,13 @@ class Dashboard:
     @property
     def page(self) -> dict[str, Any]:
         """What every handler of a page is made with."""
-        made_with = self.desk.page
-        handlers = {**made_with["exception_handlers"], EventStoreUnavailable: self._store_away}
-        return {**made_with, "exception_handlers": handlers, "guards": [self.desk.signed_in]}
-
-    def _store_away(self, request: AnyRequest, error: EventStoreUnavailable) -> Page:
-        return self.desk.pages.refused(
-            request, ServiceUnavailable(f"Nothing can be shown now: {error}")
-        )
+        return {"permission": Permission.SESSION}
 
     def visit(self, request: AnyRequest, slug: str, need: Permission) -> Visit:
         """Who looks. Raises NotFound for a team that is not theirs, Forbidden for a page that
         their role does not see; asked anew at every request."""
         session = current_session(request)
-        members = self.desk.accounts.members.list_for_user(session.user)
+        members = self.office.accounts.members.list_for_user(session.user)
         for member in members:
             if member.team.slug == slug:
                 visit = Visit(request, session, member, members, _zone(request))
@@ -150,12 +147,12 @@ class Dashboard:
         tabs = [
             (name, visit.link(path), path) for path, name, need in _TABS if need in visit.access
         ]
-        return self.desk.pages.show(
+        return self.html.render(
             template,
             status=status,
-            headers=None,
+            headers=SCRIPTED_PAGE_HEADERS,
             user=visit.session.user,
-            form_token=form_token(visit.session.secret),
+            form_token=csrf_token(visit.session.secret),
             team=visit.team,
             shut=self._shut(visit),
             may={access.value for access in visit.access},

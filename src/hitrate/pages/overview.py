@@ -10,7 +10,7 @@ from hitrate.auth.guards import current_session
 from hitrate.auth.models import Permission
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
-from hitrate.http.redirects import HOME
+from hitrate.http.redirects import ACCOUNT_PATH
 from hitrate.pages.context import Dashboard, Visit, team_link
 from hitrate.pages.query import Question, choices, question_of
 from hitrate.pages.timeline import timeline
@@ -26,12 +26,12 @@ def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     @run_in_thread
     def start(request: AnyRequest) -> Page:
         """To the overview of a person's first team, or the first page that their role sees."""
-        members = dashboard.desk.accounts.members.list_for_user(current_session(request).user)
+        members = dashboard.office.accounts.members.list_for_user(current_session(request).user)
         for member in sorted(members, key=lambda member: member.team.slug):
             visit = dashboard.visit(request, member.team.slug, Permission.TEAM)
             page = "" if Permission.ANALYTICS in visit.access else "/usage"
-            return dashboard.desk.pages.send(team_link(member.team.slug, page))
-        return dashboard.desk.pages.send(HOME)
+            return dashboard.html.redirect(team_link(member.team.slug, page))
+        return dashboard.html.redirect(ACCOUNT_PATH)
 
     @get("/teams/{slug:str}", **dashboard.page)
     @run_in_thread
@@ -40,7 +40,7 @@ def overview_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
         question = question_of(request, visit, dashboard.clock)
         seen = dashboard.pulse(visit)
         if dashboard.reports.change_token(visit.team.id, 0) == (0, 0):
-            url = dashboard.desk.site.url(request)
+            url = dashboard.public_url.for_request(request)
             return dashboard.show(visit, "empty.html", seen=seen, url=url)
         values = _overview(dashboard, visit, question)
         return dashboard.show(visit, "overview.html", seen=seen, **values)

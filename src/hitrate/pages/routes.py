@@ -1,35 +1,84 @@
-"""The routes of this room, and the parts that they work with."""
+"""All HTML pages: their router, their renderer and the static assets that they link to."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from jinja2 import PackageLoader
+from litestar import Response, Router, get
+from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import ExceptionHandlersMap
 
-from hitrate.analytics.artifact_reports import ArtifactReports
-from hitrate.analytics.reports import Reports
-from hitrate.http.assets import asset_api, asset_links
-from hitrate.http.html import HtmlRenderer
-from hitrate.management.services import AccountServices
+from hitrate.auth.models import Permission
+from hitrate.config import Settings
+from hitrate.errors import EventStoreUnavailable, RequestError, ServiceUnavailable
+from hitrate.http.assets import StaticAsset
+from hitrate.http.forms import MAX_FORM_BYTES
+from hitrate.http.html import HtmlRenderer, Page
+from hitrate.http.litestar import AnyRequest
+from hitrate.http.redirects import origin
+from hitrate.pages import account, login, turbo_consent
 from hitrate.pages.artifacts import artifact_pages_api
 from hitrate.pages.connect import connect_pages_api
 from hitrate.pages.context import Dashboard, page_values
 from hitrate.pages.overview import overview_api
 from hitrate.pages.runs import run_pages_api
-from hitrate.pages.services import PageServices
 from hitrate.pages.settings import settings_pages_api
 from hitrate.pages.usage import usage_pages_api
 
+_BASE_STYLE = StaticAsset("/login/style.css", "hitrate.http", "base.css", "text/css")
+_DASHBOARD_STYLE = StaticAsset("/dashboard/style.css", "hitrate.pages", "dashboard.css", "text/css")
+_DASHBOARD_SCRIPT = StaticAsset(
+    "/dashboard/script.js", "hitrate.pages", "dashboard.js", "text/javascript"
+)
 
-def dashboard_api(
-    desk: PageServices, office: AccountServices, reports: Reports, cache: ArtifactReports
-) -> Sequence[HTTPRouteHandler]:
-    """The routes of this room."""
-    pages = HtmlRenderer(
-        (), [PackageLoader("hitrate.pages", "templates")], {**page_values(), **asset_links()}
+# Chromium applies `form-action` to the redirects after a form, too: to turbo, which listens on the
+# user's computer, and to the identity provider.
+_LOOPBACK_ORIGINS = ("http://127.0.0.1:*", "http://localhost:*")
+
+
+def create_renderer(settings: Settings) -> HtmlRenderer:
+    """Create the renderer of all pages."""
+    issuer = settings.oidc_issuer
+    return HtmlRenderer(
+        [PackageLoader("hitrate.pages", "templates")],
+        {
+            **page_values(),
+            "base_style": _BASE_STYLE.url,
+            "dashboard_style": _DASHBOARD_STYLE.url,
+            "dashboard_script": _DASHBOARD_SCRIPT.url,
+        },
+        [*_LOOPBACK_ORIGINS, *([origin(issuer)] if issuer else [])],
     )
-    dashboard = Dashboard(replace(desk, pages=pages), office, reports, cache, office.clock)
-    rooms = (
+
+
+def create_router(
+    html: HtmlRenderer, dashboard_handlers: Sequence[HTTPRouteHandler], *, single_sign_on: bool
+) -> Router:
+    """Create the router of all pages, which answers errors with pages.
+
+    The pages of single sign-on exist only if an identity provider is configured.
+    """
+    return Router(
+        "/",
+        route_handlers=[
+            base_style,
+            dashboard_style,
+            dashboard_script,
+            *login.HANDLERS,
+            *(login.SSO_HANDLERS if single_sign_on else ()),
+            *account.HANDLERS,
+            *turbo_consent.HANDLERS,
+            *dashboard_handlers,
+        ],
+        include_in_schema=False,
+        exception_handlers=_exception_handlers(html),
+        request_max_body_size=MAX_FORM_BYTES,
+    )
+
+
+def dashboard_api(dashboard: Dashboard) -> Sequence[HTTPRouteHandler]:
+    """The dashboard's handlers."""
+    factories = (
         overview_api,
         run_pages_api,
         artifact_pages_api,
@@ -37,4 +86,38 @@ def dashboard_api(
         settings_pages_api,
         connect_pages_api,
     )
-    return [*asset_api(), *(handler for room in rooms for handler in room(dashboard))]
+    return [handler for factory in factories for handler in factory(dashboard)]
+
+
+@get(_BASE_STYLE.path, permission=Permission.PUBLIC, sync_to_thread=False)
+def base_style() -> Response[bytes]:
+    return _BASE_STYLE.response()
+
+
+@get(_DASHBOARD_STYLE.path, permission=Permission.PUBLIC, sync_to_thread=False)
+def dashboard_style() -> Response[bytes]:
+    return _DASHBOARD_STYLE.response()
+
+
+@get(_DASHBOARD_SCRIPT.path, permission=Permission.PUBLIC, sync_to_thread=False)
+def dashboard_script() -> Response[bytes]:
+    return _DASHBOARD_SCRIPT.response()
+
+
+def _exception_handlers(html: HtmlRenderer) -> ExceptionHandlersMap:
+    # Plain functions: Litestar deep-copies a router, and with a bound method its object.
+    def error_page(request: AnyRequest, error: RequestError) -> Page:
+        return html.error_page(request, error)
+
+    def http_exception_page(request: AnyRequest, error: HTTPException) -> Page:
+        return html.http_exception_page(request, error)
+
+    def event_store_page(request: AnyRequest, error: EventStoreUnavailable) -> Page:
+        message = f"This page is temporarily unavailable: {error}"
+        return html.error_page(request, ServiceUnavailable(message))
+
+    return {
+        RequestError: error_page,
+        HTTPException: http_exception_page,
+        EventStoreUnavailable: event_store_page,
+    }

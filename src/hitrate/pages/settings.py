@@ -47,7 +47,7 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
     def again(request: AnyRequest, slug: FromPath[str]) -> Page:
         """Where a browser is after a form was refused, and comes when that page is asked again."""
         visit = dashboard.visit(request, slug, Permission.SETTINGS)
-        return dashboard.desk.pages.send(visit.link("/settings"))
+        return dashboard.html.redirect(visit.link("/settings"))
 
     @post("/teams/{slug:str}/settings/tokens", **dashboard.page)
     @run_in_thread
@@ -72,8 +72,8 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
             notice = apply(visit, form)
         except (BadRequest, NotFound) as error:
             return _page(dashboard, visit, status=400, problems={section: str(error)}, form=form)
-        dashboard.desk.authorizer.invalidate_cache()
-        return dashboard.desk.pages.send(visit.link("/settings", done=notice) + f"#{section}")
+        dashboard.office.authorizer.invalidate_cache()
+        return dashboard.html.redirect(visit.link("/settings", done=notice) + f"#{section}")
 
     return [settings, again, make_token, change]
 
@@ -81,7 +81,7 @@ def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
 def _posted(
     dashboard: Dashboard, request: AnyRequest, slug: str, need: Permission, body: bytes
 ) -> tuple[Visit, Form]:
-    form = dashboard.desk.form(request, body, current_session(request).secret)
+    form = dashboard.csrf.parse_form(request, body, current_session(request).secret)
     # The page comes back if the form is refused, so who sends it must be allowed to see it.
     dashboard.visit(request, slug, Permission.SETTINGS)
     return dashboard.visit(request, slug, need), form
@@ -96,7 +96,7 @@ def _page(
     problems: Mapping[str, str] | None = None,
     form: Form | None = None,
 ) -> Page:
-    accounts, now_ms = dashboard.desk.accounts, dashboard.clock.now_ms()
+    accounts, now_ms = dashboard.office.accounts, dashboard.clock.now_ms()
     # As it is now: the visit may be older than a change that was just made.
     team = accounts.teams.find(team_id=visit.team.id) or visit.team
     tokens = [token_info(token, now_ms) for token in reversed(accounts.tokens.list_for_team(team))]

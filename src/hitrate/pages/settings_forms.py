@@ -9,8 +9,8 @@ import msgspec
 from hitrate.auth.models import Permission, Scope, Token
 from hitrate.errors import BadRequest, NotFound
 from hitrate.http.forms import Form
-from hitrate.pages.account import SCOPES, lifetime_s
 from hitrate.pages.context import MEASURES, Dashboard, Visit
+from hitrate.pages.token_forms import SCOPE_DESCRIPTIONS, parse_token_fields
 from hitrate.roles import Role
 from hitrate.teams.settings import (
     COUNT_MOST,
@@ -22,7 +22,9 @@ from hitrate.teams.settings import (
 from hitrate.teams.store import validate_name
 from hitrate.units import parse_size
 
-SCOPES_OFFERED = {scope: text for scope, text in SCOPES.items() if scope is not Scope.ADMIN}
+SCOPES_OFFERED = {
+    scope: text for scope, text in SCOPE_DESCRIPTIONS.items() if scope is not Scope.ADMIN
+}
 """A token of a team uses the cache; managing the team is for people, or for `hitrate token`."""
 
 PRICES = {
@@ -41,7 +43,7 @@ class Changes:
     """Looked up by the last part of a form's address."""
 
     def __init__(self, dashboard: Dashboard) -> None:
-        self._accounts = dashboard.desk.accounts
+        self._accounts = dashboard.office.accounts
         self._clock = dashboard.clock
         self.parts: dict[str, tuple[Permission, str, Change]] = {
             "team": (Permission.SETTINGS, "team", self._team),
@@ -54,14 +56,12 @@ class Changes:
 
     def make_token(self, visit: Visit, form: Form) -> tuple[Token, str]:
         """A token of the team, and its secret. Raises BadRequest."""
-        wanted = form.many("scopes")
-        if not wanted or not set(wanted) <= {scope.value for scope in SCOPES_OFFERED}:
-            raise BadRequest("Choose at least one thing that the token may be used for.")
+        fields = parse_token_fields(form, SCOPES_OFFERED)
         return self._accounts.tokens.create(
             visit.team,
-            form.one("label").strip(),
-            scopes=[Scope(scope) for scope in wanted],
-            lifetime_s=lifetime_s(form.one("days").strip()),
+            fields.label,
+            scopes=fields.scopes,
+            lifetime_s=fields.lifetime_s,
             actor=visit.actor,
         )
 

@@ -1,127 +1,161 @@
-"""What `turbo login` opens in a browser: somebody who is signed in lets turbo use the cache.
+"""Consent pages of `turbo login`: a logged-in user lets turbo on their computer use the cache.
 
-`/turborepo/token` hands over a token at once. `/api/auth/sso`, for `turbo login --sso-team`, hands
-over a verification token, which `/registration/verify` exchanges for one that is confined to the
-team.
+`/turborepo/token` sends a token back to turbo. `/api/auth/sso`, for `turbo login --sso-team`, sends
+back a verification token, which turbo exchanges at `/registration/verify` for a token of that team.
 """
 
-from typing import Annotated
+from collections.abc import Sequence
 
 from litestar import get, post
-from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
-from litestar.params import QueryParameter, RawBody
+from litestar.di import NamedDependency
+from litestar.params import RawBody
 
-from hitrate.auth.guards import current_session, here
+from hitrate.auth.accounts import AccountStore
+from hitrate.auth.guards import SessionGuard, current_session
+from hitrate.auth.models import Permission
 from hitrate.auth.sessions import Session
 from hitrate.auth.sso import SingleSignOn
-from hitrate.auth.turbo_login import Target, TurboLogin, Verified, target_of
-from hitrate.http.cookies import Connection
-from hitrate.http.html import Page, day
-from hitrate.http.litestar import AnyRequest, run_in_thread
-from hitrate.http.redirects import origin
-from hitrate.pages.services import PageServices
+from hitrate.auth.turbo_login import Callback, TurboLogin
+from hitrate.clock import Clock
+from hitrate.http.cookies import SecureCookies
+from hitrate.http.csrf import CsrfProtection, csrf_token
+from hitrate.http.html import HtmlRenderer, Page, format_minute
+from hitrate.http.litestar import AnyConnection, AnyRequest, run_in_thread
+from hitrate.http.redirects import PublicUrl, origin, path_and_query
+from hitrate.pages.login import redirect_to_provider
 from hitrate.teams.models import Team
 
 _AFTER_SSO = "https://vercel.com"
 """Where turbo sends the browser after `--sso-team`, whichever server it logged in to."""
 
 
-def _target_first(connection: Connection, _handler: BaseRouteHandler) -> None:
-    """A guard: an address that is wrong is refused before anybody is sent to sign in."""
-    target_of(connection, "redirect_uri")
+def _callback(connection: AnyConnection) -> Callback:
+    return Callback.from_query(connection.query_params, "redirect_uri")
 
 
-def connect_api(
-    desk: PageServices, tickets: TurboLogin, sso: SingleSignOn | None
-) -> list[HTTPRouteHandler]:
-    """The routes of this file."""
-    return [*_token_api(desk, tickets), *_team_api(desk, tickets, sso), *_end_api(desk, tickets)]
+def _team_callback(connection: AnyConnection) -> Callback:
+    return Callback.from_query(connection.query_params, "next")
 
 
-def _token_api(desk: PageServices, tickets: TurboLogin) -> list[HTTPRouteHandler]:
-    made_with = {**desk.page, "guards": [_target_first, desk.signed_in]}
-
-    @get("/turborepo/token", **made_with)
-    @run_in_thread
-    def ask(request: AnyRequest) -> Page:
-        session, target = current_session(request), target_of(request, "redirect_uri")
-        teams = [member.team for member in desk.accounts.members.list_for_user(session.user)]
-        return _connect_page(desk, request, session, target, teams)
-
-    @post("/turborepo/token", **made_with)
-    @run_in_thread
-    def allow(request: AnyRequest, body: RawBody) -> Page:
-        session, target = current_session(request), target_of(request, "redirect_uri")
-        form = desk.form(request, body, session.secret)
-        if form.one("answer") != "allow":
-            return desk.show(session, "cancelled.html")
-        return desk.pages.send(target.answer(token=tickets.token(session.user)))
-
-    return [ask, allow]
+# The precheck refuses an invalid redirect_uri before it sends anybody to the login page.
+@get("/turborepo/token", permission=Permission.SESSION, precheck=_callback)
+@run_in_thread
+def show_consent(
+    request: AnyRequest,
+    accounts: NamedDependency[AccountStore],
+    turbo_login: NamedDependency[TurboLogin],
+    clock: NamedDependency[Clock],
+    html: NamedDependency[HtmlRenderer],
+) -> Page:
+    session = current_session(request)
+    teams = [member.team for member in accounts.members.list_for_user(session.user)]
+    return _consent_page(
+        request, session, _callback(request), teams, _expiry(turbo_login, clock), html
+    )
 
 
-def _team_api(
-    desk: PageServices, tickets: TurboLogin, sso: SingleSignOn | None
-) -> list[HTTPRouteHandler]:
-    @get("/api/auth/sso", **desk.page)
-    @run_in_thread
-    def ask_for_team(request: AnyRequest) -> Page:
-        target, name = target_of(request, "next"), request.query_params.get("teamId", "")
-        if sso is not None and desk.signed_in.find(request) is None:
-            return sso.begin(request, here(request))
-        # Asked for, however somebody signed in: any other site could have sent the browser here.
-        session = desk.signed_in.session(request)
-        team = tickets.team(session.user, name)
-        return _connect_page(desk, request, session, target, [team], _AFTER_SSO)
-
-    @post("/api/auth/sso", **desk.page, guards=[desk.signed_in])
-    @run_in_thread
-    def allow_for_team(request: AnyRequest, body: RawBody) -> Page:
-        session, target = current_session(request), target_of(request, "next")
-        form = desk.form(request, body, session.secret)
-        if form.one("answer") != "allow":
-            return desk.show(session, "cancelled.html")
-        team = tickets.team(session.user, request.query_params.get("teamId", ""))
-        return desk.pages.send(tickets.send_back(session.user, team, target))
-
-    return [ask_for_team, allow_for_team]
+@post("/turborepo/token", permission=Permission.SESSION, precheck=_callback)
+@run_in_thread
+def submit_consent(
+    request: AnyRequest,
+    body: RawBody,
+    csrf: NamedDependency[CsrfProtection],
+    turbo_login: NamedDependency[TurboLogin],
+    html: NamedDependency[HtmlRenderer],
+) -> Page:
+    session, callback = current_session(request), _callback(request)
+    form = csrf.parse_form(request, body, session.secret)
+    if form.one("answer") != "allow":
+        return _cancelled_page(session, html)
+    token = turbo_login.create_token(session.user)
+    return html.redirect(callback.with_parameters(token=token))
 
 
-def _end_api(desk: PageServices, tickets: TurboLogin) -> list[HTTPRouteHandler]:
-    @get("/registration/verify", operation_id="verifyLogin", tags=["turbo"], sync_to_thread=True)
-    def verify(
-        token: Annotated[
-            str, QueryParameter(name="token", max_length=200, description="It works once.")
-        ],
-        token_name: Annotated[
-            str, QueryParameter(name="tokenName", description="A label; 200 characters are kept.")
-        ] = "",
-    ) -> Verified:
-        """Exchange the verification token of `turbo login --sso-team` for a token."""
-        return tickets.verify(token, token_name)
+@get("/api/auth/sso", permission=Permission.PUBLIC)
+@run_in_thread
+def show_team_consent(
+    request: AnyRequest,
+    session_guard: NamedDependency[SessionGuard],
+    sso: NamedDependency[SingleSignOn | None],
+    turbo_login: NamedDependency[TurboLogin],
+    public_url: NamedDependency[PublicUrl],
+    secure_cookies: NamedDependency[SecureCookies],
+    clock: NamedDependency[Clock],
+    html: NamedDependency[HtmlRenderer],
+) -> Page:
+    callback = _team_callback(request)
+    if sso is not None and session_guard.find(request) is None:
+        next_url = path_and_query(request)
+        return redirect_to_provider(request, sso, public_url, secure_cookies, html, next_url)
+    # Ask for consent after a fresh login too: any other site could have sent the browser here.
+    session = session_guard.require(request)
+    team = turbo_login.find_team(session.user, request.query_params.get("teamId", ""))
+    expiry = _expiry(turbo_login, clock)
+    return _consent_page(request, session, callback, [team], expiry, html, [_AFTER_SSO])
 
-    @get("/turborepo/success", **desk.page, sync_to_thread=False)
-    def success() -> Page:
-        return desk.pages.show("connected.html")
 
-    return [verify, success]
+@post("/api/auth/sso", permission=Permission.SESSION)
+@run_in_thread
+def submit_team_consent(
+    request: AnyRequest,
+    body: RawBody,
+    csrf: NamedDependency[CsrfProtection],
+    turbo_login: NamedDependency[TurboLogin],
+    html: NamedDependency[HtmlRenderer],
+) -> Page:
+    session, callback = current_session(request), _team_callback(request)
+    form = csrf.parse_form(request, body, session.secret)
+    if form.one("answer") != "allow":
+        return _cancelled_page(session, html)
+    team = turbo_login.find_team(session.user, request.query_params.get("teamId", ""))
+    token = turbo_login.create_verification(session.user, team)
+    return html.redirect(callback.with_parameters(token=token, email=session.user.email))
 
 
-def _connect_page(
-    desk: PageServices,
+@get("/turborepo/success", permission=Permission.PUBLIC)
+@run_in_thread
+def show_success(html: NamedDependency[HtmlRenderer]) -> Page:
+    return html.render("connected.html")
+
+
+def _expiry(turbo_login: TurboLogin, clock: Clock) -> str | None:
+    """Return when a token that is created now expires, formatted; None for never."""
+    ttl_s = turbo_login.token_ttl_s
+    return None if ttl_s is None else format_minute(clock.now_ms() + int(ttl_s * 1000))
+
+
+def _consent_page(
     request: AnyRequest,
     session: Session,
-    target: Target,
-    teams: list[Team],
-    *onwards: str,
+    callback: Callback,
+    teams: Sequence[Team],
+    expiry: str | None,
+    html: HtmlRenderer,
+    onward_origins: Sequence[str] = (),
 ) -> Page:
-    ttl_s = desk.settings.login_token_ttl_s
-    return desk.show(
-        session,
+    # A CSP cannot express [::1], so a callback there needs the whole scheme.
+    form_targets = [*(["http:"] if "[" in callback.url else []), *onward_origins]
+    return html.render(
         "connect.html",
-        headers=desk.pages.leading_to(target.url, *onwards),
+        headers=html.csp_for(*form_targets),
         action=f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}",
-        target=origin(target.url),
+        target=origin(callback.url),
         teams=teams,
-        ends=None if ttl_s is None else day(desk.clock.now_ms() + int(ttl_s * 1000)),
+        expiry=expiry,
+        user=session.user,
+        form_token=csrf_token(session.secret),
     )
+
+
+def _cancelled_page(session: Session, html: HtmlRenderer) -> Page:
+    token = csrf_token(session.secret)
+    return html.render("cancelled.html", user=session.user, form_token=token)
+
+
+HANDLERS = (
+    show_consent,
+    submit_consent,
+    show_team_consent,
+    submit_team_consent,
+    show_success,
+)

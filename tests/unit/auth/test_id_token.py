@@ -17,8 +17,8 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from hitrate.auth.id_token import Person
-from hitrate.auth.oidc import Provider
+from hitrate.auth.id_token import OidcIdentity
+from hitrate.auth.oidc import OidcProvider
 from hitrate.clock import ManualClock
 from hitrate.errors import Forbidden, ServiceUnavailable
 
@@ -119,12 +119,12 @@ def liar() -> Iterator[Liar]:
     server.server_close()
 
 
-def provider_of(liar: Liar) -> Provider:
-    return Provider(liar.url, "hitrate", SECRET, CLOCK)
+def provider_of(liar: Liar) -> OidcProvider:
+    return OidcProvider(liar.url, "hitrate", SECRET, CLOCK)
 
 
-def ask(liar: Liar, provider: Provider | None = None) -> Person:
-    return (provider or provider_of(liar)).person(
+def ask(liar: Liar, provider: OidcProvider | None = None) -> OidcIdentity:
+    return (provider or provider_of(liar)).authenticate(
         "the code", "http://here/callback", nonce=NONCE, verifier="the verifier", issuer=None
     )
 
@@ -135,7 +135,7 @@ def ask(liar: Liar, provider: Provider | None = None) -> Person:
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 def test_what_is_right_is_believed(liar: Liar, key: Key, alg: str) -> None:
     liar.id_token = liar.sign(key, alg)
-    assert ask(liar) == Person("dora@example.com", "Dora")
+    assert ask(liar) == OidcIdentity("dora@example.com", "Dora")
 
 
 def test_the_code_is_exchanged_as_the_standard_says(liar: Liar) -> None:
@@ -281,7 +281,7 @@ def test_an_address_is_needed(liar: Liar, email: object) -> None:
 
 def test_whether_it_is_verified_may_be_left_out(liar: Liar) -> None:
     liar.claims = {"email_verified": None, "name": "\x00"}
-    assert ask(liar) == Person("dora@example.com", None)
+    assert ask(liar) == OidcIdentity("dora@example.com", None)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +323,6 @@ def test_the_address_to_sign_in_at_keeps_what_it_has(liar: Liar) -> None:
 
 
 def test_nobody_there_is_unavailable(liar: Liar) -> None:
-    provider = Provider("http://127.0.0.1:1", "hitrate", SECRET, CLOCK)
+    provider = OidcProvider("http://127.0.0.1:1", "hitrate", SECRET, CLOCK)
     with pytest.raises(ServiceUnavailable):
         ask(liar, provider)
