@@ -1,8 +1,8 @@
-"""What the server counts, for Prometheus.
+"""Prometheus metrics of the server.
 
-Counting is on the hot path and happens on the event loop or under one writer, so a count is a
-plain dictionary entry; the text is made when it is asked for. Gauges are functions that are
-asked then. Names and labels never carry a token, a hash or a team.
+Counting is on the hot path, so a counter is an entry of a plain dictionary: all counts are
+changed on the event loop, or by one background thread. The text format is rendered on request.
+No name and no label ever contains a token, a hash or a team.
 """
 
 from bisect import bisect_left
@@ -22,29 +22,29 @@ from prometheus_client.registry import Collector, CollectorRegistry
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
 COUNTERS = {
-    "hitrate_events_accepted": "Events acknowledged: they are on disk.",
-    "hitrate_event_requests_refused": "Requests to record events that were refused.",
-    "hitrate_events_loaded": "Events moved from the spool to the event store.",
-    "hitrate_events_deduplicated": "Events dropped because their batch had come before.",
-    "hitrate_rejected_batches": "Batches set aside because they could not be loaded.",
-    "hitrate_load_failures": "Attempts to load a segment that failed and will be repeated.",
-    "hitrate_tokens_refused": "Requests with no token, or one that is unknown or has ended.",
-    "hitrate_sign_ins_refused": "Attempts to sign in that failed.",
+    "hitrate_events_accepted": "Events acknowledged; they are on disk.",
+    "hitrate_events_loaded": "Events loaded from the spool into the event store.",
+    "hitrate_events_deduplicated": "Events dropped because their batch was re-sent.",
+    "hitrate_quarantined_batches": "Batches moved to quarantine because they cannot be loaded.",
+    "hitrate_event_load_failures": "Failed attempts to load a segment; they are retried.",
+    "hitrate_auth_failures": "Requests without a valid token.",
+    "hitrate_login_failures": "Failed sign-ins.",
     "hitrate_artifact_uploaded_bytes": "Bytes of artifacts stored by uploads.",
     "hitrate_artifact_downloaded_bytes": "Bytes of artifacts sent by downloads.",
     "hitrate_artifact_hits": "Downloads that found the artifact.",
     "hitrate_artifact_misses": "Downloads that did not find the artifact.",
-    "hitrate_artifacts_evicted": "Artifacts removed to make room or because of their age.",
-    "hitrate_artifacts_evicted_bytes": "Bytes of artifacts removed to make room or for their age.",
+    "hitrate_artifacts_evicted": "Artifacts evicted: expired, or least recently used above a cap.",
+    "hitrate_artifacts_evicted_bytes": "Bytes of evicted artifacts.",
 }
-
+"""Name and help text of each plain counter. The text format appends `_total` to the name."""
 
 _OUTCOMES = {"local_hit": "local_hits", "remote_hit": "remote_hits", "miss": "misses"}
 _TASK_TOTALS = ("runs", *_OUTCOMES.values(), "local_ms", "remote_ms")
 
 
 class TaskTotals(Protocol):
-    """How much more there is of each since the last time, or less: a miss may become a hit."""
+    """Changes of the totals of all runs. One may be negative: a late event can turn a miss into a
+    hit. `local_ms` and `remote_ms` are time saved."""
 
     @property
     def runs(self) -> int: ...
@@ -61,20 +61,21 @@ class TaskTotals(Protocol):
 
 
 class HighWaterCounter:
-    """A total that may fall, as a counter that must not: it waits until the total is above it."""
+    """Monotonic counter over a total that may fall: its value is the highest total so far."""
 
-    __slots__ = ("shown", "total")
+    __slots__ = ("total", "value")
 
     def __init__(self) -> None:
-        self.total = self.shown = 0
+        self.total = self.value = 0
 
     def add(self, change: int) -> None:
+        """Change the total by a positive or negative amount."""
         self.total += change
-        self.shown = max(self.shown, self.total)
+        self.value = max(self.value, self.total)
 
 
 class Histogram:
-    """Durations in seconds, in fixed buckets."""
+    """Durations in seconds, counted in fixed buckets."""
 
     __slots__ = ("counts", "sum_s")
 
@@ -82,11 +83,13 @@ class Histogram:
         self.counts = [0] * (len(_BUCKETS_S) + 1)
         self.sum_s = 0.0
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(_BUCKETS_S, seconds)] += 1
-        self.sum_s += seconds
+    def observe(self, duration_s: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(_BUCKETS_S, duration_s)] += 1
+        self.sum_s += duration_s
 
-    def cumulative(self) -> list[tuple[str, float]]:
+    def cumulative_counts(self) -> list[tuple[str, float]]:
+        """Return the upper bound of each bucket and the number of durations up to it."""
         total, rows = 0, []
         for bound, count in zip((*map(str, _BUCKETS_S), "+Inf"), self.counts, strict=True):
             total += count
@@ -95,7 +98,7 @@ class Histogram:
 
 
 class Metrics(Collector):
-    """All counts of one server."""
+    """All metrics of one server."""
 
     def __init__(self) -> None:
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
@@ -105,65 +108,64 @@ class Metrics(Collector):
             name: HighWaterCounter() for name in _TASK_TOTALS
         }
 
+    def add(self, counter: str, amount: int = 1) -> None:
+        """Increase one of COUNTERS."""
+        self.counters[counter] += amount
+
     def add_tasks(self, totals: TaskTotals) -> None:
-        """Count what events came to: tasks by outcome, time saved, runs."""
+        """Apply changes of the totals of all runs."""
         changes = {name: getattr(totals, name) for name in _TASK_TOTALS if name != "misses"}
         changes["misses"] = totals.tasks - totals.local_hits - totals.remote_hits
         for name, change in changes.items():
             self._tasks[name].add(change)
 
-    def add(self, counter: str, amount: int = 1) -> None:
-        """Add to one of COUNTERS."""
-        self.counters[counter] += amount
+    def observe_request(self, operation: str, status: int, duration_s: float) -> None:
+        """Count a request that has been responded to."""
+        self._requests[operation, status].observe(duration_s)
 
-    def request(self, operation: str, status: int, seconds: float) -> None:
-        """Count one answered request and how long it took."""
-        self._requests[operation, status].observe(seconds)
-        if operation == "recordEvents" and status >= 400:
-            self.counters["hitrate_event_requests_refused"] += 1
-
-    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Have `read` asked for the gauge `name` whenever metrics are collected."""
-        self._gauges[name] = (text, read)
+    def add_gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Register a gauge. `read` is called whenever metrics are collected."""
+        self._gauges[name] = (help_text, read)
 
     def collect(self) -> Iterable[Metric]:
-        for name, text in COUNTERS.items():
-            yield CounterMetricFamily(name, text, value=self.counters[name])
-        for name, (text, read) in self._gauges.items():
-            yield GaugeMetricFamily(name, text, value=read())
+        """Implement Collector."""
+        for name, help_text in COUNTERS.items():
+            yield CounterMetricFamily(name, help_text, value=self.counters[name])
+        for name, (help_text, read) in self._gauges.items():
+            yield GaugeMetricFamily(name, help_text, value=read())
         yield from self._collect_tasks()
         yield self._collect_requests()
 
     def _collect_tasks(self) -> Iterable[Metric]:
-        shown = {name: rising.shown for name, rising in self._tasks.items()}
-        yield CounterMetricFamily("hitrate_runs", "Runs that sent events.", value=shown["runs"])
+        values = {name: counter.value for name, counter in self._tasks.items()}
+        yield CounterMetricFamily("hitrate_runs", "Runs that sent events.", value=values["runs"])
         tasks = CounterMetricFamily(
-            "hitrate_tasks", "Tasks of runs, each once, by what became of it.", labels=["outcome"]
+            "hitrate_tasks", "Tasks of runs, each counted once, by outcome.", labels=["outcome"]
         )
         for outcome, name in _OUTCOMES.items():
-            tasks.add_metric([outcome], shown[name])
+            tasks.add_metric([outcome], values[name])
         yield tasks
-        saved = CounterMetricFamily(
-            "hitrate_saved_seconds", "Time that hits saved.", labels=["source"]
+        time_saved = CounterMetricFamily(
+            "hitrate_time_saved_seconds", "Time saved by cache hits.", labels=["source"]
         )
         for source in ("local", "remote"):
-            saved.add_metric([source], shown[f"{source}_ms"] / 1000)
-        yield saved
+            time_saved.add_metric([source], values[f"{source}_ms"] / 1000)
+        yield time_saved
 
     def _collect_requests(self) -> Metric:
         family = HistogramMetricFamily(
-            "hitrate_request_seconds",
-            "Answered requests by operation and status.",
+            "hitrate_http_request_duration_seconds",
+            "Duration of requests, by operation and status.",
             labels=["operation", "status"],
         )
         for (operation, status), histogram in sorted(self._requests.items()):
             family.add_metric(
-                [operation, str(status)], histogram.cumulative(), sum_value=histogram.sum_s
+                [operation, str(status)], histogram.cumulative_counts(), sum_value=histogram.sum_s
             )
         return family
 
-    def text(self) -> bytes:
-        """The Prometheus text format."""
+    def render(self) -> bytes:
+        """Render all metrics in the Prometheus text format."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         return generate_latest(registry)

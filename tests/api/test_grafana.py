@@ -145,7 +145,7 @@ def test_the_board_asks_only_for_what_there_is(
         ('hitrate_runs_total{outcome="miss"}', "no label outcome"),
         ('hitrate_tasks_total{team="a"}', "no label team"),
         ("sum by (source) (hitrate_tasks_total)", "no label source to group by"),
-        ('hitrate_request_seconds_count{status!="999"}', "no status is 999"),
+        ('hitrate_http_request_duration_seconds_count{status!="999"}', "no status is 999"),
     ],
 )
 def test_an_expression_that_asks_for_something_else_is_found(
@@ -216,7 +216,7 @@ def test_the_documented_metrics_are_those_that_exist(scraped: Scraped) -> None:
 def test_each_label_value_of_a_task_is_documented(scraped: Scraped) -> None:
     for metric, label in (
         ("hitrate_tasks_total", "outcome"),
-        ("hitrate_saved_seconds_total", "source"),
+        ("hitrate_time_saved_seconds_total", "source"),
     ):
         [row] = re.findall(rf"^\| `{metric}` .*$", MONITORING, flags=re.MULTILINE)
         assert scraped.samples[metric][label] <= set(re.findall(r"`(\w+)`", row))

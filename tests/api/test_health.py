@@ -55,15 +55,16 @@ def test_what_happens_is_counted(server: Server) -> None:
     counts = {name[0]: value for name, value in found.items() if len(name) == 1}
     assert counts["hitrate_events_accepted_total"] == 4
     assert counts["hitrate_events_loaded_total"] == 2
-    assert counts["hitrate_event_requests_refused_total"] == 1
     assert counts["hitrate_artifact_uploaded_bytes_total"] == 5
     assert counts["hitrate_artifact_downloaded_bytes_total"] == 5
     assert counts["hitrate_artifact_hits_total"] == 1
     assert counts["hitrate_artifact_misses_total"] == 1
-    assert counts["hitrate_spool_bytes"] == counts["hitrate_load_lag_seconds"] == 0
-    assert found["hitrate_request_seconds_count", "recordEvents", "200"] == 2
-    assert found["hitrate_request_seconds_count", "recordEvents", "400"] == 1
-    assert found["hitrate_request_seconds_bucket", "+Inf", "uploadArtifact", "202"] == 1
+    assert counts["hitrate_spool_bytes"] == counts["hitrate_event_load_lag_seconds"] == 0
+    assert found["hitrate_http_request_duration_seconds_count", "recordEvents", "200"] == 2
+    assert found["hitrate_http_request_duration_seconds_count", "recordEvents", "400"] == 1
+    assert (
+        found["hitrate_http_request_duration_seconds_bucket", "+Inf", "uploadArtifact", "202"] == 1
+    )
 
 
 def test_every_answer_has_a_request_id_of_its_own(shared_server: Server) -> None:

@@ -52,7 +52,7 @@ def ann(shared_server: Server) -> str:
 
 
 def refused(server: Server) -> float:
-    return server.metric("hitrate_sign_ins_refused_total")
+    return server.metric("hitrate_login_failures_total")
 
 
 def test_who_is_not_signed_in_is_asked_to_and_then_comes_back(

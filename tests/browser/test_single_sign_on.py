@@ -117,13 +117,13 @@ def refused(page: Page, text: str) -> None:
 
 
 def test_strangers_stay_out_and_are_not_made(page: Page, server: Server) -> None:
-    before = server.metric("hitrate_sign_ins_refused_total")
+    before = server.metric("hitrate_login_failures_total")
     begin(page, server)
     at_provider.sign_in(page, "eve")
     refused(page, "eve@example.com has no account on this server.")
     with accounts_of(server) as accounts:
         assert accounts.users.find("eve@example.com") is None
-    assert server.metric("hitrate_sign_ins_refused_total") == before + 1
+    assert server.metric("hitrate_login_failures_total") == before + 1
 
 
 def test_strangers_join_where_the_operator_says_so(page: Page, start_both: StartBoth) -> None:

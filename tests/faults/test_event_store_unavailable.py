@@ -120,12 +120,12 @@ def test_a_locked_store_delays_nobody_and_loading_goes_on_when_it_is_released(
         assert "event store cannot be used" in said
         assert "nothing is lost" in said
         assert "End the process that locks it" in said
-        assert bench.server.metric("hitrate_store_away") == 1
+        assert bench.server.metric("hitrate_event_store_up") == 0
     eventually(lambda: bench.reads() == 200)
     bench.record()
     bench.assert_recorded()
     assert bench.doctor()[0] == 0
-    assert bench.server.metric("hitrate_store_away") == 0
+    assert bench.server.metric("hitrate_event_store_up") == 1
 
 
 def test_a_server_that_is_stopped_while_the_store_is_locked_keeps_the_events_in_the_spool(

@@ -267,7 +267,7 @@ def test_log_file_on_the_full_disk_changes_no_response_and_loading_resumes(
         eventually(lambda: sender.send().status != 200)
         for _ in range(100):
             assert_unavailable(sender.send())
-        eventually(lambda: server.metric("hitrate_load_failures_total") > 0)
+        eventually(lambda: server.metric("hitrate_event_load_failures_total") > 0)
         # A store whose write failed is reopened; until then reads get a 503.
         eventually(lambda: client.request("GET", "/v1/events").status == 200)
         disk.empty()

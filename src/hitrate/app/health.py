@@ -1,4 +1,4 @@
-"""How the server is doing: alive, ready to store, metrics, and the operator's view for `doctor`."""
+"""Liveness, readiness, metrics, and the server status that `hitrate doctor` prints."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,6 @@ from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
 
 from hitrate import __version__
-from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.models import Permission
 from hitrate.config import Settings
@@ -18,40 +17,46 @@ from hitrate.events.spool import RESERVE_BYTES, Spool
 from hitrate.http.litestar import run_in_thread
 from hitrate.metrics import Metrics
 
-_REJECTED_SHOWN = 20
+MAX_QUARANTINED_BATCHES = 20
+"""Number of quarantined batches that the operator status lists."""
 
 
 class Alive(msgspec.Struct):
-    """The process answers."""
+    """Response of a running process."""
 
     status: str = "alive"
 
 
 class Ready(msgspec.Struct):
-    """Whether events and artifacts can be stored now; if not, why."""
+    """Whether events and artifacts can be stored now, and if not, why."""
 
     status: str
     problems: list[str]
 
 
 class OperatorStatus(msgspec.Struct, rename="camel"):
-    """What `hitrate doctor` asks a running server."""
+    """Status of a running server for its operator.
+
+    `spool_oldest_s` is the age of the oldest segment in seconds. `load_error` is why loading has
+    stopped, or None. `quarantined` lists at most MAX_QUARANTINED_BATCHES of the
+    `quarantined_batches`.
+    """
 
     version: str
     problems: list[str]
     spool_segments: int
     spool_bytes: int
     spool_oldest_s: float
-    load_trouble: str | None
-    rejected_batches: int
-    rejected: list[QuarantinedBatch]
+    load_error: str | None
+    quarantined_batches: int
+    quarantined: list[QuarantinedBatch]
     free_bytes: int
     artifacts: int
     artifact_bytes: int
 
 
 class Health:
-    """Looks at the parts; changes nothing."""
+    """Reads the state of all components."""
 
     def __init__(
         self,
@@ -68,11 +73,11 @@ class Health:
         self._store = store
 
     def problems(self) -> list[str]:
-        """Why nothing, or not everything, can be stored now."""
-        return room_problems(self._settings, self._store.blobs)
+        """List the reasons why events or artifacts cannot be stored now."""
+        return disk_problems(self._settings, self._store.blobs.free_bytes())
 
     def status(self) -> OperatorStatus:
-        """Everything for the operator."""
+        """Return the status for the operator. Blocks: it reads the disk."""
         spool = self._spool.stats()
         quarantined = self._quarantine.batches()
         usage = self._store.usage()
@@ -82,57 +87,64 @@ class Health:
             spool_segments=spool.segments,
             spool_bytes=spool.size_bytes,
             spool_oldest_s=spool.oldest_s,
-            load_trouble=self._loader.last_error,
-            rejected_batches=len(quarantined),
-            rejected=quarantined[:_REJECTED_SHOWN],
+            load_error=self._loader.last_error,
+            quarantined_batches=len(quarantined),
+            quarantined=quarantined[:MAX_QUARANTINED_BATCHES],
             free_bytes=self._store.blobs.free_bytes(),
             artifacts=usage.artifacts,
             artifact_bytes=usage.size_bytes,
         )
 
     def add_gauges(self, metrics: Metrics) -> None:
-        """Have the metrics ask the parts."""
+        """Register the gauges of spool, loader, artifacts and disk."""
         gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
             (
                 "hitrate_spool_segments",
-                "Segments that wait to be loaded.",
+                "Spool segments that wait to be loaded.",
                 lambda: self._spool.stats().segments,
             ),
             (
                 "hitrate_spool_bytes",
-                "Bytes that wait to be loaded.",
+                "Bytes of spool segments that wait to be loaded.",
                 lambda: self._spool.stats().size_bytes,
             ),
             (
-                "hitrate_load_lag_seconds",
-                "Age of the oldest segment that waits.",
+                "hitrate_event_load_lag_seconds",
+                "Age of the oldest segment that waits to be loaded.",
                 lambda: self._spool.stats().oldest_s,
             ),
             (
-                "hitrate_store_away",
-                "1 while the event store cannot be used.",
-                lambda: float(self._loader.last_error is not None),
+                "hitrate_event_store_up",
+                "1 if the event store can be used, otherwise 0.",
+                lambda: float(self._loader.last_error is None),
             ),
-            ("hitrate_artifacts", "Artifacts kept.", lambda: self._store.usage().artifacts),
-            ("hitrate_artifact_bytes", "Their bytes.", lambda: self._store.usage().size_bytes),
-            ("hitrate_disk_free_bytes", "Room on the disk.", self._store.blobs.free_bytes),
+            ("hitrate_artifacts", "Artifacts stored.", lambda: self._store.usage().artifacts),
+            (
+                "hitrate_artifact_bytes",
+                "Bytes of artifacts stored.",
+                lambda: self._store.usage().size_bytes,
+            ),
+            (
+                "hitrate_disk_free_bytes",
+                "Free space on the disk of the data directory.",
+                self._store.blobs.free_bytes,
+            ),
         )
-        for name, text, read in gauges:
-            metrics.gauge(name, text, read)
+        for name, help_text, read in gauges:
+            metrics.add_gauge(name, help_text, read)
 
 
-def room_problems(settings: Settings, blobs: BlobStore) -> list[str]:
-    """What keeps the data folder's disk from taking more."""
+def disk_problems(settings: Settings, free_bytes: int) -> list[str]:
+    """List the reasons why the disk of the data directory cannot take events or artifacts."""
     problems = []
     if os.statvfs(settings.data_dir).f_flag & os.ST_RDONLY:
         problems.append(f"The disk of {settings.data_dir} is read-only: mount it for writing.")
-    free_bytes = blobs.free_bytes()
     if free_bytes < RESERVE_BYTES:
-        problems.append(f"{free_bytes} bytes free: too few for events; free some room.")
+        problems.append(f"{free_bytes} bytes free: too few for events; free some disk space.")
     if free_bytes < settings.min_free_bytes:
         problems.append(
             f"{free_bytes} bytes free, less than --min-free-bytes {settings.min_free_bytes}: "
-            "uploads are refused; free some room."
+            "uploads are refused; free some disk space."
         )
     return problems
 
@@ -163,7 +175,7 @@ async def readyz(health: NamedDependency[Health]) -> Response[Ready]:
 @run_in_thread
 def metrics_text(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     """Metrics in the Prometheus text format."""
-    return Response(metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
+    return Response(metrics.render(), media_type="text/plain; version=1.0.0; charset=utf-8")
 
 
 @get(
@@ -174,7 +186,7 @@ def metrics_text(metrics: NamedDependency[Metrics]) -> Response[bytes]:
 )
 @run_in_thread
 def operator_status(health: NamedDependency[Health]) -> OperatorStatus:
-    """The state of a running server, as `hitrate doctor` shows it."""
+    """Status of the running server, as `hitrate doctor` prints it."""
     return health.status()
 
 

@@ -60,10 +60,10 @@ class Router:
         if request.has_unread_body and response.status != _PAYLOAD_TOO_LARGE:
             await request.drain()
         await response.send(request, send, partial(self._admission.record_sent_bytes, auth))
-        self._metrics.request(operation, response.status, time.perf_counter() - started)
+        self._metrics.observe_request(operation, response.status, time.perf_counter() - started)
 
     async def _count_failed_auth(self, scope: Scope) -> None:
-        self._metrics.add("hitrate_tokens_refused")
+        self._metrics.add("hitrate_auth_failures")
         await self._admission.delay_failed_auth(scope)
 
     async def _forward(
@@ -83,7 +83,7 @@ class Router:
         scope["request_id"] = request_id
         await self.fallback(scope, receive, send_with_request_id)
         # One operation for all of these: with paths as labels, anyone could create any number.
-        self._metrics.request("other", status, time.perf_counter() - started)
+        self._metrics.observe_request("other", status, time.perf_counter() - started)
 
     def _match(self, path: str) -> dict[str, AnyRoute] | None:
         """Return the routes of a path by method, or None if no route has this path."""

@@ -53,7 +53,7 @@ class PasswordAuthenticator:
     def count_failure(self) -> None:
         """Count an attempt to sign in that failed."""
         with self._lock:
-            self._metrics.add("hitrate_sign_ins_refused")
+            self._metrics.add("hitrate_login_failures")
 
     def _count_try(self, key: str) -> None:
         # Counted as failed before it is checked, so that tries at once are no way around it.
@@ -63,6 +63,6 @@ class PasswordAuthenticator:
             if not wait_s:
                 self._throttle.fail(key, now_ms)
                 return
-            self._metrics.add("hitrate_sign_ins_refused")
+            self._metrics.add("hitrate_login_failures")
         seconds = "1 second" if wait_s == 1 else f"{wait_s} seconds"
         raise RateLimited(f"Too many attempts for this address; try again in {seconds}.", wait_s)

@@ -9,8 +9,7 @@ import msgspec
 from sqlalchemy import text
 
 from hitrate import __version__
-from hitrate.app.health import OperatorStatus, room_problems
-from hitrate.artifacts.blobs import BlobStore
+from hitrate.app.health import OperatorStatus, disk_problems
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_json, size_text
 from hitrate.cli.server_options import as_json, settings_options
@@ -22,6 +21,7 @@ from hitrate.datadir import (
     ServerInfo,
     check_port_free,
     ensure_private_dir,
+    free_bytes,
     read_server_info,
 )
 from hitrate.db.engine import open_database
@@ -109,7 +109,7 @@ def _running(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
         )
     yield from (Finding("failed", problem) for problem in status.problems)
     yield _loading(status)
-    yield from _rejected(status.rejected, status.rejected_batches)
+    yield from _rejected(status.quarantined, status.quarantined_batches)
     yield Finding(
         "ok",
         f"{status.artifacts} artifacts ({size_text(status.artifact_bytes)}); "
@@ -119,10 +119,10 @@ def _running(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
 
 def _loading(status: OperatorStatus) -> Finding:
     waiting = f"{status.spool_segments} segments ({size_text(status.spool_bytes)}) wait"
-    if status.load_trouble is not None:
+    if status.load_error is not None:
         return Finding(
             "failed",
-            f"event store cannot be used: {status.load_trouble}; {waiting}, nothing is lost",
+            f"event store cannot be used: {status.load_error}; {waiting}, nothing is lost",
             "End the process that locks it, free some room, or move a damaged file away; "
             "loading goes on by itself.",
         )
@@ -143,8 +143,8 @@ def _stopped(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    blobs = BlobStore(settings.data_dir, settings.min_free_bytes)
-    yield from (Finding("failed", problem) for problem in room_problems(settings, blobs))
+    problems = disk_problems(settings, free_bytes(settings.data_dir))
+    yield from (Finding("failed", problem) for problem in problems)
 
 
 def _event_store(settings: Settings) -> Iterator[Finding]:

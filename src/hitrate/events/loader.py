@@ -178,7 +178,7 @@ class Loader:
     def _load_valid_lines(self, segment: Path) -> LoadResult:
         """Quarantine the invalid lines of a segment, then load the others under its name."""
         lines, invalid = self._quarantine.extract_invalid_lines(segment, self._store.check)
-        self._metrics.add("hitrate_rejected_batches", invalid)
+        self._metrics.add("hitrate_quarantined_batches", invalid)
         with segment_file(lines) as path:
             return self._store.load(path, segment.name, self._on_duplicates)
 
@@ -239,7 +239,7 @@ class Loader:
                 _log.exception("observer failed; it is notified again")
 
     def _fail(self, reason: str, *, reopen: bool) -> None:
-        self._metrics.add("hitrate_load_failures")
+        self._metrics.add("hitrate_event_load_failures")
         if self.last_error is None:
             _log.error("event store unavailable; events accumulate in the spool", reason=reason)
         with self._passes:

@@ -36,7 +36,7 @@ class Scraped:
     def tell(self) -> tuple[float, ...]:
         """Runs, local hits, remote hits, misses, seconds saved locally and remotely."""
         told = {}
-        for line in self._metrics.text().decode().splitlines():
+        for line in self._metrics.render().decode().splitlines():
             name, _, value = line.rpartition(" ")
             told[name] = value
         return tuple(float(told[f"hitrate_{name}"]) for name in NAMES)
@@ -47,8 +47,8 @@ NAMES = (
     'tasks_total{outcome="local_hit"}',
     'tasks_total{outcome="remote_hit"}',
     'tasks_total{outcome="miss"}',
-    'saved_seconds_total{source="local"}',
-    'saved_seconds_total{source="remote"}',
+    'time_saved_seconds_total{source="local"}',
+    'time_saved_seconds_total{source="remote"}',
 )
 
 
@@ -77,8 +77,8 @@ def test_a_total_that_falls_is_shown_at_its_highest(changes: list[int]) -> None:
     for change in changes:
         rising.add(change)
         totals.append(totals[-1] + change)
-        shown.append(rising.shown)
-        assert rising.shown == max(totals)
+        shown.append(rising.value)
+        assert rising.value == max(totals)
     assert shown == sorted(shown)
 
 

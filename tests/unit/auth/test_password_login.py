@@ -57,7 +57,7 @@ def test_the_wait_begins_after_five_and_doubles_to_a_minute(
         clock.advance(waits[-1])
         assert password_login.authenticate(f" {ANN.upper()}", "a guess") is None
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert metrics.counters["hitrate_sign_ins_refused"] == FREE + 2 * 8
+    assert metrics.counters["hitrate_login_failures"] == FREE + 2 * 8
     clock.advance(60)
     assert password_login.authenticate(ANN, RIGHT) is not None
     assert password_login.authenticate(ANN, "a guess") is None

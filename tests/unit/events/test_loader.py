@@ -160,7 +160,7 @@ def test_while_artifacts_cannot_be_asked_nothing_is_lost(pipeline: Pipeline) -> 
     assert pipeline.loader.run_once()
     assert len(pipeline.hashes()) == 2
     assert pipeline.metrics.counters["hitrate_events_loaded"] == 2
-    assert pipeline.metrics.counters["hitrate_load_failures"] == 2
+    assert pipeline.metrics.counters["hitrate_event_load_failures"] == 2
 
 
 def test_what_waits_is_still_known_to_have_come_before(
