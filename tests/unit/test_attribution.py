@@ -1,4 +1,4 @@
-"""Which run made an artifact: found from the events of those that missed it."""
+"""Attribution: the producer of an artifact is found from the events of the runs that missed it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,194 +21,206 @@ from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_
 
 NAME = "0123456789abcdef"
 MINUTE_MS = 60_000
-COLD = (LOCAL_MISS, REMOTE_MISS)
+LOCAL_AND_REMOTE_MISS = (LOCAL_MISS, REMOTE_MISS)
 
 
-class Workshop:
-    """Where artifacts are made and events come of it; minutes are counted from the first."""
+class AttributionFixture:
+    """Uploads artifacts and loads events at given minutes after the start, on a manual clock."""
 
     def __init__(self, analytics: AnalyticsFixture, event_store: EventStoreFixture) -> None:
         self.analytics = analytics
         self.event_store = event_store
         self.clock = analytics.clock
         self.start = self.clock.now_ms()
-        self.makers = ArtifactAttribution(event_store.duckdb, analytics.catalog, self.clock)
+        self.job = ArtifactAttribution(event_store.duckdb, analytics.catalog, self.clock)
         self._loaded = 0
 
     def upload(
         self, minute: float, name: str = NAME, token: str = TEAM_TOKEN, team: str = TEAM_ID
     ) -> None:
-        """An artifact that was stored in that minute."""
-        self._wait(minute)
+        """Store an artifact."""
+        self._advance(minute)
         self.analytics.add_artifacts({(team, name): 5.0}, token=token, at_ms=self._at(minute))
 
     def events(
         self, minute: float, session: str, *kinds: Pair, name: str = NAME, token: str = TEAM_TOKEN,
         team: str = TEAM_ID,
     ) -> None:  # fmt: skip
-        """Events of one task that came in that minute."""
-        self._wait(minute)
+        """Load the events of one task."""
+        self._advance(minute)
         self._loaded += 1
         items = [CacheEvent(session, source, kind, name) for source, kind in kinds]
         client = (None, None, None)
         batch = Batch(team, token, self._at(minute), *client, f"{self._loaded}", items)
         self.event_store.load(f"{self._loaded}", [batch])
 
-    def maker(self, name: str = NAME, team: str = TEAM_ID) -> str | None:
-        """Who made it, as far as is known after a look."""
-        assert self.makers.run(force=True)
+    def producer(self, name: str = NAME, team: str = TEAM_ID) -> str | None:
+        """Return the producer of an artifact after a pass of the attribution."""
+        assert self.job.run(force=True)
         return self.analytics.catalog.find_many(team, [name])[name].producer
 
     def _at(self, minute: float) -> int:
         return self.start + round(minute * MINUTE_MS)
 
-    def _wait(self, minute: float) -> None:
+    def _advance(self, minute: float) -> None:
         self.clock.value_ms = max(self.clock.value_ms, self._at(minute))
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
+def attribution(tmp_path: Path) -> Iterator[AttributionFixture]:
     analytics = AnalyticsFixture(tmp_path)
     with analytics.event_store() as event_store:
-        yield Workshop(analytics, event_store)
+        yield AttributionFixture(analytics, event_store)
     analytics.close()
 
 
-def test_events_that_come_after_the_upload_tell_who_made_it(workshop: Workshop) -> None:
-    workshop.upload(0)
-    assert workshop.maker() is None
-    workshop.events(1, "builder", *COLD)
-    assert workshop.maker() == "builder"
+def test_events_after_the_upload_determine_the_producer(attribution: AttributionFixture) -> None:
+    attribution.upload(0)
+    assert attribution.producer() is None
+    attribution.events(1, "builder", *LOCAL_AND_REMOTE_MISS)
+    assert attribution.producer() == "builder"
 
 
-def test_events_that_came_before_the_upload_tell_it_too(workshop: Workshop) -> None:
-    workshop.events(0, "builder", *COLD)
-    workshop.upload(50)
-    assert workshop.maker() == "builder"
+def test_events_before_the_upload_determine_the_producer(attribution: AttributionFixture) -> None:
+    attribution.events(0, "builder", *LOCAL_AND_REMOTE_MISS)
+    attribution.upload(50)
+    assert attribution.producer() == "builder"
 
 
-def test_of_two_runs_that_missed_it_the_nearer_to_the_upload_made_it(workshop: Workshop) -> None:
-    workshop.events(0, "long before", *COLD)
-    workshop.upload(5)
-    workshop.events(6, "builder", *COLD)
-    workshop.events(20, "long after", *COLD)
-    assert workshop.maker() == "builder"
-
-
-def test_who_found_it_in_the_remote_cache_did_not_make_it(workshop: Workshop) -> None:
-    workshop.upload(0)
-    workshop.events(1, "user", LOCAL_MISS, REMOTE_HIT)
-    assert workshop.maker() is None
-    workshop.events(9, "builder", *COLD)
-    assert workshop.maker() == "builder"
-
-
-def test_a_hit_in_a_batch_of_its_own_is_remembered_all_the_same(workshop: Workshop) -> None:
-    workshop.upload(0)
-    workshop.events(1, "user", LOCAL_MISS)
-    workshop.events(2, "user", REMOTE_HIT)
-    assert workshop.maker() is None
-
-
-def test_who_finds_what_it_made_has_made_it_still(workshop: Workshop) -> None:
-    workshop.events(0, "watcher", *COLD)
-    workshop.upload(1)
-    workshop.events(2, "watcher", LOCAL_HIT)
-    assert workshop.maker() == "watcher"
-
-
-def test_a_run_whose_look_into_the_remote_cache_failed_can_have_made_it(
-    workshop: Workshop,
+def test_producer_is_the_run_whose_miss_is_nearest_to_the_upload(
+    attribution: AttributionFixture,
 ) -> None:
-    workshop.upload(0)
-    workshop.events(1, "builder", LOCAL_MISS)
-    assert workshop.maker() == "builder"
+    attribution.events(0, "long before", *LOCAL_AND_REMOTE_MISS)
+    attribution.upload(5)
+    attribution.events(6, "builder", *LOCAL_AND_REMOTE_MISS)
+    attribution.events(20, "long after", *LOCAL_AND_REMOTE_MISS)
+    assert attribution.producer() == "builder"
 
 
-def test_who_only_has_it_locally_did_not_make_it(workshop: Workshop) -> None:
-    workshop.upload(0)
-    workshop.events(1, "user", LOCAL_HIT)
-    assert workshop.maker() is None
+def test_run_with_a_remote_hit_is_not_the_producer(attribution: AttributionFixture) -> None:
+    attribution.upload(0)
+    attribution.events(1, "user", LOCAL_MISS, REMOTE_HIT)
+    assert attribution.producer() is None
+    attribution.events(9, "builder", *LOCAL_AND_REMOTE_MISS)
+    assert attribution.producer() == "builder"
 
 
-def test_another_token_or_team_or_hash_did_not_make_it(workshop: Workshop) -> None:
-    workshop.upload(0)
-    workshop.events(1, "with another token", *COLD, token=USER_TOKEN)
-    workshop.events(1, "in another team", *COLD, team=OTHER_TEAM_ID)
-    workshop.events(1, "of another hash", *COLD, name=NAME.upper())
-    assert workshop.maker() is None
+def test_run_with_a_remote_hit_in_a_later_batch_is_not_the_producer(
+    attribution: AttributionFixture,
+) -> None:
+    attribution.upload(0)
+    attribution.events(1, "user", LOCAL_MISS)
+    attribution.events(2, "user", REMOTE_HIT)
+    assert attribution.producer() is None
+
+
+def test_producer_stays_after_it_hits_its_own_artifact(attribution: AttributionFixture) -> None:
+    attribution.events(0, "watcher", *LOCAL_AND_REMOTE_MISS)
+    attribution.upload(1)
+    attribution.events(2, "watcher", LOCAL_HIT)
+    assert attribution.producer() == "watcher"
+
+
+def test_run_without_a_remote_lookup_may_be_the_producer(
+    attribution: AttributionFixture,
+) -> None:
+    attribution.upload(0)
+    attribution.events(1, "builder", LOCAL_MISS)
+    assert attribution.producer() == "builder"
+
+
+def test_run_with_only_a_local_hit_is_not_the_producer(attribution: AttributionFixture) -> None:
+    attribution.upload(0)
+    attribution.events(1, "user", LOCAL_HIT)
+    assert attribution.producer() is None
+
+
+def test_run_with_another_token_team_or_hash_is_not_the_producer(
+    attribution: AttributionFixture,
+) -> None:
+    attribution.upload(0)
+    attribution.events(1, "with another token", *LOCAL_AND_REMOTE_MISS, token=USER_TOKEN)
+    attribution.events(1, "in another team", *LOCAL_AND_REMOTE_MISS, team=OTHER_TEAM_ID)
+    attribution.events(1, "of another hash", *LOCAL_AND_REMOTE_MISS, name=NAME.upper())
+    assert attribution.producer() is None
 
 
 @pytest.mark.parametrize("name", ["f" * 64, "0x12", "ffffffffffffffff", "12HKQaOmR5t5Uy6vdcQs"])
-def test_hashes_of_any_form_have_makers(workshop: Workshop, name: str) -> None:
-    workshop.upload(0, name=name)
-    workshop.events(1, "builder", *COLD, name=name)
-    assert workshop.maker(name) == "builder"
+def test_hashes_of_any_form_get_a_producer(attribution: AttributionFixture, name: str) -> None:
+    attribution.upload(0, name=name)
+    attribution.events(1, "builder", *LOCAL_AND_REMOTE_MISS, name=name)
+    assert attribution.producer(name) == "builder"
 
 
-def test_each_team_has_its_own_maker_of_the_same_hash(workshop: Workshop) -> None:
+def test_each_team_has_its_own_producer_of_the_same_hash(attribution: AttributionFixture) -> None:
     for team in (TEAM_ID, OTHER_TEAM_ID):
-        workshop.upload(0, team=team)
-        workshop.events(1, f"builder of {team}", *COLD, team=team)
-    assert workshop.maker() == f"builder of {TEAM_ID}"
-    assert workshop.maker(team=OTHER_TEAM_ID) == f"builder of {OTHER_TEAM_ID}"
+        attribution.upload(0, team=team)
+        attribution.events(1, f"builder of {team}", *LOCAL_AND_REMOTE_MISS, team=team)
+    assert attribution.producer() == f"builder of {TEAM_ID}"
+    assert attribution.producer(team=OTHER_TEAM_ID) == f"builder of {OTHER_TEAM_ID}"
 
 
-def test_a_replaced_artifact_has_another_maker(workshop: Workshop) -> None:
-    workshop.upload(0)
-    workshop.events(1, "first", *COLD)
-    assert workshop.maker() == "first"
-    workshop.upload(10)
-    workshop.events(11, "second", *COLD)
-    assert workshop.maker() == "second"
+def test_replaced_artifact_gets_a_new_producer(attribution: AttributionFixture) -> None:
+    attribution.upload(0)
+    attribution.events(1, "first", *LOCAL_AND_REMOTE_MISS)
+    assert attribution.producer() == "first"
+    attribution.upload(10)
+    attribution.events(11, "second", *LOCAL_AND_REMOTE_MISS)
+    assert attribution.producer() == "second"
 
 
-def test_one_that_is_replaced_during_the_look_does_not_get_the_maker_of_the_old_one(
-    workshop: Workshop,
+def test_artifact_replaced_during_a_pass_does_not_get_the_old_producer(
+    attribution: AttributionFixture,
 ) -> None:
-    workshop.upload(0)
-    [seen] = workshop.analytics.catalog.unattributed(0, 10)
-    workshop.upload(1)
-    workshop.analytics.catalog.set_producers([(seen, "of the old one")])
-    [stored] = workshop.analytics.catalog.find_many(TEAM_ID, [NAME]).values()
+    attribution.upload(0)
+    [unattributed] = attribution.analytics.catalog.unattributed(0, 10)
+    attribution.upload(1)
+    attribution.analytics.catalog.set_producers([(unattributed, "old producer")])
+    [stored] = attribution.analytics.catalog.find_many(TEAM_ID, [NAME]).values()
     assert stored.producer is None
 
 
-def test_an_artifact_that_no_events_tell_of_has_no_maker_and_holds_nobody_up(
-    workshop: Workshop,
+def test_artifact_without_events_has_no_producer_and_does_not_block_others(
+    attribution: AttributionFixture,
 ) -> None:
-    workshop.upload(0, name="untold")
-    workshop.upload(1)
-    workshop.events(2, "builder", *COLD)
-    assert workshop.maker() == "builder"
-    assert workshop.maker("untold") is None
+    attribution.upload(0, name="without-events")
+    attribution.upload(1)
+    attribution.events(2, "builder", *LOCAL_AND_REMOTE_MISS)
+    assert attribution.producer() == "builder"
+    assert attribution.producer("without-events") is None
 
 
-def test_old_uploads_are_not_looked_at_any_more(workshop: Workshop) -> None:
-    workshop.upload(0)
-    workshop.events(LOOKBACK_MS / MINUTE_MS + 1, "builder", *COLD)
-    assert workshop.maker() is None
+def test_uploads_older_than_the_lookback_are_ignored(attribution: AttributionFixture) -> None:
+    attribution.upload(0)
+    attribution.events(LOOKBACK_MS / MINUTE_MS + 1, "builder", *LOCAL_AND_REMOTE_MISS)
+    assert attribution.producer() is None
 
 
-def test_it_looks_once_a_second_and_says_whether_it_did(workshop: Workshop) -> None:
-    assert workshop.makers.run()
-    assert not workshop.makers.run()
-    assert workshop.makers.run(force=True)
+def test_run_makes_a_pass_at_most_once_a_second_and_reports_it(
+    attribution: AttributionFixture,
+) -> None:
+    assert attribution.job.run()
+    assert not attribution.job.run()
+    assert attribution.job.run(force=True)
 
 
-def test_a_database_that_is_away_stops_nothing_and_is_asked_again(workshop: Workshop) -> None:
-    class Away(ArtifactCatalog):
+def test_database_error_is_not_raised_and_the_pass_is_repeated(
+    attribution: AttributionFixture,
+) -> None:
+    class FailingCatalog(ArtifactCatalog):
         def unattributed(self, since_ms: int, limit: int) -> list[UnattributedArtifact]:
-            raise DatabaseError(f"away: {since_ms}, {limit}")
+            raise DatabaseError(f"unavailable: {since_ms}, {limit}")
 
-    makers = ArtifactAttribution(
-        workshop.event_store.duckdb, Away(workshop.analytics.engine), workshop.clock
+    job = ArtifactAttribution(
+        attribution.event_store.duckdb,
+        FailingCatalog(attribution.analytics.engine),
+        attribution.clock,
     )
-    assert not makers.run(force=True)
+    assert not job.run(force=True)
 
 
-def test_an_event_store_that_is_away_is_told_of(workshop: Workshop) -> None:
-    workshop.upload(0)
-    workshop.event_store.duckdb.close()
+def test_unavailable_event_store_is_raised(attribution: AttributionFixture) -> None:
+    attribution.upload(0)
+    attribution.event_store.duckdb.close()
     with pytest.raises(EventStoreUnavailable):
-        workshop.makers.run(force=True)
+        attribution.job.run(force=True)
