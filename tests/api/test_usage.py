@@ -1,4 +1,4 @@
-"""What a team is told of its use: by the API, by the command and by the file alike."""
+"""Usage reports: the API, the command and the meter file agree."""
 
 import json
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from hitrate.billing.pricing import Amounts
-from hitrate.billing.quotas import State
-from hitrate.billing.usage import usage_of
-from hitrate.billing.usage_cycles import PastCycle
+from hitrate.billing.pricing import UsageTotals
+from hitrate.billing.quotas import TeamState
+from hitrate.billing.usage import TeamUsageResponse
+from hitrate.billing.usage_cycles import ClosedCycle
 from hitrate.teams.cycles import Cycle
 from hitrate.teams.models import Team
 from hitrate.teams.settings import Limits, Prices, TeamSettings
@@ -23,100 +23,100 @@ MIDDLE_MS = ms("2026-04-16")
 
 
 def usage(
-    used: Amounts,
+    totals: UsageTotals,
     *,
     now_ms: int = MIDDLE_MS,
-    past: tuple[PastCycle, ...] = (),
+    past: tuple[ClosedCycle, ...] = (),
     cycle: Cycle = APRIL,
     **settings: Any,
 ) -> dict[str, Any]:
-    """As JSON would have it."""
+    """Return the usage report as JSON values."""
     team = Team("team_x", "ours", "Ours", 0, TeamSettings(**settings))
-    found = usage_of(team, State.ACTIVE, cycle, used, list(past), now_ms)
-    built: dict[str, Any] = json.loads(msgspec.json.encode(found))
-    return built
+    report = TeamUsageResponse.from_totals(team, TeamState.ACTIVE, cycle, totals, past, now_ms)
+    result: dict[str, Any] = json.loads(msgspec.json.encode(report))
+    return result
 
 
-def test_all_is_named_as_in_the_rest_of_the_api() -> None:
-    found = usage(Amounts())
-    assert list(found) == ["team", "state", "currency", "current", "past"]
-    assert list(found["current"]) == [
+def test_usage_report_uses_camel_case_field_names() -> None:
+    report = usage(UsageTotals())
+    assert list(report) == ["team", "state", "currency", "current", "past"]
+    assert list(report["current"]) == [
         "start", "end", "used", "limits", "left", "spendCap", "spendLeft", "forecast",
     ]  # fmt: skip
     measures = ["uploadedBytes", "downloadedBytes", "requests", "events", "storedBytes"]
-    assert list(found["current"]["used"]) == [*measures, "averageStoredBytes", "cost"]
-    assert list(found["current"]["left"]) == measures
-    assert found["current"]["start"] == "2026-04-01T00:00:00.000Z"
-    assert found["current"]["end"] == "2026-05-01T00:00:00.000Z"
+    assert list(report["current"]["used"]) == [*measures, "averageStoredBytes", "cost"]
+    assert list(report["current"]["left"]) == measures
+    assert report["current"]["start"] == "2026-04-01T00:00:00.000Z"
+    assert report["current"]["end"] == "2026-05-01T00:00:00.000Z"
 
 
-def test_what_is_left_is_the_limit_less_the_use_and_never_below_nothing() -> None:
-    used = Amounts(uploaded_bytes=40, downloaded_bytes=10, requests=11, events=3)
-    found = usage(used, limits=Limits(100, 10, 10, None, 50))["current"]
-    assert found["left"] == {
+def test_remaining_usage_is_limit_minus_usage_and_never_negative() -> None:
+    used = UsageTotals(uploaded_bytes=40, downloaded_bytes=10, requests=11, events=3)
+    report = usage(used, limits=Limits(100, 10, 10, None, 50))["current"]
+    assert report["left"] == {
         "uploadedBytes": 60,
         "downloadedBytes": 0,
         "requests": 0,
         "events": None,
         "storedBytes": 50,
     }
-    assert found["limits"]["requests"] == 10
+    assert report["limits"]["requests"] == 10
 
 
-def test_the_cost_so_far_and_what_is_left_of_the_cap() -> None:
-    priced = Prices(uploaded_gb=500_000, million_requests=2_000_000)
-    used = Amounts(uploaded_bytes=3 * 10**9, requests=1_000_001)
-    found = usage(used, prices=priced, spend_cap=10_000_000, currency="EUR")
-    assert found["currency"] == "EUR"
-    assert found["current"]["used"]["cost"] == "3.500002"
-    assert (found["current"]["spendCap"], found["current"]["spendLeft"]) == ("10.00", "6.499998")
-    poor = usage(used, prices=priced, spend_cap=1)["current"]
-    assert poor["spendLeft"] == "0.00"
-    free = usage(used, prices=priced)["current"]
-    assert (free["spendCap"], free["spendLeft"]) == (None, None)
+def test_cost_so_far_and_remaining_spend_cap() -> None:
+    prices = Prices(uploaded_gb=500_000, million_requests=2_000_000)
+    used = UsageTotals(uploaded_bytes=3 * 10**9, requests=1_000_001)
+    report = usage(used, prices=prices, spend_cap=10_000_000, currency="EUR")
+    assert report["currency"] == "EUR"
+    assert report["current"]["used"]["cost"] == "3.500002"
+    assert (report["current"]["spendCap"], report["current"]["spendLeft"]) == ("10.00", "6.499998")
+    exceeded = usage(used, prices=prices, spend_cap=1)["current"]
+    assert exceeded["spendLeft"] == "0.00"
+    uncapped = usage(used, prices=prices)["current"]
+    assert (uncapped["spendCap"], uncapped["spendLeft"]) == (None, None)
 
 
-def test_the_average_is_over_the_time_that_has_passed() -> None:
-    used = Amounts(stored_bytes=100, stored_byte_ms=100 * (MIDDLE_MS - APRIL.start_ms) // 2)
-    found = usage(used)["current"]
-    assert found["used"]["storedBytes"] == 100
-    assert found["used"]["averageStoredBytes"] == 50
-    assert found["forecast"]["averageStoredBytes"] == 75
+def test_average_storage_covers_the_elapsed_time() -> None:
+    used = UsageTotals(stored_bytes=100, stored_byte_ms=100 * (MIDDLE_MS - APRIL.start_ms) // 2)
+    report = usage(used)["current"]
+    assert report["used"]["storedBytes"] == 100
+    assert report["used"]["averageStoredBytes"] == 50
+    assert report["forecast"]["averageStoredBytes"] == 75
 
 
-def test_the_forecast_names_limits_and_the_cap_that_will_be_reached() -> None:
-    used = Amounts(uploaded_bytes=40, requests=5, events=49, stored_bytes=10)
-    found = usage(
+def test_forecast_names_limits_and_spend_cap_that_will_be_reached() -> None:
+    used = UsageTotals(uploaded_bytes=40, requests=5, events=49, stored_bytes=10)
+    report = usage(
         used,
         limits=Limits(uploaded_bytes=80, requests=11, events=98, stored_bytes=11),
         prices=Prices(million_requests=1_000_000),
         spend_cap=10,
     )["current"]["forecast"]
-    assert (found["uploadedBytes"], found["requests"], found["events"]) == (80, 10, 98)
-    assert found["overLimit"] == ["uploaded_bytes", "events"]
-    assert (found["cost"], found["overSpendCap"]) == ("0.00001", True)
+    assert (report["uploadedBytes"], report["requests"], report["events"]) == (80, 10, 98)
+    assert report["overLimit"] == ["uploaded_bytes", "events"]
+    assert (report["cost"], report["overSpendCap"]) == ("0.00001", True)
 
 
-@pytest.mark.parametrize("late_ms", [0, 1, 3000])
-def test_at_and_after_the_cycles_end_the_forecast_is_what_was_used(late_ms: int) -> None:
-    used = Amounts(5, 6, 7, 8, 9, 9 * (APRIL.end_ms - APRIL.start_ms))
-    found = usage(used, now_ms=APRIL.end_ms + late_ms)["current"]
-    forecast = {name: found["forecast"][name] for name in found["used"]}
-    assert forecast | {"averageStoredBytes": 0} == found["used"] | {"averageStoredBytes": 0}
+@pytest.mark.parametrize("elapsed_ms", [0, 1, 3000])
+def test_forecast_equals_usage_at_and_after_the_cycle_end(elapsed_ms: int) -> None:
+    used = UsageTotals(5, 6, 7, 8, 9, 9 * (APRIL.end_ms - APRIL.start_ms))
+    report = usage(used, now_ms=APRIL.end_ms + elapsed_ms)["current"]
+    forecast = {name: report["forecast"][name] for name in report["used"]}
+    assert forecast | {"averageStoredBytes": 0} == report["used"] | {"averageStoredBytes": 0}
     assert forecast["averageStoredBytes"] == 9
 
 
-def test_in_the_first_moment_nothing_fails_and_nothing_is_exaggerated() -> None:
-    found = usage(Amounts(requests=3), now_ms=APRIL.start_ms)["current"]
+def test_forecast_at_the_cycle_start_counts_one_full_hour() -> None:
+    report = usage(UsageTotals(requests=3), now_ms=APRIL.start_ms)["current"]
     hours = (APRIL.end_ms - APRIL.start_ms) // HOUR_MS
-    assert found["forecast"]["requests"] == 3 + 3 * hours
+    assert report["forecast"]["requests"] == 3 + 3 * hours
 
 
-def test_past_cycles_are_shown_at_the_prices_of_their_end() -> None:
-    march = PastCycle(
-        ms("2026-03-01"), APRIL.start_ms, 1, 2, 3, 4, 5, 6, currency="EUR", cost=7_500_000
+def test_past_cycles_have_the_prices_of_their_end() -> None:
+    march = ClosedCycle(
+        ms("2026-03-01"), APRIL.start_ms, 1, 2, 3, 4, 5, 6, currency="EUR", cost_micros=7_500_000
     )
-    [past] = usage(Amounts(), past=(march,), currency="USD")["past"]
+    [past] = usage(UsageTotals(), past=(march,), currency="USD")["past"]
     assert past == {
         "start": "2026-03-01T00:00:00.000Z",
         "end": "2026-04-01T00:00:00.000Z",
@@ -133,37 +133,37 @@ def test_past_cycles_are_shown_at_the_prices_of_their_end() -> None:
     }
 
 
-# On a server
+# On a running server
 
 
-def of_api(server: Server) -> dict[str, Any]:
-    answer = server.request("GET", f"/v1/teams/{server.team}/usage")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+def api_usage(server: Server) -> dict[str, Any]:
+    response = server.request("GET", f"/v1/teams/{server.team}/usage")
+    assert response.status_code == 200, response.text
+    report: dict[str, Any] = response.json()
+    return report
 
 
-def of_command(server: Server) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(server.command("team", "usage", server.team, "--json"))
-    return found
+def command_usage(server: Server) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(server.command("team", "usage", server.team, "--json"))
+    return report
 
 
-def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Equal; but for what grows with each millisecond, which is nearly so."""
+def assert_reports_agree(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Check that two reports are equal; values that grow with time may differ by 2 %."""
     for name in ("forecast", "used"):
         for key, value in one["current"][name].items():
             if name == "forecast" or key in ("averageStoredBytes", "cost"):
-                near = other["current"][name][key]
+                expected = other["current"][name][key]
                 if isinstance(value, str):
-                    value, near = float(value), float(near)
+                    value, expected = float(value), float(expected)
                 if isinstance(value, int | float):
-                    assert near == pytest.approx(value, rel=0.02, abs=1000), f"{name}.{key}"
+                    assert expected == pytest.approx(value, rel=0.02, abs=1000), f"{name}.{key}"
                 other["current"][name][key] = one["current"][name][key]
     assert one == other
 
 
-def use(server: Server) -> dict[str, int]:
-    """Some of everything; what must have been counted."""
+def generate_usage(server: Server) -> dict[str, int]:
+    """Use some of each measure. Return the usage that must be metered."""
     small, large = make_artifact("small", 1, 1000), make_artifact("large", 1, 1_500_000)
     events = [
         {"sessionId": "s", "source": "REMOTE", "event": "HIT", "hash": f"h{n}"} for n in range(7)
@@ -191,59 +191,59 @@ def use(server: Server) -> dict[str, int]:
     }
 
 
-def test_api_command_and_file_tell_the_same_running_stopped_and_killed(server: Server) -> None:
+def test_api_and_command_agree_while_running_stopped_and_killed(server: Server) -> None:
     server.command(
         "team", "billing", server.team, "--price-stored-gb", "2.5", "--price-million-requests",
         "1000", "--spend-cap", "40", "--currency", "EUR",
     )  # fmt: skip
     server.command("team", "limit", server.team, "--requests", "500", "--stored-bytes", "1GB")
-    expected = use(server)
-    eventually(lambda: of_api(server)["current"]["spendCap"])
-    told = of_api(server)
-    used = told["current"]["used"]
+    expected = generate_usage(server)
+    eventually(lambda: api_usage(server)["current"]["spendCap"])
+    report = api_usage(server)
+    used = report["current"]["used"]
     assert {name: used[name] for name in expected} == expected
     assert float(used["cost"]) == pytest.approx(0.01, abs=0.0001)
-    assert told["current"]["left"]["requests"] == 490
-    assert_same(told, of_command(server))
+    assert report["current"]["left"]["requests"] == 490
+    assert_reports_agree(report, command_usage(server))
     server.kill()
-    assert_same(told, of_command(server))
+    assert_reports_agree(report, command_usage(server))
     server.start()
-    assert_same(told, of_api(server))
+    assert_reports_agree(report, api_usage(server))
     assert server.stop() == 0
-    assert_same(told, of_command(server))
+    assert_reports_agree(report, command_usage(server))
     server.start()
-    assert_same(told, of_api(server))
+    assert_reports_agree(report, api_usage(server))
 
 
-def test_deleting_and_replacing_change_what_is_stored_and_nothing_else(server: Server) -> None:
+def test_deleting_and_replacing_artifacts_changes_stored_bytes_only(server: Server) -> None:
     with RawHttpClient(server) as client:
         for version in range(3):
             assert client.put(make_artifact("one", version, 1000 * (version + 1))).status == 202
-        used = of_api(server)["current"]["used"]
+        used = api_usage(server)["current"]["used"]
         assert (used["uploadedBytes"], used["storedBytes"], used["requests"]) == (6000, 3000, 3)
         assert client.request("DELETE", "/v8/artifacts").status == 200
-    for tell in (of_api, of_command):
-        used = tell(server)["current"]["used"]
+    for read_usage in (api_usage, command_usage):
+        used = read_usage(server)["current"]["used"]
         assert (used["uploadedBytes"], used["storedBytes"], used["requests"]) == (6000, 0, 4)
 
 
-def test_what_retention_removes_is_seen_by_the_command_too(server: Server) -> None:
+def test_artifacts_removed_by_gc_are_deducted_from_stored_bytes(server: Server) -> None:
     with RawHttpClient(server) as client:
         assert client.put(make_artifact("one", 1, 1000)).status == 202
         assert client.put(make_artifact("two", 1, 500)).status == 202
     [blob] = [p for p in (server.data_dir / "artifacts").glob("*/*/*") if p.stat().st_size == 500]
     blob.unlink()
     server.command("gc")
-    assert of_api(server)["current"]["used"]["storedBytes"] == 1000
-    eventually(lambda: of_command(server)["current"]["used"]["storedBytes"] == 1000)
+    assert api_usage(server)["current"]["used"]["storedBytes"] == 1000
+    eventually(lambda: command_usage(server)["current"]["used"]["storedBytes"] == 1000)
 
 
-def test_the_command_prints_a_table_too(server: Server) -> None:
-    use(server)
+def test_usage_command_prints_a_table(server: Server) -> None:
+    generate_usage(server)
     printed = server.command("team", "usage", server.team)
-    for word in ("cycle from", "Used", "Limit", "Left", "Forecast", "requests", "10", "cost"):
-        assert word in printed, printed
+    for text in ("cycle from", "Used", "Limit", "Left", "Forecast", "requests", "10", "cost"):
+        assert text in printed, printed
 
 
-def test_the_meter_is_private(server: Server) -> None:
+def test_meter_file_is_readable_by_its_owner_only(server: Server) -> None:
     assert (server.data_dir / "meter.ndjson").stat().st_mode & 0o777 == 0o600

@@ -38,15 +38,15 @@ from hitrate.auth.sessions import OneTimeStore, Sessions
 from hitrate.auth.sso import create_single_sign_on
 from hitrate.auth.turbo_login import TurboLogin
 from hitrate.billing.admission import Admission
-from hitrate.billing.load_observer import MeterLoadObserver
 from hitrate.billing.meter import Meter
 from hitrate.billing.quotas import QuotaEnforcer
-from hitrate.billing.usage_cycles import Ledger
+from hitrate.billing.usage_cycles import UsageCycleStore
 from hitrate.billing.worker import BillingWorker
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import DataDir
 from hitrate.db.engine import open_database
+from hitrate.event_metering import EventMeteringObserver
 from hitrate.events.loader import Loader
 from hitrate.events.quarantine import Quarantine
 from hitrate.events.routes import EventRoutes, event_api
@@ -115,7 +115,8 @@ class App:
         engine = open_database(settings.data_dir)
         stack.callback(engine.dispose)
         metrics = Metrics()
-        accounts, ledger = AccountStore(engine, clock), Ledger(engine)
+        accounts = AccountStore(engine, clock)
+        usage_cycles = UsageCycleStore(engine)
         authorizer = Authorizer(accounts, clock)
         spool = Spool(data_dir.spool, clock)
         blobs = BlobStore(data_dir.artifacts, settings.min_free_bytes)
@@ -123,7 +124,7 @@ class App:
         catalog = ArtifactCatalog(engine)
         meter = Meter(settings.data_dir, lambda team_id: artifacts.usage(team_id).size_bytes, clock)
         quotas = QuotaEnforcer(meter, clock)
-        worker = BillingWorker(accounts, ledger, meter, authorizer, clock)
+        worker = BillingWorker(accounts, usage_cycles, meter, authorizer, clock)
         store = event_store(settings, artifacts.index)
         traffic = TransferCounter(clock)
         quarantine = Quarantine(data_dir.quarantine)
@@ -135,7 +136,7 @@ class App:
             clock,
             event_ttl_s=settings.event_ttl_s,
             traffic=traffic,
-            observers=(MeterLoadObserver(meter), ArtifactAttribution(store, catalog, clock)),
+            observers=(EventMeteringObserver(meter), ArtifactAttribution(store, catalog, clock)),
         )
         limits = CacheLimits(
             settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
@@ -154,7 +155,7 @@ class App:
         secure_cookies, csrf = SecureCookies(public_url), CsrfProtection(public_url)
         session_guard = SessionGuard(sessions, secure_cookies)
         html = pages.create_renderer(settings)
-        office = AccountServices(accounts, authorizer, ledger, meter, quotas, clock)
+        office = AccountServices(accounts, authorizer, usage_cycles, meter, quotas, clock)
         reads = RequirePermission(authorizer, Permission.ANALYTICS)
         analyst = AnalyticsService(reports, artifact_reports, loader, clock, reads)
         handlers = [
@@ -177,7 +178,7 @@ class App:
             members=accounts.members,
             tokens=accounts.tokens,
             audit_log=accounts.audit,
-            usage_cycles=ledger,
+            usage_cycles=usage_cycles,
             authorizer=authorizer,
             meter=meter,
             quotas=quotas,

@@ -105,10 +105,10 @@ class Admission:
                 self._meter.count(
                     delta.team,
                     requests=delta.requests,
-                    uploaded=delta.uploaded,
-                    downloaded=delta.downloaded,
+                    uploaded_bytes=delta.uploaded,
+                    downloaded_bytes=delta.downloaded,
                     events=delta.events,
-                    spooled=delta.spool_position,
+                    spool_position=delta.spool_position,
                 )
             except ServiceUnavailable as raised:
                 error = raised
@@ -121,7 +121,7 @@ class Admission:
     def record_sent_bytes(self, auth: AuthContext | None, sent_bytes: int) -> None:
         """Meter a chunk of a streamed file. Without `auth`, nothing is metered."""
         if auth is not None:
-            self._meter.count(auth.team, downloaded=sent_bytes)
+            self._meter.count(auth.team, downloaded_bytes=sent_bytes)
 
     async def delay_failed_auth(self, scope: Scope) -> None:
         """Delay the 401 response to an address that has sent many invalid tokens."""

@@ -1,15 +1,23 @@
-"""Cost of usage, spend caps and forecasts. Pure."""
+"""Metered usage and its cost: prices, spend cap and forecast. Pure.
+
+All money is in micros, millionths of the team's currency.
+"""
 
 import msgspec
 
 from hitrate.teams.settings import Prices, TeamSettings
 
 _HOUR_MS = 3_600_000
+_BYTES_PER_GB = 10**9
+_PER_MILLION_TO_PER_GB = _BYTES_PER_GB // 10**6
 
 
-class Amounts(msgspec.Struct, rename="camel"):
-    """What a team used in a cycle. `stored_bytes` is what it keeps now, `stored_byte_ms` the
-    sum of that over the cycle's time, in milliseconds."""
+class UsageTotals(msgspec.Struct, rename="camel"):
+    """Usage of a team in one billing cycle, one field for each measure.
+
+    `stored_bytes` is what is stored now or, in a closed cycle, at its end. `stored_byte_ms` is
+    its sum over the cycle: stored bytes times the milliseconds for which they were stored.
+    """
 
     uploaded_bytes: int = 0
     downloaded_bytes: int = 0
@@ -19,45 +27,46 @@ class Amounts(msgspec.Struct, rename="camel"):
     stored_byte_ms: int = 0
 
 
-def cap_reached(settings: TeamSettings, used: Amounts, cycle_ms: int) -> bool:
-    """Whether the cost so far has come up to the spend cap."""
+def cost_micros(prices: Prices, usage: UsageTotals, cycle_ms: int) -> int:
+    """Return the cost of the usage in a cycle of `cycle_ms` milliseconds, rounded down."""
+    return _scaled_cost(prices, usage, cycle_ms) // (_BYTES_PER_GB * cycle_ms)
+
+
+def spend_cap_reached(settings: TeamSettings, usage: UsageTotals, cycle_ms: int) -> bool:
+    """Return whether the unrounded cost has reached the spend cap. Without a cap it never has."""
     cap = settings.spend_cap
-    return (
-        cap is not None and _scaled_cost(settings.prices, used, cycle_ms) >= cap * 10**9 * cycle_ms
+    if cap is None:
+        return False
+    return _scaled_cost(settings.prices, usage, cycle_ms) >= cap * _BYTES_PER_GB * cycle_ms
+
+
+def _scaled_cost(prices: Prices, usage: UsageTotals, cycle_ms: int) -> int:
+    """Return micros times 10^9 times `cycle_ms`: an integer, so no rounding error."""
+    transfer_cost = (
+        prices.uploaded_gb * usage.uploaded_bytes
+        + prices.downloaded_gb * usage.downloaded_bytes
+        + prices.million_requests * usage.requests * _PER_MILLION_TO_PER_GB
+        + prices.million_events * usage.events * _PER_MILLION_TO_PER_GB
     )
+    return transfer_cost * cycle_ms + prices.stored_gb * usage.stored_byte_ms
 
 
-def cost(prices: Prices, used: Amounts, cycle_ms: int) -> int:
-    """In millionths of the currency, rounded down."""
-    return _scaled_cost(prices, used, cycle_ms) // (10**9 * cycle_ms)
+def forecast(usage: UsageTotals, elapsed_ms: int, remaining_ms: int) -> UsageTotals:
+    """Return the usage at the end of the cycle if current usage continues.
 
-
-def _scaled_cost(prices: Prices, used: Amounts, cycle_ms: int) -> int:
-    """Millionths of the currency times 10^9 times the cycle's length: whole, hence exact."""
-    flowed = (
-        prices.uploaded_gb * used.uploaded_bytes
-        + prices.downloaded_gb * used.downloaded_bytes
-        + prices.million_requests * used.requests * 1000
-        + prices.million_events * used.events * 1000
-    )
-    return flowed * cycle_ms + prices.stored_gb * used.stored_byte_ms
-
-
-def forecast(used: Amounts, elapsed_ms: int, left_ms: int) -> Amounts:
-    """What the cycle will end with if it goes on as it went; what is stored stays.
-
-    In a cycle's first hour as if an hour had passed, so that one build predicts no thousands.
+    Stored bytes stay constant. The first hour of a cycle counts as a full hour, so that a single
+    build does not predict a thousandfold.
     """
     elapsed_ms = max(elapsed_ms, _HOUR_MS)
 
-    def ahead(amount: int) -> int:
-        return amount + amount * left_ms // elapsed_ms
+    def extrapolate(amount: int) -> int:
+        return amount + amount * remaining_ms // elapsed_ms
 
-    return Amounts(
-        uploaded_bytes=ahead(used.uploaded_bytes),
-        downloaded_bytes=ahead(used.downloaded_bytes),
-        requests=ahead(used.requests),
-        events=ahead(used.events),
-        stored_bytes=used.stored_bytes,
-        stored_byte_ms=used.stored_byte_ms + used.stored_bytes * left_ms,
+    return UsageTotals(
+        uploaded_bytes=extrapolate(usage.uploaded_bytes),
+        downloaded_bytes=extrapolate(usage.downloaded_bytes),
+        requests=extrapolate(usage.requests),
+        events=extrapolate(usage.events),
+        stored_bytes=usage.stored_bytes,
+        stored_byte_ms=usage.stored_byte_ms + usage.stored_bytes * remaining_ms,
     )

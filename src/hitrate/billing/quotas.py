@@ -1,19 +1,17 @@
-"""In which state a team's cache is, and what its use costs. Pure.
+"""Team states and quotas: decides whether a team may use the cache now.
 
-The order in which a request is judged, everywhere: 401 no valid token; 403 no permission;
-402 soft-blocked or payment missing; 403 Remote Caching disabled; 403 paused by the spend cap;
-403 over a usage limit; 429 too many requests a minute.
-
-In which state a team is right now, and what that means for a request: the 402, the 403s and the
-429. Permission was judged before, by the authorizer.
+A request is rejected for the first of these reasons: 401 no valid token; 403 no permission (both
+by the authorizer); 402 soft-blocked or payment missing; 403 Remote Caching disabled; 403 paused by
+the spend cap; 403 over a usage limit; 429 rate limit exceeded.
 """
 
-import math
 from enum import StrEnum
 
 from hitrate.auth.models import AuthContext
 from hitrate.billing.meter import Meter
-from hitrate.billing.pricing import Amounts, cap_reached
+from hitrate.billing.meter_file import MeterFile
+from hitrate.billing.pricing import UsageTotals, spend_cap_reached
+from hitrate.billing.rate_limit import RateLimiter
 from hitrate.clock import Clock
 from hitrate.errors import (
     CachingDisabled,
@@ -27,8 +25,8 @@ from hitrate.teams.models import Team
 from hitrate.teams.settings import MEASURES, Limits, TeamSettings
 
 
-class State(StrEnum):
-    """What shuts a team's cache, the first that holds."""
+class TeamState(StrEnum):
+    """Whether a team may use the cache, or the first reason why not, in order of precedence."""
 
     ACTIVE = "active"
     SOFT_BLOCKED = "soft_blocked"
@@ -38,63 +36,73 @@ class State(StrEnum):
     OVER_LIMIT = "over_limit"
 
 
-STATUS: dict[State, str] = {
-    State.ACTIVE: "enabled",
-    State.SOFT_BLOCKED: "disabled",
-    State.PAYMENT_MISSING: "disabled",
-    State.DISABLED: "disabled",
-    State.PAUSED: "paused",
-    State.OVER_LIMIT: "over_limit",
+CACHE_STATUS: dict[TeamState, str] = {
+    TeamState.ACTIVE: "enabled",
+    TeamState.SOFT_BLOCKED: "disabled",
+    TeamState.PAYMENT_MISSING: "disabled",
+    TeamState.DISABLED: "disabled",
+    TeamState.PAUSED: "paused",
+    TeamState.OVER_LIMIT: "over_limit",
 }
-"""What `GET /v8/artifacts/status` says of each."""
+"""What `GET /v8/artifacts/status` returns in each state."""
 
 
-def state_of(settings: TeamSettings, used: Amounts, cycle_ms: int) -> State:
-    """The state of a team that has used so much in a cycle of that length."""
+def evaluate_state(settings: TeamSettings, usage: UsageTotals, cycle_ms: int) -> TeamState:
+    """Return the state of a team with this usage in a cycle of `cycle_ms` milliseconds."""
     if settings.soft_blocked:
-        return State.SOFT_BLOCKED
+        return TeamState.SOFT_BLOCKED
     if settings.payment_missing:
-        return State.PAYMENT_MISSING
+        return TeamState.PAYMENT_MISSING
     if not settings.remote_caching:
-        return State.DISABLED
-    if settings.paused_at_ms is not None or cap_reached(settings, used, cycle_ms):
-        return State.PAUSED
-    if limits_reached(settings.limits, used):
-        return State.OVER_LIMIT
-    return State.ACTIVE
+        return TeamState.DISABLED
+    if settings.paused_at_ms is not None or spend_cap_reached(settings, usage, cycle_ms):
+        return TeamState.PAUSED
+    if reached_limits(settings.limits, usage):
+        return TeamState.OVER_LIMIT
+    return TeamState.ACTIVE
 
 
-def limits_reached(limits: Limits, used: Amounts) -> list[str]:
-    """The measures whose limit is reached."""
+def reached_limits(limits: Limits, usage: UsageTotals) -> list[str]:
+    """Return the names of the measures whose limit is reached."""
     return [
         name
         for name in MEASURES
-        if (limit := getattr(limits, name)) is not None and getattr(used, name) >= limit
+        if (limit := getattr(limits, name)) is not None and getattr(usage, name) >= limit
     ]
 
 
-_MINUTE_US = 60_000_000
+def state_from_file(meter_file: MeterFile, team: Team) -> TeamState:
+    """Return the state of a team from the meter's file, whether or not a server runs."""
+    cycle, usage = meter_file.snapshot(team)
+    return evaluate_state(team.settings, usage, cycle.length_ms)
 
-_REFUSALS: dict[State, tuple[type[RequestError], str]] = {
-    State.SOFT_BLOCKED: (
+
+_REJECTIONS: dict[TeamState, tuple[type[RequestError], str]] = {
+    TeamState.SOFT_BLOCKED: (
         PaymentRequired,
-        "The team {team} is blocked. The operator of this server lifts the block.",
+        "The team {team} is blocked. Ask the operator of this server to unblock it.",
     ),
-    State.PAYMENT_MISSING: (
+    TeamState.PAYMENT_MISSING: (
         PaymentRequired,
-        "A payment of the team {team} is missing. The operator of this server notes its arrival.",
+        "A payment of the team {team} is missing. Ask the operator of this server to record it.",
     ),
-    State.DISABLED: (
+    TeamState.DISABLED: (
         CachingDisabled,
         "Remote Caching is disabled for the team {team}. An owner can enable it.",
     ),
-    State.PAUSED: (
+    TeamState.PAUSED: (
         CachingPaused,
-        "Remote Caching of {team} is paused: its spend cap is reached. An owner can raise it.",
+        (
+            "The spend cap of the team {team} is reached: Remote Caching is paused. "
+            "An owner can raise the cap."
+        ),
     ),
-    State.OVER_LIMIT: (
+    TeamState.OVER_LIMIT: (
         CachingOverLimit,
-        "{team} reached a usage limit of its billing cycle ({measures}). An owner can raise it.",
+        (
+            "The team {team} has reached a usage limit of its billing cycle ({measures}). "
+            "An owner can raise it."
+        ),
     ),
 }
 
@@ -104,62 +112,63 @@ _DISABLED_FOR_USER = (
 
 
 class QuotaEnforcer:
-    """Judges the operations of the contract. Its memory of the last minute is its own."""
+    """Checks the quotas of artifact and event requests. Its rate limits last while it lives."""
 
     def __init__(self, meter: Meter, clock: Clock) -> None:
         self._meter = meter
-        self._clock = clock
-        self._taken_until_us: dict[str, int] = {}
+        self._rate_limiter = RateLimiter(clock)
 
     def check(self, auth: AuthContext) -> None:
-        """Raises PaymentRequired, CachingDisabled, CachingPaused, CachingOverLimit or RateLimited:
-        the first that holds, in this order."""
-        state = self.state(auth)
-        if state is not State.ACTIVE:
-            raise self._refusal(state, auth)
-        if auth.team.settings.requests_per_minute is not None:
-            self._count_minute(auth.team, auth.team.settings.requests_per_minute)
+        """Check the team's state, then count the request towards its rate limit.
+
+        Raises PaymentRequired, CachingDisabled, CachingPaused, CachingOverLimit or RateLimited.
+        """
+        state = self.caller_state(auth)
+        if state is not TeamState.ACTIVE:
+            raise self._rejection(state, auth)
+        requests_per_minute = auth.team.settings.requests_per_minute
+        if requests_per_minute is not None:
+            self._check_rate(auth.team, requests_per_minute)
 
     def status(self, auth: AuthContext) -> str:
-        """What `GET /v8/artifacts/status` says: enabled, disabled, over_limit or paused."""
-        return STATUS[self.state(auth)]
+        """Return the result of `GET /v8/artifacts/status`.
 
-    def state(self, auth: AuthContext) -> State:
-        """The team's state as the one sees it who was admitted."""
-        state = self.of_team(auth.team)
-        mine = auth.member is None or auth.member.remote_caching
-        if not mine and state not in (State.SOFT_BLOCKED, State.PAYMENT_MISSING):
-            return State.DISABLED
-        return state
-
-    def of_team(self, team: Team) -> State:
-        """The team's state for all of its members."""
-        record = self._meter.current(team)
-        return state_of(team.settings, record.used, record.end_ms - record.start_ms)
-
-    def _refusal(self, state: State, auth: AuthContext) -> RequestError:
-        team = auth.team
-        kind, message = _REFUSALS[state]
-        if state is State.DISABLED and team.settings.remote_caching:
-            message = _DISABLED_FOR_USER
-        measures = limits_reached(team.settings.limits, self._meter.current(team).used)
-        return kind(message.format(team=team.slug, measures=", ".join(measures).replace("_", " ")))
-
-    def _count_minute(self, team: Team, limit: int) -> None:
-        """A minute's worth may come at once; then one as soon as its share of a minute is over.
-
-        So whoever is refused need not wait long: `turbo` 2.11 waits for `Retry-After` each time.
+        One of `enabled`, `disabled`, `over_limit` and `paused`.
         """
-        now_us = self._clock.now_ms() * 1000
-        share_us = _MINUTE_US // limit if limit else _MINUTE_US
-        begun_us = min(self._taken_until_us.get(team.id, 0), now_us + _MINUTE_US)
-        until_us = max(begun_us, now_us) + share_us
-        wait_us = until_us - now_us - _MINUTE_US if limit else _MINUTE_US
-        if wait_us > 0:
-            wait_s = math.ceil(wait_us / 10**6)
+        return CACHE_STATUS[self.caller_state(auth)]
+
+    def caller_state(self, auth: AuthContext) -> TeamState:
+        """Return the team's state as it applies to this caller.
+
+        Remote Caching may be disabled for a single member.
+        """
+        state = self.team_state(auth.team)
+        if auth.member is None or auth.member.remote_caching:
+            return state
+        if state in (TeamState.SOFT_BLOCKED, TeamState.PAYMENT_MISSING):
+            return state
+        return TeamState.DISABLED
+
+    def team_state(self, team: Team) -> TeamState:
+        """Return the team's state as it applies to all members."""
+        record = self._meter.current(team)
+        return evaluate_state(team.settings, record.usage, record.end_ms - record.start_ms)
+
+    def _rejection(self, state: TeamState, auth: AuthContext) -> RequestError:
+        team = auth.team
+        error_type, message = _REJECTIONS[state]
+        if state is TeamState.DISABLED and team.settings.remote_caching:
+            message = _DISABLED_FOR_USER
+        measures = reached_limits(team.settings.limits, self._meter.current(team).usage)
+        return error_type(
+            message.format(team=team.slug, measures=", ".join(measures).replace("_", " "))
+        )
+
+    def _check_rate(self, team: Team, requests_per_minute: int) -> None:
+        wait_s = self._rate_limiter.acquire(team.id, requests_per_minute)
+        if wait_s:
             raise RateLimited(
-                f"The team {team.slug} may make {limit} requests at once and so many a minute, and "
-                f"made them; go on in {wait_s} s. An owner can raise the limit.",
+                f"The team {team.slug} has exceeded its rate limit of {requests_per_minute} "
+                f"requests per minute. Retry in {wait_s} s. An owner can raise the limit.",
                 wait_s,
             )
-        self._taken_until_us[team.id] = until_us

@@ -1,10 +1,13 @@
-"""What a team used, has left, pays, and will have used at its cycle's end. Pure."""
+"""Usage reports of teams: used, remaining, cost and forecast of the current and past cycles."""
+
+from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
-from hitrate.billing.pricing import Amounts, cost, forecast
-from hitrate.billing.quotas import State, limits_reached
-from hitrate.billing.usage_cycles import PastCycle
+from hitrate.billing.pricing import UsageTotals, cost_micros, forecast
+from hitrate.billing.quotas import TeamState, reached_limits
+from hitrate.billing.usage_cycles import ClosedCycle, UsageCycleStore
 from hitrate.clock import iso
 from hitrate.money import money_text
 from hitrate.teams.cycles import Cycle
@@ -12,8 +15,12 @@ from hitrate.teams.models import Team
 from hitrate.teams.settings import MEASURES, Limits
 
 
-class Measures(msgspec.Struct, rename="camel"):
-    """`stored_bytes` is what is kept at the end (or now), `average_stored_bytes` over the time."""
+class CycleUsage(msgspec.Struct, rename="camel"):
+    """Usage in a billing cycle, with its cost as decimal text.
+
+    `stored_bytes` is the value now or at the end of the cycle, `average_stored_bytes` the average
+    over its time.
+    """
 
     uploaded_bytes: int
     downloaded_bytes: int
@@ -23,94 +30,140 @@ class Measures(msgspec.Struct, rename="camel"):
     average_stored_bytes: int
     cost: str
 
+    @classmethod
+    def from_totals(cls, totals: UsageTotals, duration_ms: int, cost: int) -> "CycleUsage":
+        """`duration_ms` is the time over which storage is averaged, `cost` is in micros."""
+        return cls(
+            **{name: getattr(totals, name) for name in MEASURES},
+            average_stored_bytes=totals.stored_byte_ms // duration_ms,
+            cost=money_text(cost),
+        )
 
-class Forecast(Measures, rename="camel"):
-    """If it goes on as it went. `over_limit`: the limits that will be reached by then;
-    `over_spend_cap`: whether the cap will."""
+
+class UsageForecast(CycleUsage, rename="camel"):
+    """Usage at the end of the cycle if current usage continues.
+
+    `over_limit` names the limits that will be reached, `over_spend_cap` tells whether the spend
+    cap will be.
+    """
 
     over_limit: list[str]
     over_spend_cap: bool
 
 
 class CurrentCycle(msgspec.Struct, rename="camel"):
-    """`left` of each limit, never below 0; null where there is none."""
+    """The current billing cycle. `left` is the rest of each limit, never below 0; null is none."""
 
     start: str
     end: str
-    used: Measures
+    used: CycleUsage
     limits: Limits
     left: Limits
     spend_cap: str | None
     spend_left: str | None
-    forecast: Forecast
+    forecast: UsageForecast
+
+    @classmethod
+    def from_totals(
+        cls, team: Team, cycle: Cycle, totals: UsageTotals, now_ms: int
+    ) -> "CurrentCycle":
+        settings = team.settings
+        elapsed_ms = max(1, now_ms - cycle.start_ms)
+        expected = forecast(totals, elapsed_ms, max(0, cycle.end_ms - now_ms))
+        cost = cost_micros(settings.prices, totals, cycle.length_ms)
+        expected_cost = cost_micros(settings.prices, expected, cycle.length_ms)
+        cap = settings.spend_cap
+        return cls(
+            start=iso(cycle.start_ms),
+            end=iso(cycle.end_ms),
+            used=CycleUsage.from_totals(totals, elapsed_ms, cost),
+            limits=settings.limits,
+            left=_remaining(settings.limits, totals),
+            spend_cap=None if cap is None else money_text(cap),
+            spend_left=None if cap is None else money_text(max(0, cap - cost)),
+            forecast=UsageForecast(
+                **msgspec.structs.asdict(
+                    CycleUsage.from_totals(expected, cycle.length_ms, expected_cost)
+                ),
+                over_limit=reached_limits(settings.limits, expected),
+                over_spend_cap=cap is not None and expected_cost >= cap,
+            ),
+        )
 
 
-class PastUsage(msgspec.Struct, rename="camel"):
-    """A cycle that has ended, at the prices of its end."""
+def _remaining(limits: Limits, totals: UsageTotals) -> Limits:
+    remaining = {
+        name: None if limit is None else max(0, limit - getattr(totals, name))
+        for name, limit in msgspec.structs.asdict(limits).items()
+    }
+    return Limits(**remaining)
+
+
+class PastCycle(msgspec.Struct, rename="camel"):
+    """A closed billing cycle, at the prices of its end."""
 
     start: str
     end: str
     currency: str
-    used: Measures
+    used: CycleUsage
+
+    @classmethod
+    def from_closed_cycle(cls, cycle: ClosedCycle) -> "PastCycle":
+        used = CycleUsage(
+            **{name: getattr(cycle, name) for name in MEASURES},
+            average_stored_bytes=cycle.average_stored_bytes,
+            cost=money_text(cycle.cost_micros),
+        )
+        return cls(iso(cycle.start_ms), iso(cycle.end_ms), cycle.currency, used)
 
 
-class Usage(msgspec.Struct, rename="camel"):
-    """Money is text in `currency`; `past` is newest first."""
+class TeamUsageResponse(msgspec.Struct, rename="camel"):
+    """Usage of a team. Money is decimal text in `currency`; `past` is newest first."""
 
     team: str
-    state: State
+    state: TeamState
     currency: str
     current: CurrentCycle
-    past: list[PastUsage]
+    past: list[PastCycle]
+
+    @classmethod
+    def from_totals(
+        cls,
+        team: Team,
+        state: TeamState,
+        cycle: Cycle,
+        totals: UsageTotals,
+        past: Iterable[ClosedCycle],
+        now_ms: int,
+    ) -> "TeamUsageResponse":
+        return cls(
+            team=team.slug,
+            state=state,
+            currency=team.settings.currency,
+            current=CurrentCycle.from_totals(team, cycle, totals, now_ms),
+            past=[PastCycle.from_closed_cycle(closed) for closed in past],
+        )
 
 
-def usage_of(
-    team: Team, state: State, cycle: Cycle, used: Amounts, past: list[PastCycle], now_ms: int
-) -> Usage:
-    """The whole account of a team, from the meter and the ledger."""
-    settings = team.settings
-    length_ms, elapsed_ms = cycle.end_ms - cycle.start_ms, max(1, now_ms - cycle.start_ms)
-    ahead = forecast(used, elapsed_ms, max(0, cycle.end_ms - now_ms))
-    spent, will_spend = (cost(settings.prices, a, length_ms) for a in (used, ahead))
-    cap = settings.spend_cap
-    expected = _measures(ahead, length_ms, will_spend)
-    current = CurrentCycle(
-        start=iso(cycle.start_ms),
-        end=iso(cycle.end_ms),
-        used=_measures(used, elapsed_ms, spent),
-        limits=settings.limits,
-        left=_left(settings.limits, used),
-        spend_cap=None if cap is None else money_text(cap),
-        spend_left=None if cap is None else money_text(max(0, cap - spent)),
-        forecast=Forecast(
-            **msgspec.structs.asdict(expected),
-            over_limit=limits_reached(settings.limits, ahead),
-            over_spend_cap=cap is not None and will_spend >= cap,
-        ),
-    )
-    return Usage(team.slug, state, settings.currency, current, [_past(one) for one in past])
+class UsageSource(Protocol):
+    """Source of metered usage: the meter of a running server, or the meter's file."""
+
+    def snapshot(self, team: Team) -> tuple[Cycle, UsageTotals]:
+        """Return the current cycle and the usage in it so far."""
+
+    def closed_cycles(self, team: Team) -> list[tuple[Cycle, UsageTotals]]:
+        """Return the cycles that have ended but may not be stored yet, with their usage."""
 
 
-def _measures(used: Amounts, time_ms: int, cost_millionths: int) -> Measures:
-    return Measures(
-        **{name: getattr(used, name) for name in MEASURES},
-        average_stored_bytes=used.stored_byte_ms // time_ms,
-        cost=money_text(cost_millionths),
-    )
-
-
-def _left(limits: Limits, used: Amounts) -> Limits:
-    left = {
-        name: None if limit is None else max(0, limit - getattr(used, name))
-        for name, limit in msgspec.structs.asdict(limits).items()
-    }
-    return Limits(**left)
-
-
-def _past(cycle: PastCycle) -> PastUsage:
-    measures = Measures(
-        **{name: getattr(cycle, name) for name in MEASURES},
-        average_stored_bytes=cycle.average_stored_bytes,
-        cost=money_text(cycle.cost),
-    )
-    return PastUsage(iso(cycle.start_ms), iso(cycle.end_ms), cycle.currency, measures)
+def team_usage(
+    team: Team,
+    state: TeamState,
+    source: UsageSource,
+    usage_cycles: UsageCycleStore,
+    now_ms: int,
+    past_cycles: int,
+) -> TeamUsageResponse:
+    """Report the usage of a team in the current cycle and in the last `past_cycles` cycles."""
+    cycle, totals = source.snapshot(team)
+    past = usage_cycles.latest(team, past_cycles, source.closed_cycles(team))
+    return TeamUsageResponse.from_totals(team, state, cycle, totals, past, now_ms)

@@ -5,8 +5,8 @@ from typing import Any
 import click
 import msgspec
 
-from hitrate.billing.meter_file import meter_reading
-from hitrate.billing.quotas import State, state_of
+from hitrate.billing.meter_file import MeterFile
+from hitrate.billing.quotas import TeamState, state_from_file
 from hitrate.cli.output import print_json, print_table
 from hitrate.cli.server_options import (
     accounts,
@@ -185,10 +185,9 @@ def remove(settings: Settings, slug: str, email: str) -> None:
     click.echo(f"{email} is no longer in {slug}.", err=True)
 
 
-def state_now(settings: Settings, team: Team) -> State:
-    """From what is on the disk, whether or not a server runs."""
-    cycle, used = meter_reading(settings.data_dir, team, Clock().now_ms())
-    return state_of(team.settings, used, cycle.end_ms - cycle.start_ms)
+def state_now(settings: Settings, team: Team) -> TeamState:
+    """Return the state of a team from the data directory, whether or not a server runs."""
+    return state_from_file(MeterFile(settings.data_dir, Clock()), team)
 
 
 def _yes(value: bool) -> str:

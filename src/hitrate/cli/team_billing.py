@@ -10,10 +10,10 @@ import click
 import msgspec
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.billing.meter_file import ended_cycles, meter_reading, read_meter
-from hitrate.billing.quotas import state_of
-from hitrate.billing.usage import Measures, Usage, usage_of
-from hitrate.billing.usage_cycles import Ledger
+from hitrate.billing.meter_file import MeterFile
+from hitrate.billing.quotas import state_from_file
+from hitrate.billing.usage import CycleUsage, TeamUsageResponse, team_usage
+from hitrate.billing.usage_cycles import UsageCycleStore
 from hitrate.cli.output import print_json, print_table, size_text
 from hitrate.cli.server_options import (
     Command,
@@ -63,7 +63,7 @@ def limit(settings: Settings, slug: str, json_output: bool, **limits: str | None
     """Set what the team SLUG may use in a billing cycle."""
     given = {name: _size(text, name) for name, text in limits.items() if text is not None}
     names = {
-        name: msgspec.structs.fields(Measures)[i].encode_name for i, name in enumerate(MEASURES)
+        name: msgspec.structs.fields(CycleUsage)[i].encode_name for i, name in enumerate(MEASURES)
     }
     _change(settings, slug, {"limits": {names[n]: v for n, v in given.items()}}, json_output)
 
@@ -189,8 +189,7 @@ def _change(settings: Settings, slug: str, changes: dict[str, Any], json_output:
                     OPERATOR,
                     "billing.change",
                 )
-    cycle, used = meter_reading(settings.data_dir, team, now_ms)
-    state = state_of(team.settings, used, cycle.end_ms - cycle.start_ms)
+    state = state_from_file(MeterFile(settings.data_dir, Clock()), team)
     info = billing_info(team, state, now_ms)
     if json_output:
         print_json(info)
@@ -229,13 +228,17 @@ def _size(text: str, name: str) -> int | None:
     return size
 
 
-def _usage(settings: Settings, store: AccountStore, team: Team) -> Usage:
-    now_ms = Clock().now_ms()
-    cycle, used = meter_reading(settings.data_dir, team, now_ms)
-    state = state_of(team.settings, used, cycle.end_ms - cycle.start_ms)
-    records = [record for _, record in read_meter(settings.data_dir)]
-    past = Ledger(store.engine).past(team, _PAST_CYCLES, ended_cycles(records, team, now_ms))
-    return usage_of(team, state, cycle, used, past, now_ms)
+def _usage(settings: Settings, store: AccountStore, team: Team) -> TeamUsageResponse:
+    clock = Clock()
+    meter_file = MeterFile(settings.data_dir, clock)
+    return team_usage(
+        team,
+        state_from_file(meter_file, team),
+        meter_file,
+        UsageCycleStore(store.engine),
+        clock.now_ms(),
+        _PAST_CYCLES,
+    )
 
 
 def _print_billing(info: BillingInfo) -> None:
@@ -248,7 +251,7 @@ def _print_billing(info: BillingInfo) -> None:
     print_table(("Billing", ""), rows)
 
 
-def _print_usage(found: Usage) -> None:
+def _print_usage(found: TeamUsageResponse) -> None:
     now = found.current
     rows = [
         (name.replace("_", " "), *(_amount(name, getattr(part, name)) for part in parts))

@@ -11,7 +11,7 @@ from litestar.params import JSONBody, QueryParameter
 
 from hitrate.auth.guards import current_auth
 from hitrate.auth.models import Permission
-from hitrate.billing.usage import Usage
+from hitrate.billing.usage import TeamUsageResponse
 from hitrate.errors import Forbidden
 from hitrate.management.schemas import BillingInfo, billing_info
 from hitrate.management.services import AccountServices
@@ -24,7 +24,7 @@ def billing_api(office: AccountServices) -> list[HTTPRouteHandler]:
     """The routes of this file."""
 
     def info(team: Team) -> BillingInfo:
-        return billing_info(team, office.standing.of_team(team), office.clock.now_ms())
+        return billing_info(team, office.standing.team_state(team), office.clock.now_ms())
 
     @get(
         "/v1/teams/{team:str}/billing",
@@ -80,7 +80,7 @@ def usage_api(office: AccountServices) -> list[HTTPRouteHandler]:
         cycles: Annotated[
             int, QueryParameter(name="cycles", ge=0, le=120, description="Past cycles, at most.")
         ] = 12,
-    ) -> Usage:
+    ) -> TeamUsageResponse:
         """Current and past billing cycles: used, left, cost so far, forecast for the end."""
         return office.usage(current_auth(request).team, cycles)
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from hitrate.auth.models import Scope, Token
-from hitrate.billing.quotas import STATUS, State
+from hitrate.billing.quotas import CACHE_STATUS, TeamState
 from hitrate.clock import iso
 from hitrate.money import money_text
 from hitrate.roles import Role
@@ -23,14 +23,14 @@ class TeamInfo(msgspec.Struct, rename="camel"):
     slug: str
     name: str
     created_at: str
-    state: State
+    state: TeamState
     status: str
 
 
-def team_info(team: Team, state: State) -> TeamInfo:
+def team_info(team: Team, state: TeamState) -> TeamInfo:
     """How a team is shown."""
     created = iso(team.created_at_ms)
-    return TeamInfo(team.id, team.slug, team.name, created, state, STATUS[state])
+    return TeamInfo(team.id, team.slug, team.name, created, state, CACHE_STATUS[state])
 
 
 class SettingsInfo(msgspec.Struct, rename="camel"):
@@ -39,15 +39,15 @@ class SettingsInfo(msgspec.Struct, rename="camel"):
     name: str
     remote_caching: bool
     requests_per_minute: int | None
-    state: State
+    state: TeamState
     status: str
 
 
-def settings_info(team: Team, state: State) -> SettingsInfo:
+def settings_info(team: Team, state: TeamState) -> SettingsInfo:
     """How a team's switches stand."""
     settings = team.settings
     return SettingsInfo(
-        team.name, settings.remote_caching, settings.requests_per_minute, state, STATUS[state]
+        team.name, settings.remote_caching, settings.requests_per_minute, state, CACHE_STATUS[state]
     )
 
 
@@ -130,11 +130,11 @@ class BillingInfo(msgspec.Struct, rename="camel"):
     paused_since: str | None
     soft_blocked: bool
     payment_missing: bool
-    state: State
+    state: TeamState
     status: str
 
 
-def billing_info(team: Team, state: State, now_ms: int) -> BillingInfo:
+def billing_info(team: Team, state: TeamState, now_ms: int) -> BillingInfo:
     """What a team may use and pays."""
     settings = team.settings
     cycle = settings.cycle.at(now_ms)
@@ -149,5 +149,5 @@ def billing_info(team: Team, state: State, now_ms: int) -> BillingInfo:
         soft_blocked=settings.soft_blocked,
         payment_missing=settings.payment_missing,
         state=state,
-        status=STATUS[state],
+        status=CACHE_STATUS[state],
     )

@@ -7,10 +7,9 @@ from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.guards import RequirePermission
 from hitrate.auth.models import Permission
 from hitrate.billing.meter import Meter
-from hitrate.billing.meter_file import ended_cycles
 from hitrate.billing.quotas import QuotaEnforcer
-from hitrate.billing.usage import Usage, usage_of
-from hitrate.billing.usage_cycles import Ledger
+from hitrate.billing.usage import TeamUsageResponse, team_usage
+from hitrate.billing.usage_cycles import UsageCycleStore
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest
 from hitrate.teams.models import Team
@@ -23,18 +22,21 @@ class AccountServices:
 
     accounts: AccountStore
     authorizer: Authorizer
-    ledger: Ledger
+    usage_cycles: UsageCycleStore
     meter: Meter
     standing: QuotaEnforcer
     clock: Clock
 
-    def usage(self, team: Team, past_cycles: int) -> Usage:
-        """What a team used in this billing cycle and in those before."""
-        cycle, used = self.meter.reading(team)
-        now_ms = self.clock.now_ms()
-        ended = ended_cycles(self.meter.over(grace_ms=0), team, now_ms)
-        past = self.ledger.past(team, past_cycles, ended)
-        return usage_of(team, self.standing.of_team(team), cycle, used, past, now_ms)
+    def usage(self, team: Team, past_cycles: int) -> TeamUsageResponse:
+        """Report the usage of a team in the current and past billing cycles."""
+        return team_usage(
+            team,
+            self.standing.team_state(team),
+            self.meter,
+            self.usage_cycles,
+            self.clock.now_ms(),
+            past_cycles,
+        )
 
     def needs(self, access: Permission) -> RequirePermission:
         """The guard of a route."""

@@ -28,7 +28,7 @@ def team_api(office: AccountServices) -> list[HTTPRouteHandler]:
     def show(request: AnyRequest) -> TeamInfo:
         """A team, named by id or slug, and the state it is in."""
         team = current_auth(request).team
-        return team_info(team, office.standing.of_team(team))
+        return team_info(team, office.standing.team_state(team))
 
     @get(
         "/v1/teams/{team:str}/settings",
@@ -40,7 +40,7 @@ def team_api(office: AccountServices) -> list[HTTPRouteHandler]:
     def settings(request: AnyRequest) -> SettingsInfo:
         """The team's name and switches."""
         team = current_auth(request).team
-        return settings_info(team, office.standing.of_team(team))
+        return settings_info(team, office.standing.team_state(team))
 
     @patch(
         "/v1/teams/{team:str}/settings",
@@ -60,6 +60,6 @@ def team_api(office: AccountServices) -> list[HTTPRouteHandler]:
             name=None if data.name is UNSET else data.name,
         )
         office.authorizer.invalidate_cache()
-        return settings_info(team, office.standing.of_team(team))
+        return settings_info(team, office.standing.team_state(team))
 
     return [show, settings, change]

@@ -13,7 +13,7 @@ from hitrate.auth.guards import current_session
 from hitrate.auth.models import Permission
 from hitrate.auth.permissions import ROLES
 from hitrate.auth.sessions import Session
-from hitrate.billing.quotas import State, limits_reached
+from hitrate.billing.quotas import TeamState, reached_limits
 from hitrate.clock import Clock
 from hitrate.errors import Forbidden, NotFound
 from hitrate.http.csrf import CsrfProtection, csrf_token
@@ -35,11 +35,11 @@ MEASURES = {
 """What is metered, and what pages call it."""
 
 _SHUT = {
-    State.SOFT_BLOCKED: "The team is blocked. The operator of this server lifts the block.",
-    State.PAYMENT_MISSING: "A payment is missing. The operator of this server notes its arrival.",
-    State.DISABLED: "Remote Caching is switched off for the team. An owner can switch it on.",
-    State.PAUSED: "Remote Caching is paused: the spend cap is reached. An owner can raise it.",
-    State.OVER_LIMIT: "Remote Caching is refused: a limit of this billing cycle is reached "
+    TeamState.SOFT_BLOCKED: "The team is blocked. The operator of this server lifts the block.",
+    TeamState.PAYMENT_MISSING: "A payment is missing. The operator of this server records it.",
+    TeamState.DISABLED: "Remote Caching is switched off for the team. An owner can switch it on.",
+    TeamState.PAUSED: "Remote Caching is paused: the spend cap is reached. An owner can raise it.",
+    TeamState.OVER_LIMIT: "Remote Caching is refused: a limit of this billing cycle is reached "
     "({reached}). An owner can raise it.",
 }
 _SHUT_FOR_ONE = "Remote Caching is switched off for you in this team. An owner can switch it on."
@@ -134,9 +134,9 @@ class Dashboard:
     def _shut(self, visit: Visit) -> str | None:
         """Why the visitor's builds do not get to the cache; None if they do."""
         team = visit.team
-        state = self.office.standing.of_team(team)
-        if state is not State.ACTIVE:
-            reached = limits_reached(team.settings.limits, self.office.meter.current(team).used)
+        state = self.office.standing.team_state(team)
+        if state is not TeamState.ACTIVE:
+            reached = reached_limits(team.settings.limits, self.office.meter.current(team).usage)
             return _SHUT[state].format(
                 reached=", ".join(MEASURES[name] for name in reached).lower()
             )

@@ -109,7 +109,7 @@ def _page(
         form=form or Form(b""),
         name=team.name,
         settings=team.settings,
-        billing=billing_info(team, dashboard.office.standing.of_team(team), now_ms),
+        billing=billing_info(team, dashboard.office.standing.team_state(team), now_ms),
         measures=MEASURES,
         prices=PRICES,
         wire=wire_name,

@@ -19,6 +19,10 @@ class Cycle(NamedTuple):
     start_ms: int
     end_ms: int
 
+    @property
+    def length_ms(self) -> int:
+        return self.end_ms - self.start_ms
+
 
 class BillingSchedule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """A team's day of the month; and the cycle that was in progress when it last changed."""

@@ -1,4 +1,4 @@
-"""The meter: exact counts, in the right cycle, through crashes, changes and full disks."""
+"""The meter: exact counts in the right cycle, through crashes, clock changes and full disks."""
 
 import errno
 import os
@@ -13,20 +13,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from hitrate.billing.meter import GRACE_MS, Meter
+from hitrate.billing.meter import CLOSING_DELAY_MS, Meter
 from hitrate.billing.meter_file import (
     RECORD_BYTES,
-    Record,
+    MeterFile,
+    MeterRecord,
     encode_record,
-    meter_reading,
-    read_meter,
+    read_records,
 )
-from hitrate.billing.pricing import Amounts
-from hitrate.clock import Clock
+from hitrate.billing.pricing import UsageTotals
+from hitrate.clock import Clock, ManualClock
 from hitrate.errors import ServiceUnavailable
 from hitrate.teams.cycles import BillingSchedule, Cycle
 from hitrate.teams.models import Team
-from tests.support.meter_harness import MeterHarness, ms, team_on, with_plan
+from tests.support.meter_harness import MeterHarness, ms, team_on, with_schedule
 
 DAY_MS = 86_400_000
 
@@ -42,132 +42,138 @@ def harness(tmp_path: Path) -> Iterator[MeterHarness]:
 
 
 class FullDisk:
-    """Stands in for `os.pwrite`: nothing more goes on the disk; or not what makes a file longer."""
+    """Replaces `os.pwrite`: every write fails, or only those that extend the file."""
 
-    def __init__(self, *, spare_old: bool = False) -> None:
+    def __init__(self, *, allow_overwrite: bool = False) -> None:
         self._write = os.pwrite
-        self._spare_old = spare_old
+        self._allow_overwrite = allow_overwrite
 
     def __call__(self, fd: int, data: bytes, offset: int) -> int:
-        if self._spare_old and offset < os.fstat(fd).st_size:
+        if self._allow_overwrite and offset < os.fstat(fd).st_size:
             return self._write(fd, data, offset)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def full(monkeypatch: pytest.MonkeyPatch, *, spare_old: bool = False) -> pytest.MonkeyPatch:
-    """Fill the disk until the `with` ends."""
-    monkeypatch.setattr("hitrate.billing.meter.os.pwrite", FullDisk(spare_old=spare_old))
+def fill_disk(
+    monkeypatch: pytest.MonkeyPatch, *, allow_overwrite: bool = False
+) -> pytest.MonkeyPatch:
+    """Make the disk full until `monkeypatch` is undone."""
+    monkeypatch.setattr(
+        "hitrate.billing.meter.os.pwrite", FullDisk(allow_overwrite=allow_overwrite)
+    )
     return monkeypatch
 
 
-def hand_over(harness: MeterHarness) -> list[tuple[str, Cycle, Amounts]]:
-    """What the billing_worker does with the cycles that are over."""
-    over = harness.meter.over()
-    for record in over:
-        harness.meter.forget(record)
-    return [(record.team, record.cycle, record.used) for record in over]
+def release_closed_records(harness: MeterHarness) -> list[tuple[str, Cycle, UsageTotals]]:
+    """Release all closed records, as the billing worker does, and return their usage."""
+    closed = harness.meter.closed_records()
+    for record in closed:
+        harness.meter.release(record)
+    return [(record.team_id, record.cycle, record.usage) for record in closed]
 
 
 # Counting
 
 
-def test_what_is_counted_adds_up(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1, uploaded=100)
-    harness.meter.count(OURS, requests=1, downloaded=7)
-    harness.meter.count(OURS, downloaded=3)
+def test_counts_add_up(harness: MeterHarness) -> None:
+    harness.meter.count(OURS, requests=1, uploaded_bytes=100)
+    harness.meter.count(OURS, requests=1, downloaded_bytes=7)
+    harness.meter.count(OURS, downloaded_bytes=3)
     harness.meter.count(OURS, requests=1, events=25)
     expected = {"requests": 3, "uploaded_bytes": 100, "downloaded_bytes": 10, "events": 25}
-    assert harness.used(OURS) == expected
+    assert harness.usage(OURS) == expected
 
 
-def test_each_team_is_counted_for_itself(harness: MeterHarness) -> None:
+def test_teams_are_counted_separately(harness: MeterHarness) -> None:
     harness.meter.count(OURS, requests=1)
     harness.meter.count(THEIRS, requests=2, events=5)
-    assert harness.used(OURS) == {"requests": 1}
-    assert harness.used(THEIRS) == {"requests": 2, "events": 5}
+    assert harness.usage(OURS) == {"requests": 1}
+    assert harness.usage(THEIRS) == {"requests": 2, "events": 5}
 
 
-def test_what_was_counted_outlives_a_kill(harness: MeterHarness) -> None:
+def test_counts_survive_a_kill(harness: MeterHarness) -> None:
     for number in range(1, 20):
-        harness.meter.count(OURS, requests=1, uploaded=number)
+        harness.meter.count(OURS, requests=1, uploaded_bytes=number)
         harness.meter.count(THEIRS, requests=1)
         harness.kill()
         total = number * (number + 1) // 2
-        assert harness.used(OURS) == {"requests": number, "uploaded_bytes": total}
-        assert harness.used(THEIRS) == {"requests": number}
+        assert harness.usage(OURS) == {"requests": number, "uploaded_bytes": total}
+        assert harness.usage(THEIRS) == {"requests": number}
 
 
-def test_who_reads_the_file_sees_each_count_at_once(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1, downloaded=9)
-    cycle, used = meter_reading(harness.folder, OURS, harness.clock.now_ms())
-    assert (cycle, used) == harness.meter.reading(OURS)
+def test_meter_file_shows_each_count_immediately(harness: MeterHarness) -> None:
+    harness.meter.count(OURS, requests=1, downloaded_bytes=9)
+    cycle, usage = harness.file.snapshot(OURS)
+    assert (cycle, usage) == harness.meter.snapshot(OURS)
 
 
-def test_very_large_amounts_have_room(harness: MeterHarness) -> None:
-    most = 2**62
+def test_very_large_amounts_fit_into_a_slot(harness: MeterHarness) -> None:
+    maximum = 2**62
     team = Team("team_" + "x" * 24, "s" * 100, "", 0)
-    harness.stored[team.id] = most
-    harness.meter.count(team, requests=most, uploaded=most, downloaded=most, events=most)
+    harness.stored_bytes[team.id] = maximum
+    harness.meter.count(
+        team, requests=maximum, uploaded_bytes=maximum, downloaded_bytes=maximum, events=maximum
+    )
     harness.clock.advance(20 * 86_400)
     harness.meter.count(team, requests=1)
     harness.kill()
-    used = harness.used(team)
-    assert used["requests"] == most + 1
-    assert used["stored_byte_ms"] == most * 20 * DAY_MS
+    usage = harness.usage(team)
+    assert usage["requests"] == maximum + 1
+    assert usage["stored_byte_ms"] == maximum * 20 * DAY_MS
     assert harness.path.stat().st_size == RECORD_BYTES
 
 
-def test_threads_that_count_at_once_lose_nothing(harness: MeterHarness) -> None:
+def test_concurrent_counts_are_all_kept(harness: MeterHarness) -> None:
     def count(team: Team) -> None:
         for _ in range(2000):
-            harness.meter.count(team, requests=1, uploaded=3, events=2)
+            harness.meter.count(team, requests=1, uploaded_bytes=3, events=2)
 
     threads = [threading.Thread(target=count, args=(t,)) for t in (OURS, THEIRS) * 4]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        harness.meter.observe(OURS)
-        harness.meter.reading(THEIRS)
+        harness.meter.sample_storage(OURS)
+        harness.meter.snapshot(THEIRS)
     for thread in threads:
         thread.join()
     harness.kill()
     for team in (OURS, THEIRS):
-        assert harness.used(team) == {"requests": 8000, "uploaded_bytes": 24_000, "events": 16_000}
+        assert harness.usage(team) == {"requests": 8000, "uploaded_bytes": 24_000, "events": 16_000}
 
 
-def test_a_reader_beside_a_busy_writer_never_sees_half_a_record(harness: MeterHarness) -> None:
+def test_reader_never_sees_a_partly_written_record(harness: MeterHarness) -> None:
     enough = threading.Event()
 
     def count() -> None:
         while not enough.is_set():
-            harness.meter.count(OURS, requests=1, uploaded=1, downloaded=1, events=1)
+            harness.meter.count(OURS, requests=1, uploaded_bytes=1, downloaded_bytes=1, events=1)
 
     writer = threading.Thread(target=count)
-    harness.meter.count(OURS, requests=1, uploaded=1, downloaded=1, events=1)
+    harness.meter.count(OURS, requests=1, uploaded_bytes=1, downloaded_bytes=1, events=1)
     writer.start()
     for _ in range(2000):
-        [(_, record)] = read_meter(harness.folder)
-        used = record.used
-        assert used.requests == used.uploaded_bytes == used.downloaded_bytes == used.events
+        [(_, record)] = read_records(harness.data_dir)
+        usage = record.usage
+        assert usage.requests == usage.uploaded_bytes == usage.downloaded_bytes == usage.events
     enough.set()
     writer.join()
 
 
-def test_open_and_close_may_be_called_twice(harness: MeterHarness) -> None:
+def test_open_and_close_are_idempotent(harness: MeterHarness) -> None:
     harness.meter.count(OURS, requests=1)
     harness.meter.open()
-    assert harness.used(OURS) == {"requests": 1}
+    assert harness.usage(OURS) == {"requests": 1}
     harness.meter.close()
     harness.meter.close()
     harness.meter.open()
     harness.meter.count(OURS, requests=1)
-    assert harness.used(OURS) == {"requests": 2}
+    assert harness.usage(OURS) == {"requests": 2}
     harness.clock.advance(60 * 86_400)
-    harness.meter.observe(OURS)
-    assert len(harness.meter.over()) == 1
+    harness.meter.sample_storage(OURS)
+    assert len(harness.meter.closed_records()) == 1
 
 
-def test_a_meter_that_is_closed_counts_nothing(harness: MeterHarness) -> None:
+def test_closed_meter_rejects_counts(harness: MeterHarness) -> None:
     harness.meter.count(OURS, requests=1)
     harness.meter.close()
     with pytest.raises(ServiceUnavailable):
@@ -177,333 +183,336 @@ def test_a_meter_that_is_closed_counts_nothing(harness: MeterHarness) -> None:
 # Cycles
 
 
-def test_a_new_cycle_begins_at_nothing_and_the_old_one_is_kept(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=5, uploaded=50)
-    harness.at("2026-03-31T23:59:59.999")
+def test_new_cycle_starts_at_zero_and_keeps_the_closed_one(harness: MeterHarness) -> None:
+    harness.meter.count(OURS, requests=5, uploaded_bytes=50)
+    harness.set_time("2026-03-31T23:59:59.999")
     harness.meter.count(OURS, requests=1)
-    harness.at("2026-04-01")
-    assert harness.meter.current(OURS).used == Amounts()
+    harness.set_time("2026-04-01")
+    assert harness.meter.current(OURS).usage == UsageTotals()
     harness.meter.count(OURS, requests=2)
-    assert harness.used(OURS) == {"requests": 2}
-    harness.clock.value_ms += GRACE_MS
+    assert harness.usage(OURS) == {"requests": 2}
+    harness.clock.value_ms += CLOSING_DELAY_MS
     march = Cycle(ms("2026-03-01"), ms("2026-04-01"))
     april = Cycle(ms("2026-04-01"), ms("2026-05-01"))
-    assert hand_over(harness) == [(OURS.id, march, Amounts(50, 0, 6, 0))]
-    assert hand_over(harness) == []
-    assert harness.meter.reading(OURS)[0] == april
+    assert release_closed_records(harness) == [(OURS.id, march, UsageTotals(50, 0, 6, 0))]
+    assert release_closed_records(harness) == []
+    assert harness.meter.snapshot(OURS)[0] == april
 
 
-def test_a_cycle_is_handed_over_a_while_after_its_end(harness: MeterHarness) -> None:
+def test_record_is_closed_a_minute_after_the_cycle_ends(harness: MeterHarness) -> None:
     harness.meter.count(OURS, requests=1)
-    harness.at("2026-04-01")
-    harness.meter.observe(OURS)
-    assert harness.meter.over() == []
-    harness.clock.value_ms += GRACE_MS - 1
-    assert harness.meter.over() == []
-    assert len(harness.meter.over(grace_ms=0)) == 1
+    harness.set_time("2026-04-01")
+    harness.meter.sample_storage(OURS)
+    assert harness.meter.closed_records() == []
+    harness.clock.value_ms += CLOSING_DELAY_MS - 1
+    assert harness.meter.closed_records() == []
+    assert len(harness.meter.closed_records(min_age_ms=0)) == 1
     harness.clock.value_ms += 1
-    assert len(harness.meter.over()) == 1
+    assert len(harness.meter.closed_records()) == 1
 
 
-def test_an_ended_cycle_waits_through_any_number_of_kills(harness: MeterHarness) -> None:
+def test_ended_cycle_survives_repeated_kills(harness: MeterHarness) -> None:
     harness.meter.count(OURS, requests=7)
-    harness.at("2026-04-01")
+    harness.set_time("2026-04-01")
     harness.meter.count(OURS, requests=1)
     harness.kill()
     harness.kill()
     harness.meter.count(OURS, requests=1)
-    harness.clock.value_ms += GRACE_MS
-    [(team, cycle, used)] = hand_over(harness)
-    assert (team, cycle.start_ms, used.requests) == (OURS.id, ms("2026-03-01"), 7)
+    harness.clock.value_ms += CLOSING_DELAY_MS
+    [(team, cycle, usage)] = release_closed_records(harness)
+    assert (team, cycle.start_ms, usage.requests) == (OURS.id, ms("2026-03-01"), 7)
     harness.kill()
-    assert harness.meter.over() == []
-    assert harness.used(OURS) == {"requests": 2}
+    assert harness.meter.closed_records() == []
+    assert harness.usage(OURS) == {"requests": 2}
 
 
-def test_a_kill_before_the_record_is_forgotten_hands_the_same_over_again(
+def test_kill_before_release_returns_the_same_closed_record_again(
     harness: MeterHarness,
 ) -> None:
     harness.meter.count(OURS, requests=7)
-    harness.at("2026-04-02")
+    harness.set_time("2026-04-02")
     harness.meter.count(OURS, requests=1)
-    before = harness.meter.over()
+    before = harness.meter.closed_records()
     harness.kill()
     harness.meter.count(OURS, requests=1)
-    assert harness.meter.over() == before
+    assert harness.meter.closed_records() == before
 
 
-def test_a_record_that_was_handed_over_makes_room_for_the_next(harness: MeterHarness) -> None:
+def test_released_slots_are_reused(harness: MeterHarness) -> None:
     for month in range(1, 13):
-        harness.at(f"2027-{month:02d}-02")
+        harness.set_time(f"2027-{month:02d}-02")
         for team in (OURS, THEIRS):
             harness.meter.count(team, requests=month)
-        hand_over(harness)
+        release_closed_records(harness)
         if month % 3 == 0:
             harness.kill()
     assert harness.path.stat().st_size <= 4 * RECORD_BYTES
-    assert harness.used(OURS) == harness.used(THEIRS) == {"requests": 12}
+    assert harness.usage(OURS) == harness.usage(THEIRS) == {"requests": 12}
 
 
-def test_what_is_handed_over_is_a_copy(harness: MeterHarness) -> None:
+def test_closed_records_are_copies(harness: MeterHarness) -> None:
     harness.meter.count(OURS, events=5)
     received_ms = harness.clock.now_ms()
-    harness.at("2026-04-02")
-    harness.meter.observe(OURS)
-    [record] = harness.meter.over()
-    harness.meter.take_back_events(OURS.id, received_ms, 2)
-    assert record.used.events == 5
+    harness.set_time("2026-04-02")
+    harness.meter.sample_storage(OURS)
+    [record] = harness.meter.closed_records()
+    harness.meter.subtract_duplicates(OURS.id, received_ms, 2)
+    assert record.usage.events == 5
 
 
-def test_a_clock_that_is_set_back_revives_no_old_cycle(harness: MeterHarness) -> None:
-    harness.at("2026-04-01")
+def test_clock_set_back_does_not_reopen_an_old_cycle(harness: MeterHarness) -> None:
+    harness.set_time("2026-04-01")
     harness.meter.count(OURS, requests=1)
     for back in ("2026-03-31T23:59", "2026-02-01"):
-        harness.at(back)
+        harness.set_time(back)
         harness.meter.count(OURS, requests=1)
-        harness.meter.observe(OURS)
+        harness.meter.sample_storage(OURS)
         harness.kill()
-    assert harness.meter.over() == []
-    cycle, used = harness.meter.reading(OURS)
+    assert harness.meter.closed_records() == []
+    cycle, usage = harness.meter.snapshot(OURS)
     assert cycle == Cycle(ms("2026-04-01"), ms("2026-05-01"))
-    assert used.requests == 3
-    assert meter_reading(harness.folder, OURS, harness.clock.now_ms()) == (cycle, used)
+    assert usage.requests == 3
+    assert harness.file.snapshot(OURS) == (cycle, usage)
 
 
-def test_a_day_that_is_changed_ends_the_cycle_in_progress_sooner(harness: MeterHarness) -> None:
+def test_changed_cycle_day_ends_the_current_cycle_earlier(harness: MeterHarness) -> None:
     harness.meter.count(OURS, requests=1)
-    moved = with_plan(OURS, OURS.settings.cycle.with_day(20, harness.clock.now_ms()))
-    harness.meter.count(moved, requests=1)
-    assert harness.meter.reading(moved) == (
+    changed = with_schedule(OURS, OURS.settings.cycle.with_day(20, harness.clock.now_ms()))
+    harness.meter.count(changed, requests=1)
+    assert harness.meter.snapshot(changed) == (
         Cycle(ms("2026-03-01"), ms("2026-03-20")),
-        Amounts(requests=2),
+        UsageTotals(requests=2),
     )
-    harness.at("2026-03-20")
-    harness.meter.count(moved, requests=1)
-    assert harness.meter.reading(moved)[0] == Cycle(ms("2026-03-20"), ms("2026-04-20"))
-    assert harness.used(moved) == {"requests": 1}
-    harness.clock.value_ms += GRACE_MS
+    harness.set_time("2026-03-20")
+    harness.meter.count(changed, requests=1)
+    assert harness.meter.snapshot(changed)[0] == Cycle(ms("2026-03-20"), ms("2026-04-20"))
+    assert harness.usage(changed) == {"requests": 1}
+    harness.clock.value_ms += CLOSING_DELAY_MS
     march = Cycle(ms("2026-03-01"), ms("2026-03-20"))
-    assert hand_over(harness) == [(OURS.id, march, Amounts(requests=2))]
+    assert release_closed_records(harness) == [(OURS.id, march, UsageTotals(requests=2))]
 
 
-def test_a_day_that_is_changed_while_nothing_runs_counts_from_the_start(
+def test_cycle_day_changed_while_stopped_applies_at_start(
     harness: MeterHarness,
 ) -> None:
     harness.meter.count(OURS, requests=1)
-    moved = with_plan(OURS, OURS.settings.cycle.with_day(20, harness.clock.now_ms()))
-    harness.at("2026-03-25")
+    changed = with_schedule(OURS, OURS.settings.cycle.with_day(20, harness.clock.now_ms()))
+    harness.set_time("2026-03-25")
     harness.kill()
-    harness.meter.count(moved, requests=2)
-    [(_, cycle, used)] = hand_over(harness)
-    assert (cycle, used.requests) == (Cycle(ms("2026-03-01"), ms("2026-03-20")), 1)
-    assert harness.used(moved) == {"requests": 2}
+    harness.meter.count(changed, requests=2)
+    [(_, cycle, usage)] = release_closed_records(harness)
+    assert (cycle, usage.requests) == (Cycle(ms("2026-03-01"), ms("2026-03-20")), 1)
+    assert harness.usage(changed) == {"requests": 2}
 
 
-def test_a_request_with_settings_of_before_a_change_revives_no_old_cycle(
+def test_request_with_outdated_settings_does_not_reopen_an_old_cycle(
     harness: MeterHarness,
 ) -> None:
     harness.meter.count(OURS, requests=1)
-    moved = with_plan(OURS, OURS.settings.cycle.with_day(20, harness.clock.now_ms()))
-    for team in (moved, OURS, moved, OURS):
+    changed = with_schedule(OURS, OURS.settings.cycle.with_day(20, harness.clock.now_ms()))
+    for team in (changed, OURS, changed, OURS):
         harness.meter.count(team, requests=1)
-    harness.at("2026-03-20T00:00:01")
-    harness.stored[OURS.id] = 10
-    harness.meter.count(moved, requests=1)
-    for team in (OURS, moved, OURS):
+    harness.set_time("2026-03-20T00:00:01")
+    harness.stored_bytes[OURS.id] = 10
+    harness.meter.count(changed, requests=1)
+    for team in (OURS, changed, OURS):
         harness.meter.count(team, requests=1)
-        assert harness.meter.reading(team)[0].start_ms == ms("2026-03-20")
-    assert harness.used(moved) == {"requests": 4, "stored_bytes": 10}
-    harness.clock.value_ms += GRACE_MS
-    [(_, cycle, used)] = hand_over(harness)
-    assert (cycle, used.requests) == (Cycle(ms("2026-03-01"), ms("2026-03-20")), 5)
+        assert harness.meter.snapshot(team)[0].start_ms == ms("2026-03-20")
+    assert harness.usage(changed) == {"requests": 4, "stored_bytes": 10}
+    harness.clock.value_ms += CLOSING_DELAY_MS
+    [(_, cycle, usage)] = release_closed_records(harness)
+    assert (cycle, usage.requests) == (Cycle(ms("2026-03-01"), ms("2026-03-20")), 5)
 
 
-def test_storage_is_not_summed_up_twice_when_old_settings_come_over_a_new_cycles_start(
+def test_outdated_settings_at_a_cycle_start_do_not_double_storage(
     harness: MeterHarness,
 ) -> None:
-    harness.stored[OURS.id] = 1000
-    harness.meter.observe(OURS)
-    moved = with_plan(OURS, OURS.settings.cycle.with_day(11, harness.clock.now_ms()))
-    harness.at("2026-03-11T00:00:01")
+    harness.stored_bytes[OURS.id] = 1000
+    harness.meter.sample_storage(OURS)
+    changed = with_schedule(OURS, OURS.settings.cycle.with_day(11, harness.clock.now_ms()))
+    harness.set_time("2026-03-11T00:00:01")
     harness.meter.count(OURS, requests=1)  # its settings are a second old
-    harness.at("2026-03-11T00:00:03")
-    _, used = harness.meter.reading(moved)
-    [ended] = harness.meter.over(grace_ms=0)
-    assert ended.used.stored_byte_ms + used.stored_byte_ms == 1000 * (DAY_MS + 3000)
+    harness.set_time("2026-03-11T00:00:03")
+    _, usage = harness.meter.snapshot(changed)
+    [ended] = harness.meter.closed_records(min_age_ms=0)
+    assert ended.usage.stored_byte_ms + usage.stored_byte_ms == 1000 * (DAY_MS + 3000)
 
 
-# Events that are taken back
+# Duplicates
 
 
-def test_events_are_taken_back_from_the_cycle_in_which_they_came(harness: MeterHarness) -> None:
-    harness.at("2026-03-31T23:59:59")
+def test_duplicates_are_subtracted_from_the_cycle_of_their_arrival(
+    harness: MeterHarness,
+) -> None:
+    harness.set_time("2026-03-31T23:59:59")
     received_ms = harness.clock.now_ms()
     harness.meter.count(OURS, events=10)
     harness.meter.count(THEIRS, events=10)
-    harness.at("2026-04-01T00:00:01")
+    harness.set_time("2026-04-01T00:00:01")
     harness.meter.count(OURS, events=10)
-    harness.meter.take_back_events(OURS.id, received_ms, 4)
-    assert harness.used(OURS) == {"events": 10}
-    harness.meter.take_back_events(OURS.id, harness.clock.now_ms(), 1)
+    harness.meter.subtract_duplicates(OURS.id, received_ms, 4)
+    assert harness.usage(OURS) == {"events": 10}
+    harness.meter.subtract_duplicates(OURS.id, harness.clock.now_ms(), 1)
     harness.kill()
-    assert harness.used(OURS) == {"events": 9}
-    assert harness.used(THEIRS) == {"events": 10}
-    harness.clock.value_ms += GRACE_MS
-    [(_, _, used)] = hand_over(harness)
-    assert used.events == 6
+    assert harness.usage(OURS) == {"events": 9}
+    assert harness.usage(THEIRS) == {"events": 10}
+    harness.clock.value_ms += CLOSING_DELAY_MS
+    [(_, _, usage)] = release_closed_records(harness)
+    assert usage.events == 6
 
 
-def test_no_more_is_taken_back_than_there_is(harness: MeterHarness) -> None:
+def test_subtracting_duplicates_never_goes_below_zero(harness: MeterHarness) -> None:
     harness.meter.count(OURS, requests=1, events=3)
-    harness.meter.take_back_events(OURS.id, harness.clock.now_ms(), 5)
-    harness.meter.take_back_events("team_nobody", harness.clock.now_ms(), 5)
-    harness.meter.take_back_events(OURS.id, 0, 5)
-    assert harness.used(OURS) == {"requests": 1}
+    harness.meter.subtract_duplicates(OURS.id, harness.clock.now_ms(), 5)
+    harness.meter.subtract_duplicates("team_nobody", harness.clock.now_ms(), 5)
+    harness.meter.subtract_duplicates(OURS.id, 0, 5)
+    assert harness.usage(OURS) == {"requests": 1}
 
 
-# What is stored
+# Storage
 
 
-def test_storage_is_summed_up_exactly_over_time(harness: MeterHarness) -> None:
-    harness.stored[OURS.id] = 100
-    harness.meter.observe(OURS)
+def test_storage_accrues_exactly_over_time(harness: MeterHarness) -> None:
+    harness.stored_bytes[OURS.id] = 100
+    harness.meter.sample_storage(OURS)
     harness.clock.advance(10)
-    harness.stored[OURS.id] = 300
+    harness.stored_bytes[OURS.id] = 300
     harness.meter.count(OURS, requests=1)
     harness.clock.advance(5)
-    harness.meter.observe(OURS)
+    harness.meter.sample_storage(OURS)
     harness.clock.advance(1)
-    harness.stored[OURS.id] = 0
-    harness.meter.observe(OURS)
+    harness.stored_bytes[OURS.id] = 0
+    harness.meter.sample_storage(OURS)
     harness.clock.advance(1000)
-    assert harness.used(OURS) == {"requests": 1, "stored_byte_ms": 100 * 10_000 + 300 * 6_000}
+    assert harness.usage(OURS) == {"requests": 1, "stored_byte_ms": 100 * 10_000 + 300 * 6_000}
 
 
-def test_what_is_stored_counts_while_the_server_is_down(harness: MeterHarness) -> None:
-    harness.stored[OURS.id] = 100
-    harness.meter.observe(OURS)
+def test_storage_accrues_while_the_server_is_stopped(harness: MeterHarness) -> None:
+    harness.stored_bytes[OURS.id] = 100
+    harness.meter.sample_storage(OURS)
     harness.clock.advance(3600)
     harness.kill()
-    assert harness.used(OURS) == {"stored_bytes": 100, "stored_byte_ms": 100 * 3_600_000}
+    assert harness.usage(OURS) == {"stored_bytes": 100, "stored_byte_ms": 100 * 3_600_000}
 
 
-def test_storage_goes_over_into_the_next_cycle(harness: MeterHarness) -> None:
-    harness.stored[OURS.id] = 7
-    harness.meter.observe(OURS)
+def test_stored_bytes_carry_over_into_the_next_cycle(harness: MeterHarness) -> None:
+    harness.stored_bytes[OURS.id] = 7
+    harness.meter.sample_storage(OURS)
     began_ms = harness.clock.now_ms()
-    harness.at("2026-04-03")
+    harness.set_time("2026-04-03")
     harness.kill()
-    assert harness.used(OURS) == {"stored_bytes": 7, "stored_byte_ms": 7 * 2 * DAY_MS}
-    [(_, _, used)] = hand_over(harness)
-    assert (used.stored_bytes, used.stored_byte_ms) == (7, 7 * (ms("2026-04-01") - began_ms))
+    assert harness.usage(OURS) == {"stored_bytes": 7, "stored_byte_ms": 7 * 2 * DAY_MS}
+    [(_, _, usage)] = release_closed_records(harness)
+    assert (usage.stored_bytes, usage.stored_byte_ms) == (7, 7 * (ms("2026-04-01") - began_ms))
 
 
-def test_cycles_that_went_by_while_nothing_ran_are_kept_for_what_was_stored_in_them(
+def test_cycles_that_passed_while_stopped_are_added_for_their_storage(
     harness: MeterHarness,
 ) -> None:
-    harness.stored[OURS.id] = 7
+    harness.stored_bytes[OURS.id] = 7
     harness.meter.count(OURS, requests=3)
-    harness.at("2026-06-02")
+    harness.set_time("2026-06-02")
     harness.kill()
-    assert harness.used(OURS) == {"stored_bytes": 7, "stored_byte_ms": 7 * DAY_MS}
-    over = [(cycle, used) for _, cycle, used in hand_over(harness)]
-    assert over == [
+    assert harness.usage(OURS) == {"stored_bytes": 7, "stored_byte_ms": 7 * DAY_MS}
+    closed = [(cycle, usage) for _, cycle, usage in release_closed_records(harness)]
+    assert closed == [
         (
             Cycle(ms("2026-03-01"), ms("2026-04-01")),
-            Amounts(requests=3, stored_bytes=7, stored_byte_ms=7 * 22 * DAY_MS),
+            UsageTotals(requests=3, stored_bytes=7, stored_byte_ms=7 * 22 * DAY_MS),
         ),
         (
             Cycle(ms("2026-04-01"), ms("2026-05-01")),
-            Amounts(stored_bytes=7, stored_byte_ms=7 * 30 * DAY_MS),
+            UsageTotals(stored_bytes=7, stored_byte_ms=7 * 30 * DAY_MS),
         ),
         (
             Cycle(ms("2026-05-01"), ms("2026-06-01")),
-            Amounts(stored_bytes=7, stored_byte_ms=7 * 31 * DAY_MS),
+            UsageTotals(stored_bytes=7, stored_byte_ms=7 * 31 * DAY_MS),
         ),
     ]
 
 
-def test_who_stored_nothing_has_no_cycles_of_while_nothing_ran(harness: MeterHarness) -> None:
+def test_cycles_that_passed_while_stopped_without_storage_are_skipped(
+    harness: MeterHarness,
+) -> None:
     harness.meter.count(OURS, requests=3)
-    harness.at("2036-06-02")
+    harness.set_time("2036-06-02")
     harness.meter.count(OURS, requests=1)
-    assert [used.requests for _, _, used in hand_over(harness)] == [3]
+    assert [usage.requests for _, _, usage in release_closed_records(harness)] == [3]
 
 
-def test_a_look_at_the_use_hides_no_change_of_storage_from_the_file(harness: MeterHarness) -> None:
-    harness.stored[OURS.id] = 100
-    harness.meter.observe(OURS)
+def test_snapshot_does_not_hide_a_storage_change_from_the_file(harness: MeterHarness) -> None:
+    harness.stored_bytes[OURS.id] = 100
+    harness.meter.sample_storage(OURS)
     harness.clock.advance(10)
-    harness.stored[OURS.id] = 5
-    assert harness.used(OURS)["stored_bytes"] == 5
-    harness.meter.observe(OURS)
-    now_ms = harness.clock.now_ms()
-    assert meter_reading(harness.folder, OURS, now_ms) == harness.meter.reading(OURS)
+    harness.stored_bytes[OURS.id] = 5
+    assert harness.usage(OURS)["stored_bytes"] == 5
+    harness.meter.sample_storage(OURS)
+    assert harness.file.snapshot(OURS) == harness.meter.snapshot(OURS)
     harness.kill()
     harness.clock.advance(10)
-    assert harness.used(OURS) == {"stored_bytes": 5, "stored_byte_ms": 1_000_000 + 50_000}
+    assert harness.usage(OURS) == {"stored_bytes": 5, "stored_byte_ms": 1_000_000 + 50_000}
 
 
-def test_the_file_alone_tells_a_cycle_that_began_while_nothing_ran(harness: MeterHarness) -> None:
-    harness.stored[OURS.id] = 9
+def test_meter_file_reports_a_cycle_that_began_while_stopped(harness: MeterHarness) -> None:
+    harness.stored_bytes[OURS.id] = 9
     harness.meter.count(OURS, requests=1)
     harness.meter.close()
-    harness.at("2026-04-03")
-    from_file = meter_reading(harness.folder, OURS, harness.clock.now_ms())
+    harness.set_time("2026-04-03")
+    from_file = harness.file.snapshot(OURS)
     assert from_file == (
         Cycle(ms("2026-04-01"), ms("2026-05-01")),
-        Amounts(stored_bytes=9, stored_byte_ms=9 * 2 * DAY_MS),
+        UsageTotals(stored_bytes=9, stored_byte_ms=9 * 2 * DAY_MS),
     )
     harness.meter.open()
-    assert harness.meter.reading(OURS) == from_file
+    assert harness.meter.snapshot(OURS) == from_file
 
 
-def test_of_a_team_that_was_never_counted_the_file_tells_nothing(tmp_path: Path) -> None:
-    cycle, used = meter_reading(tmp_path, OURS, ms("2026-03-10"))
-    assert (cycle, used) == (Cycle(ms("2026-03-01"), ms("2026-04-01")), Amounts())
+def test_meter_file_reports_no_usage_for_an_unknown_team(tmp_path: Path) -> None:
+    cycle, usage = MeterFile(tmp_path, ManualClock(ms("2026-03-10"))).snapshot(OURS)
+    assert (cycle, usage) == (Cycle(ms("2026-03-01"), ms("2026-04-01")), UsageTotals())
 
 
-# Full disks and spoilt files
+# Full disks and damaged files
 
 
-def test_a_count_that_cannot_be_written_is_refused_and_not_counted(
+def test_count_that_cannot_be_written_raises_and_counts_nothing(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.meter.count(OURS, requests=1)
-    with full(monkeypatch).context(), pytest.raises(ServiceUnavailable, match="metered"):
-        harness.meter.count(OURS, requests=1, uploaded=5)
+    with fill_disk(monkeypatch).context(), pytest.raises(ServiceUnavailable, match="metered"):
+        harness.meter.count(OURS, requests=1, uploaded_bytes=5)
     monkeypatch.undo()
-    assert harness.used(OURS) == {"requests": 1}
+    assert harness.usage(OURS) == {"requests": 1}
     harness.meter.count(OURS, requests=1)
     harness.kill()
-    assert harness.used(OURS) == {"requests": 2}
+    assert harness.usage(OURS) == {"requests": 2}
 
 
-def test_a_change_of_storage_that_could_not_be_written_is_written_later(
+def test_storage_sample_that_cannot_be_written_is_written_later(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness.meter.observe(OURS)
-    harness.stored[OURS.id] = 40
-    full(monkeypatch)
+    harness.meter.sample_storage(OURS)
+    harness.stored_bytes[OURS.id] = 40
+    fill_disk(monkeypatch)
     with pytest.raises(ServiceUnavailable):
-        harness.meter.observe(OURS)
+        harness.meter.sample_storage(OURS)
     monkeypatch.undo()
-    harness.meter.observe(OURS)
+    harness.meter.sample_storage(OURS)
     harness.clock.advance(1)
-    harness.stored.clear()
+    harness.stored_bytes.clear()
     harness.kill()
-    assert harness.used(OURS) == {"stored_byte_ms": 40_000}
+    assert harness.usage(OURS) == {"stored_byte_ms": 40_000}
 
 
-def test_a_new_team_waits_for_room_and_takes_none_that_is_free(
+def test_new_team_on_a_full_disk_does_not_lose_a_free_slot(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.meter.count(OURS, requests=1)
-    harness.at("2026-04-02")
-    harness.meter.observe(OURS)
-    hand_over(harness)
+    harness.set_time("2026-04-02")
+    harness.meter.sample_storage(OURS)
+    release_closed_records(harness)
     size = harness.path.stat().st_size
-    full(monkeypatch)
+    fill_disk(monkeypatch)
     for act in (
         lambda: harness.meter.current(THEIRS),
         lambda: harness.meter.count(THEIRS, requests=1),
@@ -512,32 +521,32 @@ def test_a_new_team_waits_for_room_and_takes_none_that_is_free(
             act()
     monkeypatch.undo()
     harness.meter.count(THEIRS, requests=1)
-    assert harness.used(THEIRS) == {"requests": 1}
+    assert harness.usage(THEIRS) == {"requests": 1}
     assert harness.path.stat().st_size == size, "the free record was lost"
 
 
-def test_a_cycle_that_ends_on_a_full_disk_is_handed_over_once_and_no_record_is_shared(
+def test_cycle_that_ends_on_a_full_disk_is_closed_once_and_no_slot_is_shared(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.meter.count(OURS, requests=9)
-    harness.at("2026-04-01")
-    full(monkeypatch, spare_old=True)
+    harness.set_time("2026-04-01")
+    fill_disk(monkeypatch, allow_overwrite=True)
     for _ in range(3):
         with pytest.raises(ServiceUnavailable):
             harness.meter.count(OURS, requests=1)
     monkeypatch.undo()
     harness.meter.count(OURS, requests=1)
-    harness.clock.value_ms += GRACE_MS
-    assert [used.requests for _, _, used in hand_over(harness)] == [9]
+    harness.clock.value_ms += CLOSING_DELAY_MS
+    assert [usage.requests for _, _, usage in release_closed_records(harness)] == [9]
     others = [team_on(1, f"other{n}") for n in range(4)]
     for number, team in enumerate(others):
         harness.meter.count(team, requests=number + 1)
     harness.kill()
-    assert [harness.used(team) for team in others] == [{"requests": n} for n in (1, 2, 3, 4)]
-    assert harness.used(OURS) == {"requests": 1}
+    assert [harness.usage(team) for team in others] == [{"requests": n} for n in (1, 2, 3, 4)]
+    assert harness.usage(OURS) == {"requests": 1}
 
 
-def test_half_a_write_is_no_count_and_its_place_is_used_again(
+def test_partial_write_counts_nothing_and_its_slot_is_reused(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.meter.count(OURS, requests=1)
@@ -550,7 +559,7 @@ def test_half_a_write_is_no_count_and_its_place_is_used_again(
     monkeypatch.undo()
     harness.meter.count(THEIRS, requests=1)
     harness.kill()
-    assert harness.used(OURS) == harness.used(THEIRS) == {"requests": 1}
+    assert harness.usage(OURS) == harness.usage(THEIRS) == {"requests": 1}
     assert harness.path.stat().st_size == 2 * RECORD_BYTES
 
 
@@ -565,30 +574,30 @@ GARBAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_a_record_that_cannot_be_read_is_skipped_and_stops_nobody(
+def test_unreadable_record_is_skipped_and_preserved(
     harness: MeterHarness, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     harness.meter.count(OURS, requests=5)
     harness.meter.count(THEIRS, requests=6)
     harness.meter.count(team_on(1, "third"), requests=7)
     content = harness.path.read_bytes()
-    spoilt = GARBAGE[name](content[RECORD_BYTES : 2 * RECORD_BYTES])
-    assert len(spoilt) == RECORD_BYTES
-    harness.path.write_bytes(content[:RECORD_BYTES] + spoilt + content[2 * RECORD_BYTES :])
+    damaged = GARBAGE[name](content[RECORD_BYTES : 2 * RECORD_BYTES])
+    assert len(damaged) == RECORD_BYTES
+    harness.path.write_bytes(content[:RECORD_BYTES] + damaged + content[2 * RECORD_BYTES :])
     harness.kill()
-    said = "".join(capfd.readouterr())
-    assert ("cannot be read" in said) == (name != "zeros")
-    assert harness.used(OURS) == {"requests": 5}
-    assert harness.used(team_on(1, "third")) == {"requests": 7}
+    logs = "".join(capfd.readouterr())
+    assert ("cannot be read" in logs) == (name != "zeros")
+    assert harness.usage(OURS) == {"requests": 5}
+    assert harness.usage(team_on(1, "third")) == {"requests": 7}
     harness.meter.count(THEIRS, requests=1)
     harness.kill()
-    assert harness.used(THEIRS) == {"requests": 1}
-    kept = harness.path.read_bytes()[RECORD_BYTES : 2 * RECORD_BYTES] == spoilt
-    assert kept == (name != "zeros"), "what cannot be read is left for a person to look at"
+    assert harness.usage(THEIRS) == {"requests": 1}
+    stored_record = harness.path.read_bytes()[RECORD_BYTES : 2 * RECORD_BYTES] == damaged
+    assert stored_record == (name != "zeros"), "an operator may examine what cannot be read"
 
 
 @pytest.mark.parametrize("cut", [1, 100, RECORD_BYTES - 1])
-def test_a_file_that_was_cut_keeps_what_is_whole(harness: MeterHarness, cut: int) -> None:
+def test_truncated_file_keeps_complete_records(harness: MeterHarness, cut: int) -> None:
     harness.meter.count(OURS, requests=5)
     harness.meter.count(THEIRS, requests=6)
     os.truncate(harness.path, 2 * RECORD_BYTES - cut)
@@ -596,13 +605,13 @@ def test_a_file_that_was_cut_keeps_what_is_whole(harness: MeterHarness, cut: int
     harness.meter.count(team_on(1, "third"), requests=7)
     harness.meter.count(OURS, requests=1)
     harness.kill()
-    assert harness.used(OURS) == {"requests": 6}
-    assert harness.used(team_on(1, "third")) == {"requests": 7}
-    whole = cut <= 100  # blanks only
-    assert harness.used(THEIRS) == ({"requests": 6} if whole else {})
+    assert harness.usage(OURS) == {"requests": 6}
+    assert harness.usage(team_on(1, "third")) == {"requests": 7}
+    complete = cut <= 100  # only padding was cut
+    assert harness.usage(THEIRS) == ({"requests": 6} if complete else {})
 
 
-def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_meter_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     meter = Meter(tmp_path, lambda _: 0, Clock())
     meter.open()
     meter.count(OURS, requests=1)
@@ -610,170 +619,192 @@ def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "meter.ndjson").stat().st_mode & 0o777 == 0o600
 
 
-# All of it at once
+# Random operations against a reference model
 
 
 class ReferenceMeter:
-    """What a team used, kept as a list of everything that ever happened."""
+    """Reference model of the meter for one team: computes usage from a list of all operations."""
 
-    def __init__(self, plan: BillingSchedule, now_ms: int) -> None:
-        self.plan = plan
-        self.cycles = [plan.at(now_ms)]
-        self.counted: list[tuple[int, Amounts]] = []
+    def __init__(self, schedule: BillingSchedule, now_ms: int) -> None:
+        self.schedule = schedule
+        self.cycles = [schedule.at(now_ms)]
+        self.counted: list[tuple[int, UsageTotals]] = []
         self.stored: list[tuple[int, int]] = []
 
-    def go_to(self, now_ms: int) -> None:
+    def advance_to(self, now_ms: int) -> None:
         while now_ms >= self.cycles[-1].end_ms:
             end_ms = self.cycles[-1].end_ms
-            self.cycles.append(Cycle(end_ms, self.plan.at(end_ms).end_ms))
+            self.cycles.append(Cycle(end_ms, self.schedule.at(end_ms).end_ms))
 
-    def change(self, day: int, now_ms: int) -> None:
-        self.plan = self.plan.with_day(day, now_ms)
-        self.cycles[-1] = Cycle(self.cycles[-1].start_ms, self.plan.at(now_ms).end_ms)
+    def change_day(self, day: int, now_ms: int) -> None:
+        self.schedule = self.schedule.with_day(day, now_ms)
+        self.cycles[-1] = Cycle(self.cycles[-1].start_ms, self.schedule.at(now_ms).end_ms)
 
-    def used(self, cycle: Cycle, now_ms: int) -> Amounts:
+    def usage(self, cycle: Cycle, now_ms: int) -> UsageTotals:
         until_ms = min(cycle.end_ms, now_ms)
-        used = Amounts()
-        for at_ms, amounts in self.counted:
+        usage = UsageTotals()
+        for at_ms, totals in self.counted:
             if cycle.start_ms <= at_ms < cycle.end_ms:
-                used.requests += amounts.requests
-                used.uploaded_bytes += amounts.uploaded_bytes
-                used.downloaded_bytes += amounts.downloaded_bytes
-                used.events += amounts.events
+                usage.requests += totals.requests
+                usage.uploaded_bytes += totals.uploaded_bytes
+                usage.downloaded_bytes += totals.downloaded_bytes
+                usage.events += totals.events
         steps = [*self.stored, (until_ms, 0)]
         for (at_ms, stored), (next_ms, _) in pairwise(steps):
             if at_ms < cycle.end_ms:
-                used.stored_bytes = stored
+                usage.stored_bytes = stored
             within_ms = min(next_ms, until_ms) - max(at_ms, cycle.start_ms)
-            used.stored_byte_ms += stored * max(0, within_ms)
-        return used
+            usage.stored_byte_ms += stored * max(0, within_ms)
+        return usage
 
 
-spans_s = st.one_of(st.integers(0, 90), st.integers(0, 40 * 86_400), st.integers(0, 100 * 86_400))
-some = st.integers(0, 10**12)
+durations_s = st.one_of(
+    st.integers(0, 90), st.integers(0, 40 * 86_400), st.integers(0, 100 * 86_400)
+)
+amounts = st.integers(0, 10**12)
 teams = st.sampled_from(["ours", "theirs"])
 
 
 class MeterMachine(RuleBasedStateMachine):
-    """Two teams on one meter; whatever happens, each cycle is counted as a reference counts it."""
+    """Random operations on a meter with two teams: it always equals the reference model."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = TemporaryDirectory()
-        self.harness = MeterHarness(Path(self.folder.name), "2027-12-29T23:59:30")
+        self.directory = TemporaryDirectory()
+        self.harness = MeterHarness(Path(self.directory.name), "2027-12-29T23:59:30")
         now_ms = self.harness.clock.now_ms()
         self.teams = {name: team_on(day, name) for name, day in (("ours", 31), ("theirs", 1))}
         self.references = {
             n: ReferenceMeter(t.settings.cycle, now_ms) for n, t in self.teams.items()
         }
-        self.ledger: dict[tuple[str, int], Record] = {}
+        self.released: dict[tuple[str, int], MeterRecord] = {}
 
     def teardown(self) -> None:
         self.harness.meter.close()
-        self.folder.cleanup()
+        self.directory.cleanup()
 
-    @rule(name=teams, uploaded=some, downloaded=some, events=st.integers(0, 100))
+    @rule(name=teams, uploaded=amounts, downloaded=amounts, events=st.integers(0, 100))
     def count(self, name: str, uploaded: int, downloaded: int, events: int) -> None:
         self.harness.meter.count(
-            self.teams[name], requests=1, uploaded=uploaded, downloaded=downloaded, events=events
+            self.teams[name],
+            requests=1,
+            uploaded_bytes=uploaded,
+            downloaded_bytes=downloaded,
+            events=events,
         )
-        used = Amounts(uploaded, downloaded, 1, events)
-        self.references[name].counted.append((self.harness.clock.now_ms(), used))
+        usage = UsageTotals(uploaded, downloaded, 1, events)
+        self.references[name].counted.append((self.harness.clock.now_ms(), usage))
 
-    @rule(name=teams, stored=some)
+    @rule(name=teams, stored=amounts)
     def store(self, name: str, stored: int) -> None:
-        self.harness.stored[self.teams[name].id] = stored
-        self.harness.meter.observe(self.teams[name])
+        self.harness.stored_bytes[self.teams[name].id] = stored
+        self.harness.meter.sample_storage(self.teams[name])
         self.references[name].stored.append((self.harness.clock.now_ms(), stored))
 
     @rule(name=teams)
     def read(self, name: str) -> None:
-        self.harness.meter.reading(self.teams[name])
+        self.harness.meter.snapshot(self.teams[name])
 
-    @rule(seconds=spans_s)
-    def let_time_pass(self, seconds: int) -> None:
+    @rule(seconds=durations_s)
+    def advance_time(self, seconds: int) -> None:
         self.harness.clock.advance(seconds)
-        self.see()
+        self.run_worker()
 
     @rule()
-    def go_to_the_last_millisecond_of_a_cycle(self) -> None:
+    def advance_to_the_last_millisecond_of_a_cycle(self) -> None:
         self.harness.clock.value_ms = min(c.cycles[-1].end_ms for c in self.references.values()) - 1
 
-    @rule(seconds=spans_s)
+    @rule(seconds=durations_s)
     def stop_and_start(self, seconds: int) -> None:
         self.harness.meter.close()
         self.harness.clock.advance(seconds)
-        self.harness.reopen()
-        self.see()
+        self.harness.restart()
+        self.run_worker()
 
-    @rule(seconds=spans_s)
+    @rule(seconds=durations_s)
     def kill(self, seconds: int) -> None:
         self.harness.clock.advance(seconds)
         self.harness.kill()
-        self.see()
+        self.run_worker()
 
     @rule(name=teams, day=st.integers(1, 31), stale=st.booleans())
-    def change_the_day(self, name: str, day: int, stale: bool) -> None:
+    def change_cycle_day(self, name: str, day: int, stale: bool) -> None:
         before, now_ms = self.teams[name], self.harness.clock.now_ms()
-        self.references[name].change(day, now_ms)
-        self.teams[name] = with_plan(before, self.references[name].plan)
-        self.harness.meter.observe(self.teams[name])
+        self.references[name].change_day(day, now_ms)
+        self.teams[name] = with_schedule(before, self.references[name].schedule)
+        self.harness.meter.sample_storage(self.teams[name])
         if stale:
             self.harness.meter.count(before, requests=1)
-            self.references[name].counted.append((now_ms, Amounts(requests=1)))
+            self.references[name].counted.append((now_ms, UsageTotals(requests=1)))
 
     @rule(name=teams, seconds=st.integers(0, 50))
-    def take_back(self, name: str, seconds: int) -> None:
-        came_ms = self.harness.clock.now_ms()
+    def find_duplicates(self, name: str, seconds: int) -> None:
+        received_ms = self.harness.clock.now_ms()
         self.count(name, 0, 0, 7)
-        self.let_time_pass(seconds)
-        self.harness.meter.take_back_events(self.teams[name].id, came_ms, 5)
-        self.references[name].counted.append((came_ms, Amounts(events=-5)))
+        self.advance_time(seconds)
+        self.harness.meter.subtract_duplicates(self.teams[name].id, received_ms, 5)
+        self.references[name].counted.append((received_ms, UsageTotals(events=-5)))
 
     @rule(killed=st.booleans())
-    def hand_over(self, killed: bool) -> None:
-        over = self.harness.meter.over()
-        for record in over:
-            self.ledger.setdefault((record.team, record.start_ms), record)
-        if killed:  # between the ledger and the meter
+    def release_closed_records(self, killed: bool) -> None:
+        closed = self.harness.meter.closed_records()
+        for record in closed:
+            self.released.setdefault((record.team_id, record.start_ms), record)
+        if killed:  # after the database, before the meter
             self.harness.kill()
-            self.see()
-        for record in over:
-            self.harness.meter.forget(record)
+            self.run_worker()
+        for record in closed:
+            self.harness.meter.release(record)
 
     @invariant()
-    def all_is_as_the_clerks_have_it(self) -> None:
+    def usage_equals_the_reference(self) -> None:
         now_ms = self.harness.clock.now_ms()
-        waiting = {(r.team, r.start_ms): r for r in self.harness.meter.over(grace_ms=0)}
+        closed = self.harness.meter.closed_records(min_age_ms=0)
+        unreleased = {(record.team_id, record.start_ms): record for record in closed}
         for name, reference in self.references.items():
             team = self.teams[name]
             current = reference.cycles[-1]
-            expected = reference.used(current, now_ms)
-            assert self.harness.meter.reading(team) == (current, expected)
-            assert meter_reading(self.harness.folder, team, now_ms) == (current, expected)
+            expected = reference.usage(current, now_ms)
+            assert self.harness.meter.snapshot(team) == (current, expected)
+            assert self.harness.file.snapshot(team) == (current, expected)
             for cycle in reference.cycles[:-1]:
                 key = team.id, cycle.start_ms
-                kept = self.ledger.get(key) or waiting.get(key)
-                expected = reference.used(cycle, now_ms)
-                if kept is not None:
-                    assert (kept.cycle, kept.used) == (cycle, expected)
+                stored_record = self.released.get(key) or unreleased.get(key)
+                expected = reference.usage(cycle, now_ms)
+                if stored_record is not None:
+                    assert (stored_record.cycle, stored_record.usage) == (cycle, expected)
                 else:
-                    assert expected == Amounts(), "a cycle was lost"
+                    assert expected == UsageTotals(), "a cycle was lost"
 
-    def see(self) -> None:
-        """What the billing_worker does each second."""
+    def run_worker(self) -> None:
+        """Do what the billing worker does each second."""
         for name, reference in self.references.items():
-            reference.go_to(self.harness.clock.now_ms())
-            self.harness.meter.observe(self.teams[name])
+            reference.advance_to(self.harness.clock.now_ms())
+            self.harness.meter.sample_storage(self.teams[name])
 
 
 MeterMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestMeterMachine = MeterMachine.TestCase
 
 
-def test_a_record_of_the_largest_numbers_fits_into_its_place() -> None:
-    most = 2**62
-    used = Amounts(most, most, most, most, most, most * 31 * 86_400_000)
-    spooled = ("9999999999999-ffffffff.ndjson", most)
-    record = Record("team_" + "W" * 24, most, most, used, most, spooled, spooled[0])
+def test_record_with_the_largest_numbers_fits_into_a_slot() -> None:
+    maximum = 2**62
+    usage = UsageTotals(maximum, maximum, maximum, maximum, maximum, maximum * 31 * 86_400_000)
+    position = ("9999999999999-ffffffff.ndjson", maximum)
+    record = MeterRecord(
+        "team_" + "W" * 24, maximum, maximum, usage, maximum, position, position[0]
+    )
     assert len(encode_record(record)) == RECORD_BYTES
+
+
+def test_record_written_by_version_0_1_can_be_read(tmp_path: Path) -> None:
+    line = (
+        b'{"team":"team_x","startMs":1,"endMs":2,"used":{"uploadedBytes":3,"downloadedBytes":4,'
+        b'"requests":5,"events":6,"storedBytes":7,"storedByteMs":8},"storedAtMs":9,'
+        b'"spooled":["a.ndjson",10],"returned":"b.ndjson"}'
+    )
+    (tmp_path / "meter.ndjson").write_bytes(line.ljust(RECORD_BYTES - 1) + b"\n")
+    usage = UsageTotals(3, 4, 5, 6, 7, 8)
+    record = MeterRecord("team_x", 1, 2, usage, 9, ("a.ndjson", 10), "b.ndjson")
+    assert read_records(tmp_path) == [(0, record)]
+    assert encode_record(record).strip() == line

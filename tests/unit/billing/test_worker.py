@@ -1,4 +1,4 @@
-"""What is done beside the requests: caps that hold, ended cycles in the ledger, last uses."""
+"""The billing worker: spend caps, closed cycles in the database, last use of tokens."""
 
 import errno
 import os
@@ -14,10 +14,10 @@ from hitrate.auth.accounts import AccountStore
 from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.models import Permission
 from hitrate.billing import worker
-from hitrate.billing.meter import GRACE_MS
-from hitrate.billing.meter_file import RECORD_BYTES, Record, read_meter
-from hitrate.billing.quotas import QuotaEnforcer, State
-from hitrate.billing.usage_cycles import Ledger, PastCycle
+from hitrate.billing.meter import CLOSING_DELAY_MS
+from hitrate.billing.meter_file import RECORD_BYTES, MeterRecord, read_records
+from hitrate.billing.quotas import QuotaEnforcer, TeamState
+from hitrate.billing.usage_cycles import ClosedCycle, UsageCycleStore
 from hitrate.billing.worker import BillingWorker
 from hitrate.db.engine import open_database
 from hitrate.errors import ServiceUnavailable
@@ -29,31 +29,33 @@ from tests.support.server import eventually
 DAY_MS = 86_400_000
 
 
-class Office(MeterHarness):
-    """A meter with its billing_worker; each `step` is one second's work."""
+class BillingFixture(MeterHarness):
+    """A meter with a billing worker and two teams, on one database."""
 
-    def __init__(self, folder: Path) -> None:
-        self.engine = open_database(folder)
-        super().__init__(folder)
+    def __init__(self, data_dir: Path) -> None:
+        self.engine = open_database(data_dir)
+        super().__init__(data_dir)
         self.accounts = AccountStore(self.engine, self.clock)
-        self.ledger = Ledger(self.accounts.engine)
+        self.usage_cycles = UsageCycleStore(self.accounts.engine)
         self.team: Team = self.accounts.teams.create("ours")
         self.other: Team = self.accounts.teams.create("theirs")
         self.authorizer = Authorizer(self.accounts, self.clock)
-        self.keeper = self._keeper()
+        self.worker = self.create_worker()
 
-    def _keeper(self) -> BillingWorker:
-        return BillingWorker(self.accounts, self.ledger, self.meter, self.authorizer, self.clock)
+    def create_worker(self) -> BillingWorker:
+        return BillingWorker(
+            self.accounts, self.usage_cycles, self.meter, self.authorizer, self.clock
+        )
 
     def kill(self) -> None:
         super().kill()
-        self.keeper = self._keeper()
+        self.worker = self.create_worker()
 
-    def step(self) -> None:
-        self.keeper.step()
+    def run_once(self) -> None:
+        self.worker.run_once()
 
     def change(self, **billing: object) -> None:
-        """What an owner says of money: `apply_billing`."""
+        """Apply a billing patch, as an owner does."""
         patch = msgspec.convert(billing, BillingPatch)
         now_ms = self.clock.now_ms()
         self.team = self.accounts.teams.change(
@@ -61,361 +63,370 @@ class Office(MeterHarness):
         )
 
     def count(self, requests: int) -> None:
-        self.meter.count(self.now(), requests=requests)
+        self.meter.count(self.current_team(), requests=requests)
 
-    def now(self) -> Team:
-        """The team as the database has it."""
+    def current_team(self) -> Team:
+        """Return the team as it is in the database."""
         found = self.accounts.teams.find(team_id=self.team.id)
         assert found is not None
         return found
 
     @property
     def paused_at_ms(self) -> int | None:
-        return self.now().settings.paused_at_ms
+        return self.current_team().settings.paused_at_ms
 
-    def state(self) -> State:
-        return QuotaEnforcer(self.meter, self.clock).of_team(self.now())
+    def state(self) -> TeamState:
+        return QuotaEnforcer(self.meter, self.clock).team_state(self.current_team())
 
-    def past(self) -> list[PastCycle]:
-        return self.ledger.past(self.team, 100, ())
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    office = Office(tmp_path)
-    yield office
-    office.meter.close()
-    office.engine.dispose()
+    def stored_cycles(self) -> list[ClosedCycle]:
+        return self.usage_cycles.latest(self.team, 100)
 
 
 @pytest.fixture
-def capped(office: Office) -> Office:
-    """A request costs one; the cap is ten."""
-    office.change(prices={"millionRequests": "1000000"}, spendCap="10")
-    return office
+def billing(tmp_path: Path) -> Iterator[BillingFixture]:
+    fixture = BillingFixture(tmp_path)
+    yield fixture
+    fixture.meter.close()
+    fixture.engine.dispose()
+
+
+@pytest.fixture
+def capped(billing: BillingFixture) -> BillingFixture:
+    """A team whose requests cost one unit each, with a spend cap of ten."""
+    billing.change(prices={"millionRequests": "1000000"}, spendCap="10")
+    return billing
 
 
 # The spend cap
 
 
-def test_a_cap_that_is_reached_is_noted_with_its_time_and_in_the_audit_log(capped: Office) -> None:
+def test_reached_spend_cap_is_recorded_in_settings_and_audit_log(capped: BillingFixture) -> None:
     capped.count(9)
-    capped.step()
-    assert (capped.paused_at_ms, capped.state()) == (None, State.ACTIVE)
+    capped.run_once()
+    assert (capped.paused_at_ms, capped.state()) == (None, TeamState.ACTIVE)
     capped.count(1)
-    assert capped.state() is State.PAUSED, "at once, not only when it is noted"
-    capped.step()
-    noted_ms = capped.clock.now_ms()
+    assert capped.state() is TeamState.PAUSED, "before the worker has recorded it"
+    capped.run_once()
+    paused_at_ms = capped.clock.now_ms()
     capped.clock.advance(5)
-    capped.step()
-    assert capped.paused_at_ms == noted_ms
+    capped.run_once()
+    assert capped.paused_at_ms == paused_at_ms
     [entry] = [e for e in capped.accounts.audit.page(capped.team.id, 9) if "pause" in e.action]
     assert (entry.actor_kind, entry.at, entry.details["after"]) == (
         "system",
-        noted_ms,
-        {"pausedAtMs": noted_ms},
+        paused_at_ms,
+        {"pausedAtMs": paused_at_ms},
     )
 
 
-def test_a_pause_holds_in_the_next_cycle_and_after_a_kill(capped: Office) -> None:
+def test_pause_continues_in_the_next_cycle_and_after_a_kill(capped: BillingFixture) -> None:
     capped.count(10)
-    capped.step()
+    capped.run_once()
     for moment in ("2026-04-02", "2026-05-02"):
-        capped.at(moment)
-        capped.step()
+        capped.set_time(moment)
+        capped.run_once()
         capped.kill()
-        assert capped.state() is State.PAUSED
+        assert capped.state() is TeamState.PAUSED
 
 
 @pytest.mark.parametrize("cap", ["10.000001", "500", None])
-def test_raising_or_disabling_the_cap_ends_a_pause(capped: Office, cap: str | None) -> None:
+def test_raising_or_removing_the_spend_cap_ends_a_pause(
+    capped: BillingFixture, cap: str | None
+) -> None:
     capped.count(10)
-    capped.step()
+    capped.run_once()
     capped.change(spendCap=cap)
-    capped.step()
-    assert (capped.paused_at_ms, capped.state()) == (None, State.ACTIVE)
+    capped.run_once()
+    assert (capped.paused_at_ms, capped.state()) == (None, TeamState.ACTIVE)
 
 
-def test_a_cap_that_is_raised_to_less_than_was_spent_pauses_anew(capped: Office) -> None:
+def test_spend_cap_raised_below_the_cost_so_far_pauses_again(capped: BillingFixture) -> None:
     capped.count(20)
-    capped.step()
+    capped.run_once()
     capped.change(spendCap="15")
-    assert capped.state() is State.PAUSED
+    assert capped.state() is TeamState.PAUSED
     capped.clock.advance(1)
-    capped.step()
+    capped.run_once()
     assert capped.paused_at_ms == capped.clock.now_ms()
 
 
-def test_a_pause_outlives_a_cap_that_is_lowered_or_said_again(capped: Office) -> None:
+def test_pause_continues_when_the_spend_cap_is_lowered_or_repeated(capped: BillingFixture) -> None:
     capped.count(10)
-    capped.step()
-    capped.at("2026-04-02")
+    capped.run_once()
+    capped.set_time("2026-04-02")
     for cap in ("10", "5"):
         capped.change(spendCap=cap)
-        capped.step()
-        assert capped.state() is State.PAUSED
+        capped.run_once()
+        assert capped.state() is TeamState.PAUSED
 
 
-def test_a_cap_that_is_lowered_to_what_was_spent_pauses(capped: Office) -> None:
+def test_spend_cap_lowered_to_the_cost_so_far_pauses(capped: BillingFixture) -> None:
     capped.count(7)
-    capped.step()
-    assert capped.state() is State.ACTIVE
+    capped.run_once()
+    assert capped.state() is TeamState.ACTIVE
     capped.change(spendCap="7")
-    assert capped.state() is State.PAUSED
-    capped.step()
+    assert capped.state() is TeamState.PAUSED
+    capped.run_once()
     assert capped.paused_at_ms == capped.clock.now_ms()
 
 
-def test_a_price_that_is_raised_may_reach_the_cap(capped: Office) -> None:
+def test_raised_price_can_reach_the_spend_cap(capped: BillingFixture) -> None:
     capped.count(5)
     capped.change(prices={"millionRequests": "2000000"})
-    capped.step()
+    capped.run_once()
     assert capped.paused_at_ms is not None
 
 
-def test_storage_alone_reaches_a_cap_in_time(office: Office) -> None:
-    office.at("2026-04-01")  # a month of 30 days
-    office.change(prices={"storedGb": "30"}, spendCap="10")
-    office.stored[office.team.id] = 10**9
-    office.step()
-    office.at("2026-04-10T23:59:59.999")
-    office.step()
-    assert office.state() is State.ACTIVE
-    office.at("2026-04-11")
-    office.count(1)
-    assert office.state() is State.PAUSED
+def test_storage_alone_can_reach_the_spend_cap(billing: BillingFixture) -> None:
+    billing.set_time("2026-04-01")  # a month of 30 days
+    billing.change(prices={"storedGb": "30"}, spendCap="10")
+    billing.stored_bytes[billing.team.id] = 10**9
+    billing.run_once()
+    billing.set_time("2026-04-10T23:59:59.999")
+    billing.run_once()
+    assert billing.state() is TeamState.ACTIVE
+    billing.set_time("2026-04-11")
+    billing.count(1)
+    assert billing.state() is TeamState.PAUSED
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_cap_that_is_reached_in_a_cycles_last_moment_holds_in_the_next(
-    capped: Office, killed: bool
+def test_spend_cap_reached_at_the_cycle_end_pauses_the_next_cycle(
+    capped: BillingFixture, killed: bool
 ) -> None:
-    capped.step()
-    capped.at("2026-03-31T23:59:59.999")
+    capped.run_once()
+    capped.set_time("2026-03-31T23:59:59.999")
     capped.count(10)
-    capped.at("2026-04-01T00:00:00.5")
+    capped.set_time("2026-04-01T00:00:00.5")
     if killed:
         capped.kill()
     else:
-        capped.meter.current(capped.now())
-    capped.step()
-    assert capped.state() is State.PAUSED
+        capped.meter.current(capped.current_team())
+    capped.run_once()
+    assert capped.state() is TeamState.PAUSED
 
 
-def test_a_cap_that_was_raised_in_the_next_cycle_is_not_held_against_the_last(
-    capped: Office,
+def test_spend_cap_changed_in_the_next_cycle_ignores_the_closed_cycle(
+    capped: BillingFixture,
 ) -> None:
     capped.count(20)
-    capped.step()
-    capped.at("2026-04-01T00:00:01")
-    capped.step()
+    capped.run_once()
+    capped.set_time("2026-04-01T00:00:01")
+    capped.run_once()
     capped.change(spendCap="15")
     capped.clock.advance(1)
-    capped.step()
-    assert (capped.paused_at_ms, capped.state()) == (None, State.ACTIVE)
+    capped.run_once()
+    assert (capped.paused_at_ms, capped.state()) == (None, TeamState.ACTIVE)
 
 
-def test_other_teams_are_not_paused(capped: Office) -> None:
+def test_other_teams_are_not_paused(capped: BillingFixture) -> None:
     capped.meter.count(capped.other, requests=1000)
-    capped.step()
-    assert QuotaEnforcer(capped.meter, capped.clock).of_team(capped.other) is State.ACTIVE
+    capped.run_once()
+    assert QuotaEnforcer(capped.meter, capped.clock).team_state(capped.other) is TeamState.ACTIVE
 
 
-# The ledger
+# Closed cycles
 
 
-def test_an_ended_cycle_is_written_once_at_the_prices_of_its_end(office: Office) -> None:
-    office.change(prices={"uploadedGb": "0.5", "storedGb": "31"}, currency="EUR")
-    office.stored[office.team.id] = 2 * 10**9
-    office.meter.observe(office.now())
-    office.meter.count(office.now(), requests=3, uploaded=4 * 10**9, downloaded=5, events=6)
-    office.at("2026-04-01T00:00:30")
-    office.step()
-    assert office.past() == [], "counts may still be corrected"
-    office.at("2026-04-01T00:01:00")
+def test_closed_cycle_is_stored_once_at_the_prices_of_its_end(billing: BillingFixture) -> None:
+    billing.change(prices={"uploadedGb": "0.5", "storedGb": "31"}, currency="EUR")
+    billing.stored_bytes[billing.team.id] = 2 * 10**9
+    billing.meter.sample_storage(billing.current_team())
+    billing.meter.count(
+        billing.current_team(), requests=3, uploaded_bytes=4 * 10**9, downloaded_bytes=5, events=6
+    )
+    billing.set_time("2026-04-01T00:00:30")
+    billing.run_once()
+    assert billing.stored_cycles() == [], "counts may still be corrected"
+    billing.set_time("2026-04-01T00:01:00")
     for _ in range(3):
-        office.step()
-        office.kill()
+        billing.run_once()
+        billing.kill()
     average = 2 * 10**9 * 22 // 31
     cost = 2_000_000 + 2 * 22 * 1_000_000
-    assert office.past() == [
-        PastCycle(
+    assert billing.stored_cycles() == [
+        ClosedCycle(
             ms("2026-03-01"), ms("2026-04-01"), 4 * 10**9, 5, 3, 6, 2 * 10**9, average, "EUR", cost
         )
     ]
 
 
-def test_a_kill_between_the_ledger_and_the_meter_doubles_nothing(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+def test_kill_between_storing_and_releasing_a_cycle_does_not_double_it(
+    billing: BillingFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    office.count(5)
-    office.at("2026-04-02")
+    billing.count(5)
+    billing.set_time("2026-04-02")
 
-    def killed(_: Record) -> None:
+    def killed(_: MeterRecord) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(office.meter, "forget", killed)
+    monkeypatch.setattr(billing.meter, "release", killed)
     with pytest.raises(SystemExit):
-        office.step()
+        billing.run_once()
     monkeypatch.undo()
-    assert [cycle.requests for cycle in office.past()] == [5]
-    office.kill()
-    office.count(1)
-    office.step()
-    assert [cycle.requests for cycle in office.past()] == [5]
-    assert office.used(office.team) == {"requests": 1}
-    assert office.meter.over() == []
-    assert len(read_meter(office.folder)) == 2, "one for each team, the others' places are free"
+    assert [cycle.requests for cycle in billing.stored_cycles()] == [5]
+    billing.kill()
+    billing.count(1)
+    billing.run_once()
+    assert [cycle.requests for cycle in billing.stored_cycles()] == [5]
+    assert billing.usage(billing.team) == {"requests": 1}
+    assert billing.meter.closed_records() == []
+    assert len(read_records(billing.data_dir)) == 2, "one current record for each team"
 
 
-def test_a_kill_before_the_ledger_loses_nothing(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+def test_kill_before_storing_a_cycle_does_not_lose_it(
+    billing: BillingFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    office.count(5)
-    office.at("2026-04-02")
+    billing.count(5)
+    billing.set_time("2026-04-02")
 
     def killed(*_: object) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(Ledger, "write", killed)
+    monkeypatch.setattr(UsageCycleStore, "add", killed)
     with pytest.raises(SystemExit):
-        office.step()
+        billing.run_once()
     monkeypatch.undo()
-    office.kill()
-    office.step()
-    assert [cycle.requests for cycle in office.past()] == [5]
+    billing.kill()
+    billing.run_once()
+    assert [cycle.requests for cycle in billing.stored_cycles()] == [5]
 
 
-def test_past_cycles_are_newest_first_and_as_many_as_asked_for(office: Office) -> None:
+def test_latest_cycles_are_newest_first_up_to_the_limit(billing: BillingFixture) -> None:
     for month in range(1, 7):
-        office.at(f"2027-{month:02d}-15")
-        office.count(month)
-        office.step()
-    requests = [cycle.requests for cycle in office.past()]
+        billing.set_time(f"2027-{month:02d}-15")
+        billing.count(month)
+        billing.run_once()
+    requests = [cycle.requests for cycle in billing.stored_cycles()]
     assert requests[:5] == [5, 4, 3, 2, 1]
-    assert [c.requests for c in office.ledger.past(office.team, 2, ())] == [5, 4]
-    assert office.ledger.past(office.team, 0, ()) == []
-    ends = [cycle.end_ms for cycle in office.past()]
-    assert ends[1:] == [cycle.start_ms for cycle in office.past()][:-1]
+    assert [c.requests for c in billing.usage_cycles.latest(billing.team, 2)] == [5, 4]
+    assert billing.usage_cycles.latest(billing.team, 0) == []
+    ends = [cycle.end_ms for cycle in billing.stored_cycles()]
+    assert ends[1:] == [cycle.start_ms for cycle in billing.stored_cycles()][:-1]
 
 
-def test_the_meter_does_not_grow_with_the_cycles(office: Office) -> None:
+def test_meter_file_does_not_grow_with_the_number_of_cycles(billing: BillingFixture) -> None:
     for day in range(400):
-        office.clock.advance(86_400 * (1 + day % 3))
-        office.step()
-        office.clock.value_ms += GRACE_MS
-        office.step()
-    assert office.path.stat().st_size <= 4 * RECORD_BYTES
-    assert len(office.past()) > 20
+        billing.clock.advance(86_400 * (1 + day % 3))
+        billing.run_once()
+        billing.clock.value_ms += CLOSING_DELAY_MS
+        billing.run_once()
+    assert billing.path.stat().st_size <= 4 * RECORD_BYTES
+    assert len(billing.stored_cycles()) > 20
 
 
-def test_a_cost_beyond_all_measure_stops_no_other_teams_books(office: Office) -> None:
-    office.change(prices={"uploadedGb": 10**12})
-    office.meter.count(office.now(), uploaded=2**62)
-    office.meter.count(office.other, requests=3)
-    office.at("2026-04-02")
-    office.step()
-    assert [cycle.cost for cycle in office.past()] == [2**63 - 1]
-    assert [cycle.requests for cycle in office.ledger.past(office.other, 9, ())] == [3]
-
-
-def test_a_record_of_a_team_that_is_unknown_stops_no_other_teams_books(office: Office) -> None:
-    stranger = Team("team_stranger", "stranger", "", 0)
-    office.meter.count(stranger, requests=1)
-    office.count(5)
-    office.at("2026-04-02")
-    office.meter.count(stranger, requests=1)
-    office.step()
-    assert [cycle.requests for cycle in office.past()] == [5]
-
-
-# The rest
-
-
-def test_what_is_stored_is_seen_between_requests(office: Office) -> None:
-    office.step()
-    office.stored[office.team.id] = 10
-    office.step()
-    office.clock.advance(2)
-    office.stored[office.team.id] = 0
-    office.step()
-    office.kill()
-    assert office.used(office.team) == {"stored_byte_ms": 20_000}
-
-
-def test_a_change_of_the_day_is_seen_between_requests(office: Office) -> None:
-    office.count(4)
-    office.change(cycleDay=11)
-    office.step()
-    office.at("2026-03-11")
-    office.clock.value_ms += GRACE_MS
-    office.step()
-    assert [(c.requests, c.end_ms) for c in office.past()] == [(4, ms("2026-03-11"))]
-
-
-def test_last_uses_of_tokens_are_written_when_it_ends(office: Office) -> None:
-    token, secret = office.accounts.tokens.create(office.team, "ci")
-    office.keeper.open()
-    office.authorizer.authorize(b"Bearer " + secret.encode(), b"", Permission.READ)
-    used_ms = office.clock.now_ms()
-    office.keeper.close()
-    [kept] = [t for t in office.accounts.tokens.list_for_team(office.team) if t.id == token.id]
-    assert kept.used_at_ms == used_ms
-
-
-def test_last_uses_of_tokens_are_written_now_and_then(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+def test_cost_above_the_largest_integer_does_not_affect_other_teams(
+    billing: BillingFixture,
 ) -> None:
-    _, secret = office.accounts.tokens.create(office.team, "ci")
-    office.authorizer.authorize(b"Bearer " + secret.encode(), b"", Permission.READ)
-    office.step()
-    [kept] = office.accounts.tokens.list_for_team(office.team)
-    assert kept.used_at_ms is None
-    monkeypatch.setattr(worker, "LAST_USES_EVERY_S", 0.0)
-    office.step()
-    [kept] = office.accounts.tokens.list_for_team(office.team)
-    assert kept.used_at_ms == office.clock.now_ms()
+    billing.change(prices={"uploadedGb": 10**12})
+    billing.meter.count(billing.current_team(), uploaded_bytes=2**62)
+    billing.meter.count(billing.other, requests=3)
+    billing.set_time("2026-04-02")
+    billing.run_once()
+    assert [cycle.cost_micros for cycle in billing.stored_cycles()] == [2**63 - 1]
+    assert [cycle.requests for cycle in billing.usage_cycles.latest(billing.other, 9)] == [3]
 
 
-def test_it_goes_on_by_itself_after_trouble(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+def test_record_of_an_unknown_team_does_not_affect_other_teams(billing: BillingFixture) -> None:
+    unknown = Team("team_unknown", "unknown", "", 0)
+    billing.meter.count(unknown, requests=1)
+    billing.count(5)
+    billing.set_time("2026-04-02")
+    billing.meter.count(unknown, requests=1)
+    billing.run_once()
+    assert [cycle.requests for cycle in billing.stored_cycles()] == [5]
+
+
+# Other work
+
+
+def test_stored_bytes_are_sampled_between_requests(billing: BillingFixture) -> None:
+    billing.run_once()
+    billing.stored_bytes[billing.team.id] = 10
+    billing.run_once()
+    billing.clock.advance(2)
+    billing.stored_bytes[billing.team.id] = 0
+    billing.run_once()
+    billing.kill()
+    assert billing.usage(billing.team) == {"stored_byte_ms": 20_000}
+
+
+def test_changed_cycle_day_applies_between_requests(billing: BillingFixture) -> None:
+    billing.count(4)
+    billing.change(cycleDay=11)
+    billing.run_once()
+    billing.set_time("2026-03-11")
+    billing.clock.value_ms += CLOSING_DELAY_MS
+    billing.run_once()
+    assert [(c.requests, c.end_ms) for c in billing.stored_cycles()] == [(4, ms("2026-03-11"))]
+
+
+def test_last_use_of_tokens_is_saved_at_close(billing: BillingFixture) -> None:
+    token, secret = billing.accounts.tokens.create(billing.team, "ci")
+    billing.worker.open()
+    billing.authorizer.authorize(b"Bearer " + secret.encode(), b"", Permission.READ)
+    used_ms = billing.clock.now_ms()
+    billing.worker.close()
+    [stored_token] = [
+        t for t in billing.accounts.tokens.list_for_team(billing.team) if t.id == token.id
+    ]
+    assert stored_token.used_at_ms == used_ms
+
+
+def test_last_use_of_tokens_is_saved_periodically(
+    billing: BillingFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, secret = billing.accounts.tokens.create(billing.team, "ci")
+    billing.authorizer.authorize(b"Bearer " + secret.encode(), b"", Permission.READ)
+    billing.run_once()
+    [stored_token] = billing.accounts.tokens.list_for_team(billing.team)
+    assert stored_token.used_at_ms is None
+    monkeypatch.setattr(worker, "LAST_USED_INTERVAL_S", 0.0)
+    billing.run_once()
+    [stored_token] = billing.accounts.tokens.list_for_team(billing.team)
+    assert stored_token.used_at_ms == billing.clock.now_ms()
+
+
+def test_worker_continues_after_errors(
+    billing: BillingFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "INTERVAL_S", 0.01)
     attempts: list[str] = []
-    look = office.accounts.teams.all
+    list_teams = billing.accounts.teams.all
 
-    def trouble() -> list[Team]:
+    def list_teams_with_errors() -> list[Team]:
         attempts.append("")
         if len(attempts) <= 2:
             raise [ServiceUnavailable("locked"), OSError(errno.EIO, os.strerror(errno.EIO))][
                 len(attempts) - 1
             ]
-        return look()
+        return list_teams()
 
-    monkeypatch.setattr(office.accounts.teams, "all", trouble)
-    office.count(5)
-    office.at("2026-04-02")
-    office.keeper.open()
-    eventually(lambda: office.past())
-    office.keeper.close()
-    assert [cycle.requests for cycle in office.past()] == [5]
+    monkeypatch.setattr(billing.accounts.teams, "all", list_teams_with_errors)
+    billing.count(5)
+    billing.set_time("2026-04-02")
+    billing.worker = billing.create_worker()
+    billing.worker.open()
+    eventually(lambda: billing.stored_cycles())
+    billing.worker.close()
+    assert [cycle.requests for cycle in billing.stored_cycles()] == [5]
 
 
-def test_the_ledger_is_plain_rows_in_the_database(office: Office) -> None:
-    office.count(5)
-    office.at("2026-04-02")
-    office.step()
-    with closing(sqlite3.connect(office.folder / "hitrate.sqlite")) as database:
+def test_closed_cycles_are_rows_of_the_usage_cycles_table(billing: BillingFixture) -> None:
+    billing.count(5)
+    billing.set_time("2026-04-02")
+    billing.run_once()
+    with closing(sqlite3.connect(billing.data_dir / "hitrate.sqlite")) as database:
         rows = database.execute(
-            "SELECT requests FROM usage_cycles WHERE team_id = ?", [office.team.id]
+            "SELECT requests FROM usage_cycles WHERE team_id = ?", [billing.team.id]
         )
         assert rows.fetchall() == [(5,)]
 
 
-def test_settings_of_a_pause_and_prices_survive_the_database(capped: Office) -> None:
+def test_pause_and_prices_are_stored_in_the_team_settings(capped: BillingFixture) -> None:
     capped.count(10)
-    capped.step()
-    assert capped.now().settings == TeamSettings(
+    capped.run_once()
+    assert capped.current_team().settings == TeamSettings(
         prices=Prices(million_requests=10**12),
         spend_cap=10_000_000,
         paused_at_ms=capped.clock.now_ms(),
