@@ -138,9 +138,7 @@ class App:
             traffic=traffic,
             observers=(EventMeteringObserver(meter), ArtifactAttribution(store, catalog, clock)),
         )
-        limits = CacheLimits(
-            settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
-        )
+        limits = CacheLimits.from_settings(settings)
         garbage_collector = GarbageCollector(
             artifacts, limits, metrics, clock, asyncio.get_running_loop()
         )

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hitrate.datadir import free_bytes
 from hitrate.errors import ServiceUnavailable
 
 _CREATE_ATTEMPTS = 3
@@ -49,18 +50,19 @@ class BlobStore:
     """Stores artifact bodies as files. Thread-safe."""
 
     def __init__(self, directory: Path, min_free_bytes: int) -> None:
-        self._directory = str(directory)
+        self._directory = directory
+        self._path_prefix = str(directory)
         self._min_free_bytes = min_free_bytes
         self._lock = threading.Lock()
         self._in_flight: set[str] = set()
 
     def open(self) -> None:
         """Create the directory if it does not exist."""
-        Path(self._directory).mkdir(parents=True, exist_ok=True)
+        self._directory.mkdir(parents=True, exist_ok=True)
 
     def path(self, team_id: str, blob: str) -> str:
         """Return the path of a body."""
-        return f"{self._directory}/{team_id}/{blob[:7]}/{blob}"
+        return f"{self._path_prefix}/{team_id}/{blob[:7]}/{blob}"
 
     def check_free_space(self, size_bytes: int) -> None:
         """Raise ServiceUnavailable if a body of this size would leave too little free space."""
@@ -69,8 +71,7 @@ class BlobStore:
 
     def free_bytes(self) -> int:
         """Return the free disk space that unprivileged processes may use."""
-        disk = os.statvfs(self._directory)
-        return disk.f_bavail * disk.f_frsize
+        return free_bytes(self._directory)
 
     def writer(self, team_id: str) -> "BlobWriter":
         """Return a writer for a new body. Its file is created by the first write."""
@@ -90,7 +91,7 @@ class BlobStore:
             writer.flush_buffer()
         try:
             if _syncfs is not None:
-                _flush_path(self._directory, _flush_file_system)
+                _flush_path(self._path_prefix, _flush_file_system)
             else:
                 for writer in writers:
                     _flush_path(writer.path, os.fsync)
@@ -117,14 +118,14 @@ class BlobStore:
     def exists(self, team_id: str, blob: str, size_bytes: int) -> bool:
         """Return whether the file exists and has this size."""
         try:
-            # Called for downloads, and building a Path would double the cost.
+            # Called for downloads; a Path would double the cost.
             return os.stat(self.path(team_id, blob)).st_size == size_bytes  # noqa: PTH116  # reason: see above
         except FileNotFoundError:
             return False
 
     def scan(self) -> Iterator[BlobFile]:
         """Yield every file of the store."""
-        for path in Path(self._directory).glob("*/*/*"):
+        for path in self._directory.glob("*/*/*"):
             try:
                 size_bytes = path.stat().st_size
             except FileNotFoundError:
@@ -133,7 +134,7 @@ class BlobStore:
 
     def remove_empty_directories(self) -> None:
         """Remove directories whose bodies have all been removed."""
-        for directory in Path(self._directory).glob("*/*"):
+        for directory in self._directory.glob("*/*"):
             with contextlib.suppress(OSError):
                 directory.rmdir()
 

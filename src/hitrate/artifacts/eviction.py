@@ -5,12 +5,13 @@ Eviction starts above the high watermark of a size limit and stops at the low on
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import msgspec
 
 from hitrate.artifacts.models import BlobRef
 from hitrate.artifacts.store import ArtifactStore
+from hitrate.config import Settings
 
 Reason = Literal["expired", "overCacheLimit", "overTeamCacheLimit", "orphanBody", "missingBody"]
 """Why garbage collection removes something; the last two are not evictions."""
@@ -31,6 +32,10 @@ class CacheLimits(msgspec.Struct, frozen=True):
     ttl_s: float | None
     cache_bytes: int | None
     team_cache_bytes: int | None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        return cls(settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes)
 
 
 class _Watermarks(NamedTuple):

@@ -22,8 +22,8 @@ _REASONS = {
     "expired": "unused for longer than --artifact-ttl",
     "overCacheLimit": "least recently used, over --max-cache-bytes",
     "overTeamCacheLimit": "least recently used, over --max-team-cache-bytes",
-    "orphanBody": "files that no artifact has",
-    "missingBody": "artifacts whose file is gone",
+    "orphanBody": "bodies without an artifact (orphans)",
+    "missingBody": "artifacts whose body is missing or damaged",
 }
 
 
@@ -56,12 +56,10 @@ async def _offline(settings: Settings, dry_run: bool) -> Report:
         blobs = BlobStore(DataDir(settings.data_dir).artifacts, settings.min_free_bytes)
         store = ArtifactStore(engine, blobs, clock)
         store.open()
-        limits = CacheLimits(
-            settings.artifact_ttl_s, settings.max_cache_bytes, settings.max_team_cache_bytes
-        )
-        retention = GarbageCollector(store, limits, Metrics(), clock, asyncio.get_running_loop())
+        limits = CacheLimits.from_settings(settings)
+        collector = GarbageCollector(store, limits, Metrics(), clock, asyncio.get_running_loop())
         try:
-            return await asyncio.to_thread(retention.collect, dry_run=dry_run)
+            return await asyncio.to_thread(collector.collect, dry_run=dry_run)
         finally:
             await asyncio.to_thread(store.close)
             engine.dispose()
@@ -70,8 +68,8 @@ async def _offline(settings: Settings, dry_run: bool) -> Report:
 def _print(report: Report) -> None:
     done = "Would remove" if report.dry_run else "Removed"
     rows = [
-        (_REASONS[reason], cleaned.count, size_text(cleaned.size_bytes))
-        for reason, cleaned in report.removed.items()
+        (_REASONS[reason], removed.count, size_text(removed.size_bytes))
+        for reason, removed in report.removed.items()
     ]
     if rows:
         print_table((done, "Count", "Size"), rows)

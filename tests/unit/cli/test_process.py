@@ -156,7 +156,7 @@ def test_gc_says_what_it_would_remove_and_removes_it(start_server: StartServer) 
     said = json.loads(server.command("gc", "--dry-run", "--json"))
     assert said["removed"] == {"orphanBody": {"count": 1, "sizeBytes": 1}}
     assert orphan.exists()
-    assert "files that no artifact has" in server.command("gc")
+    assert "bodies without an artifact" in server.command("gc")
     assert not orphan.exists()
     server.stop()
     done = json.loads(server.command("gc", "--max-cache-bytes", "1500", "--json"))
