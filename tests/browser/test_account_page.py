@@ -16,10 +16,10 @@ from tests.support.server import Server
 
 NEW = "a much better password"
 IMPOSSIBLE: list[tuple[dict[str, str], str]] = [
-    ({"scopes": ""}, "no such scope"),
-    ({"scopes": "root"}, "no such scope"),
-    ({}, "at least one"),
-    ({"scopes": "read", "team": "team_of_others"}, "not in that team"),
+    ({"scopes": ""}, "Unknown permission"),
+    ({"scopes": "root"}, "Unknown permission"),
+    ({}, "Select at least one permission"),
+    ({"scopes": "read", "team": "team_of_others"}, "not a member of this team"),
     ({"scopes": "read", "days": "0"}, "whole number"),
     ({"scopes": "read", "days": "-1"}, "whole number"),
     ({"scopes": "read", "days": "1.5"}, "whole number"),
@@ -65,7 +65,7 @@ def test_it_shows_who_one_is_and_in_which_teams(
         ["default", "default", "developer"],
         ["web", "web", "developer"],
     ]
-    assert "You have none" in page.get_by_role("region", name="Your tokens").inner_text()
+    assert "You have no valid tokens" in page.get_by_role("region", name="Your tokens").inner_text()
     assert errors_of(page) == []
 
 
@@ -73,10 +73,10 @@ def test_a_token_is_made_shown_once_and_revoked(
     page: Page, shared_server: Server, ann: str
 ) -> None:
     sign_in(page, shared_server, ann)
-    form = page.get_by_role("region", name="Make a token")
+    form = page.get_by_role("region", name="Create token")
     form.get_by_label("Label").fill("<b>CI</b> & more")
     form.get_by_label("Team", exact=True).select_option(label="web")
-    form.get_by_label("Days until it ends").fill("30")
+    form.get_by_label("Expires in (days)").fill("30")
     form.get_by_label("write").uncheck()
     form.get_by_role("button").click()
     secret = page.get_by_label("<b>CI</b> & more").input_value()
@@ -86,15 +86,15 @@ def test_a_token_is_made_shown_once_and_revoked(
     assert secret not in page.content()
     tokens = page.get_by_role("region", name="Your tokens")
     shown = tokens.get_by_role("listitem").inner_text()
-    for text in ("<b>CI</b> & more", "web", "analytics, events, read", "none yet"):
+    for text in ("<b>CI</b> & more", "web", "analytics, events, read", "never"):
         assert text in shown
     with accounts_of(shared_server) as accounts:
         [token] = accounts.tokens.list_for_user(accounts.users.get(ann))
     assert token.scopes == {Scope.READ, Scope.EVENTS, Scope.ANALYTICS}
     assert token.expires_at_ms == token.created_at_ms + 30 * 86400 * 1000
     tokens.get_by_role("button", name="Revoke <b>CI</b> & more").click()
-    assert page.get_by_role("status").inner_text() == "The token is revoked."
-    assert "1 that ended" in page.get_by_role("region", name="Your tokens").inner_text()
+    assert page.get_by_role("status").inner_text() == "Token revoked."
+    assert "1 expired or revoked" in page.get_by_role("region", name="Your tokens").inner_text()
     # At once: the server did it itself, so nothing remembers the token.
     assert not works(shared_server, secret, "web")
     assert last_actions(shared_server, 2) == [(ann, "token.revoke"), (ann, "token.create")]
@@ -147,11 +147,11 @@ def test_a_new_password_ends_the_other_sessions_but_neither_this_one_nor_tokens(
     with visitor(shared_server) as elsewhere:
         elsewhere.sign_in(ann)
         form = page.get_by_role("region", name="Password")
-        form.get_by_label("Old password").fill(PASSWORD)
+        form.get_by_label("Current password").fill(PASSWORD)
         form.get_by_label("New password", exact=True).fill(NEW)
-        form.get_by_label("New password again").fill(NEW)
+        form.get_by_label("Confirm new password").fill(NEW)
         form.get_by_role("button").click()
-        assert page.get_by_role("status").inner_text() == "Your password is changed."
+        assert page.get_by_role("status").inner_text() == "Password changed."
         assert elsewhere.get("/account").headers["location"].startswith("/login")
         assert elsewhere.sign_in(ann, PASSWORD).status_code == 403
         assert elsewhere.sign_in(ann, NEW).status_code == 303
@@ -164,8 +164,8 @@ def test_a_new_password_ends_the_other_sessions_but_neither_this_one_nor_tokens(
 @pytest.mark.parametrize(
     ("old", "new", "again", "why"),
     [
-        ("wrong", NEW, NEW, "The old password is wrong."),
-        (PASSWORD, NEW, NEW + "!", "differently the second time"),
+        ("wrong", NEW, NEW, "The current password is wrong."),
+        (PASSWORD, NEW, NEW + "!", "The new passwords do not match."),
         (PASSWORD, "short", "short", "10 to 1024 characters"),
         (PASSWORD, "x" * 1025, "x" * 1025, "10 to 1024 characters"),
     ],

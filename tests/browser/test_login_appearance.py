@@ -49,14 +49,14 @@ def failed_login(page: Page, server: Server, email: str) -> None:
 
 def account(page: Page, server: Server, email: str) -> None:
     sign_in(page, server, email)
-    page.get_by_text("1 that ended").click()
+    page.get_by_text("1 expired or revoked").click()
 
 
 def mistake(page: Page, server: Server, email: str) -> None:
     sign_in(page, server, email)
     form = page.get_by_role("region", name="Password")
-    form.get_by_label("Old password").fill("not the password")
-    for label in ("New password", "New password again"):
+    form.get_by_label("Current password").fill("not the password")
+    for label in ("New password", "Confirm new password"):
         form.get_by_label(label, exact=True).fill(PASSWORD)
     form.get_by_role("button").click()
     page.get_by_role("alert").wait_for()
@@ -65,8 +65,8 @@ def mistake(page: Page, server: Server, email: str) -> None:
 def made(page: Page, server: Server, email: str) -> None:
     sign_in(page, server, email)
     page.get_by_label("Label").fill("x" * 200)
-    page.get_by_role("button", name="Make the token").click()
-    page.get_by_text("not shown again").wait_for()
+    page.get_by_role("button", name="Create token").click()
+    page.get_by_text("won't be shown again").wait_for()
 
 
 def connect(page: Page, server: Server, email: str) -> None:
@@ -78,7 +78,7 @@ def connect(page: Page, server: Server, email: str) -> None:
 def cancelled(page: Page, server: Server, email: str) -> None:
     connect(page, server, email)
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("Nothing was sent").wait_for()
+    page.get_by_text("No token was sent").wait_for()
 
 
 def connected(page: Page, server: Server, _email: str) -> None:

@@ -25,7 +25,7 @@ from tests.support.browser_user import (
 )
 from tests.support.server import Server
 
-WRONG = "The e-mail address or the password is wrong."
+WRONG = "Wrong e-mail address or password."
 ELSEWHERE = [
     "https://evil.example/",
     "//evil.example/",

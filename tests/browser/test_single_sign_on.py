@@ -99,7 +99,7 @@ def test_who_is_known_here_signs_in_at_the_provider(page: Page, server: Server) 
     page.wait_for_url(f"{server.url}/account?done=revoked")
     assert "dora@example.com" in page.inner_text("header")
     password = page.get_by_role("region", name="Password")
-    assert "you sign in with Acme ID" in password.inner_text()
+    assert "You sign in with Acme ID" in password.inner_text()
     assert password.get_by_role("button").count() == 0
     assert errors_of(page) == []
 
@@ -147,7 +147,7 @@ def test_a_team_to_join_that_is_not_there_makes_nobody(page: Page, start_both: S
     server, _ = start_both("--oidc-join", "nowhere:MEMBER")
     begin(page, server)
     at_provider.sign_in(page, "eve")
-    refused(page, "The team that new people join is not there")
+    refused(page, "The team that new users join does not exist")
     with accounts_of(server) as accounts:
         assert accounts.users.find("eve@example.com") is None
 
@@ -179,7 +179,7 @@ def test_an_answer_counts_once(server: Server) -> None:
         back = way_back(someone, "dora")
         assert someone.get(back).headers["location"] == "/"
         someone.http.cookies.delete("hitrate_session")
-        assert "This sign-in is over" in turned_away(someone, back)
+        assert "This login has expired" in turned_away(someone, back)
 
 
 def test_an_answer_counts_only_in_the_browser_that_began(server: Server) -> None:
@@ -188,7 +188,7 @@ def test_an_answer_counts_only_in_the_browser_that_began(server: Server) -> None
         other.get("/login")  # it has a cookie of its own
         assert "began in another browser" in turned_away(other, back)
         # Nor does a try that failed leave anything behind.
-        assert "This sign-in is over" in turned_away(someone, back)
+        assert "This login has expired" in turned_away(someone, back)
         assert "began in another browser" in turned_away(third, way_back(someone, "mallory"))
 
 

@@ -88,7 +88,7 @@ def test_who_cancels_sends_nothing(
     page.goto(shared_server.url + connect(redirect_uri=listener.url))
     fill_in(page, ann)
     page.get_by_role("button", name="Cancel").click()
-    assert "Nothing was sent" in page.get_by_role("status").inner_text()
+    assert "No token was sent" in page.get_by_role("status").inner_text()
     assert listener.queries == []
     assert tokens_of(shared_server, ann) == []
 
@@ -167,7 +167,7 @@ def test_the_lifetime_is_a_setting(start_server: StartServer) -> None:
     with visitor(server) as someone:
         someone.sign_in("ann@example.com")
         path = connect(redirect_uri=TURBO)
-        assert "when you revoke it" in someone.get(path).text
+        assert "Never; you can revoke it" in someone.get(path).text
         allow(someone, path)
     [token] = tokens_of(server, "ann@example.com")
     assert token.expires_at_ms is None

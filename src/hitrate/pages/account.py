@@ -58,11 +58,11 @@ class AccountPage:
         """Render the page of a user; `values` replace defaults, such as the form's fields."""
         tokens = self._accounts.tokens.list_for_user(session.user)
         tokens.sort(key=lambda token: token.created_at_ms, reverse=True)
-        valid, invalid = split_by_validity(tokens, self._clock.now_ms())
+        valid, inactive = split_by_validity(tokens, self._clock.now_ms())
         defaults: dict[str, Any] = {
             "members": self._accounts.members.list_for_user(session.user),
             "valid_tokens": valid,
-            "invalid_tokens": invalid,
+            "inactive_tokens": inactive,
             "scopes": SCOPE_DESCRIPTIONS,
             "selected_scopes": READ_WRITE,
             "form": {"label": "", "team": "", "days": str(DEFAULT_LIFETIME_DAYS)},
@@ -112,6 +112,9 @@ def create_token(
         )
     return html.render(
         "token_created.html",
+        layout="base.html",
+        back_url=ACCOUNT_PATH,
+        back_text="Back to your account",
         token=token,
         secret=secret,
         user=session.user,

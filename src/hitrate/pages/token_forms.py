@@ -41,10 +41,10 @@ def parse_token_fields(form: Form, allowed_scopes: Collection[Scope]) -> TokenFi
 def split_by_validity(tokens: Iterable[Token], now_ms: int) -> tuple[list[Token], list[Token]]:
     """Split tokens into those that are valid now, and those that have expired or were revoked."""
     valid: list[Token] = []
-    invalid: list[Token] = []
+    inactive: list[Token] = []
     for token in tokens:
-        (valid if token.valid_at(now_ms) else invalid).append(token)
-    return valid, invalid
+        (valid if token.valid_at(now_ms) else inactive).append(token)
+    return valid, inactive
 
 
 def _parse_days(text: str) -> float | None:

@@ -115,7 +115,7 @@ def submit_team_consent(
 @get("/turborepo/success", permission=Permission.PUBLIC)
 @run_in_thread
 def show_success(html: NamedDependency[HtmlRenderer]) -> Page:
-    return html.render("connected.html")
+    return html.render("turbo_connected.html")
 
 
 def _expiry(turbo_login: TurboLogin, clock: Clock) -> str | None:
@@ -136,7 +136,7 @@ def _consent_page(
     # A CSP cannot express [::1], so a callback there needs the whole scheme.
     form_targets = [*(["http:"] if "[" in callback.url else []), *onward_origins]
     return html.render(
-        "connect.html",
+        "turbo_consent.html",
         headers=html.csp_for(*form_targets),
         action=f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}",
         target=origin(callback.url),
@@ -149,7 +149,7 @@ def _consent_page(
 
 def _cancelled_page(session: Session, html: HtmlRenderer) -> Page:
     token = csrf_token(session.secret)
-    return html.render("cancelled.html", user=session.user, form_token=token)
+    return html.render("turbo_cancelled.html", user=session.user, form_token=token)
 
 
 HANDLERS = (
