@@ -204,7 +204,7 @@ def test_a_code_from_another_flow_does_not_fit(server: Server) -> None:
     with visitor(server) as someone, visitor(server) as other:
         [code] = parse_qs(urlsplit(way_back(other, "mallory")).query)["code"]
         injected = changed(way_back(someone, "dora"), code=code)
-        assert "took the sign-in back" in turned_away(someone, injected)
+        assert "rejected the login" in turned_away(someone, injected)
 
 
 def test_a_new_session_begins_at_each_sign_in(server: Server) -> None:
@@ -255,19 +255,19 @@ def test_a_provider_that_is_down_is_a_page_that_says_so(page: Page, start_both: 
     answer = page.goto(f"{server.url}/login/sso")
     assert answer is not None
     assert (answer.status, answer.headers["retry-after"]) == (503, "30")
-    refused(page, "does not answer as it should")
+    refused(page, "not responding correctly")
     provider.start()
     with visitor(server) as someone:
         back = way_back(someone, "dora")
         provider.stop()  # while somebody is on their way
-        assert "does not answer as it should" in turned_away(someone, back)
+        assert "not responding correctly" in turned_away(someone, back)
 
 
 def test_a_provider_that_does_not_know_us_is_no_500(page: Page, start_both: StartBoth) -> None:
     server, _ = start_both("--oidc-client-secret", "another")
     begin(page, server)
     at_provider.sign_in(page, "dora")
-    refused(page, "does not accept this server's client id and secret")
+    refused(page, "rejected this server's client id and secret")
 
 
 def test_the_public_address_is_where_the_provider_sends_people_back(

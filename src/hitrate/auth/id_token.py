@@ -1,4 +1,4 @@
-"""ID tokens: believed only when signature, issuer, audience, times and nonce are all right."""
+"""Verification of ID tokens: signature, issuer, audience, times, nonce, and a verified address."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -14,26 +14,27 @@ from hitrate.errors import Forbidden
 
 ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 _LEEWAY_S = 60
+_MAX_NAME_LENGTH = 100
 
-# Its new name is Ed25519, which providers do not use yet.
+# joserfc deprecates the name EdDSA in favor of Ed25519, which providers do not use yet.
 warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
 
-_log = log.get_logger("auth")
+_log = log.get_logger("login")
 
 
-class UnknownKey(Exception):  # never leaves this room
-    """The token names a key that is not among those known."""
+class UnknownKey(Exception):  # caught by OidcProvider
+    """The token is signed with a key that is not in the key set."""
 
 
 class OidcIdentity(msgspec.Struct):
-    """Whom the provider vouches for."""
+    """A user as the provider identifies them."""
 
     email: str
     name: str | None
 
 
-def usable_keys(published: Iterable[Any]) -> KeySet:
-    """The keys of a provider; those of kinds that we do not know are none of our business."""
+def import_keys(published: Iterable[Any]) -> KeySet:
+    """Import the provider's keys, without those of unsupported types."""
     keys = []
     for key in published:
         try:
@@ -43,10 +44,10 @@ def usable_keys(published: Iterable[Any]) -> KeySet:
     return KeySet(keys)
 
 
-def verified_claims(
+def verify_claims(
     id_token: str, keys: KeySet, *, issuer: str, client_id: str, nonce: str, now_s: int
 ) -> Mapping[str, Any]:
-    """What the token says. Raises UnknownKey, or Forbidden when anything about it is wrong."""
+    """Verify a token and return its claims. Raises UnknownKey or Forbidden."""
     try:
         token = jwt.decode(id_token, keys, algorithms=ALGORITHMS)
         jwt.JWTClaimsRegistry(
@@ -63,28 +64,32 @@ def verified_claims(
         raise UnknownKey from error
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise invalid_id_token(type(error).__name__) from error
-    # A token for several parties says which of them it was made for.
-    several = isinstance(token.claims["aud"], list) and len(token.claims["aud"]) > 1
-    if token.claims.get("azp", None if several else client_id) != client_id:
-        raise invalid_id_token("it is for another party")
+    # A token with several audiences must name the one it was issued to.
+    has_audiences = isinstance(token.claims["aud"], list) and len(token.claims["aud"]) > 1
+    if token.claims.get("azp", None if has_audiences else client_id) != client_id:
+        raise invalid_id_token("it was issued to another client")
     return token.claims
 
 
-def identity_of(claims: Mapping[str, Any]) -> OidcIdentity:
-    """Raises Forbidden without an address, or with one that nobody verified."""
+def identity_from_claims(claims: Mapping[str, Any]) -> OidcIdentity:
+    """Read the identity from verified claims.
+
+    Raises Forbidden if there is no e-mail address, or if the provider has not verified it.
+    """
     email, verified, name = claims.get("email"), claims.get("email_verified"), claims.get("name")
     if not isinstance(email, str) or not email:
-        raise Forbidden("The identity provider told no e-mail address, so nobody is signed in.")
+        raise Forbidden("The identity provider sent no e-mail address.")
     if verified is False or verified == "false":
         raise Forbidden(
-            "The identity provider has not verified your e-mail address: verify it there, then "
+            "The identity provider has not verified your e-mail address. Verify it there, then "
             "sign in again."
         )
-    fits = isinstance(name, str) and 1 <= len(name.strip()) <= 100 and name.isprintable()
-    return OidcIdentity(email, str(name) if fits else None)
+    if not isinstance(name, str) or not name.isprintable():
+        return OidcIdentity(email, None)
+    return OidcIdentity(email, name if 1 <= len(name.strip()) <= _MAX_NAME_LENGTH else None)
 
 
 def invalid_id_token(reason: str) -> Forbidden:
-    """The refusal; the reason is for the log."""
-    _log.warning("an ID token is refused", reason=reason)
-    return Forbidden("What the identity provider said could not be verified; start again.")
+    """Log why an ID token is rejected, and create the error for the user."""
+    _log.warning("an ID token was rejected", reason=reason)
+    return Forbidden("The identity provider's response could not be verified. Start again.")

@@ -1,6 +1,6 @@
-"""An OpenID Connect provider, as a relying party sees it: discovery, and the code flow with PKCE.
+"""OpenID Connect relying party: discovery, and the authorization code flow with PKCE.
 
-Codes, tokens and the secret are in no error and no log.
+No error and no log line contains a code, a token or the client secret.
 """
 
 import base64
@@ -19,10 +19,10 @@ from hitrate import log
 from hitrate.auth.id_token import (
     OidcIdentity,
     UnknownKey,
-    identity_of,
+    identity_from_claims,
+    import_keys,
     invalid_id_token,
-    usable_keys,
-    verified_claims,
+    verify_claims,
 )
 from hitrate.clock import Clock
 from hitrate.errors import Forbidden, ServiceUnavailable
@@ -30,15 +30,16 @@ from hitrate.http.redirects import with_query
 
 _SCOPE = "openid email profile"
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
-_REMEMBER_MS = 10 * 60 * 1000
+_DISCOVERY_TTL_MS = 10 * 60 * 1000
+_RETRY_AFTER_S = 30
 
-_log = log.get_logger("auth")
+_log = log.get_logger("login")
 
-Form = TypeVar("Form")
+Document = TypeVar("Document", bound=msgspec.Struct)
 
 
 class Discovery(msgspec.Struct):
-    """Where a provider says that everything is."""
+    """The provider's discovery document."""
 
     issuer: str
     authorization_endpoint: str
@@ -46,21 +47,24 @@ class Discovery(msgspec.Struct):
     jwks_uri: str
 
 
-class Answer(msgspec.Struct):
-    """What the token endpoint gives for a code."""
+class TokenResponse(msgspec.Struct):
+    """The response of the token endpoint."""
 
     id_token: str
 
 
-class Published(msgspec.Struct):
-    """The provider's keys."""
+class PublishedKeys(msgspec.Struct):
+    """The provider's key set (JWKS)."""
 
     keys: list[Any]
 
 
 class OidcProvider:
-    """Safe to use from several threads. Raises ServiceUnavailable when the provider is out of
-    reach or does not know this server, Forbidden when what it says cannot be believed."""
+    """An identity provider. Safe to use from several threads.
+
+    Methods raise ServiceUnavailable if the provider cannot be reached, is misconfigured or does not
+    know this server, and Forbidden if its response cannot be verified.
+    """
 
     def __init__(self, issuer: str, client_id: str, client_secret: str, clock: Clock) -> None:
         self._issuer = issuer
@@ -71,9 +75,9 @@ class OidcProvider:
         self._keys: KeySet | None = None
 
     def authorization_url(self, redirect_uri: str, *, state: str, nonce: str, verifier: str) -> str:
-        """Where a person signs in."""
+        """Return the URL of the provider's login page; `verifier` is the PKCE code verifier."""
         challenge = hashlib.sha256(verifier.encode()).digest()
-        asked = {
+        parameters = {
             "response_type": "code",
             "client_id": self._client_id,
             "redirect_uri": redirect_uri,
@@ -83,20 +87,23 @@ class OidcProvider:
             "code_challenge": base64.urlsafe_b64encode(challenge).rstrip(b"=").decode(),
             "code_challenge_method": "S256",
         }
-        return with_query(self._discover().authorization_endpoint, asked)
+        return with_query(self._discover().authorization_endpoint, parameters)
 
     def authenticate(
         self, code: str, redirect_uri: str, *, nonce: str, verifier: str, issuer: str | None
     ) -> OidcIdentity:
-        """Who signed in. `issuer` is who the answer says that it is from, if it does."""
+        """Exchange an authorization code for the verified identity of the user.
+
+        `issuer` is the `iss` parameter of the callback, if the provider sent one.
+        """
         discovery = self._discover()
         if issuer is not None and issuer != discovery.issuer:
-            raise invalid_id_token("the answer names another issuer")
+            raise invalid_id_token("the callback names another issuer")
         id_token = self._exchange(discovery, code, redirect_uri, verifier)
-        return identity_of(self._claims(discovery, id_token, nonce))
+        return identity_from_claims(self._verified_claims(discovery, id_token, nonce))
 
     def _exchange(self, discovery: Discovery, code: str, redirect_uri: str, verifier: str) -> str:
-        # RFC 6749 2.3.1: both are form-encoded before they become a user and a password.
+        # RFC 6749 2.3.1: both are form-encoded before they become user name and password.
         auth = (quote_plus(self._client_id), quote_plus(self._client_secret))
         form = {
             "grant_type": "authorization_code",
@@ -104,21 +111,23 @@ class OidcProvider:
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        response = _ask("POST", discovery.token_endpoint, auth=auth, data=form)
+        response = _request("POST", discovery.token_endpoint, auth=auth, data=form)
         if response.status_code in (400, 401):
-            error = _error_of(response)
-            _log.warning("the provider gave no token", error=error)
+            error = _error_code(response)
+            _log.warning("the provider rejected the code", error=error)
             if response.status_code == 401 or error == "invalid_client":
                 raise ServiceUnavailable(
-                    "The identity provider does not accept this server's client id and secret; "
-                    "its operator can put that right."
+                    "The identity provider rejected this server's client id and secret. "
+                    "Ask the operator to correct them."
                 )
-            raise Forbidden("The identity provider took the sign-in back; start again.")
-        return _decoded(response, Answer).id_token
+            raise Forbidden("The identity provider rejected the login. Start again.")
+        return _decode(response, TokenResponse).id_token
 
-    def _claims(self, discovery: Discovery, id_token: str, nonce: str) -> Mapping[str, Any]:
-        verified = partial(
-            verified_claims,
+    def _verified_claims(
+        self, discovery: Discovery, id_token: str, nonce: str
+    ) -> Mapping[str, Any]:
+        verify = partial(
+            verify_claims,
             id_token,
             issuer=discovery.issuer,
             client_id=self._client_id,
@@ -126,57 +135,62 @@ class OidcProvider:
             now_s=self._clock.now_ms() // 1000,
         )
         try:
-            return verified(self._keys or self._fetch_keys(discovery))
+            return verify(self._keys or self._fetch_keys(discovery))
         except UnknownKey:
-            _log.info("the provider has new keys")
+            _log.info("the provider uses a new key")
         try:
-            return verified(self._fetch_keys(discovery))
+            return verify(self._fetch_keys(discovery))
         except UnknownKey as error:
             raise invalid_id_token("its key is unknown") from error
 
     def _discover(self) -> Discovery:
-        now_ms, known = self._clock.now_ms(), self._discovery
-        if known is not None and abs(now_ms - known[1]) < _REMEMBER_MS:
-            return known[0]
+        now_ms, cached = self._clock.now_ms(), self._discovery
+        if cached is not None and abs(now_ms - cached[1]) < _DISCOVERY_TTL_MS:
+            return cached[0]
         url = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
-        found = _decoded(_ask("GET", url), Discovery)
-        if found.issuer.rstrip("/") != self._issuer.rstrip("/"):
-            _log.warning("the provider has another issuer", issuer=found.issuer)
-            raise ServiceUnavailable("The identity provider is not the one that is configured.")
-        self._discovery = found, now_ms
-        return found
+        discovery = _decode(_request("GET", url), Discovery)
+        if discovery.issuer.rstrip("/") != self._issuer.rstrip("/"):
+            _log.warning("the provider has another issuer", issuer=discovery.issuer)
+            raise ServiceUnavailable(
+                "The identity provider does not match the configured issuer. "
+                "Ask the operator to correct it."
+            )
+        self._discovery = discovery, now_ms
+        return discovery
 
     def _fetch_keys(self, discovery: Discovery) -> KeySet:
-        published = _decoded(_ask("GET", discovery.jwks_uri), Published)
-        self._keys = usable_keys(published.keys)
+        published = _decode(_request("GET", discovery.jwks_uri), PublishedKeys)
+        self._keys = import_keys(published.keys)
         return self._keys
 
 
-def _ask(method: str, url: str, **options: Any) -> httpx.Response:
+def _request(method: str, url: str, **options: Any) -> httpx.Response:
+    """Send a request; the response has status 200, or for POST also 400 or 401."""
     headers = {"accept": "application/json"}
     try:
         with httpx.Client(timeout=_TIMEOUT) as http:
             response = http.request(method, url, headers=headers, **options)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        _log.warning("the provider does not answer", reason=type(error).__name__)
+        _log.warning("the provider cannot be reached", reason=type(error).__name__)
         raise provider_unavailable() from error
     if response.status_code != 200 and not (
         method == "POST" and response.status_code in (400, 401)
     ):
-        _log.warning("the provider fails", status=response.status_code)
+        _log.warning("the provider failed", status=response.status_code)
         raise provider_unavailable()
     return response
 
 
-def _decoded(response: httpx.Response, form: type[Form]) -> Form:
+def _decode(response: httpx.Response, document_type: type[Document]) -> Document:
     try:
-        return msgspec.json.decode(response.content, type=form)
+        return msgspec.json.decode(response.content, type=document_type)
     except msgspec.DecodeError as error:
-        _log.warning("the provider is not understood", reason=type(error).__name__)
+        _log.warning("the provider sent an invalid response", reason=type(error).__name__)
         raise provider_unavailable() from error
 
 
-def _error_of(response: httpx.Response) -> str:
+def _error_code(response: httpx.Response) -> str:
+    """Return the OAuth error code of a response, if it is safe to log."""
     try:
         error = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
@@ -185,6 +199,7 @@ def _error_of(response: httpx.Response) -> str:
 
 
 def provider_unavailable() -> ServiceUnavailable:
+    """Create the error for a provider that is down or sends invalid responses."""
     return ServiceUnavailable(
-        "The identity provider does not answer as it should; try again later.", 30
+        "The identity provider is not responding correctly. Try again later.", _RETRY_AFTER_S
     )
