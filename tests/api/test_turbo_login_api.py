@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hitrate.auth.models import Scope, Token
+from hitrate.auth.models import Scope, Token, TokenOrigin
 from hitrate.clock import iso
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team, User
@@ -29,8 +29,9 @@ class Callers:
             make = accounts.tokens.create
             self.person = make(None, "mine", user=self.user)
             self.confined = make(self.one, "ours", user=self.user, lifetime_s=60)
+            self.sso = make(self.one, "cli", user=self.user, origin=TokenOrigin.SSO)
             label = "Turbo CLI on vm via SAML/OIDC Single Sign-On"
-            self.sso = make(self.one, label, user=self.user)
+            self.manual = make(self.one, label, user=self.user)
             self.writer = make(self.one, "CI")
             self.reader = make(self.one, "", scopes={Scope.READ})
             self.admin = make(self.one, "admin", scopes=set(Scope))
@@ -162,6 +163,7 @@ def test_a_token_tells_where_it_counts_and_until_when(callers: Callers) -> None:
         "teamId": callers.one.id,
     }
     assert callers.get("/v5/user/tokens/current", callers.sso)["token"]["origin"] == "sso"
+    assert callers.get("/v5/user/tokens/current", callers.manual)["token"]["origin"] == "manual"
     [scope] = callers.get("/v5/user/tokens/current", callers.writer)["token"]["scopes"]
     assert (scope["type"], scope["teamId"]) == ("team", callers.one.id)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hitrate.auth.models import Permission, Scope
-from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLES, scope_permissions
+from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLE_PERMISSIONS, scope_permissions
 from hitrate.roles import Role
 from tests.support.all_routes import Row
 
@@ -74,4 +74,4 @@ def has(caller: Caller, access: Permission) -> bool:
     if not caller.in_team:
         return False
     may = scope_permissions(caller.scopes)
-    return access in (may if caller.role is None else may & ROLES[caller.role])
+    return access in (may if caller.role is None else may & ROLE_PERMISSIONS[caller.role])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from hitrate.auth.authorizer import CACHE_TTL_MS
 from hitrate.auth.models import Permission, Scope
-from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLES, scope_permissions
+from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLE_PERMISSIONS, scope_permissions
 from hitrate.http.errors import INTERNAL, STATUS_BY_ERROR
 from hitrate.roles import Role
 from tests.support.access_cases import FURTHER
@@ -110,7 +110,7 @@ def printed() -> str:
 def _accesses() -> Iterable[Sequence[str]]:
     for access in Permission:
         if access not in (Permission.PUBLIC, Permission.OPERATOR, Permission.SESSION):
-            roles = [access in ROLES[role] for role in Role]
+            roles = [access in ROLE_PERMISSIONS[role] for role in Role]
             scopes = [access in scope_permissions({scope}) for scope in Scope]
             has = [*roles, *scopes, access in OPERATOR_PERMISSIONS]
             yield (f"`{access.value}`", *("yes" if one else "" for one in has))
@@ -134,7 +134,7 @@ def _who(access: Permission) -> tuple[str, str]:
             return "who signed in", ""
         case Permission.OPERATOR:
             return "the operator", ""
-    roles = [role.value for role in Role if access in ROLES[role]]
+    roles = [role.value for role in Role if access in ROLE_PERMISSIONS[role]]
     scopes = [f"`{scope}`" for scope in Scope if access in scope_permissions({scope})]
     everybody = "every role" if len(roles) == len(Role) else ", ".join(roles)
     return everybody, ", ".join(scopes)

@@ -1,8 +1,8 @@
-"""The authorizer: who is asking, in which team, and may they?
+"""Authentication and authorization of requests: who calls, in which team, with which permissions.
 
-What was looked up is remembered for two seconds, so a revoked token, a demoted member or a changed
-setting counts within that time everywhere. An unknown team gives the same answer as one the token
-may not use.
+Lookups are cached for two seconds. So a revoked token, a changed role or a changed setting takes
+effect in every process within that time. The response for an unknown team is the same as for a team
+that the token has no access to.
 """
 
 import hmac
@@ -12,16 +12,16 @@ from urllib.parse import parse_qsl
 from hitrate.auth import token_secrets
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.models import AuthContext, Permission, Scope, Token
-from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLES, scope_permissions
+from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLE_PERMISSIONS, scope_permissions
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, Forbidden, Unauthorized
 from hitrate.teams.models import Member, Team, User
 
 CACHE_TTL_MS = 2_000
-_REMEMBER_MOST = 10_000
-_LONGEST_REMEMBERED = 1000
+_MAX_CACHE_ENTRIES = 10_000
+_MAX_CACHED_SELECTOR_LENGTH = 1000
 
-_GrantKey = tuple[bytes, bytes, str | None, bool]
+_ContextKey = tuple[bytes, bytes, str | None, bool]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -32,16 +32,16 @@ _UNKNOWN = (
     "`hitrate token create`."
 )
 _WRONG_TEAM = (
-    "This token has no permission for the team that was asked for; "
+    "This token has no permission for the requested team; "
     "check teamId and slug (TURBO_TEAM, TURBO_TEAMID) or use a token of that team."
 )
-_NO_TEAM = "You are in no team that this token is for; an owner of one lets you in."
+_NO_TEAM = "You are not a member of a team that this token is for; ask a team owner to add you."
 _NAME_ONE = "Name the team by the query parameter `slug` or `teamId` (TURBO_TEAM, TURBO_TEAMID)."
 _NOT_OWN = (
-    "This is for a person's own account: it needs a token of theirs with the scope `admin`; the "
-    "account page makes one."
+    "This is for a user's own account: use a token of a user with the scope `admin`; create one on "
+    "the account page."
 )
-_NOT_OPERATOR = "This is for the operator of the server: use the `hitrate` command beside it."
+_NOT_OPERATOR = "This is for the operator of the server: use the `hitrate` command on its machine."
 
 
 class _TeamSelector(NamedTuple):
@@ -52,12 +52,12 @@ class _TeamSelector(NamedTuple):
     in_path: str | None
 
     @property
-    def none(self) -> bool:
+    def is_empty(self) -> bool:
         return not self.ids and not self.slugs and self.in_path is None
 
     def matches(self, team: Team) -> bool:
-        named = self.ids <= {team.id} and self.slugs <= {team.slug}
-        return named and self.in_path in (None, team.id, team.slug)
+        in_query = self.ids <= {team.id} and self.slugs <= {team.slug}
+        return in_query and self.in_path in (None, team.id, team.slug)
 
 
 def _team_selector(query_string: bytes, in_path: str | None) -> _TeamSelector:
@@ -70,15 +70,15 @@ def _team_selector(query_string: bytes, in_path: str | None) -> _TeamSelector:
 
 
 class Authorizer:
-    """Admits a request or raises Unauthorized or Forbidden."""
+    """Authenticates the caller of a request and checks permissions."""
 
     def __init__(self, accounts: AccountStore, clock: Clock) -> None:
         self._accounts = accounts
         self._clock = clock
         self._tokens: dict[bytes, tuple[Token | None, int]] = {}
-        self._grants: dict[_GrantKey, tuple[AuthContext, int]] = {}
+        self._contexts: dict[_ContextKey, tuple[AuthContext, int]] = {}
         self._used: dict[str, int] = {}
-        self._changes = 0
+        self._generation = 0
 
     def authorize(
         self,
@@ -87,28 +87,28 @@ class Authorizer:
         permission: Permission,
         in_path: str | None = None,
     ) -> AuthContext:
-        """The auth for a request that acts in a team.
+        """Return the authorization context of a request that acts in a team.
 
-        `authorization` is the header's value; `query_string` may name the team by `teamId`,
-        `slug`, both or neither, `in_path` by either. Raises Unauthorized, Forbidden, or BadRequest
-        where no team is named and the token has not just one; only the status is then that of the
-        first that lets it be seen.
+        `authorization` is the value of the header. `query_string` may name the team by `teamId`,
+        `slug`, both or neither; `in_path` by either. Raises Unauthorized, Forbidden, or BadRequest
+        if no team is named and the token is for several. For STATUS the first team that grants it
+        is used instead.
         """
         digest, now_ms = _digest(authorization), self._clock.now_ms()
-        # `turbo` up to 2.5 asks for the status before it knows a team.
-        # Where one is named nothing differs, and what is remembered is so for all requests at once.
+        # `turbo` up to 2.5 requests the status before it knows a team. With a team in the query
+        # the result is the same for every permission, so one cache entry serves all requests.
         any_team = permission is Permission.STATUS and not query_string
         key = digest, query_string, in_path, any_team
-        known = self._grants.get(key)
-        if known is None or abs(now_ms - known[1]) >= CACHE_TTL_MS:
-            changes = self._changes
+        cached = self._contexts.get(key)
+        if cached is None or abs(now_ms - cached[1]) >= CACHE_TTL_MS:
+            generation = self._generation
             token, since_ms = self._valid_token(authorization, digest, now_ms)
-            auth = self._grant(token, _team_selector(query_string, in_path), any_team=any_team)
-            short = len(query_string) + len(in_path or "") <= _LONGEST_REMEMBERED
-            if short and changes == self._changes:
-                _remember(self._grants, key, (auth, since_ms))
+            auth = self._context(token, _team_selector(query_string, in_path), any_team=any_team)
+            short = len(query_string) + len(in_path or "") <= _MAX_CACHED_SELECTOR_LENGTH
+            if short and generation == self._generation:
+                _cache(self._contexts, key, (auth, since_ms))
         else:
-            auth = known[0]
+            auth = cached[0]
             if not auth.token.valid_at(now_ms):
                 raise Unauthorized(_UNKNOWN)
         if permission not in auth.permissions:
@@ -117,21 +117,22 @@ class Authorizer:
         return auth
 
     def authorize_operator(self, authorization: bytes | None) -> None:
-        """Raises Unauthorized or Forbidden unless the token is the operator's."""
+        """Raise Unauthorized or Forbidden unless the token is the operator's."""
         if not self.authenticate(authorization).is_operator:
             raise Forbidden(_NOT_OPERATOR)
 
     def authenticate(self, authorization: bytes | None) -> Token:
-        """The valid token that the header carries. Raises Unauthorized."""
+        """Return the valid token in the header. Raises Unauthorized."""
         now_ms = self._clock.now_ms()
         token, _ = self._valid_token(authorization, _digest(authorization), now_ms)
         self._used[token.id] = now_ms
         return token
 
     def authenticate_for(self, authorization: bytes | None, permission: Permission) -> Token:
-        """The valid token, for what concerns no team: PROFILE, or ACCOUNT for a person's own.
+        """Return the valid token for a route that acts in no team.
 
-        Raises Unauthorized or Forbidden.
+        `permission` is PROFILE, or ACCOUNT for the account of the token's user. Raises
+        Unauthorized or Forbidden.
         """
         token = self.authenticate(authorization)
         if permission is Permission.ACCOUNT and (
@@ -141,45 +142,45 @@ class Authorizer:
         return token
 
     def invalidate_cache(self) -> None:
-        """Look everything up anew: something was changed in this process."""
-        self._changes += 1  # what is being looked up meanwhile may be out of date
+        """Clear the cache, so that a change by this process takes effect immediately."""
+        self._generation += 1  # a lookup in progress may be outdated and must not be cached
         self._tokens.clear()
-        self._grants.clear()
+        self._contexts.clear()
 
     def drain_last_used(self) -> dict[str, int]:
-        """When tokens, by id, were last used since the last call."""
+        """Return when tokens were last used since the last call: UTC milliseconds by token id."""
         used, self._used = self._used, {}
         return used
 
-    def restore_last_used(self, uses: dict[str, int]) -> None:
-        """Have uses that were taken be taken again: they could not be written down."""
-        self._used = uses | self._used
+    def restore_last_used(self, used_at_ms: dict[str, int]) -> None:
+        """Put drained times back after a failure to save them."""
+        self._used = used_at_ms | self._used
 
     def _valid_token(
         self, authorization: bytes | None, digest: bytes, now_ms: int
     ) -> tuple[Token, int]:
-        """The token, and when it was looked up."""
-        known = self._tokens.get(digest)
-        if known is None or abs(now_ms - known[1]) >= CACHE_TTL_MS:
+        """Return the token and the time of its lookup."""
+        cached = self._tokens.get(digest)
+        if cached is None or abs(now_ms - cached[1]) >= CACHE_TTL_MS:
             if not token_secrets.well_formed(_secret(authorization)):
                 raise Unauthorized(_UNKNOWN)
-            changes = self._changes
-            found = self._accounts.tokens.find(digest)
-            known = (found[0] if found and hmac.compare_digest(found[1], digest) else None, now_ms)
-            if changes == self._changes:
-                _remember(self._tokens, digest, known)
-        token, since_ms = known
+            generation = self._generation
+            match = self._accounts.tokens.find(digest)
+            cached = (match[0] if match and hmac.compare_digest(match[1], digest) else None, now_ms)
+            if generation == self._generation:
+                _cache(self._tokens, digest, cached)
+        token, since_ms = cached
         if token is None or not token.valid_at(now_ms):
             raise Unauthorized(_UNKNOWN)
         return token, since_ms
 
-    def _grant(self, token: Token, selector: _TeamSelector, *, any_team: bool) -> AuthContext:
+    def _context(self, token: Token, selector: _TeamSelector, *, any_team: bool) -> AuthContext:
         if token.user is not None:
             member = self._membership(token, token.user, selector, any_team=any_team)
-            permissions = ROLES[member.role] & scope_permissions(token.scopes)
+            permissions = ROLE_PERMISSIONS[member.role] & scope_permissions(token.scopes)
             return AuthContext(member.team, token, permissions, member)
         if token.team is None:
-            return AuthContext(self._any_team(selector), token, OPERATOR_PERMISSIONS)
+            return AuthContext(self._find_team(selector), token, OPERATOR_PERMISSIONS)
         if not selector.matches(token.team):
             raise Forbidden(_WRONG_TEAM)
         return AuthContext(token.team, token, scope_permissions(token.scopes))
@@ -192,18 +193,18 @@ class Authorizer:
             members = [member for member in members if member.team.id == token.team.id]
         matching = [member for member in members if selector.matches(member.team)]
         if any_team:
-            matching = [m for m in matching if Permission.STATUS in ROLES[m.role]][:1] or matching[
-                :1
-            ]
+            allowed = [m for m in matching if Permission.STATUS in ROLE_PERMISSIONS[m.role]]
+            matching = (allowed or matching)[:1]
         if len(matching) == 1:
             return matching[0]
-        if selector.none and len(matching) > 1:
+        if selector.is_empty and len(matching) > 1:
             slugs = ", ".join(member.team.slug for member in matching)
             raise BadRequest(f"You are in several teams ({slugs}). {_NAME_ONE}")
-        raise Forbidden(_NO_TEAM if selector.none else _WRONG_TEAM)
+        raise Forbidden(_NO_TEAM if selector.is_empty else _WRONG_TEAM)
 
-    def _any_team(self, selector: _TeamSelector) -> Team:
-        if selector.none:
+    def _find_team(self, selector: _TeamSelector) -> Team:
+        """Return the team for the operator's token, which has access to every team."""
+        if selector.is_empty:
             raise BadRequest(_NAME_ONE)
         slug, team_id = next(iter(selector.slugs), None), next(iter(selector.ids), None)
         find = self._accounts.teams.find
@@ -217,7 +218,7 @@ class Authorizer:
 
 
 def _secret(authorization: bytes | None) -> bytes:
-    """The token in the header's value. Raises Unauthorized when there is none."""
+    """Return the token in the value of the header. Raises Unauthorized if there is none."""
     if authorization is None:
         raise Unauthorized(_NO_BEARER)
     scheme, _, secret = authorization.partition(b" ")
@@ -233,15 +234,15 @@ def _digest(authorization: bytes | None) -> bytes:
 
 def _forbidden_message(auth: AuthContext, permission: Permission) -> str:
     token, member = auth.token, auth.member
-    if member is not None and permission not in ROLES[member.role]:
-        why = f"the role {member.role} in the team {auth.team.slug} does not give"
+    if member is not None and permission not in ROLE_PERMISSIONS[member.role]:
+        reason = f"the role {member.role} in the team {auth.team.slug} does not give"
     else:
         scopes = ", ".join(sorted(token.scopes)) or "none"
-        why = f"the token's scopes ({scopes}) do not give; use a token that has it"
-    return f"This needs the permission `{permission.value}`, which {why}."
+        reason = f"the token's scopes ({scopes}) do not give; use a token that has it"
+    return f"This needs the permission `{permission.value}`, which {reason}."
 
 
-def _remember(known: dict[Key, Value], key: Key, value: Value) -> None:
-    if len(known) >= _REMEMBER_MOST:
-        known.clear()
-    known[key] = value
+def _cache(entries: dict[Key, Value], key: Key, value: Value) -> None:
+    if len(entries) >= _MAX_CACHE_ENTRIES:
+        entries.clear()
+    entries[key] = value

@@ -1,4 +1,4 @@
-"""Tokens, scopes, permissions and the authenticated caller."""
+"""Tokens, scopes, permissions and the authenticated caller of a request."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -7,10 +7,10 @@ from hitrate.teams.models import OPERATOR, Actor, Member, Team, User
 
 
 class Permission(Enum):
-    """What a route needs. Every route states one; `roles.py` says who has it.
+    """What a route requires. `auth.permissions` states which roles and scopes grant it.
 
-    PUBLIC needs nothing; PROFILE any valid token; SESSION somebody who signed in to the pages;
-    OPERATOR is whoever may read the data folder.
+    PUBLIC requires nothing, PROFILE any valid token, SESSION a browser session, and OPERATOR the
+    token of the operator.
     """
 
     PUBLIC = "public"
@@ -33,7 +33,7 @@ class Permission(Enum):
 
 
 class Scope(StrEnum):
-    """What a token may be used for; of what its user may do, a token allows no more."""
+    """What a token may be used for. It never exceeds what the role of its user permits."""
 
     READ = "read"
     WRITE = "write"
@@ -42,12 +42,25 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class TokenOrigin(StrEnum):
+    """How a token was created. A rotated token keeps its origin.
+
+    MANUAL: with a command, the API or a page. LOGIN: by `turbo login`. SSO: by
+    `turbo login --sso-team`.
+    """
+
+    MANUAL = "manual"
+    LOGIN = "login"
+    SSO = "sso"
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as it is kept: its secret is not here.
+    """A stored token, without its secret. Times are UTC milliseconds.
 
-    Of a team (`user` is None), of a person (in `team` only, or in all their teams when that is
-    None), or the operator's (neither).
+    A token belongs to a team (`user` is None), to a user (for one team, or for all teams of the
+    user if `team` is None), or to the operator (both are None). `replaced_by` is the id of the
+    token that replaced it in a rotation.
     """
 
     id: str
@@ -59,6 +72,8 @@ class Token:
     expires_at_ms: int | None
     revoked_at_ms: int | None
     used_at_ms: int | None
+    origin: TokenOrigin = TokenOrigin.MANUAL
+    replaced_by: str | None = None
 
     @property
     def is_operator(self) -> bool:
@@ -66,7 +81,7 @@ class Token:
 
     @property
     def actor(self) -> Actor:
-        """The actor of a change made with this token."""
+        """The actor that the audit log records for changes made with this token."""
         if self.user is not None:
             return Actor.from_user(self.user)
         if self.team is None:
@@ -74,6 +89,7 @@ class Token:
         return Actor("token", self.id, self.label)
 
     def valid_at(self, now_ms: int) -> bool:
+        """Return whether the token is neither expired nor revoked and its user is not disabled."""
         return (
             self.revoked_at_ms is None
             and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
@@ -83,8 +99,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class AuthContext:
-    """An admitted request: the team it acts in, the token that let it in, and what it may do.
-    `member` is who a person's token stands for."""
+    """The authenticated and authorized caller of a request that acts in a team.
+
+    `member` is the membership of the token's user; it is None for other tokens.
+    """
 
     team: Team
     token: Token
@@ -101,4 +119,4 @@ class AuthContext:
 
 
 SINGLE_SIGN_ON = Actor("system", "single-sign-on", "single sign-on")
-"""Who makes a person whom the identity provider vouches for."""
+"""The actor that creates the account of a user at their first single sign-on."""

@@ -1,47 +1,50 @@
-"""THE table: which role may do what, and what of it each scope of a token lets through. Pure."""
+"""The permissions of each role and of each token scope. Pure."""
 
 from collections.abc import Iterable
 
 from hitrate.auth.models import Permission, Scope
 from hitrate.roles import Role
 
-_A = Permission
+_P = Permission
 
-_CACHE = {_A.STATUS, _A.READ, _A.WRITE, _A.EVENTS}
-_WATCH = {_A.STATUS, _A.READ, _A.EVENTS, _A.ANALYTICS}
+_USE_CACHE = {_P.STATUS, _P.READ, _P.WRITE, _P.EVENTS}
+_READ_CACHE = {_P.STATUS, _P.READ, _P.EVENTS, _P.ANALYTICS}
 
-ROLES: dict[Role, frozenset[Permission]] = {
-    Role.OWNER: frozenset(_A) - {_A.PUBLIC, _A.SESSION, _A.OPERATOR},
-    Role.MEMBER: frozenset({*_CACHE, _A.ANALYTICS, _A.USAGE, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
-    Role.DEVELOPER: frozenset({*_CACHE, _A.ANALYTICS, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
-    Role.VIEWER: frozenset({*_WATCH, _A.USAGE, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
-    Role.BILLING: frozenset({_A.USAGE, _A.BILLING, _A.TEAM, _A.PROFILE, _A.ACCOUNT}),
+ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.OWNER: frozenset(_P) - {_P.PUBLIC, _P.SESSION, _P.OPERATOR},
+    Role.MEMBER: frozenset({*_USE_CACHE, _P.ANALYTICS, _P.USAGE, _P.TEAM, _P.PROFILE, _P.ACCOUNT}),
+    Role.DEVELOPER: frozenset({*_USE_CACHE, _P.ANALYTICS, _P.TEAM, _P.PROFILE, _P.ACCOUNT}),
+    Role.VIEWER: frozenset({*_READ_CACHE, _P.USAGE, _P.TEAM, _P.PROFILE, _P.ACCOUNT}),
+    Role.BILLING: frozenset({_P.USAGE, _P.BILLING, _P.TEAM, _P.PROFILE, _P.ACCOUNT}),
 }
 
-SCOPES: dict[Scope, frozenset[Permission]] = {
-    Scope.READ: frozenset({_A.STATUS, _A.READ, _A.TEAM}),
-    Scope.WRITE: frozenset({_A.STATUS, _A.WRITE, _A.TEAM}),
-    Scope.EVENTS: frozenset({_A.STATUS, _A.EVENTS, _A.TEAM}),
-    Scope.ANALYTICS: frozenset({_A.ANALYTICS, _A.USAGE, _A.TEAM}),
+SCOPE_PERMISSIONS: dict[Scope, frozenset[Permission]] = {
+    Scope.READ: frozenset({_P.STATUS, _P.READ, _P.TEAM}),
+    Scope.WRITE: frozenset({_P.STATUS, _P.WRITE, _P.TEAM}),
+    Scope.EVENTS: frozenset({_P.STATUS, _P.EVENTS, _P.TEAM}),
+    Scope.ANALYTICS: frozenset({_P.ANALYTICS, _P.USAGE, _P.TEAM}),
     Scope.ADMIN: frozenset(
-        {_A.TEAM, _A.USAGE, _A.TOKENS, _A.MEMBERS, _A.SETTINGS, _A.BILLING, _A.AUDIT, _A.ACCOUNT}
+        {_P.TEAM, _P.USAGE, _P.TOKENS, _P.MEMBERS, _P.SETTINGS, _P.BILLING, _P.AUDIT, _P.ACCOUNT}
     ),
 }
 
 READ_ONLY = frozenset({Scope.READ, Scope.EVENTS, Scope.ANALYTICS})
 READ_WRITE = READ_ONLY | {Scope.WRITE}
-"""What a token may do unless it is asked for otherwise: use the cache, not manage the team."""
+"""Default scopes of a new token: use the cache, but do not manage the team."""
 
-OPERATOR_PERMISSIONS = frozenset(_A) - {_A.ACCOUNT, _A.SESSION}
+OPERATOR_PERMISSIONS = frozenset(_P) - {_P.ACCOUNT, _P.SESSION}
 
 
 def scope_permissions(scopes: Iterable[Scope]) -> frozenset[Permission]:
-    """What a token with these scopes lets through; itself it may always look at."""
-    return frozenset({_A.PROFILE}).union(*(SCOPES[scope] for scope in scopes))
+    """Return the permissions of a token with these scopes. PROFILE is always one of them."""
+    return frozenset({_P.PROFILE}).union(*(SCOPE_PERMISSIONS[scope] for scope in scopes))
 
 
 def apparent_role(scopes: frozenset[Scope]) -> Role:
-    """The role that comes nearest to a team's token, for clients that want to see one."""
+    """Return the role that is closest to the scopes of a team's token.
+
+    `turbo` expects a role for each team, but a team's token has none.
+    """
     if Scope.ADMIN in scopes:
         return Role.OWNER
     return Role.DEVELOPER if Scope.WRITE in scopes else Role.VIEWER

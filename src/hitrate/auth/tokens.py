@@ -8,30 +8,30 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
 from hitrate.auth import token_secrets
-from hitrate.auth.models import Scope, Token
+from hitrate.auth.models import Scope, Token, TokenOrigin
 from hitrate.auth.permissions import READ_WRITE
 from hitrate.clock import Clock
 from hitrate.db.engine import map_database_errors, transaction
-from hitrate.db.tables import AUDIT, TEAMS, TOKENS, USERS
+from hitrate.db.tables import TEAMS, TOKENS, USERS
 from hitrate.errors import BadRequest, NotFound
 from hitrate.ids import new_id
 from hitrate.teams.audit import record
 from hitrate.teams.models import OPERATOR, Actor, Team, User
 from hitrate.teams.settings import decode_settings
 
-_LIFETIME_MOST_S = 100 * 366 * 86400.0
-_LABEL_MOST = 200
+MAX_LABEL_LENGTH = 200
+_MAX_LIFETIME_S = 100 * 366 * 86400.0
 
-OPERATOR_LIFETIME_S = 60.0
-"""How long a token lives at most that a command makes for itself, to talk to the server."""
+COMMAND_TOKEN_LIFETIME_S = 60.0
+"""Maximum lifetime of the operator token that a command creates to call the server."""
 
-_ROWS = (
+_SELECT_TOKENS = (
     sa.select(
         TOKENS,
-        TEAMS.c.slug, TEAMS.c.name.label("team_name"), TEAMS.c.created_at.label("team_created"),
+        TEAMS.c.slug, TEAMS.c.name.label("team_name"), TEAMS.c.created_at.label("team_created_at"),
         TEAMS.c.settings,
         USERS.c.email, USERS.c.username, USERS.c.name.label("user_name"),
-        USERS.c.created_at.label("user_created"), USERS.c.disabled_at,
+        USERS.c.created_at.label("user_created_at"), USERS.c.disabled_at,
         USERS.c.password_hash.is_not(None).label("has_password"),
     )
     .outerjoin(TEAMS, TOKENS.c.team_id == TEAMS.c.id)
@@ -40,7 +40,10 @@ _ROWS = (
 
 
 class TokenStore:
-    """Safe to use from several threads and processes."""
+    """Creates, rotates, revokes and finds tokens. Safe to use from several threads and processes.
+
+    Only the digest of a secret is stored.
+    """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
@@ -55,24 +58,25 @@ class TokenStore:
         scopes: Iterable[Scope] = READ_WRITE,
         lifetime_s: float | None = None,
         actor: Actor | None = OPERATOR,
+        origin: TokenOrigin = TokenOrigin.MANUAL,
     ) -> tuple[Token, str]:
-        """A new token and its secret, which is not kept.
+        """Create a token of a team, of a user, or of the operator. Returns it and its secret.
 
-        Of a team, of a person (for one team, or for all of theirs), or with neither the
-        operator's. `actor` None leaves no trace; for the operator's short-lived ones.
-        Raises BadRequest.
+        Without `lifetime_s` the token does not expire. With `actor` None the audit log records
+        nothing; commands do so for their short-lived operator tokens. Raises BadRequest.
         """
         secret, now_ms = token_secrets.new_secret(), self._clock.now_ms()
         token = Token(
             id=new_id("tok", 16),
             team=team,
             user=user,
-            label=_label(label),
+            label=_validate_label(label),
             scopes=frozenset(scopes),
             created_at_ms=now_ms,
             expires_at_ms=None if lifetime_s is None else now_ms + _lifetime_ms(lifetime_s),
             revoked_at_ms=None,
             used_at_ms=None,
+            origin=origin,
         )
         with transaction(self._engine) as connection:
             self._insert(connection, token, secret)
@@ -81,20 +85,22 @@ class TokenStore:
         return token, secret
 
     def rotate(self, token: Token, overlap_s: float, actor: Actor) -> tuple[Token, str]:
-        """A token that takes the place of this one, which ends after the overlap.
+        """Replace a token. Returns its successor and the successor's secret.
 
-        The new one lives as long as the old one was meant to. Raises BadRequest when the old one
-        is not valid any more, or has been rotated before.
+        The replaced token expires after the overlap. The successor has the lifetime that the
+        replaced token had when it was created. Raises BadRequest if the token is no longer valid
+        or has a successor already.
         """
         secret, now_ms = token_secrets.new_secret(), self._clock.now_ms()
-        ends_ms = now_ms + _lifetime_ms(overlap_s)
+        overlap_end_ms = now_ms + _lifetime_ms(overlap_s)
         with transaction(self._engine) as connection:
-            old = _token(connection.execute(_ROWS.where(TOKENS.c.id == token.id)).one())
+            query = _SELECT_TOKENS.where(TOKENS.c.id == token.id)
+            old = _token_from_row(connection.execute(query).one())
             if not old.valid_at(now_ms):
                 raise BadRequest("The token is expired or revoked; create a new one instead.")
-            if _rotated(connection, old):
+            if old.replaced_by is not None:
                 raise BadRequest(
-                    "The token was rotated before; rotate the one that took its place."
+                    f"The token was rotated before; rotate its successor {old.replaced_by} instead."
                 )
             new = replace(
                 old,
@@ -107,50 +113,64 @@ class TokenStore:
                 ),
                 used_at_ms=None,
             )
-            ends_ms = min(ends_ms, old.expires_at_ms or ends_ms)
+            expires_at_ms = min(overlap_end_ms, old.expires_at_ms or overlap_end_ms)
             connection.execute(
-                sa.update(TOKENS).where(TOKENS.c.id == old.id).values(expires_at=ends_ms)
+                sa.update(TOKENS)
+                .where(TOKENS.c.id == old.id)
+                .values(expires_at=expires_at_ms, replaced_by=new.id)
             )
             self._insert(connection, new, secret)
-            _record(connection, now_ms, actor, "token.rotate", new, replaces=old.id, ends=ends_ms)
+            _record(
+                connection, now_ms, actor, "token.rotate", new,
+                replaces=old.id, ends=expires_at_ms,
+            )  # fmt: skip
         return new, secret
 
     def list_for_team(self, team: Team | None = None) -> list[Token]:
-        """The tokens of one team, or of every team when `team` is None, by age."""
-        query = _ROWS.where(TOKENS.c.user_id.is_(None), TOKENS.c.team_id.is_not(None))
+        """List the tokens of a team, or of every team if `team` is None, oldest first.
+
+        The tokens of the team's members are not included.
+        """
+        query = _SELECT_TOKENS.where(TOKENS.c.user_id.is_(None), TOKENS.c.team_id.is_not(None))
         return self._list(query if team is None else query.where(TOKENS.c.team_id == team.id))
 
     def list_for_user(self, user: User) -> list[Token]:
-        """A person's tokens, by age."""
-        return self._list(_ROWS.where(TOKENS.c.user_id == user.id))
+        """List the tokens of a user, oldest first."""
+        return self._list(_SELECT_TOKENS.where(TOKENS.c.user_id == user.id))
 
     def all(self) -> list[Token]:
-        """Everybody's, by age; not the short-lived ones that commands use for themselves."""
+        """List all tokens, oldest first, except the short-lived ones that commands create."""
         return self._list(
-            _ROWS.where(
+            _SELECT_TOKENS.where(
                 sa.or_(
                     TOKENS.c.user_id.is_not(None),
                     TOKENS.c.team_id.is_not(None),
                     TOKENS.c.expires_at.is_(None),
-                    TOKENS.c.expires_at - TOKENS.c.created_at > OPERATOR_LIFETIME_S * 1000,
+                    TOKENS.c.expires_at - TOKENS.c.created_at > COMMAND_TOKEN_LIFETIME_S * 1000,
                 )
             )
         )
 
     def get(self, token_id: str) -> Token:
-        """Raises NotFound."""
-        found = self._list(_ROWS.where(TOKENS.c.id == token_id))
-        if not found:
+        """Return the token with this id. Raises NotFound."""
+        tokens = self._list(_SELECT_TOKENS.where(TOKENS.c.id == token_id))
+        if not tokens:
             raise NotFound(f"There is no token {token_id[:80]!a}.")
-        return found[0]
+        return tokens[0]
 
     def find_all(self, token_ids: Iterable[str]) -> dict[str, Token]:
-        """Those tokens that there are, by id; revoked ones too."""
-        query = _ROWS.where(TOKENS.c.id.in_(list(token_ids)))
+        """Return the tokens with these ids, by id. Unknown ids are left out."""
+        query = _SELECT_TOKENS.where(TOKENS.c.id.in_(list(token_ids)))
         return {token.id: token for token in self._list(query)}
 
+    def find(self, digest: bytes) -> tuple[Token, bytes] | None:
+        """Return the token whose secret has this digest, and the stored digest."""
+        with map_database_errors(), self._engine.connect() as connection:
+            row = connection.execute(_SELECT_TOKENS.where(TOKENS.c.hash == digest)).first()
+        return None if row is None else (_token_from_row(row), row.hash)
+
     def revoke(self, token: Token, actor: Actor = OPERATOR) -> None:
-        """End a token. Revoking twice is no error."""
+        """Revoke a token. Does nothing if it is revoked already."""
         now_ms = self._clock.now_ms()
         change = (
             sa.update(TOKENS)
@@ -162,29 +182,25 @@ class TokenStore:
                 _record(connection, now_ms, actor, "token.revoke", token)
 
     def delete(self, token: Token) -> None:
-        """Remove a token without a trace; for the operator's short-lived ones."""
+        """Delete a token without an audit entry. For the short-lived tokens of commands."""
         with transaction(self._engine) as connection:
             connection.execute(sa.delete(TOKENS).where(TOKENS.c.id == token.id))
 
-    def find(self, digest: bytes) -> tuple[Token, bytes] | None:
-        """The token with this digest, and the digest as it is kept."""
-        with map_database_errors(), self._engine.connect() as connection:
-            row = connection.execute(_ROWS.where(TOKENS.c.hash == digest)).first()
-        return None if row is None else (_token(row), row.hash)
-
     def save_last_used(self, used_at_ms: Mapping[str, int]) -> None:
-        """When tokens were last used, by id."""
+        """Store when tokens were last used, by token id."""
         change = (
             sa.update(TOKENS)
             .where(TOKENS.c.id == sa.bindparam("token"))
             .values(used_at=sa.bindparam("at"))
         )
+        rows = [{"token": token_id, "at": at_ms} for token_id, at_ms in used_at_ms.items()]
         with transaction(self._engine) as connection:
-            connection.execute(change, [{"token": i, "at": at} for i, at in used_at_ms.items()])
+            connection.execute(change, rows)
 
     def _list(self, query: sa.Select[Any]) -> list[Token]:
         with map_database_errors(), self._engine.connect() as connection:
-            return [_token(row) for row in connection.execute(query.order_by(TOKENS.c.created_at))]
+            rows = connection.execute(query.order_by(TOKENS.c.created_at))
+            return [_token_from_row(row) for row in rows]
 
     @staticmethod
     def _insert(connection: Connection, token: Token, secret: str) -> None:
@@ -197,6 +213,7 @@ class TokenStore:
             "scopes": " ".join(sorted(token.scopes)),
             "created_at": token.created_at_ms,
             "expires_at": token.expires_at_ms,
+            "origin": token.origin.value,
         }
         connection.execute(sa.insert(TOKENS), row)
 
@@ -204,46 +221,36 @@ class TokenStore:
 def _record(
     connection: Connection, now_ms: int, actor: Actor, action: str, token: Token, **details: Any
 ) -> None:
-    facts = {
+    description = {
         "label": token.label,
         "scopes": sorted(token.scopes),
         "user": token.user.email if token.user else None,
         "expiresAt": token.expires_at_ms,
     }
     team_id = token.team.id if token.team else None
-    record(connection, now_ms, actor, action, team_id, token.id, **facts, **details)
+    record(connection, now_ms, actor, action, team_id, token.id, **description, **details)
 
 
-def _rotated(connection: Connection, token: Token) -> bool:
-    """Whether another token took the place of this one: the audit log remembers."""
-    entry = sa.select(AUDIT.c.id).where(
-        AUDIT.c.team_id.is_not_distinct_from(token.team.id if token.team else None),
-        AUDIT.c.action == "token.rotate",
-        sa.func.json_extract(AUDIT.c.details, "$.replaces") == token.id,
-    )
-    return connection.execute(entry).first() is not None
-
-
-def _label(label: str) -> str:
-    if len(label) > _LABEL_MOST or not (label.isprintable()):
-        raise BadRequest(f"A label has at most {_LABEL_MOST} printable characters.")
+def _validate_label(label: str) -> str:
+    if len(label) > MAX_LABEL_LENGTH or not label.isprintable():
+        raise BadRequest(f"A label has at most {MAX_LABEL_LENGTH} printable characters.")
     return label
 
 
 def _lifetime_ms(lifetime_s: float) -> int:
-    if not 0 <= lifetime_s <= _LIFETIME_MOST_S:
-        raise BadRequest("A token lives at most 100 years.")
+    if not 0 <= lifetime_s <= _MAX_LIFETIME_S:
+        raise BadRequest("A token expires after at most 100 years.")
     return int(lifetime_s * 1000)
 
 
-def _token(row: Row[*tuple[Any, ...]]) -> Token:
+def _token_from_row(row: Row[*tuple[Any, ...]]) -> Token:
     team = user = None
     if row.team_id is not None:
         settings = decode_settings(row.settings)
-        team = Team(row.team_id, row.slug, row.team_name, row.team_created, settings)
+        team = Team(row.team_id, row.slug, row.team_name, row.team_created_at, settings)
     if row.user_id is not None:
         user = User(
-            row.user_id, row.email, row.username, row.user_name, row.user_created,
+            row.user_id, row.email, row.username, row.user_name, row.user_created_at,
             row.disabled_at, row.has_password,
         )  # fmt: skip
     return Token(
@@ -256,4 +263,6 @@ def _token(row: Row[*tuple[Any, ...]]) -> Token:
         expires_at_ms=row.expires_at,
         revoked_at_ms=row.revoked_at,
         used_at_ms=row.used_at,
+        origin=TokenOrigin(row.origin),
+        replaced_by=row.replaced_by,
     )

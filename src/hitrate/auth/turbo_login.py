@@ -5,15 +5,16 @@ from collections.abc import Mapping
 import msgspec
 
 from hitrate.auth.accounts import AccountStore
+from hitrate.auth.models import TokenOrigin
 from hitrate.auth.permissions import READ_WRITE
 from hitrate.auth.sessions import OneTimeStore, Sessions
+from hitrate.auth.tokens import MAX_LABEL_LENGTH
 from hitrate.errors import BadRequest, Forbidden, Unauthorized
 from hitrate.http.redirects import loopback_url, with_query
 from hitrate.teams.members import find_membership
 from hitrate.teams.models import Actor, Team, User
 
 DEFAULT_LABEL = "turbo login"
-_MAX_LABEL_LENGTH = 200
 _MAX_STATE_LENGTH = 1024
 _VERIFICATION = "verify"
 _VERIFICATION_TTL_S = 5 * 60
@@ -78,7 +79,13 @@ class TurboLogin:
             "ask an owner of the team to add you."
         )
 
-    def create_token(self, user: User, team: Team | None = None, label: str = DEFAULT_LABEL) -> str:
+    def create_token(
+        self,
+        user: User,
+        team: Team | None = None,
+        label: str = DEFAULT_LABEL,
+        origin: TokenOrigin = TokenOrigin.LOGIN,
+    ) -> str:
         """Create a token for one team, or for all teams of the user, and return its secret."""
         _, secret = self._accounts.tokens.create(
             team,
@@ -87,6 +94,7 @@ class TurboLogin:
             scopes=READ_WRITE,
             lifetime_s=self.token_ttl_s,
             actor=Actor.from_user(user),
+            origin=origin,
         )
         return secret
 
@@ -108,5 +116,6 @@ class TurboLogin:
                 "The verification token is unknown, used or expired; run `turbo login` again."
             )
         team = self.find_team(user, verification.team_id)
-        printable = "".join(c for c in label if c.isprintable())[:_MAX_LABEL_LENGTH].strip()
-        return VerifiedLogin(self.create_token(user, team, printable or DEFAULT_LABEL), team.id)
+        printable = "".join(c for c in label if c.isprintable())[:MAX_LABEL_LENGTH].strip()
+        secret = self.create_token(user, team, printable or DEFAULT_LABEL, TokenOrigin.SSO)
+        return VerifiedLogin(secret, team.id)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from hitrate.auth.tokens import OPERATOR_LIFETIME_S
+from hitrate.auth.tokens import COMMAND_TOKEN_LIFETIME_S
 from hitrate.cli.output import Failed
 from hitrate.cli.server_options import accounts, find_team
 from hitrate.config import Settings, load_settings
@@ -93,7 +93,7 @@ def _authorized(settings: Settings, running: ServerInfo) -> Iterator[tuple[httpx
     """Connections as the operator, and the secret that makes them that."""
     with accounts(settings) as store:
         token, secret = store.tokens.create(
-            None, "operator", scopes=(), lifetime_s=OPERATOR_LIFETIME_S, actor=None
+            None, "operator", scopes=(), lifetime_s=COMMAND_TOKEN_LIFETIME_S, actor=None
         )
         try:
             with httpx.Client(

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from hitrate.datadir import DataDir
 from hitrate.errors import DatabaseError
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """Revision of the newest migration. A test compares it with the migration scripts."""
 
 metadata = MetaData()

@@ -50,6 +50,10 @@ TOKENS = sa.Table(
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("revoked_at", sa.BigInteger),
     sa.Column("used_at", sa.BigInteger),
+    sa.Column("replaced_by", sa.String),
+    sa.Column("origin", sa.String, nullable=False, server_default="manual"),
+    sa.Index("tokens_team", "team_id"),
+    sa.Index("tokens_user", "user_id"),
 )
 
 SESSIONS = sa.Table(
@@ -62,7 +66,7 @@ SESSIONS = sa.Table(
 )
 
 PENDING_AUTH = sa.Table(
-    "sign_ins",
+    "pending_auth",
     metadata,
     sa.Column("hash", sa.LargeBinary, primary_key=True),
     sa.Column("kind", sa.String, nullable=False),

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from hitrate.auth.models import Token
+from hitrate.auth.models import Token, TokenOrigin
 from hitrate.clock import iso
 from hitrate.roles import Role
 from hitrate.teams.models import Team
@@ -89,9 +89,7 @@ class CurrentToken(msgspec.Struct, rename="camel"):
     @classmethod
     def from_token(cls, token: Token) -> "CurrentToken":
         team_id = token.team.id if token.team else None
-        # The label that `turbo login --sso-team` chooses is the only record of a token's origin.
-        sso = token.user is not None and token.label.endswith("Single Sign-On")
-        origin = "sso" if sso else "manual"
+        origin = "sso" if token.origin is TokenOrigin.SSO else "manual"  # turbo knows these two
         scope = TokenScope(
             type="user" if team_id is None else "team",
             origin=origin,

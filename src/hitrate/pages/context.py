@@ -11,7 +11,7 @@ from hitrate.analytics.artifact_reports import ArtifactReports
 from hitrate.analytics.reports import Reports
 from hitrate.auth.guards import current_session
 from hitrate.auth.models import Permission
-from hitrate.auth.permissions import ROLES
+from hitrate.auth.permissions import ROLE_PERMISSIONS
 from hitrate.auth.sessions import Session
 from hitrate.billing.quotas import TeamState, reached_limits
 from hitrate.clock import Clock
@@ -81,7 +81,7 @@ class Visit:
 
     @property
     def access(self) -> frozenset[Permission]:
-        return ROLES[self.member.role]
+        return ROLE_PERMISSIONS[self.member.role]
 
     def link(self, page: str, **query: str | None) -> str:
         """The address of a page of the team."""
