@@ -19,7 +19,7 @@ from hitrate.clock import iso
 from hitrate.datadir import DataDir
 from hitrate.db.engine import SCHEMA_VERSION
 from hitrate.errors import BadRequest
-from hitrate.management.turbo_schemas import current_token
+from hitrate.management.turbo_schemas import CurrentToken
 from hitrate.teams.models import OPERATOR
 from tests.support.account_fixture import AccountFixture, bearer
 
@@ -147,7 +147,7 @@ def test_upgrade_sets_the_origin_of_login_tokens(upgraded: AccountFixture, name:
     stored = token(upgraded, name)
     assert stored.origin is origins.get(name, TokenOrigin.MANUAL)
     origin = "sso" if name in ("turbo-login-team", "turbo-login-sso") else "manual"
-    assert current_token(stored).origin == origin
+    assert CurrentToken.from_token(stored).origin == origin
 
 
 def test_upgrade_keeps_users_and_members(upgraded: AccountFixture) -> None:
