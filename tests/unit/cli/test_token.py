@@ -105,7 +105,7 @@ def test_a_token_is_rotated_once(token_desk: Desk) -> None:
         (["--team", "web", "--scopes", ""], "--scopes has ''"),
         (["--team", "web", "--scopes", "READ"], "--scopes has 'READ'"),
         (["--team", "web", "--scopes", "read", "--read-only"], "not both"),
-        (["--team", "web", "--expires", "-5s"], "--expires is '-5s'; it takes a length of time"),
+        (["--team", "web", "--expires", "-5s"], "--expires is '-5s'; it takes a duration"),
         (["--team", "web", "--expires", "2020-01-01"], "--expires is '2020-01-01'"),
         (["--team", "web", "--expires", ""], "--expires is ''"),
         (["--team", "web", "--expires", "200000d"], "at most 100 years"),
