@@ -1,4 +1,4 @@
-"""`python -m hitrate` is the console script `hitrate`."""
+"""Entry point of `python -m hitrate`, the same as the command `hitrate`."""
 
 from hitrate.cli.main import main
 

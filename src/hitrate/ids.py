@@ -11,6 +11,6 @@ def random_text(length: int) -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
-def new_id(kind: str, length: int) -> str:
-    """A new id, such as `team_…`: `turbo` sends a team's id only when it starts so."""
-    return f"{kind}_{random_text(length)}"
+def new_id(prefix: str, length: int) -> str:
+    """Return a new id such as `team_…`. `turbo` sends a team id only if it has this prefix."""
+    return f"{prefix}_{random_text(length)}"

@@ -1,4 +1,4 @@
-"""Moments as people and programs write them in queries and options."""
+"""Parsing of times in query parameters and command options."""
 
 import re
 from datetime import UTC, datetime
@@ -6,30 +6,30 @@ from datetime import UTC, datetime
 from hitrate.errors import BadRequest
 from hitrate.units import parse_duration
 
-EARLIEST_MS = 0
-LATEST_MS = 4_102_444_800_000
-"""1970 and 2100: moments beyond them are taken for these."""
+MIN_TIME_MS = 0
+MAX_TIME_MS = 4_102_444_800_000
+"""1970 and 2100. Times beyond them are clamped."""
 
 
 def parse_time_ms(text: str, now_ms: int) -> int:
-    """UTC milliseconds of `2026-11-21T20:33:00Z`, `2026-11-21` or `7d` (that long ago).
+    """Return UTC milliseconds of `2026-11-21T20:33:00Z`, `2026-11-21`, or `7d` before `now_ms`.
 
-    A time without a zone is UTC. Raises ValueError.
+    A time without a zone is in UTC. Raises ValueError or OverflowError.
     """
     if re.fullmatch(r"\d+(\.\d+)?[smhdw]", text):
-        at_ms = now_ms - int(parse_duration(text) * 1000)
+        time_ms = now_ms - int(parse_duration(text) * 1000)
     else:
-        moment = datetime.fromisoformat(text)
-        at_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-    return min(max(at_ms, EARLIEST_MS), LATEST_MS)
+        time = datetime.fromisoformat(text)
+        time_ms = int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+    return min(max(time_ms, MIN_TIME_MS), MAX_TIME_MS)
 
 
 def parse_time_param(name: str, text: str, now_ms: int) -> int:
-    """The same, of a parameter with a name. Raises BadRequest."""
+    """Return UTC milliseconds, like `parse_time_ms`. Raises BadRequest that names the parameter."""
     try:
         return parse_time_ms(text, now_ms)
     except (ValueError, OverflowError) as error:
         raise BadRequest(
             f"{name} is {text[:40]!a}; send a time in ISO 8601, such as "
-            "2026-11-21T20:33:00Z, or a length of time, such as 7d."
+            "2026-11-21T20:33:00Z, or a duration, such as 7d."
         ) from error

@@ -1,4 +1,4 @@
-"""Money: text outside, whole millionths inside, nothing rounded."""
+"""Parsing and formatting of money: exact, between text and whole micros."""
 
 from decimal import Decimal
 
@@ -6,35 +6,35 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hitrate.money import money_text, parse_money
+from hitrate.money import format_money, parse_money
 
-MOST = 10**18
+MAX_MICROS = 10**18
 
-millionths = st.integers(0, MOST)
+micros = st.integers(0, MAX_MICROS)
 
 
-@given(millionths)
+@given(micros)
 @example(0)
-@example(MOST)
-def test_what_is_written_is_read_back(amount: int) -> None:
-    assert parse_money(money_text(amount), "price") == amount
+@example(MAX_MICROS)
+def test_parse_money_restores_formatted_amount(amount: int) -> None:
+    assert parse_money(format_money(amount), "price") == amount
 
 
-@given(millionths)
-def test_text_is_the_exact_amount_with_two_to_six_decimals(amount: int) -> None:
-    whole, decimals = money_text(amount).split(".")
+@given(micros)
+def test_format_money_is_exact_with_two_to_six_decimals(amount: int) -> None:
+    whole, decimals = format_money(amount).split(".")
     assert Decimal(f"{whole}.{decimals}") * 10**6 == amount
     assert 2 <= len(decimals) <= 6
     assert len(decimals) == 2 or not decimals.endswith("0")
 
 
 @given(st.decimals(0, 10**12, places=6))
-def test_six_decimals_are_read_exactly(amount: Decimal) -> None:
+def test_parse_money_reads_six_decimals_exactly(amount: Decimal) -> None:
     assert parse_money(str(amount), "price") == int(amount.scaleb(6))
 
 
 @given(st.integers(0, 10**6))
-def test_a_number_of_json_is_read_as_its_text(cents: int) -> None:
+def test_parse_money_reads_json_numbers_exactly(cents: int) -> None:
     assert parse_money(cents / 100, "price") == cents * 10_000
     assert parse_money(cents, "price") == cents * 10**6
 
@@ -49,11 +49,11 @@ def test_a_number_of_json_is_read_as_its_text(cents: int) -> None:
         (1e-06, 1),
         ("0.000001", 1),
         ("1.0000000", 1_000_000),
-        ("1000000000000", MOST),
-        (1e12, MOST),
+        ("1000000000000", MAX_MICROS),
+        (1e12, MAX_MICROS),
     ],
 )
-def test_an_amount_may_be_written_in_several_ways(value: str | float, amount: int) -> None:
+def test_parse_money_accepts_several_notations(value: str | float, amount: int) -> None:
     assert parse_money(value, "price") == amount
 
 
@@ -88,20 +88,20 @@ def test_an_amount_may_be_written_in_several_ways(value: str | float, amount: in
         "9" * 5000,
     ],
 )
-def test_what_is_no_amount_is_refused_and_its_field_is_named(value: str | float) -> None:
-    with pytest.raises(ValueError, match=r"^\$\.spendCap is ") as caught:
+def test_parse_money_error_names_the_field(value: str | float) -> None:
+    with pytest.raises(ValueError, match=r"^\$\.spendCap is ") as raised:
         parse_money(value, "$.spendCap")
-    assert len(str(caught.value)) < 200
+    assert len(str(raised.value)) < 200
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_an_amount_or_refused(text: str) -> None:
+def test_parse_money_accepts_or_rejects_any_text(text: str) -> None:
     try:
         amount = parse_money(text, "price")
     except ValueError:
         return
-    assert 0 <= amount <= MOST
+    assert 0 <= amount <= MAX_MICROS
 
 
-def test_a_difference_below_nothing_has_its_sign() -> None:
-    assert money_text(-1_500_000) == "-1.50"
+def test_format_money_keeps_the_sign_of_negative_amounts() -> None:
+    assert format_money(-1_500_000) == "-1.50"

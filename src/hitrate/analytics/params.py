@@ -23,7 +23,7 @@ AnyRequest = Request[None, None, State]
 PATIENCE_S = 5.0
 """How long a request that asks for fresh numbers waits for them."""
 
-_MOMENT = "ISO 8601, or a length of time such as 7d."
+_MOMENT = "ISO 8601, or a duration such as 7d."
 _SAYS = "A name; any for runs that said one, none for those that did not."
 
 Since = Annotated[

@@ -9,7 +9,7 @@ from hitrate.billing.pricing import UsageTotals, cost_micros, forecast
 from hitrate.billing.quotas import TeamState, reached_limits
 from hitrate.billing.usage_cycles import ClosedCycle, UsageCycleStore
 from hitrate.clock import iso
-from hitrate.money import money_text
+from hitrate.money import format_money
 from hitrate.teams.cycles import Cycle
 from hitrate.teams.models import Team
 from hitrate.teams.settings import MEASURES, Limits
@@ -36,7 +36,7 @@ class CycleUsage(msgspec.Struct, rename="camel"):
         return cls(
             **{name: getattr(totals, name) for name in MEASURES},
             average_stored_bytes=totals.stored_byte_ms // duration_ms,
-            cost=money_text(cost),
+            cost=format_money(cost),
         )
 
 
@@ -79,8 +79,8 @@ class CurrentCycle(msgspec.Struct, rename="camel"):
             used=CycleUsage.from_totals(totals, elapsed_ms, cost),
             limits=settings.limits,
             left=_remaining(settings.limits, totals),
-            spend_cap=None if cap is None else money_text(cap),
-            spend_left=None if cap is None else money_text(max(0, cap - cost)),
+            spend_cap=None if cap is None else format_money(cap),
+            spend_left=None if cap is None else format_money(max(0, cap - cost)),
             forecast=UsageForecast(
                 **msgspec.structs.asdict(
                     CycleUsage.from_totals(expected, cycle.length_ms, expected_cost)
@@ -112,7 +112,7 @@ class PastCycle(msgspec.Struct, rename="camel"):
         used = CycleUsage(
             **{name: getattr(cycle, name) for name in MEASURES},
             average_stored_bytes=cycle.average_stored_bytes,
-            cost=money_text(cycle.cost_micros),
+            cost=format_money(cycle.cost_micros),
         )
         return cls(iso(cycle.start_ms), iso(cycle.end_ms), cycle.currency, used)
 

@@ -31,7 +31,7 @@ _PAGE = 1000
 @click.command()
 @click.option("--team", "slug", required=True, help="Slug of the team.")
 @click.option("--session", "session_id", help="Only the events of one run.")
-@click.option("--since", metavar="TIME", help="ISO 8601, or a length of time such as 7d.")
+@click.option("--since", metavar="TIME", help="ISO 8601, or a duration such as 7d.")
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most.")
 @as_json
 @data_dir_option

@@ -74,7 +74,7 @@ def since_option(default: str | None, told: str = "") -> Option:
         "--since",
         metavar="TIME",
         default=default,
-        help=f"ISO 8601, or a length of time such as 7d. [default: {default or told}]",
+        help=f"ISO 8601, or a duration such as 7d. [default: {default or told}]",
     )
 
 

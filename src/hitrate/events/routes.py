@@ -100,7 +100,7 @@ def event_api(
         ] = None,
         since: Annotated[
             str | None,
-            QueryParameter(name="since", description="ISO 8601, or a length of time such as 7d."),
+            QueryParameter(name="since", description="ISO 8601, or a duration such as 7d."),
         ] = None,
         limit: Limit = 100,
         cursor: Cursor = None,

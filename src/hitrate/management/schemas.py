@@ -5,7 +5,7 @@ import msgspec
 from hitrate.auth.models import Scope, Token
 from hitrate.billing.quotas import CACHE_STATUS, TeamState
 from hitrate.clock import iso
-from hitrate.money import money_text
+from hitrate.money import format_money
 from hitrate.roles import Role
 from hitrate.teams.models import Member, Team
 from hitrate.teams.settings import Limits
@@ -143,8 +143,8 @@ def billing_info(team: Team, state: TeamState, now_ms: int) -> BillingInfo:
         cycle=CycleInfo(settings.cycle.day, iso(cycle.start_ms), iso(cycle.end_ms)),
         limits=settings.limits,
         currency=settings.currency,
-        prices={name: money_text(price) for name, price in prices.items()},
-        spend_cap=None if settings.spend_cap is None else money_text(settings.spend_cap),
+        prices={name: format_money(price) for name, price in prices.items()},
+        spend_cap=None if settings.spend_cap is None else format_money(settings.spend_cap),
         paused_since=iso_or_none(settings.paused_at_ms),
         soft_blocked=settings.soft_blocked,
         payment_missing=settings.payment_missing,

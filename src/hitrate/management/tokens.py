@@ -30,7 +30,7 @@ class Tokens(msgspec.Struct):
 
 
 class NewToken(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """`expires_in`: a length of time, such as 30d; without it the token does not end by itself."""
+    """`expires_in`: a duration, such as 30d; without it the token does not end by itself."""
 
     label: Annotated[str, Meta(max_length=200)] = ""
     scopes: Annotated[list[Scope], Meta(min_length=1)] = msgspec.field(

@@ -127,7 +127,7 @@ def nice_top(most: float) -> float:
 
 
 def nice_span(most_ms: float) -> float:
-    """A round length of time, in ms, that is not below the most."""
+    """A round duration, in ms, that is not below the most."""
     return next(
         (span for span in _SPANS_MS if span >= most_ms), nice_top(most_ms / _DAY_MS) * _DAY_MS
     )

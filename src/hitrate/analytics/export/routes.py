@@ -40,7 +40,7 @@ Since = Annotated[
     str | None,
     QueryParameter(
         name="since",
-        description="ISO 8601, or a length of time such as 7d. Everything when left out.",
+        description="ISO 8601, or a duration such as 7d. Everything when left out.",
     ),
 ]
 Format = Annotated[
