@@ -31,7 +31,7 @@ LEFT_OUT = {"teamId", "slug", "since", "until", "timezone", "Content-Length"}
 # Nor does one say which texts are a time or an amount of money, and which can be printed.
 FIELDS_LEFT_OUT = {"team", "expiresIn", "overlap", "prices", "spendCap", "label", "name"}
 
-REPORTS = "^/v1/(usage|runs|artifacts|export)"
+REPORTS = "^/v1/(analytics|runs|artifacts|export)"
 
 # Walked elsewhere: methods in test_methods.py, who is let in in test_access.py.
 NOT_HERE = [unsupported_method, ignored_auth]

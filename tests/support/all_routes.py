@@ -13,7 +13,7 @@ from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
-from hitrate.app.openapi import document
+from hitrate.app.openapi import create_document
 from hitrate.app.router import Router
 from hitrate.app.wiring import App
 from hitrate.auth.guards import RequirePermission
@@ -61,7 +61,7 @@ def documentation() -> dict[str, Any]:
     assert isinstance(app.fallback, Litestar)
     dependencies = cast("Mapping[str, Provide]", app.fallback.dependencies)
     handlers = [handler for handler in _handlers(app) if handler.resolve_include_in_schema()]
-    text = msgspec.json.encode(document(handlers, dependencies))
+    text = msgspec.json.encode(create_document(handlers, dependencies))
     documented: dict[str, Any] = msgspec.json.decode(text)
     return documented
 

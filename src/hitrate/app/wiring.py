@@ -16,9 +16,9 @@ from hitrate.analytics.export.routes import export_api
 from hitrate.analytics.params import AnalyticsService
 from hitrate.analytics.reports import Reports
 from hitrate.analytics.routes import analytics_api
-from hitrate.app import health
+from hitrate.app import health, openapi
 from hitrate.app.health import Health
-from hitrate.app.openapi import openapi_api
+from hitrate.app.openapi import OpenApiDocument
 from hitrate.app.router import Router
 from hitrate.artifacts import admin_routes
 from hitrate.artifacts.blobs import BlobStore
@@ -203,10 +203,11 @@ class App:
             html=html,
             account_page=AccountPage(accounts, settings, clock, html),
         )
-        framework = create_litestar_app(
-            [*handlers, *openapi_api(handlers, dependencies), page_router],
+        document = OpenApiDocument(handlers, dependencies)
+        litestar = create_litestar_app(
+            [*handlers, *openapi.HANDLERS, page_router],
             guards=[PermissionGuard(authorizer, session_guard)],
-            dependencies=dependencies,
+            dependencies={**dependencies, **provide(openapi_document=document)},
         )
         event_routes = EventRoutes(spool, metrics, clock, settings.max_body_bytes)
         artifact_routes = ArtifactRoutes(
@@ -229,7 +230,7 @@ class App:
             [*event_routes.routes(), *artifact_routes.routes()],
             Admission(authorizer, quotas, meter, clock),
             metrics,
-            cast("ASGIApp", framework),
+            cast("ASGIApp", litestar),
         )
 
 

@@ -1,4 +1,4 @@
-"""The framework's app: everything that is not a hot route, with our errors and one openapi.json."""
+"""Litestar app of the routes outside the hot paths: strict JSON, errors, handler threads."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -19,47 +19,42 @@ from litestar.types import Guard, Message, Scope
 
 from hitrate import log
 from hitrate.errors import RequestError
-from hitrate.http.errors import INTERNAL, error_body, error_response
+from hitrate.http.errors import INTERNAL, INTERNAL_MESSAGE, error_body, error_response
 
 AnyRequest = Request[Any, Any, State]
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 
-_log = log.get_logger("http")
-
-
-def _number(text: str) -> int | float:
-    """What JSON Schema calls an integer is one, however it is written."""
-    value = float(text)
-    return int(value) if value.is_integer() else value
-
-
-_decode = msgspec.json.Decoder(float_hook=_number).decode
-
-
-class StrictRequest(AnyRequest):
-    """A body is taken at its word: `"5"` is no number, and 0 is not false."""
-
-    async def json(self) -> Any:
-        """Raises ValidationException."""
-        field = self.route_handler.parsed_data_field
-        try:
-            return msgspec.convert(_decode(await self.body()), field.annotation if field else Any)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValidationException(str(error)) from error
-
-
 Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 HANDLER_THREADS = 12
 
+_log = log.get_logger("http")
 
-def configure_handler_threads() -> None:
-    """Have handlers that block run on threads of their own: on those of the event loop, a few slow
-    reports would keep artifacts from being read and written. Call before the loop runs."""
-    set_asyncio_executor(ThreadPoolExecutor(HANDLER_THREADS, "handler"))
+
+def create_litestar_app(
+    handlers: Sequence[HTTPRouteHandler | Router],
+    guards: Sequence[Guard] = (),
+    dependencies: Mapping[str, Provide] | None = None,
+) -> Litestar:
+    """Create the app. `guards` and `dependencies` apply to all handlers."""
+    return Litestar(
+        route_handlers=list(handlers),
+        guards=list(guards),
+        dependencies=dependencies,
+        request_class=StrictRequest,
+        openapi_config=None,
+        exception_handlers={
+            RequestError: _handle_request_error,
+            HTTPException: _handle_litestar_error,
+            Exception: _handle_unexpected_error,
+        },
+        logging_config=None,
+        debug=False,
+        before_send=[_complete_allow_header],
+    )
 
 
 def provide(**services: object) -> dict[str, Provide]:
@@ -74,125 +69,142 @@ def _constant(service: object) -> Callable[[], object]:
     return lambda: service
 
 
-def create_litestar_app(
-    handlers: Sequence[HTTPRouteHandler | Router],
-    guards: Sequence[Guard] = (),
-    dependencies: Mapping[str, Provide] | None = None,
-) -> Litestar:
-    """Create an app of handlers, with guards and dependencies for all of them."""
-    return Litestar(
-        route_handlers=list(handlers),
-        guards=list(guards),
-        dependencies=dependencies,
-        request_class=StrictRequest,
-        openapi_config=None,
-        exception_handlers={
-            RequestError: _refused,
-            HTTPException: _framework_refused,
-            Exception: _failed,
-        },
-        logging_config=None,
-        debug=False,
-        before_send=[_name_methods],
-    )
+def configure_handler_threads() -> None:
+    """Give blocking handlers a thread pool of their own. Call before the event loop runs.
+
+    In the default pool of the event loop, a few slow reports would delay artifact I/O.
+    """
+    set_asyncio_executor(ThreadPoolExecutor(HANDLER_THREADS, "handler"))
+
+
+def run_in_thread(handler: Callable[Arguments, Result]) -> Callable[Arguments, Awaitable[Result]]:
+    """Decorate a blocking handler so that it runs on a handler thread.
+
+    Litestar's option `sync_to_thread` wraps a handler once for each method of its path; a handler
+    that returns a `Response` then returns a coroutine instead.
+    """
+
+    @wraps(handler)
+    async def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return await sync_to_thread(handler, *args, **kwargs)
+
+    return run
+
+
+def _parse_json_float(text: str) -> int | float:
+    """Return an integer for `5.0`, because JSON Schema counts it as an integer."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+_decode = msgspec.json.Decoder(float_hook=_parse_json_float).decode
+
+
+class StrictRequest(AnyRequest):
+    """A request whose JSON body is not coerced: `"5"` is not a number, and 0 is not false."""
+
+    async def json(self) -> Any:
+        """Return the body as the type that the handler declares. Raises ValidationException."""
+        field = self.route_handler.parsed_data_field
+        try:
+            return msgspec.convert(_decode(await self.body()), field.annotation if field else Any)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ValidationException(str(error)) from error
 
 
 def raw_path_tail(request: AnyRequest) -> str:
-    """What follows the words of a route's path, as it was sent: what the framework hands over has
-    dots and slashes folded, and may be the name of something else."""
-    words, _, _ = request.scope["path_template"].partition("{")
-    return unquote(request.scope["raw_path"].decode("latin-1")).removeprefix(words)
+    """Return the rest of the path after the literal start of its route, as the client sent it.
+
+    Litestar normalizes dots and slashes in path parameters, which can change a name.
+    """
+    prefix, _, _ = request.scope["path_template"].partition("{")
+    return unquote(request.scope["raw_path"].decode("latin-1")).removeprefix(prefix)
 
 
-def _answer(status: int, body: bytes, headers: dict[str, str]) -> Response[bytes]:
+def _json_response(status: int, body: bytes, headers: dict[str, str]) -> Response[bytes]:
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
-def _refused(_request: AnyRequest, error: RequestError) -> Response[bytes]:
+def _handle_request_error(_request: AnyRequest, error: RequestError) -> Response[bytes]:
     response = error_response(error)
     headers = {name.decode(): value.decode() for name, value in response.headers}
     headers.pop("content-type")
-    return _answer(response.status, response.body, headers)
+    return _json_response(response.status, response.body, headers)
 
 
-def _framework_refused(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+def _handle_litestar_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     code = _CODES.get(error.status_code, "bad_request")
     message = f"{error.detail or code}: {request.method} {request.url.path}"
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         message = "; ".join(
-            f"{e.get('key')}: {e.get('message')}{_choices(request, e.get('key'))}"
+            f"{e.get('key')}: {e.get('message')}{_allowed_values_hint(request, e.get('key'))}"
             for e in error.extra
         )
-    headers = {"allow": ", ".join(allowed)} if (allowed := _allowed(request, error)) else {}
-    return _answer(error.status_code, error_body(code, message), headers)
+    headers = {}
+    if isinstance(error, MethodNotAllowedException):
+        headers["allow"] = ", ".join(_allowed_methods(request.app, request.scope["path"]))
+    return _json_response(error.status_code, error_body(code, message), headers)
 
 
-def _choices(request: AnyRequest, name: Any) -> str:
-    """What to send instead, for a parameter that is one of a few words."""
-    signature = request.route_handler.parsed_fn_signature.parameters
-    words = list(_words(signature[name].raw)) if name in signature else []
-    return f"; send {', '.join(words[:-1])} or {words[-1]}." if words else ""
-
-
-def _words(annotation: Any) -> Iterator[str]:
-    """Those of the `Literal` in an annotation."""
-    if get_origin(annotation) is Literal:
-        yield from get_args(annotation)
-    else:
-        for part in get_args(annotation):
-            yield from _words(part)
-
-
-async def _name_methods(message: Message, scope: Scope) -> None:
-    """The framework's own answer to OPTIONS knows only the first handler of a path."""
-    if message["type"] == "http.response.start" and scope.get("method") == "OPTIONS":
-        app, path = scope["litestar_app"], scope["path"]
-        MutableScopeHeaders(message)["allow"] = ", ".join(_methods(app, path))
-
-
-def _allowed(request: AnyRequest, error: HTTPException) -> list[str]:
-    if not isinstance(error, MethodNotAllowedException):
-        return []
-    return _methods(request.app, request.scope["path"])
-
-
-def _methods(app: Litestar, path: str) -> list[str]:
-    """What an address takes. Of several paths it is of, the framework goes by words first."""
-    taking = [route for route in app.routes if re.fullmatch(_form(route.path), path)]
-    closest = max((_in_words(route.path) for route in taking), default=[])
-    return sorted({m for r in taking if _in_words(r.path) == closest for m in r.methods})
-
-
-def _in_words(path: str) -> list[bool]:
-    """Which parts of a route's path are no parameters."""
-    return [not part.startswith("{") for part in path.split("/")]
-
-
-def _form(path: str) -> str:
-    """The regular expression of a route's path."""
-    return re.sub(r"\{[^}]*\}", "[^/]+", re.sub(r"\{[^}]*:path\}", ".+", path))
-
-
-def _failed(request: AnyRequest, error: Exception) -> Response[bytes]:
+def _handle_unexpected_error(request: AnyRequest, error: Exception) -> Response[bytes]:
     _log.error(
-        "failed",
+        "request failed",
         request_id=request.scope.get("request_id"),
         path=request.url.path,
         exc_info=error,
     )
     status, code = INTERNAL
-    return _answer(status, error_body(code, "Something went wrong in the server."), {})
+    return _json_response(status, error_body(code, INTERNAL_MESSAGE), {})
 
 
-def run_in_thread(handler: Callable[Arguments, Answer]) -> Callable[Arguments, Awaitable[Answer]]:
-    """Run a blocking handler on one of the handler threads.
+def _allowed_values_hint(request: AnyRequest, parameter: Any) -> str:
+    """Return `; send a, b or c.` for a parameter that takes one of several literal values."""
+    signature = request.route_handler.parsed_fn_signature.parameters
+    values = list(_literal_values(signature[parameter].raw)) if parameter in signature else []
+    return f"; send {', '.join(values[:-1])} or {values[-1]}." if values else ""
 
-    Litestar's own option `sync_to_thread` wraps a handler once for each method of its path; a
-    handler that returns a `Response` then returns a coroutine instead.
+
+def _literal_values(annotation: Any) -> Iterator[str]:
+    """Yield the values of all `Literal` types within an annotation."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    else:
+        for argument in get_args(annotation):
+            yield from _literal_values(argument)
+
+
+async def _complete_allow_header(message: Message, scope: Scope) -> None:
+    """List all methods of a path in the response to OPTIONS.
+
+    Litestar lists those of the path's first handler only.
     """
+    if message["type"] == "http.response.start" and scope.get("method") == "OPTIONS":
+        methods = _allowed_methods(scope["litestar_app"], scope["path"])
+        MutableScopeHeaders(message)["allow"] = ", ".join(methods)
 
-    @wraps(handler)
-    async def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        return await sync_to_thread(handler, *args, **kwargs)
 
-    return run
+def _allowed_methods(app: Litestar, path: str) -> list[str]:
+    """List the methods of a path.
+
+    If several routes match, Litestar prefers the one with literal segments, and so does this.
+    """
+    matching = [route for route in app.routes if re.fullmatch(_path_regex(route.path), path)]
+    best = max((_literal_segments(route.path) for route in matching), default=[])
+    return sorted(
+        {
+            method
+            for route in matching
+            if _literal_segments(route.path) == best
+            for method in route.methods
+        }
+    )
+
+
+def _literal_segments(path: str) -> list[bool]:
+    """Return for each segment of a route's path whether it is literal, not a parameter."""
+    return [not segment.startswith("{") for segment in path.split("/")]
+
+
+def _path_regex(path: str) -> str:
+    """Return the regular expression that a route's path matches."""
+    return re.sub(r"\{[^}]*\}", "[^/]+", re.sub(r"\{[^}]*:path\}", ".+", path))
