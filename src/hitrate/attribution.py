@@ -11,9 +11,9 @@ from hitrate import log
 from hitrate.artifacts.catalog import ArtifactCatalog, UnattributedArtifact
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError
-from hitrate.events.ingest import hash_key
 from hitrate.events.models import LoadObserver
 from hitrate.events.rules import LOCAL_MISS, REMOTE_HIT, REMOTE_MISS
+from hitrate.events.schema import hash_key
 from hitrate.events.store import DuckDBEventStore
 
 _log = log.get_logger("attribution")

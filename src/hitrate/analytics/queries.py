@@ -4,8 +4,8 @@
 of certain artifacts; only `MOST_HIT` and `EVER_HIT` look at all events of the period.
 """
 
-from hitrate.events.ingest import RUN_KEY, hash_key
-from hitrate.events.rules import LOCAL_HIT, OUTCOME, REMOTE_HIT, SAVED_MS, STATE
+from hitrate.events.rules import LOCAL_HIT, OUTCOME, REMOTE_HIT, SAVED_MS, TASK_FROM_EVENTS
+from hitrate.events.schema import hash_key, run_key
 
 _HIT_RATE = "CASE WHEN r.tasks > 0 THEN (r.local_hits + r.remote_hits) / r.tasks END"
 
@@ -84,7 +84,7 @@ RUNS = f"SELECT {RUN} {{runs}} ORDER BY {{order}} LIMIT $limit OFFSET $offset"
 
 ONE_RUN = f"""
 SELECT {RUN} FROM runs r JOIN senders s ON s.id = r.sender
-WHERE r.key = {RUN_KEY.format(team="$team", session="$session")}
+WHERE r.key = {run_key("$team", "$session")}
   AND r.team_id = $team AND r.session_id = $session
 """
 
@@ -97,7 +97,7 @@ TASKS = f"""
 SELECT {NAME.format("t")}, t.outcome, t.told_ms, t.saved_ms FROM (
     SELECT hash, {OUTCOME} AS outcome, {SAVED_MS} AS saved_ms,
            greatest(local_ms, remote_ms) AS told_ms
-    FROM (SELECT hash, {STATE} FROM events
+    FROM (SELECT hash, {TASK_FROM_EVENTS} FROM events
           WHERE run = $run AND received_at >= $from_ms AND received_at <= $to_ms GROUP BY hash)
 ) t {_NAMED.format("t")}
 ORDER BY t.outcome = 'miss' DESC, t.saved_ms DESC, t.hash LIMIT $limit OFFSET $offset
@@ -105,7 +105,7 @@ ORDER BY t.outcome = 'miss' DESC, t.saved_ms DESC, t.hash LIMIT $limit OFFSET $o
 
 # A run has all of its events in the period or is cut short: what it did before is not shown.
 _USED = f"""
-SELECT run, hash, max(received_at) AS last_at, {STATE} FROM events
+SELECT run, hash, max(received_at) AS last_at, {TASK_FROM_EVENTS} FROM events
 WHERE hash IN (SELECT {hash_key("name")} FROM (SELECT unnest($names::VARCHAR[]) AS name))
   AND {_OF_TEAM} AND received_at >= $from_ms AND received_at < $to_ms
 GROUP BY run, hash

@@ -25,7 +25,6 @@ from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.catalog import ArtifactCatalog
 from hitrate.artifacts.eviction import CacheLimits
 from hitrate.artifacts.gc import GarbageCollector
-from hitrate.artifacts.index import ArtifactIndex
 from hitrate.artifacts.routes import ArtifactRoutes
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.attribution import ArtifactAttribution
@@ -51,7 +50,7 @@ from hitrate.events.loader import Loader
 from hitrate.events.quarantine import Quarantine
 from hitrate.events.routes import EventRoutes, event_api
 from hitrate.events.spool import Spool
-from hitrate.events.store import DuckDBEventStore
+from hitrate.events.store import create_event_store
 from hitrate.events.traffic import TransferCounter
 from hitrate.http.asgi import ASGIApp
 from hitrate.http.cookies import SecureCookies
@@ -66,9 +65,6 @@ from hitrate.pages import routes as pages
 from hitrate.pages.account import AccountPage
 from hitrate.pages.context import Dashboard
 
-_SPOOL_LINE_OVERHEAD = 4
-"""A spool line is at most this many times as long as the request body it was made from."""
-
 _log = log.get_logger("app")
 
 
@@ -77,13 +73,6 @@ class Component(Protocol):
 
     def open(self) -> None: ...
     def close(self) -> None: ...
-
-
-def event_store(settings: Settings, index: ArtifactIndex | None = None) -> DuckDBEventStore:
-    """Create the event store, not opened; `index` supplies durations of artifacts to a loader."""
-    max_line_bytes = _SPOOL_LINE_OVERHEAD * settings.max_body_bytes + 64 * 1024
-    durations = None if index is None else index.durations
-    return DuckDBEventStore(settings.data_dir, max_line_bytes, durations)
 
 
 class App:
@@ -125,7 +114,7 @@ class App:
         meter = Meter(settings.data_dir, lambda team_id: artifacts.usage(team_id).size_bytes, clock)
         quotas = QuotaEnforcer(meter, clock)
         worker = BillingWorker(accounts, usage_cycles, meter, authorizer, clock)
-        store = event_store(settings, artifacts.index)
+        store = create_event_store(settings, artifacts.index.durations)
         traffic = TransferCounter(clock)
         quarantine = Quarantine(data_dir.quarantine)
         loader = Loader(

@@ -13,11 +13,12 @@ from hitrate.cli.output import print_json, size_text
 from hitrate.cli.server_options import accounts, as_json, data_dir_option
 from hitrate.clock import Clock, ManualClock, iso
 from hitrate.config import Settings
-from hitrate.datadir import DataDirLock, read_server_info, server_url
+from hitrate.datadir import DataDir, DataDirLock, read_server_info, server_url
 from hitrate.demo.loader import EventFiller, Owner, store_artifacts
 from hitrate.demo.shared_cache import ROOM_BYTES, Run
 from hitrate.demo.simulator import GITHUB, GITLAB, LAPTOPS, History
 from hitrate.errors import BadRequest, DataDirLocked
+from hitrate.events.store import create_event_store
 from hitrate.roles import Role
 from hitrate.teams.models import Actor, Team, User
 
@@ -98,10 +99,6 @@ def make_demo(
 
     Raises HitrateError.
     """
-    # Imported here: the HTTP server's libraries take a moment, and only this line needs them.
-    from hitrate.app.wiring import event_store
-    from hitrate.datadir import DataDir
-
     blobs = BlobStore(DataDir(settings.data_dir).artifacts, settings.min_free_bytes)
     blobs.open()
     blobs.check_free_space(2 * ROOM_BYTES)
@@ -111,7 +108,7 @@ def make_demo(
     made = Made(slug, owner.team.id, seed, iso(history.start_ms))
     used_ms: dict[str, int] = {}
     told = made.count(_note_uses(history.days(), owner, used_ms))
-    events = EventFiller(owner, event_store(settings), settings.data_dir, now_ms)
+    events = EventFiller(owner, create_event_store(settings), settings.data_dir, now_ms)
     asyncio.run(events.fill(told))
     kept = list(history.kept())
     asyncio.run(store_artifacts(owner, store.engine, blobs, kept))

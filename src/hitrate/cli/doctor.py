@@ -28,6 +28,7 @@ from hitrate.db.engine import open_database
 from hitrate.errors import HitrateError
 from hitrate.events.quarantine import Quarantine, QuarantinedBatch
 from hitrate.events.spool import Spool
+from hitrate.events.store import create_event_store
 
 _LAG_S = 60.0
 _MARKS = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}
@@ -148,9 +149,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _event_store(settings: Settings) -> Iterator[Finding]:
-    from hitrate.app.wiring import event_store
-
-    data_dir, store = DataDir(settings.data_dir), event_store(settings)
+    data_dir, store = DataDir(settings.data_dir), create_event_store(settings)
     try:
         with DataDirLock(settings):
             store.open()

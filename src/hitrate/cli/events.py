@@ -22,6 +22,7 @@ from hitrate.events.models import EventFilter, EventRecord
 from hitrate.events.quarantine import Quarantine
 from hitrate.events.routes import EventPage
 from hitrate.events.spool import Spool
+from hitrate.events.store import create_event_store
 from hitrate.metrics import Metrics
 from hitrate.timeparse import parse_time_ms
 
@@ -102,13 +103,11 @@ def _offline(
     settings: Settings, slug: str, session_id: str | None, since: str | None
 ) -> Iterator[Pages]:
     """Without a server: load what waits in the spool, then read the store."""
-    from hitrate.app.wiring import event_store
-
     clock = Clock()
     with DataDirLock(settings), accounts(settings) as accounts_store:
         team = find_team(accounts_store, slug)
         data_dir = DataDir(settings.data_dir)
-        store = event_store(settings, ArtifactIndex(accounts_store.engine))
+        store = create_event_store(settings, ArtifactIndex(accounts_store.engine).durations)
         spool = Spool(data_dir.spool, clock)
         spool.open()
         spool.close()

@@ -1,8 +1,9 @@
-"""Taking a segment's batches in: events as rows, and what they change in their runs.
+"""Ingestion: turns batches into events, and updates the totals of their runs.
 
-Works on the temporary table `incoming`, a batch a row, inside the caller's transaction. A run's
-totals change by what its tasks are now less what they were, so they stay exact however its events
-are split, late or out of order; only tasks that the batches touch are looked at again.
+The statements read the temporary table `incoming`, one row for each batch, inside the transaction
+of the caller. The totals of a run change by the difference between its tasks after and before the
+batches, so they stay exact however events are split, late or out of order. Only tasks that occur in
+the batches are read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,261 +12,287 @@ import duckdb
 
 from hitrate.errors import InvalidSegment
 from hitrate.events.models import RunTotalsDelta
-from hitrate.events.rules import KINDS, MEASURES, MERGED, REMOTE_HIT, STATE, TOTALS
+from hitrate.events.rules import (
+    REMOTE_HIT,
+    RUN_TOTALS,
+    RUN_TOTALS_FROM_TASKS,
+    TASK_FROM_EVENTS,
+    TASK_FROM_PARTS,
+)
+from hitrate.events.schema import hex_hash_key, is_hex_hash, other_hash_key, run_key
 
 Durations = Callable[[str, Sequence[str]], Mapping[str, float]]
-"""Stored durations, in ms, of those of a team's artifacts that are there and have one."""
-
-
-_REGULAR = "regexp_full_match({}, '[0-9a-f]{{16}}')"
-_PARSED = "('0x' || {})::UBIGINT"
-_OTHER = "md5_number_lower({})"
-
-
-def hash_key(text: str) -> str:
-    """SQL for the number that stands for a hash: turbo's own are 64 bits in hexadecimal."""
-    return (
-        f"CASE WHEN {_REGULAR.format(text)} THEN {_PARSED.format(text)} "
-        f"ELSE {_OTHER.format(text)} END"
-    )
-
-
-RUN_KEY = "md5_number_lower({team} || '/' || {session})"
+"""Looks up the durations of a team's stored artifacts, in ms, by hash. Raises DatabaseError."""
 
 _SAME_SENDER = """
     s.team_id = b.team AND s.token_id = b.token AND s.ci IS NOT DISTINCT FROM b.ci
     AND s.interactive IS NOT DISTINCT FROM b.interactive AND s.agent IS NOT DISTINCT FROM b.agent
 """
 
-NEW_SENDERS = f"""
-INSERT INTO senders
-SELECT nextval('sender_ids'), * FROM (
-    SELECT DISTINCT team, token, ci, interactive, agent FROM {{batches}} b
-    WHERE NOT EXISTS (FROM senders s WHERE {_SAME_SENDER})
-)
-"""
 
-WITH_SENDER = f"{{batches}} b JOIN senders s ON {_SAME_SENDER}"
+def with_sender(table: str) -> str:
+    """Return SQL that joins the rows `b` of a table to their senders `s`."""
+    return f"{table} b JOIN senders s ON {_SAME_SENDER}"
 
-_LINES = f"""
-CREATE OR REPLACE TEMP TABLE lines AS
+
+def insert_senders(table: str) -> str:
+    """Return the statement that adds the senders of a table that are new."""
+    return f"""
+        INSERT INTO senders
+        SELECT nextval('sender_ids'), * FROM (
+            SELECT DISTINCT team, token, ci, interactive, agent FROM {table} b
+            WHERE NOT EXISTS (FROM senders s WHERE {_SAME_SENDER})
+        )
+    """
+
+
+# Step 1: read events and batches
+
+_STAGE_BATCHES = f"""
+CREATE OR REPLACE TEMP TABLE staged_batches AS
 SELECT line, "receivedAt" AS received_at, team, s.id AS sender
-FROM {WITH_SENDER.format(batches="incoming")}
+FROM {with_sender("incoming")}
 """
 
-_FRESH = f"""
-CREATE OR REPLACE TEMP TABLE fresh AS
+_STAGE_EVENTS = f"""
+CREATE OR REPLACE TEMP TABLE staged_events AS
 SELECT line, e."sessionId" AS session, e.hash AS name,
-       CASE WHEN {_REGULAR.format("e.hash")} THEN {_PARSED.format("e.hash")} END AS hash,
+       CASE WHEN {is_hex_hash("e.hash")} THEN {hex_hash_key("e.hash")} END AS hex_hash,
        (CASE e.source WHEN 'LOCAL' THEN 0 WHEN 'REMOTE' THEN {REMOTE_HIT} END
         + CASE e.event WHEN 'HIT' THEN 0 WHEN 'MISS' THEN 1 END)::UTINYINT AS kind, e.duration
 FROM (SELECT line, unnest(events) AS e FROM incoming)
 """
 
-_UNTOLD = f"kind = {REMOTE_HIT} AND coalesce(duration, 0) = 0"
+_NEEDS_ARTIFACT_DURATION = f"kind = {REMOTE_HIT} AND coalesce(duration, 0) = 0"
 
-_SURVEY = f"""
-SELECT count(*) FILTER (session IS NULL OR name IS NULL OR kind IS NULL),
-       count(*) FILTER (hash IS NULL), count(*) FILTER ({_UNTOLD})
-FROM fresh
+_COUNT_STAGED_EVENTS = f"""
+SELECT count(*) FILTER (session IS NULL OR name IS NULL OR kind IS NULL) AS incomplete,
+       count(*) FILTER (hex_hash IS NULL) AS with_name,
+       count(*) FILTER ({_NEEDS_ARTIFACT_DURATION}) AS without_duration
+FROM staged_events
 """
 
-_NAMES = f"""
+_INSERT_NAMES = f"""
 INSERT INTO names
 SELECT team, hash, name
-FROM (SELECT DISTINCT team, {_OTHER.format("name")} AS hash, name
-      FROM fresh JOIN lines USING (line) WHERE hash IS NULL) f
-WHERE NOT EXISTS (FROM names n WHERE n.team_id = f.team AND n.hash = f.hash)
+FROM (SELECT DISTINCT team, {other_hash_key("name")} AS hash, name
+      FROM staged_events JOIN staged_batches USING (line) WHERE hex_hash IS NULL) e
+WHERE NOT EXISTS (FROM names n WHERE n.team_id = e.team AND n.hash = e.hash)
 """
 
-_CAME = f"""
-CREATE OR REPLACE TEMP TABLE came AS
-SELECT line, team, session, {RUN_KEY.format(team="team", session="session")} AS key,
-       received_at, sender
-FROM (SELECT DISTINCT line, session FROM fresh) JOIN lines USING (line)
+# Step 2: find or number the runs
+
+_STAGE_BATCH_SESSIONS = f"""
+CREATE OR REPLACE TEMP TABLE batch_sessions AS
+SELECT line, team, session, {run_key("team", "session")} AS key, received_at, sender
+FROM (SELECT DISTINCT line, session FROM staged_events) JOIN staged_batches USING (line)
 """
 
-# A run is what the first batch of it said; `line` is the order in which batches came, and that in
-# which new runs are numbered: a segment may hold hours of them.
-_SESSIONS = """
+# A run has the sender of its first batch. New runs are numbered in the order in which their batches
+# came, which is that of `line`: a segment may span hours.
+_STAGE_SESSIONS = """
 CREATE OR REPLACE TEMP TABLE sessions AS
-SELECT * EXCLUDE (id, first), coalesce(id, nextval('run_ids')) AS run, id IS NOT NULL AS known
+SELECT * EXCLUDE (id, first_line), coalesce(id, nextval('run_ids')) AS run, id IS NULL AS is_new
 FROM (
-    SELECT c.*, r.id
+    SELECT b.*, r.id
     FROM (
         SELECT key, team, session, min(received_at) AS started_at, max(received_at) AS ended_at,
-               first(sender ORDER BY received_at, line) AS sender, min(line) AS first
-        FROM came GROUP BY ALL
-    ) c
-    LEFT JOIN runs r ON r.key = c.key AND r.team_id = c.team AND r.session_id = c.session
-    ORDER BY first
+               first(sender ORDER BY received_at, line) AS sender, min(line) AS first_line
+        FROM batch_sessions GROUP BY ALL
+    ) b
+    LEFT JOIN runs r ON r.key = b.key AND r.team_id = b.team AND r.session_id = b.session
+    ORDER BY first_line
 )
 """
 
-_PLACES = """
-CREATE OR REPLACE TEMP TABLE places AS
-SELECT line, team, session, run, came.sender, received_at
-FROM came JOIN sessions USING (key, team, session)
+_STAGE_BATCH_RUNS = """
+CREATE OR REPLACE TEMP TABLE batch_runs AS
+SELECT line, team, session, run, b.sender, received_at
+FROM batch_sessions b JOIN sessions USING (key, team, session)
 """
 
-_WITHOUT_DURATION = f"""
-SELECT team, list(DISTINCT name) FROM fresh JOIN lines USING (line) WHERE {_UNTOLD} GROUP BY team
+# Step 3: create the rows of `events`
+
+_HASHES_WITHOUT_DURATION = f"""
+SELECT team, list(DISTINCT name) FROM staged_events JOIN staged_batches USING (line)
+WHERE {_NEEDS_ARTIFACT_DURATION} GROUP BY team
 """
 
-_MADE = """
-CREATE OR REPLACE TEMP TABLE made AS
+_STAGE_ARTIFACT_DURATIONS = """
+CREATE OR REPLACE TEMP TABLE artifact_durations AS
 SELECT unnest($teams) AS team, unnest($names) AS name, unnest($durations) AS made_ms
 """
 
-_ROWS = f"""
-CREATE OR REPLACE TEMP TABLE coming AS
-SELECT nextval('event_ids') AS id, received_at, sender, run, kind,
-       coalesce(hash, {_OTHER.format("fresh.name")}) AS hash, duration, {{made}} AS made_ms
-FROM fresh JOIN places USING (line, session) {{join}}
+_ARTIFACT_DURATION = f"""
+LEFT JOIN artifact_durations a
+    ON a.team = b.team AND a.name = e.name AND {_NEEDS_ARTIFACT_DURATION}
 """
 
-_FROM_ARTIFACTS = f"""
-LEFT JOIN made
-    ON made.team = places.team AND made.name = fresh.name AND {_UNTOLD}
+
+def _stage_new_events(made_ms: str, join: str) -> str:
+    return f"""
+        CREATE OR REPLACE TEMP TABLE new_events AS
+        SELECT nextval('event_ids') AS id, received_at, sender, run, kind,
+               coalesce(hex_hash, {other_hash_key("e.name")}) AS hash, duration,
+               {made_ms} AS made_ms
+        FROM staged_events e JOIN batch_runs b USING (line, session) {join}
+    """
+
+
+_STAGE_NEW_EVENTS = _stage_new_events("NULL::DOUBLE", "")
+_STAGE_NEW_EVENTS_WITH_ARTIFACT_DURATIONS = _stage_new_events("a.made_ms", _ARTIFACT_DURATION)
+
+# Step 4: update the totals of runs
+
+_STAGE_TASKS = f"""
+CREATE OR REPLACE TEMP TABLE tasks AS
+SELECT run, hash, {TASK_FROM_EVENTS} FROM new_events GROUP BY ALL
 """
 
-_TASKS = f"CREATE OR REPLACE TEMP TABLE tasks AS SELECT run, hash, {STATE} FROM coming GROUP BY ALL"
-
-# What was known before of the tasks that known runs bring again.
-_BEFORE = f"""
-CREATE OR REPLACE TEMP TABLE before AS
-SELECT run, hash, {STATE} FROM events
-SEMI JOIN (FROM tasks SEMI JOIN (FROM sessions WHERE known) USING (run)) USING (run, hash)
+_STAGE_TASKS_BEFORE = f"""
+CREATE OR REPLACE TEMP TABLE tasks_before AS
+SELECT run, hash, {TASK_FROM_EVENTS} FROM events
+SEMI JOIN (FROM tasks SEMI JOIN (FROM sessions WHERE NOT is_new) USING (run)) USING (run, hash)
 GROUP BY ALL
 """
 
-_AFTER = f"""
-CREATE OR REPLACE TEMP TABLE after AS
-SELECT run, hash, {MERGED} FROM (
-    FROM tasks WHERE run IN (SELECT run FROM sessions WHERE known) UNION ALL FROM before
+_STAGE_TASKS_AFTER = f"""
+CREATE OR REPLACE TEMP TABLE tasks_after AS
+SELECT run, hash, {TASK_FROM_PARTS} FROM (
+    FROM tasks WHERE run IN (SELECT run FROM sessions WHERE NOT is_new)
+    UNION ALL FROM tasks_before
 ) GROUP BY ALL
 """
 
-_CHANGES = f"""
-CREATE OR REPLACE TEMP TABLE changes AS SELECT run, {TOTALS} FROM ({{tasks}}) GROUP BY run
+_STAGE_RUN_DELTAS_OF_NEW_RUNS = f"""
+CREATE OR REPLACE TEMP TABLE run_deltas AS
+SELECT run, {RUN_TOTALS_FROM_TASKS} FROM (SELECT *, 1 AS sign FROM tasks) GROUP BY run
 """
 
-_OF_NEW_RUNS = "SELECT *, 1 AS sign FROM tasks"
-
-_OF_ALL_RUNS = f"""
-    {_OF_NEW_RUNS} WHERE run IN (SELECT run FROM sessions WHERE NOT known)
-    UNION ALL SELECT *, 1 FROM after UNION ALL SELECT *, -1 FROM before
+_STAGE_RUN_DELTAS = f"""
+CREATE OR REPLACE TEMP TABLE run_deltas AS
+SELECT run, {RUN_TOTALS_FROM_TASKS} FROM (
+    SELECT *, 1 AS sign FROM tasks WHERE run IN (SELECT run FROM sessions WHERE is_new)
+    UNION ALL SELECT *, 1 FROM tasks_after
+    UNION ALL SELECT *, -1 FROM tasks_before
+) GROUP BY run
 """
 
-_NEW_RUNS = f"""
+_INSERT_RUNS = f"""
 INSERT INTO runs
-SELECT run, key, team, session, sender, started_at, ended_at, {", ".join(MEASURES)}, 0
-FROM sessions JOIN changes USING (run) WHERE NOT known
+SELECT run, key, team, session, sender, started_at, ended_at, {", ".join(RUN_TOTALS)}, 0
+FROM sessions JOIN run_deltas USING (run) WHERE is_new
 """
 
-# Batches may be loaded late, so that a run began earlier, and otherwise, than it seemed.
-_SPAN = """
-    sender = CASE WHEN {0}.started_at < runs.started_at THEN {0}.sender ELSE runs.sender END,
-    started_at = least(runs.started_at, {0}.started_at),
-    ended_at = greatest(runs.ended_at, {0}.ended_at)
-"""
 
-_KNOWN_RUNS = f"""
+def _extend_span(other: str) -> str:
+    """Return SQL that extends a run to the start and end of `other`.
+
+    A batch may be loaded late, so a run may have started earlier and with another sender.
+    """
+    return f"""
+        sender = CASE WHEN {other}.started_at < runs.started_at
+                 THEN {other}.sender ELSE runs.sender END,
+        started_at = least(runs.started_at, {other}.started_at),
+        ended_at = greatest(runs.ended_at, {other}.ended_at)
+    """
+
+
+_UPDATE_RUNS = f"""
 UPDATE runs SET
-    {_SPAN.format("s")},
-    {", ".join(f"{name} = runs.{name} + c.{name}" for name in MEASURES)}
-FROM sessions s JOIN changes c USING (run) WHERE s.known AND runs.id = s.run
+    {_extend_span("s")},
+    {", ".join(f"{name} = runs.{name} + d.{name}" for name in RUN_TOTALS)}
+FROM sessions s JOIN run_deltas d USING (run) WHERE NOT s.is_new AND runs.id = s.run
 """
 
-_SUMS = """
-SELECT count(*) FILTER (NOT known), sum(tasks), sum(local_hits), sum(remote_hits), sum(local_ms),
+_SUM_RUN_DELTAS = """
+SELECT count(*) FILTER (is_new), sum(tasks), sum(local_hits), sum(remote_hits), sum(local_ms),
        sum(remote_ms)
-FROM changes JOIN sessions USING (run)
+FROM run_deltas JOIN sessions USING (run)
 """
 
-_RESENT = f"""
-UPDATE runs SET {_SPAN.format("came")}, resent = runs.resent + came.events FROM (
-    SELECT team, session, {RUN_KEY.format(team="team", session="session")} AS key,
+_UPDATE_RUNS_OF_DUPLICATES = f"""
+UPDATE runs SET {_extend_span("d")}, resent = runs.resent + d.events FROM (
+    SELECT team, session, {run_key("team", "session")} AS key,
            count(*) AS events, min(received_at) AS started_at, max(received_at) AS ended_at,
            first(sender ORDER BY received_at, line) AS sender
     FROM (
         SELECT line, team, s.id AS sender, "receivedAt" AS received_at,
                unnest(events)."sessionId" AS session
-        FROM {WITH_SENDER.format(batches="again")}
+        FROM {with_sender("duplicates")}
     ) GROUP BY ALL
-) came
-WHERE runs.key = came.key AND runs.team_id = came.team AND runs.session_id = came.session
+) d
+WHERE runs.key = d.key AND runs.team_id = d.team AND runs.session_id = d.session
 """
 
 
 def ingest_batches(
     cursor: duckdb.DuckDBPyConnection, durations: Durations | None = None
 ) -> RunTotalsDelta:
-    """Make `incoming` rows of events and change their runs; what that changed.
+    """Insert the events of the batches in `incoming` and update their runs.
 
-    Raises InvalidSegment.
+    `durations` supplies the durations of remote hits that were sent without one.
+
+    Raises InvalidSegment, and whatever `durations` raises.
     """
-    for statement in (NEW_SENDERS.format(batches="incoming"), _LINES, _FRESH):
+    for statement in (insert_senders("incoming"), _STAGE_BATCHES, _STAGE_EVENTS):
         cursor.execute(statement)
-    [(incomplete, with_names, untold)] = cursor.execute(_SURVEY).fetchall()
+    [(incomplete, with_name, without_duration)] = cursor.execute(_COUNT_STAGED_EVENTS).fetchall()
     if incomplete:
         raise InvalidSegment("An event lacks sessionId, source, event or hash.")
-    if with_names:
-        cursor.execute(_NAMES)
-    for statement in (_CAME, _SESSIONS, _PLACES):
+    if with_name:
+        cursor.execute(_INSERT_NAMES)
+    for statement in (_STAGE_BATCH_SESSIONS, _STAGE_SESSIONS, _STAGE_BATCH_RUNS):
         cursor.execute(statement)
-    looked_up = untold and _look_up(cursor, durations)
-    made, join = ("made_ms", _FROM_ARTIFACTS) if looked_up else ("NULL::DOUBLE", "")
-    cursor.execute(_ROWS.format(made=made, join=join))
-    cursor.execute(_TASKS)
-    _change_runs(cursor)
-    [sums] = cursor.execute(_SUMS).fetchall()
-    events = _number(cursor, "INSERT INTO events FROM coming")
+    if without_duration and durations and _stage_artifact_durations(cursor, durations):
+        cursor.execute(_STAGE_NEW_EVENTS_WITH_ARTIFACT_DURATIONS)
+    else:
+        cursor.execute(_STAGE_NEW_EVENTS)
+    cursor.execute(_STAGE_TASKS)
+    _update_runs(cursor)
+    [sums] = cursor.execute(_SUM_RUN_DELTAS).fetchall()
+    events = _number(cursor, "INSERT INTO events FROM new_events")
     return RunTotalsDelta(events, *(int(value or 0) for value in sums))
 
 
-def _change_runs(cursor: duckdb.DuckDBPyConnection) -> None:
-    if _number(cursor, "SELECT count(*) FROM sessions WHERE known"):
-        for statement in (_BEFORE, _AFTER, _CHANGES.format(tasks=_OF_ALL_RUNS), _KNOWN_RUNS):
+def record_duplicates(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Add the batches in the temporary table `duplicates` to `runs.resent`.
+
+    They also extend their runs: a duplicate that is loaded late may have been the first batch.
+    """
+    cursor.execute(insert_senders("duplicates"))
+    cursor.execute(_UPDATE_RUNS_OF_DUPLICATES)
+
+
+def _update_runs(cursor: duckdb.DuckDBPyConnection) -> None:
+    if _number(cursor, "SELECT count(*) FROM sessions WHERE NOT is_new"):
+        for statement in (
+            _STAGE_TASKS_BEFORE,
+            _STAGE_TASKS_AFTER,
+            _STAGE_RUN_DELTAS,
+            _UPDATE_RUNS,
+        ):
             cursor.execute(statement)
     else:
-        cursor.execute(_CHANGES.format(tasks=_OF_NEW_RUNS))
-    cursor.execute(_NEW_RUNS)
+        cursor.execute(_STAGE_RUN_DELTAS_OF_NEW_RUNS)
+    cursor.execute(_INSERT_RUNS)
 
 
-def note_resent(cursor: duckdb.DuckDBPyConnection) -> None:
-    """Note of the runs in the temporary table `again` how many of their events came again, and
-    when: one that is loaded late may be the first."""
-    cursor.execute(NEW_SENDERS.format(batches="again"))
-    cursor.execute(_RESENT)
-
-
-def _look_up(cursor: duckdb.DuckDBPyConnection, durations: Durations | None) -> bool:
-    """Whether any remote hit has its duration from its artifact; then the table `made` has it."""
-    if durations is None:
-        return False
-    found = [
-        (team, name, duration)
-        for team, names in cursor.execute(_WITHOUT_DURATION).fetchall()
-        for name, duration in durations(team, names).items()
+def _stage_artifact_durations(cursor: duckdb.DuckDBPyConnection, durations: Durations) -> bool:
+    """Create `artifact_durations`, if an artifact has a duration. Return whether one has."""
+    rows = [
+        (team, name, duration_ms)
+        for team, names in cursor.execute(_HASHES_WITHOUT_DURATION).fetchall()
+        for name, duration_ms in durations(team, names).items()
     ]
-    if not found:
+    if not rows:
         return False
-    teams, names, lengths = (list(column) for column in zip(*found, strict=True))
-    cursor.execute(_MADE, {"teams": teams, "names": names, "durations": lengths})
+    teams, names, durations_ms = (list(column) for column in zip(*rows, strict=True))
+    values = {"teams": teams, "names": names, "durations": durations_ms}
+    cursor.execute(_STAGE_ARTIFACT_DURATIONS, values)
     return True
 
 
 def _number(cursor: duckdb.DuckDBPyConnection, statement: str) -> int:
     [(number,)] = cursor.execute(statement).fetchall()
     return int(number)
-
-
-def kind_names(column: str) -> str:
-    """SQL for source and event of a kind."""
-    return ", ".join(
-        f"CASE {column} "
-        + " ".join(f"WHEN {kind} THEN '{pair[part]}'" for kind, pair in enumerate(KINDS))
-        + " END"
-        for part in (0, 1)
-    )

@@ -115,7 +115,7 @@ class EventFilter:
     limit: int = 100
 
 
-def record(row: tuple[object, ...]) -> EventRecord:
+def event_record(row: tuple[object, ...]) -> EventRecord:
     """An EventRecord from a row in the order of its fields, with the time in milliseconds."""
     event_id, at_ms, *rest = row
     return EventRecord(event_id, iso(at_ms), *rest)  # type: ignore[arg-type]  # reason: a row

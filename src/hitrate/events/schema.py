@@ -1,24 +1,22 @@
-"""The tables of the event store, and how an older file becomes one of today's.
+"""Tables of the event store, their version, and SQL for the values in them.
 
-An event is a narrow row of numbers: its run, who sent it and its hash are each told once. `runs`
-keeps what the events of each run add up to, exactly; only `intake.py` writes either.
+`events` has narrow rows: a run, a sender and a hash are numbers. `runs` has the exact totals of
+each run. Only `ingest.py` adds rows to either.
 """
 
-from collections.abc import Callable
+from hitrate.events.rules import KINDS
 
-import duckdb
-
-from hitrate import log
-from hitrate.errors import EventStoreUnavailable
-from hitrate.events.ingest import Durations, ingest_batches
-
-_log = log.get_logger("events")
+SCHEMA_VERSION = 1
+"""The version that this program creates and reads. Increase it with every change of TABLES, and
+add the migration to `migrations.py`."""
 
 TABLES = """
 CREATE SEQUENCE IF NOT EXISTS event_ids;
 CREATE SEQUENCE IF NOT EXISTS run_ids;
 CREATE SEQUENCE IF NOT EXISTS sender_ids;
--- Who sends batches: every combination of token and what a client says of itself.
+-- One row.
+CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL);
+-- The senders of batches: each combination of a token and the client's description of itself.
 CREATE TABLE IF NOT EXISTS senders (
     id INTEGER NOT NULL,
     team_id VARCHAR NOT NULL,
@@ -27,7 +25,8 @@ CREATE TABLE IF NOT EXISTS senders (
     interactive BOOLEAN,
     agent VARCHAR
 );
--- `key` finds a run by its team and session; `sender` is that of its first batch.
+-- `key` is the hash of team and session. `sender` is the sender of the first batch. `resent` counts
+-- events in duplicate batches.
 CREATE TABLE IF NOT EXISTS runs (
     id BIGINT NOT NULL,
     key UBIGINT NOT NULL,
@@ -46,7 +45,7 @@ CREATE TABLE IF NOT EXISTS runs (
     anomalies BIGINT NOT NULL,
     resent BIGINT NOT NULL
 );
--- `made_ms`: of a remote hit that told no duration, the one stored with the artifact.
+-- `duration` is as sent. `made_ms` is the duration of the artifact, for remote hits sent without.
 CREATE TABLE IF NOT EXISTS events (
     id BIGINT NOT NULL,
     received_at BIGINT NOT NULL,
@@ -57,12 +56,13 @@ CREATE TABLE IF NOT EXISTS events (
     duration DOUBLE,
     made_ms DOUBLE
 );
--- The text of a hash that is not 16 hexadecimal digits.
+-- The text of each hash that is not 16 hexadecimal digits.
 CREATE TABLE IF NOT EXISTS names (
     team_id VARCHAR NOT NULL,
     hash UBIGINT NOT NULL,
     name VARCHAR NOT NULL
 );
+-- Uploads and downloads of a sender in a minute.
 CREATE TABLE IF NOT EXISTS transfers (
     moved_at BIGINT NOT NULL,
     sender INTEGER NOT NULL,
@@ -71,63 +71,51 @@ CREATE TABLE IF NOT EXISTS transfers (
     downloads BIGINT NOT NULL,
     downloaded_bytes BIGINT NOT NULL
 );
+-- Digests of recent batches, to find duplicates.
 CREATE TABLE IF NOT EXISTS batches (
     team_id VARCHAR NOT NULL,
     token_id VARCHAR NOT NULL,
     digest VARCHAR NOT NULL,
     received_at BIGINT NOT NULL
 );
+-- Loaded segments whose files may still be in the spool.
 CREATE TABLE IF NOT EXISTS segments (name VARCHAR NOT NULL);
 """
 
-_OLD_TABLE = """
-SELECT count(*) FROM information_schema.columns
-WHERE table_name = 'events' AND column_name = 'session_id'
-"""
-
-_SLICE = 500_000
-
-_INCOMING_OF_OLD = """
-CREATE OR REPLACE TEMP TABLE incoming AS
-SELECT min(id) AS line, team_id AS team, token_id AS token, received_at AS "receivedAt",
-       ci, interactive, agent,
-       list({'sessionId': session_id, 'source': source, 'event': event, 'hash': hash,
-             'duration': duration} ORDER BY id) AS events
-FROM events_of_0_1 WHERE id > ? AND id <= ?
-GROUP BY team_id, token_id, received_at, ci, interactive, agent
-ORDER BY line
-"""
+_HEX_64_BITS = "'[0-9a-f]{16}'"
 
 
-def make_tables(
-    cursor: duckdb.DuckDBPyConnection,
-    durations: Durations | None = None,
-    is_ending: Callable[[], bool] = lambda: False,
-) -> None:
-    """Make what is not there; a file of the first release is taken over, whole or not at all.
-
-    Raises EventStoreUnavailable where that was under way as `is_ending` became true.
-    """
-    cursor.execute("BEGIN")
-    [(old,)] = cursor.execute(_OLD_TABLE).fetchall()
-    if old:
-        cursor.execute("ALTER TABLE events RENAME TO events_of_0_1")
-    cursor.execute(TABLES)
-    if old:
-        _take_over(cursor, durations, is_ending)
-        cursor.execute("DROP TABLE events_of_0_1")
-    cursor.execute("COMMIT")
+def is_hex_hash(text: str) -> str:
+    """Return SQL for whether a hash is 16 hexadecimal digits, as those of turbo are."""
+    return f"regexp_full_match({text}, {_HEX_64_BITS})"
 
 
-def _take_over(
-    cursor: duckdb.DuckDBPyConnection, durations: Durations | None, is_ending: Callable[[], bool]
-) -> None:
-    [(last,)] = cursor.execute("SELECT coalesce(max(id), 0) FROM events_of_0_1").fetchall()
-    for start in range(0, last, _SLICE):
-        if is_ending():
-            raise EventStoreUnavailable(
-                "The events of an earlier release are taken over at the next start."
-            )
-        _log.info("taking over the events of an earlier release", done=start, of=last)
-        cursor.execute(_INCOMING_OF_OLD, [start, start + _SLICE])
-        ingest_batches(cursor, durations)
+def hex_hash_key(text: str) -> str:
+    """Return SQL for the `events.hash` of 16 hexadecimal digits: their value."""
+    return f"('0x' || {text})::UBIGINT"
+
+
+def other_hash_key(text: str) -> str:
+    """Return SQL for the `events.hash` of any other text."""
+    return f"md5_number_lower({text})"
+
+
+def hash_key(text: str) -> str:
+    """Return SQL for the `events.hash` of a hash."""
+    key = f"WHEN {is_hex_hash(text)} THEN {hex_hash_key(text)} ELSE {other_hash_key(text)}"
+    return f"CASE {key} END"
+
+
+def run_key(team: str, session: str) -> str:
+    """Return SQL for the `runs.key` of a team and a session."""
+    return f"md5_number_lower({team} || '/' || {session})"
+
+
+def kind_names(kind: str) -> str:
+    """Return SQL for the two columns source and event of an `events.kind`."""
+    return ", ".join(
+        f"CASE {kind} "
+        + " ".join(f"WHEN {value} THEN '{pair[column]}'" for value, pair in enumerate(KINDS))
+        + " END"
+        for column in (0, 1)
+    )

@@ -1,7 +1,7 @@
-"""The event store on DuckDB, the embedded default: one file, one writing process.
+"""Event store on DuckDB: one database file, opened by one process.
 
-A segment is loaded exactly once: its rows, the digests of its batches and its own name are one
-transaction. DuckDB reads the segment's file itself, outside the interpreter's lock.
+Each segment is loaded exactly once: its events, the digests of its batches and its own name are
+committed in one transaction. DuckDB parses the segment file itself, without the GIL.
 """
 
 import threading
@@ -12,34 +12,37 @@ from pathlib import Path
 
 import duckdb
 
+from hitrate.config import Settings
 from hitrate.datadir import DataDir
 from hitrate.errors import EventStoreUnavailable, InvalidSegment
 from hitrate.events.ingest import (
-    NEW_SENDERS,
-    RUN_KEY,
-    WITH_SENDER,
     Durations,
-    hash_key,
     ingest_batches,
-    kind_names,
-    note_resent,
+    insert_senders,
+    record_duplicates,
+    with_sender,
 )
+from hitrate.events.migrations import create_or_migrate
 from hitrate.events.models import (
     DuplicateBatch,
     EventFilter,
     EventRecord,
     LoadResult,
     OnDuplicates,
-    record,
+    event_record,
 )
-from hitrate.events.schema import make_tables
+from hitrate.events.schema import hash_key, kind_names, run_key
 from hitrate.events.traffic import Transfers
 
-_READERS_S = 5.0
-_FIRST_OPENED_S = 3.0
 RESEND_WINDOW_MS = 10 * 60 * 1000
+"""A batch with the same bytes from the same token counts once within this time."""
 
-_READ = """
+_CLOSE_TIMEOUT_S = 5.0
+_OPEN_TIMEOUT_S = 3.0
+_LINE_OVERHEAD = 4
+"""A spool line is at most this many times as long as the request body of its batch."""
+
+_READ_SEGMENT = """
 CREATE OR REPLACE TEMP TABLE incoming AS
 SELECT row_number() OVER () AS line, *
 FROM read_ndjson(
@@ -54,18 +57,18 @@ FROM read_ndjson(
 )
 """
 
-_INCOMPLETE_LINES = """
+_COUNT_INCOMPLETE_LINES = """
 SELECT count(*) FROM incoming
 WHERE team IS NULL OR token IS NULL OR "receivedAt" IS NULL OR digest IS NULL OR events IS NULL
 """
 
-_INCOMPLETE_EVENTS = """
+_COUNT_INCOMPLETE_EVENTS = """
 SELECT count(*) FROM (SELECT unnest(events) AS e FROM incoming)
 WHERE e."sessionId" IS NULL OR e.hash IS NULL
    OR coalesce(e.source NOT IN ('LOCAL', 'REMOTE') OR e.event NOT IN ('HIT', 'MISS'), true)
 """
 
-_SUSPECTS = """
+_POSSIBLE_DUPLICATES = """
 SELECT line, "receivedAt", team, token, digest FROM incoming
 WHERE digest IN (
     SELECT digest FROM incoming GROUP BY digest HAVING count(*) > 1
@@ -74,83 +77,84 @@ WHERE digest IN (
 ORDER BY "receivedAt", line
 """
 
-_KEPT = """
+_LOADED_BATCHES = """
 SELECT received_at, team_id, token_id, digest FROM batches
 WHERE digest IN (SELECT digest FROM incoming)
 """
 
-_DUPLICATE_EVENTS = """
-SELECT team, max("receivedAt"), sum(len(events))::BIGINT FROM again GROUP BY team
+_MOVE_DUPLICATES = """
+CREATE OR REPLACE TEMP TABLE duplicates AS
+SELECT * FROM incoming WHERE line IN (SELECT unnest($lines::BIGINT[]))
 """
 
-_KEEP_BATCHES = """
+_COUNT_DUPLICATES = """
+SELECT team, max("receivedAt"), sum(len(events))::BIGINT FROM duplicates GROUP BY team
+"""
+
+_INSERT_BATCHES = """
 INSERT INTO batches
 SELECT team, token, digest, "receivedAt" FROM incoming
 """
 
-# A run that goes on must know its tasks, or they would count again.
-_FORGET = """
+# An active run needs its old events: without them, its tasks would count again.
+_DELETE_OLD_EVENTS = """
 DELETE FROM events
-WHERE received_at < ? AND run IN (SELECT id FROM runs WHERE ended_at < ?)
+WHERE received_at < $before_ms AND run IN (SELECT id FROM runs WHERE ended_at < $before_ms)
 """
 
-_AGAIN = """
-CREATE OR REPLACE TEMP TABLE again AS
-SELECT * FROM incoming WHERE line IN (SELECT unnest($lines::BIGINT[]))
-"""
-
-_MOVED = {
+_TRANSFER_COLUMNS = {
     "moved_at": "BIGINT", "team": "VARCHAR", "token": "VARCHAR", "ci": "VARCHAR",
     "interactive": "BOOLEAN", "agent": "VARCHAR", "uploads": "BIGINT", "uploaded_bytes": "BIGINT",
     "downloads": "BIGINT", "downloaded_bytes": "BIGINT",
 }  # fmt: skip
 
-_ARRIVED = "CREATE OR REPLACE TEMP TABLE moved AS SELECT " + ", ".join(
-    f"unnest(${name}::{kind}[]) AS {name}" for name, kind in _MOVED.items()
+_STAGE_TRANSFERS = "CREATE OR REPLACE TEMP TABLE staged_transfers AS SELECT " + ", ".join(
+    f"unnest(${name}::{type_name}[]) AS {name}" for name, type_name in _TRANSFER_COLUMNS.items()
 )
 
-_KEEP_TRANSFERS = f"""
+_INSERT_TRANSFERS = f"""
 INSERT INTO transfers
 SELECT moved_at, s.id, uploads, uploaded_bytes, downloads, downloaded_bytes
-FROM {WITH_SENDER.format(batches="moved")}
+FROM {with_sender("staged_transfers")}
 """
 
-_RECORDS = f"""
-SELECT e.id, e.received_at, r.session_id, {kind_names("e.kind")},
-       coalesce(n.name, printf('%016x', e.hash)), e.duration, s.ci, s.interactive, s.agent,
-       s.token_id
-FROM (
-    SELECT * FROM events
-    WHERE sender IN (SELECT id FROM senders WHERE team_id = $team)
-      AND id >= $start AND id < $stop {{clauses}}
-    ORDER BY id DESC LIMIT $limit
-) e
-JOIN runs r ON r.id = e.run
-JOIN senders s ON s.id = e.sender
-LEFT JOIN names n ON n.team_id = $team AND n.hash = e.hash
-ORDER BY e.id DESC
-"""
-
-_CLAUSES = {
-    "session_id": "run IN (SELECT id FROM runs WHERE key = "
-    + RUN_KEY.format(team="$team", session="$session_id")
-    + " AND team_id = $team AND session_id = $session_id)",
+_FILTERS = {
+    "session_id": f"run IN (SELECT id FROM runs WHERE key = {run_key('$team', '$session_id')}"
+    " AND team_id = $team AND session_id = $session_id)",
     "hash": f"hash = {hash_key('$hash')}",
     "since_ms": "received_at >= $since_ms",
 }
+"""SQL conditions by the name of a field of EventFilter."""
 
-_WINDOW = 100_000
-"""Events that are looked at first for the newest; then four times as many, and so on. Sorting all
-of them takes DuckDB half a minute where there are a hundred million."""
+_FIRST_WINDOW = 100_000
+"""Number of event ids that a search for the newest events reads first; each further window is four
+times as wide. Sorting all events takes DuckDB half a minute with a hundred million."""
+
+
+def _select_events(conditions: list[str]) -> str:
+    return f"""
+        SELECT e.id, e.received_at, r.session_id, {kind_names("e.kind")},
+               coalesce(n.name, printf('%016x', e.hash)), e.duration, s.ci, s.interactive, s.agent,
+               s.token_id
+        FROM (
+            SELECT * FROM events
+            WHERE {" AND ".join(conditions)}
+            ORDER BY id DESC LIMIT $limit
+        ) e
+        JOIN runs r ON r.id = e.run
+        JOIN senders s ON s.id = e.sender
+        LEFT JOIN names n ON n.team_id = $team AND n.hash = e.hash
+        ORDER BY e.id DESC
+    """
 
 
 class DuckDBEventStore:
-    """Loading on one thread; queries from any. Everything may raise EventStoreUnavailable."""
+    """Loads on one thread; queries from any thread. All methods may raise EventStoreUnavailable."""
 
     def __init__(
         self, data_dir: Path, max_line_bytes: int, durations: Durations | None = None
     ) -> None:
-        """`durations` knows the artifacts' own, for remote hits that tell none."""
+        """`durations` supplies the durations of remote hits that were sent without one."""
         self._durations = durations
         self._path = DataDir(data_dir).event_store
         self._max_line_bytes = max_line_bytes
@@ -159,171 +163,137 @@ class DuckDBEventStore:
         self._open_attempted = False
         self._connection: duckdb.DuckDBPyConnection | None = None
 
-    def open(self, is_ending: Callable[[], bool] = lambda: False) -> None:
-        """Open or create the file; does nothing when it is open. Who wants to read waits a moment
-        for the first time; if that takes long, as an old file is taken over, they are told.
-        `is_ending` is asked on the way whether to leave that for another time."""
+    def open(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Open the file, or create it. Does nothing when it is open.
+
+        Readers wait up to 3 s for the first attempt. If that takes longer, because an old file is
+        migrated, they get EventStoreUnavailable. `should_stop` is polled during a migration, so
+        that a shutdown can interrupt it.
+        """
         if self._connection is not None:
             return
         connection = None
         try:
-            connection = self._connect(is_ending)
+            connection = self._connect(should_stop)
         finally:
             with self._lock:
                 self._connection, self._open_attempted = connection, True
                 self._lock.notify_all()
 
-    def _connect(self, is_ending: Callable[[], bool]) -> duckdb.DuckDBPyConnection:
-        with _translated():
-            connection = duckdb.connect(
-                str(self._path),
-                config={
-                    "memory_limit": "1GB",
-                    # It works on the thread that calls it, and so at that thread's priority.
-                    "threads": 1,
-                    "autoinstall_known_extensions": False,
-                    # A report on very many events may need more than that.
-                    "temp_directory": str(self._path.with_name("spill")),
-                    "max_temp_directory_size": "4GB",
-                    # Each checkpoint compresses the last rows anew: fewer are cheaper.
-                    "checkpoint_threshold": "64MB",
-                },
-            )
-            try:
-                make_tables(connection, self._durations, is_ending)
-                self._path.chmod(0o600)
-            except BaseException:
-                connection.close()  # and undo what it began
-                raise
-        return connection
-
     def close(self) -> None:
-        """Close the file, after whoever reads it; it may be opened again."""
-        with self._lock, _translated():
+        """Close the file when its readers are done, after 5 s at the latest. It may be reopened."""
+        with self._lock, _map_duckdb_errors():
             connection, self._connection = self._connection, None
-            self._lock.wait_for(lambda: self._cursors == 0, _READERS_S)
+            self._lock.wait_for(lambda: self._cursors == 0, _CLOSE_TIMEOUT_S)
             if connection is not None:
                 connection.close()
 
     def load(
         self, segment: Path, name: str, on_duplicates: OnDuplicates | None = None
     ) -> LoadResult:
-        """Take the segment's events in, once: a name that was loaded before is not again.
+        """Load a segment in one transaction, unless a segment of that name was loaded before.
 
-        `on_duplicates` hears of what had come before, and the name, at least once: a crash before
-        the commit has it hear the same again.
+        `on_duplicates` is called before the commit, so it is called at least once: after a crash
+        it may be called again for the same segment.
 
-        Raises InvalidSegment, with nothing taken in, when a line can never be read.
+        Raises InvalidSegment when a line can never be loaded. Nothing is loaded then.
         """
-        with self._cursor() as cursor:
+        with self.cursor() as cursor:
             if cursor.execute("SELECT 1 FROM segments WHERE name = ?", [name]).fetchone():
                 return LoadResult(0)
-            self._read(cursor, segment)
-            dropped = self._drop_duplicates(cursor)
+            self._read_segment(cursor, segment)
+            duplicates = _separate_duplicates(cursor)
             cursor.execute("BEGIN")
             totals = ingest_batches(cursor, self._durations)
-            if dropped:
-                note_resent(cursor)
-            cursor.execute(_KEEP_BATCHES)
+            if duplicates:
+                record_duplicates(cursor)
+            cursor.execute(_INSERT_BATCHES)
             cursor.execute("INSERT INTO segments VALUES (?)", [name])
             if on_duplicates is not None:
-                for one in dropped:
-                    on_duplicates(one, name)
+                for batch in duplicates:
+                    on_duplicates(batch, name)
             cursor.execute("COMMIT")
-            return LoadResult(totals.events, dropped, totals)
+            return LoadResult(totals.events, duplicates, totals)
 
     def check(self, segment: Path) -> str | None:
-        """Why the segment cannot be read, or None when it can. Takes nothing in."""
-        with self._cursor() as cursor:
+        """Return why a segment can never be loaded, or None if it can. Changes nothing."""
+        with self.cursor() as cursor:
             try:
-                self._read(cursor, segment)
+                self._read_segment(cursor, segment)
             except InvalidSegment as error:
                 return str(error)
-            if _changed(cursor, _INCOMPLETE_EVENTS):
+            if _number(cursor, _COUNT_INCOMPLETE_EVENTS):
                 return "An event lacks sessionId, source, event or hash."
             return None
 
-    def prune(self, waiting: set[str], now_ms: int, keep_s: float | None) -> int:
-        """Forget segments that are no longer in the spool, digests that are too old to matter and
-        events older than `keep_s` whose runs have not gone on since; the number of events removed.
+    def prune(self, waiting: set[str], now_ms: int, event_ttl_s: float | None) -> int:
+        """Delete what is no longer needed. Return the number of deleted events.
+
+        These are the names of segments that are not `waiting` in the spool, digests older than
+        RESEND_WINDOW_MS, and runs that ended before `event_ttl_s` with their events.
         """
-        with self._cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute("DELETE FROM segments WHERE NOT list_contains(?, name)", [list(waiting)])
             cursor.execute("DELETE FROM batches WHERE received_at < ?", [now_ms - RESEND_WINDOW_MS])
-            if keep_s is None:
+            if event_ttl_s is None:
                 return 0
-            oldest_ms = now_ms - int(keep_s * 1000)
+            before_ms = now_ms - int(event_ttl_s * 1000)
             cursor.execute("BEGIN")
-            removed = _changed(cursor, _FORGET, [oldest_ms, oldest_ms])
-            cursor.execute("DELETE FROM runs WHERE ended_at < ?", [oldest_ms])
-            cursor.execute("DELETE FROM transfers WHERE moved_at < ?", [oldest_ms])
+            deleted = _number(cursor, _DELETE_OLD_EVENTS, {"before_ms": before_ms})
+            cursor.execute("DELETE FROM runs WHERE ended_at < ?", [before_ms])
+            cursor.execute("DELETE FROM transfers WHERE moved_at < ?", [before_ms])
             cursor.execute("COMMIT")
-            return removed
+            return deleted
 
     def add_transfers(self, transfers: Transfers) -> None:
-        """Write down what was uploaded and downloaded."""
+        """Insert counts of uploads and downloads, all or none."""
         if not transfers:
             return
-        rows = [(*route, *amounts) for route, amounts in transfers.items()]
-        columns = dict(zip(_MOVED, (list(c) for c in zip(*rows, strict=True)), strict=True))
-        with self._cursor() as cursor:
+        rows = [(*key, *totals) for key, totals in transfers.items()]
+        columns = (list(column) for column in zip(*rows, strict=True))
+        with self.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute(_ARRIVED, columns)
-            cursor.execute(NEW_SENDERS.format(batches="moved"))
-            cursor.execute(_KEEP_TRANSFERS)
+            cursor.execute(_STAGE_TRANSFERS, dict(zip(_TRANSFER_COLUMNS, columns, strict=True)))
+            cursor.execute(insert_senders("staged_transfers"))
+            cursor.execute(_INSERT_TRANSFERS)
             cursor.execute("COMMIT")
 
-    def events(self, wanted: EventFilter) -> list[EventRecord]:
-        """Matching events, newest first, `wanted.limit` at most."""
-        given = {name: value for name in _CLAUSES if (value := getattr(wanted, name)) is not None}
-        clauses = "".join(f" AND {_CLAUSES[name]}" for name in given)
-        values = {**given, "team": wanted.team_id}
-        query = _RECORDS.format(clauses=clauses)
+    def events(self, event_filter: EventFilter) -> list[EventRecord]:
+        """Return matching events, newest first, at most `event_filter.limit`."""
+        parameters = {
+            name: value for name in _FILTERS if (value := getattr(event_filter, name)) is not None
+        }
+        query = _select_events(
+            [
+                "sender IN (SELECT id FROM senders WHERE team_id = $team)",
+                "id >= $start AND id < $stop",
+                *(_FILTERS[name] for name in parameters),
+            ]
+        )
         rows: list[tuple[object, ...]] = []
         with self.cursor() as cursor:
-            for start, stop in _windows(cursor, wanted.before):
-                span = {"start": start, "stop": stop, "limit": wanted.limit - len(rows)}
-                rows += cursor.execute(query, {**values, **span}).fetchall()
-                if len(rows) == wanted.limit:
+            for start, stop in _id_windows(cursor, event_filter.before):
+                window = {"start": start, "stop": stop, "limit": event_filter.limit - len(rows)}
+                values = {**parameters, **window, "team": event_filter.team_id}
+                rows += cursor.execute(query, values).fetchall()
+                if len(rows) == event_filter.limit:
                     break
-        return [record(row) for row in rows]
+        return [event_record(row) for row in rows]
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor for queries; what it reads is all of a segment or nothing of it.
+        """Open a cursor for queries. It sees a loaded segment as a whole or not at all.
 
-        Raises EventStoreUnavailable.
+        Raises EventStoreUnavailable, also for errors of DuckDB inside the `with` block.
         """
-        with self._cursor() as cursor:
-            yield cursor
-
-    def _drop_duplicates(self, cursor: duckdb.DuckDBPyConnection) -> tuple[DuplicateBatch, ...]:
-        """Move what had come before from `incoming` to `again`; how much that was."""
-        lines = _find_duplicates(cursor)
-        if not lines:
-            return ()
-        cursor.execute(_AGAIN, {"lines": lines})
-        cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM again)")
-        return tuple(DuplicateBatch(*row) for row in cursor.execute(_DUPLICATE_EVENTS).fetchall())
-
-    def _read(self, cursor: duckdb.DuckDBPyConnection, segment: Path) -> None:
-        try:
-            cursor.execute(_READ, [str(segment), self._max_line_bytes])
-        except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
-            raise InvalidSegment(str(error)) from error
-        if _changed(cursor, _INCOMPLETE_LINES):
-            raise InvalidSegment("A line lacks team, token, receivedAt, digest or events.")
-
-    @contextmanager
-    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
-            self._lock.wait_for(lambda: self._open_attempted, _FIRST_OPENED_S)
+            self._lock.wait_for(lambda: self._open_attempted, _OPEN_TIMEOUT_S)
             if self._connection is None:
                 raise EventStoreUnavailable("The event store is not open; try again in a moment.")
             cursor = self._connection.cursor()
             self._cursors += 1
         try:
-            with _translated():
+            with _map_duckdb_errors():
                 yield cursor
         finally:
             cursor.close()
@@ -331,49 +301,100 @@ class DuckDBEventStore:
                 self._cursors -= 1
                 self._lock.notify_all()
 
+    def _connect(self, should_stop: Callable[[], bool]) -> duckdb.DuckDBPyConnection:
+        with _map_duckdb_errors():
+            connection = duckdb.connect(
+                str(self._path),
+                config={
+                    "memory_limit": "1GB",
+                    # Queries run on the thread that calls, and so at the priority of that thread.
+                    "threads": 1,
+                    "autoinstall_known_extensions": False,
+                    # Reports over very many events may exceed the memory limit.
+                    "temp_directory": str(self._path.with_name("spill")),
+                    "max_temp_directory_size": "4GB",
+                    # Each checkpoint recompresses the last rows, so fewer are cheaper.
+                    "checkpoint_threshold": "64MB",
+                },
+            )
+            try:
+                create_or_migrate(connection, self._durations, should_stop)
+                self._path.chmod(0o600)
+            except BaseException:
+                connection.close()  # rolls back
+                raise
+        return connection
+
+    def _read_segment(self, cursor: duckdb.DuckDBPyConnection, segment: Path) -> None:
+        try:
+            cursor.execute(_READ_SEGMENT, [str(segment), self._max_line_bytes])
+        except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
+            raise InvalidSegment(str(error)) from error
+        if _number(cursor, _COUNT_INCOMPLETE_LINES):
+            raise InvalidSegment("A line lacks team, token, receivedAt, digest or events.")
+
+
+def create_event_store(settings: Settings, durations: Durations | None = None) -> DuckDBEventStore:
+    """Create the event store of a data directory, not opened.
+
+    `durations` supplies the durations of artifacts; only loading needs it.
+    """
+    max_line_bytes = _LINE_OVERHEAD * settings.max_body_bytes + 64 * 1024
+    return DuckDBEventStore(settings.data_dir, max_line_bytes, durations)
+
+
+def _separate_duplicates(cursor: duckdb.DuckDBPyConnection) -> tuple[DuplicateBatch, ...]:
+    """Move duplicate batches from `incoming` to `duplicates`. Return their sums by team."""
+    lines = _find_duplicates(cursor)
+    if not lines:
+        return ()
+    cursor.execute(_MOVE_DUPLICATES, {"lines": lines})
+    cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM duplicates)")
+    return tuple(DuplicateBatch(*row) for row in cursor.execute(_COUNT_DUPLICATES).fetchall())
+
 
 def _find_duplicates(cursor: duckdb.DuckDBPyConnection) -> list[int]:
-    """The lines of batches that were kept less than ten minutes before or, for one that was
-    loaded late, after."""
-    suspects = cursor.execute(_SUSPECTS).fetchall()
-    if not suspects:
+    """Return the lines of batches that are within RESEND_WINDOW_MS of a counted copy.
+
+    A batch that is loaded late may also be older than that copy.
+    """
+    candidates = cursor.execute(_POSSIBLE_DUPLICATES).fetchall()
+    if not candidates:
         return []
-    kept = defaultdict(list)
-    for at_ms, *same in cursor.execute(_KEPT).fetchall():
-        kept[tuple(same)].append(at_ms)
+    counted = defaultdict(list)
+    for received_at_ms, *identity in cursor.execute(_LOADED_BATCHES).fetchall():
+        counted[tuple(identity)].append(received_at_ms)
     lines = []
-    for line, at_ms, *same in suspects:
-        others = kept[tuple(same)]
-        if any(abs(at_ms - other_ms) < RESEND_WINDOW_MS for other_ms in others):
+    for line, received_at_ms, *identity in candidates:
+        times_ms = counted[tuple(identity)]
+        if any(abs(received_at_ms - time_ms) < RESEND_WINDOW_MS for time_ms in times_ms):
             lines.append(line)
         else:
-            others.append(at_ms)
+            times_ms.append(received_at_ms)
     return lines
 
 
-def _windows(cursor: duckdb.DuckDBPyConnection, before: int | None) -> Iterator[tuple[int, int]]:
-    """Spans of ids from the newest down to the oldest, each four times as wide as the last."""
+def _id_windows(cursor: duckdb.DuckDBPyConnection, before: int | None) -> Iterator[tuple[int, int]]:
+    """Iterate over ranges of event ids, newest first. Each is four times as wide as the last."""
     [(first, last)] = cursor.execute("SELECT min(id), max(id) FROM events").fetchall()
     if last is None:
         return
-    stop, width = last + 1 if before is None else min(before, last + 1), _WINDOW
+    stop, width = last + 1 if before is None else min(before, last + 1), _FIRST_WINDOW
     while stop > first:
         yield stop - width, stop
         stop, width = stop - width, width * 4
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _map_duckdb_errors() -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        broken = isinstance(error, duckdb.FatalException | duckdb.InternalException)
-        raise EventStoreUnavailable(str(error), reopen=broken) from error
+        needs_reopen = isinstance(error, duckdb.FatalException | duckdb.InternalException)
+        raise EventStoreUnavailable(str(error), reopen=needs_reopen) from error
 
 
-def _changed(
-    cursor: duckdb.DuckDBPyConnection, statement: str, values: list[object] | None = None
-) -> int:
-    """The one number that a statement answers: rows changed, or a count."""
-    row = cursor.execute(statement, values or []).fetchone()
+def _number(cursor: duckdb.DuckDBPyConnection, statement: str, parameters: object = None) -> int:
+    """Return the only number in the result: a count, or how many rows were changed."""
+    row = cursor.execute(statement, parameters).fetchone()
     return int(row[0]) if row else 0

@@ -10,7 +10,7 @@ import pytest
 
 from hitrate.datadir import DataDir
 from hitrate.errors import EventStoreUnavailable
-from hitrate.events import schema
+from hitrate.events import migrations
 from hitrate.events.ingest import ingest_batches
 from hitrate.events.models import DuplicateBatch, EventFilter, EventRecord, LoadResult
 from hitrate.events.store import DuckDBEventStore
@@ -175,7 +175,7 @@ def test_more_events_than_are_taken_over_at_once(
     write_old(tmp_path / "whole", events)
     whole = DuckDBEventStore(tmp_path / "whole", 1_000_000)
     whole.open()
-    monkeypatch.setattr(schema, "_SLICE", 30)
+    monkeypatch.setattr(migrations, "MIGRATION_BATCH_SIZE", 30)
     store.open()
     assert_same_events(store, events)
     assert runs(store) == runs(whole)
@@ -187,7 +187,7 @@ def test_an_end_on_the_way_leaves_the_old_file_for_the_next_start(
 ) -> None:
     events = rows(100)
     write_old(tmp_path, events)
-    monkeypatch.setattr(schema, "_SLICE", 30)
+    monkeypatch.setattr(migrations, "MIGRATION_BATCH_SIZE", 30)
     asked = iter([False, False, True])
     with pytest.raises(EventStoreUnavailable, match="at the next start"):
         store.open(lambda: next(asked))
@@ -241,7 +241,7 @@ def test_a_crash_between_leaves_the_old_file_whole(
 ) -> None:
     events = rows(60)
     write_old(tmp_path, events)
-    monkeypatch.setattr(schema, "_SLICE", 10)
+    monkeypatch.setattr(migrations, "MIGRATION_BATCH_SIZE", 10)
     calls = iter(range(100))
 
     def fail(cursor: duckdb.DuckDBPyConnection, durations: None) -> object:
@@ -249,7 +249,7 @@ def test_a_crash_between_leaves_the_old_file_whole(
             raise duckdb.OutOfMemoryException("none left")
         return ingest_batches(cursor, durations)
 
-    monkeypatch.setattr("hitrate.events.schema.ingest_batches", fail)
+    monkeypatch.setattr("hitrate.events.migrations.ingest_batches", fail)
     with pytest.raises(EventStoreUnavailable, match="none left"):
         store.open()
     connection = duckdb.connect(str(DataDir(tmp_path).event_store))

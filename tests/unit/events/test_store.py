@@ -163,7 +163,7 @@ def test_tidying_removes_old_events_and_forgets_what_cannot_come_again(
     batch = [event(hash="old")]
     load(store, tmp_path, "one", line(batch, received_at=START))
     load(store, tmp_path, "two", line([event(hash="new")], received_at=START + 90_000))
-    assert store.prune({"two"}, START + 100_000, keep_s=60) == 1
+    assert store.prune({"two"}, START + 100_000, event_ttl_s=60) == 1
     assert hashes(store) == ["new"]
     again = line(batch, received_at=START + 1)
     # Its digest is not too old yet.
@@ -187,5 +187,5 @@ def test_a_locked_store_is_away_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_the_store_never_reaches_for_the_network(store: DuckDBEventStore) -> None:
-    with store._cursor() as cursor, pytest.raises(duckdb.Error):
+    with store.cursor() as cursor, pytest.raises(duckdb.Error):
         cursor.execute("INSTALL spatial")

@@ -20,7 +20,7 @@ from hitrate.analytics.reports import Reports
 from hitrate.analytics.rows import Row
 from hitrate.artifacts.catalog import ArtifactCatalog
 from hitrate.auth.models import Token
-from hitrate.events.ingest import kind_names
+from hitrate.events.schema import kind_names
 
 Values = dict[str, Any]
 Ask = Callable[[str, Values], list[Row]]
