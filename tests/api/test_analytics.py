@@ -15,7 +15,7 @@ import pytest
 
 from hitrate.clock import ManualClock, iso
 from tests.support.event_factory import body, event
-from tests.support.manual_clock_server import ClockedServer
+from tests.support.manual_clock_server import ManualClockServer
 from tests.support.synthetic_runs import (
     BEGIN_MS,
     DAY_MS,
@@ -93,7 +93,7 @@ def clock() -> ManualClock:
 def team_server(
     tmp_path_factory: pytest.TempPathFactory, clock: ManualClock
 ) -> Iterator[TeamServer]:
-    server = ClockedServer(tmp_path_factory.mktemp("reports") / "data", clock)
+    server = ManualClockServer(tmp_path_factory.mktemp("reports") / "data", clock)
     with run_team_server(server, clock) as team_server:
         yield team_server
 

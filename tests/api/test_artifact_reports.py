@@ -13,7 +13,7 @@ import pytest
 from hitrate.artifacts import gc
 from hitrate.clock import ManualClock, iso
 from tests.support.event_factory import body, event
-from tests.support.manual_clock_server import ClockedServer
+from tests.support.manual_clock_server import ManualClockServer
 from tests.support.server import eventually
 from tests.support.synthetic_runs import DAY_MS, END_MS, LONG_BEFORE_MS, Answer, History
 from tests.support.team_fixture import TeamServer, run_team_server
@@ -93,7 +93,7 @@ def clock() -> ManualClock:
 def team_server(
     tmp_path_factory: pytest.TempPathFactory, clock: ManualClock
 ) -> Iterator[TeamServer]:
-    server = ClockedServer(tmp_path_factory.mktemp("artifacts") / "data", clock)
+    server = ManualClockServer(tmp_path_factory.mktemp("artifacts") / "data", clock)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(gc, "LAST_USES_EVERY_S", 0.0)
         with run_team_server(server, clock) as team_server:

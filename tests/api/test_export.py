@@ -18,7 +18,7 @@ from hitrate.clock import ManualClock
 from tests.conftest import StartServer
 from tests.support.event_factory import body, event
 from tests.support.export_harness import COLUMNS, READ, Rows, parquet_types
-from tests.support.manual_clock_server import ClockedServer
+from tests.support.manual_clock_server import ManualClockServer
 from tests.support.server import Server, eventually
 from tests.support.team_fixture import run_team_server
 
@@ -414,7 +414,7 @@ def test_a_client_that_stops_reading_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hitrate.app.wiring.ExportManager", partial(ExportManager, stalled_s=0.5))
-    server = ClockedServer(tmp_path / "data", ManualClock())
+    server = ManualClockServer(tmp_path / "data", ManualClock())
     with run_team_server(server, server.clock) as team_server:
         team = team_server.accounts.teams.create("stalled")
         server.token = team_server.accounts.tokens.create(team, "")[1]

@@ -7,7 +7,7 @@ import pytest
 
 from hitrate.clock import ManualClock
 from tests.support.client_operations import Build, refusals
-from tests.support.manual_clock_server import ClockedServer
+from tests.support.manual_clock_server import ManualClockServer
 from tests.support.server import eventually
 from tests.support.team_fixture import TeamFixture, TeamServer, run_team_server
 
@@ -23,7 +23,7 @@ def clock() -> ManualClock:
 def team_server(
     tmp_path_factory: pytest.TempPathFactory, clock: ManualClock
 ) -> Iterator[TeamServer]:
-    server = ClockedServer(tmp_path_factory.mktemp("clocked") / "data", clock)
+    server = ManualClockServer(tmp_path_factory.mktemp("clocked") / "data", clock)
     with run_team_server(server, clock) as team_server:
         yield team_server
 

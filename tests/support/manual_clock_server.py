@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -15,17 +16,18 @@ from hitrate.config import Settings
 from tests.support.server import Server, eventually
 
 
-class ClockedServer(Server):
+class ManualClockServer(Server):
     """Runs on a thread with an event loop of its own."""
 
-    def __init__(self, data_dir: Path, clock: ManualClock) -> None:
+    def __init__(self, data_dir: Path, clock: ManualClock, **settings: Any) -> None:
         super().__init__(data_dir)
+        self._settings = settings
         self.clock = clock
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._stop: Callable[[], object] = lambda: None
 
     def start(self) -> None:
-        self.data_dir.mkdir()
+        self.data_dir.mkdir(exist_ok=True)
         self._thread.start()
         eventually(self._alive)
 
@@ -34,7 +36,7 @@ class ClockedServer(Server):
         self._thread.join()
 
     async def _serve(self) -> None:
-        settings = Settings(data_dir=self.data_dir, port=self.port)
+        settings = Settings(data_dir=self.data_dir, port=self.port, **self._settings)
         server = App(settings, self.clock)
         http = make_http_server(await server.startup(), settings)
         loop = asyncio.get_running_loop()

@@ -20,7 +20,7 @@ from hitrate.db.engine import open_database
 from hitrate.http.cookies import SESSION_COOKIE
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team, User
-from tests.support.manual_clock_server import ClockedServer
+from tests.support.manual_clock_server import ManualClockServer
 from tests.support.server import Server
 
 NOW_MS = 1_800_000_000_000
@@ -157,7 +157,7 @@ def place_of(server: Server, clock: Clock) -> Iterator[Place]:
 @contextmanager
 def place_in_time(folder: Path, clock: ManualClock) -> Iterator[Place]:
     """A server of its own, whose time is `clock`'s."""
-    with place_of(ClockedServer(folder / "data", clock), clock) as place:
+    with place_of(ManualClockServer(folder / "data", clock), clock) as place:
         yield place
 
 
