@@ -46,9 +46,10 @@ from hitrate.config import Settings
 from hitrate.datadir import DataDir
 from hitrate.db.engine import open_database
 from hitrate.event_metering import EventMeteringObserver
+from hitrate.events import routes as events
 from hitrate.events.loader import Loader
 from hitrate.events.quarantine import Quarantine
-from hitrate.events.routes import EventRoutes, event_api
+from hitrate.events.routes import EventRoutes
 from hitrate.events.spool import Spool
 from hitrate.events.store import create_event_store
 from hitrate.events.traffic import TransferCounter
@@ -146,7 +147,7 @@ class App:
         reads = RequirePermission(authorizer, Permission.ANALYTICS)
         analyst = AnalyticsService(reports, artifact_reports, loader, clock, reads)
         handlers = [
-            *event_api(store, clock, reads),
+            *events.HANDLERS,
             *analytics_api(analyst),
             *export_api(analyst, exports, Tables(reports, catalog)),
             *account_api(office),
