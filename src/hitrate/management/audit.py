@@ -13,7 +13,7 @@ from hitrate.auth.models import Permission
 from hitrate.http.paging import Cursor, Limit
 from hitrate.management.services import AccountServices
 from hitrate.management.settings import AnyRequest
-from hitrate.teams.audit import AuditInfo, as_csv, as_ndjson, audit_info
+from hitrate.teams.audit import AuditEntryResponse, as_csv, as_ndjson
 
 _TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
@@ -21,7 +21,7 @@ _TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 class AuditPage(msgspec.Struct, rename="camel"):
     """Newest first. `next_cursor` asks for the ones after them; null at the end."""
 
-    entries: list[AuditInfo]
+    entries: list[AuditEntryResponse]
     next_cursor: str | None
 
 
@@ -48,7 +48,7 @@ def audit_api(office: AccountServices) -> list[HTTPRouteHandler]:
         before = None if cursor is None else int(cursor)
         team_id = current_auth(request).team.id
         entries = log.page(team_id, limit + 1, before=before, action=action)
-        shown = [audit_info(entry) for entry in entries[:limit]]
+        shown = [AuditEntryResponse.from_entry(entry) for entry in entries[:limit]]
         return AuditPage(shown, str(shown[-1].id) if len(entries) > limit else None)
 
     @get(
