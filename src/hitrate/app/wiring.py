@@ -64,7 +64,8 @@ from hitrate.management.services import AccountServices
 from hitrate.metrics import Metrics
 from hitrate.pages import routes as pages
 from hitrate.pages.account import AccountPage
-from hitrate.pages.context import Dashboard
+from hitrate.pages.context import TeamPages
+from hitrate.pages.settings import SettingsPage
 
 _log = log.get_logger("app")
 
@@ -155,10 +156,8 @@ class App:
             *admin_routes.HANDLERS,
             *health.HANDLERS,
         ]
-        dashboard = Dashboard(html, csrf, public_url, office, reports, artifact_reports, clock)
-        page_router = pages.create_router(
-            html, pages.dashboard_api(dashboard), single_sign_on=sso is not None
-        )
+        team_pages = TeamPages(html, accounts.members, quotas, meter)
+        page_router = pages.create_router(html, single_sign_on=sso is not None)
         dependencies = provide(
             accounts=accounts,
             teams=accounts.teams,
@@ -191,6 +190,8 @@ class App:
             secure_cookies=secure_cookies,
             csrf=csrf,
             html=html,
+            team_pages=team_pages,
+            settings_page=SettingsPage(team_pages, accounts, quotas, clock),
             account_page=AccountPage(accounts, settings, clock, html),
         )
         document = OpenApiDocument(handlers, dependencies)
