@@ -21,6 +21,7 @@ from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.management.schemas import billing_info, token_info
 from hitrate.pages.context import MEASURES, PageContext, TeamPages
 from hitrate.pages.settings_forms import FORMS, PRICE_FIELDS, PRICES, TEAM_SCOPES, create_token
+from hitrate.pages.token_forms import split_by_validity
 from hitrate.roles import Role
 
 _NOTICES = {
@@ -58,8 +59,8 @@ class SettingsPage:
         accounts, now_ms = self._accounts, self._clock.now_ms()
         # Read again: the context may be older than a change by this request.
         team = accounts.teams.find(team_id=context.team.id) or context.team
-        tokens = accounts.tokens.list_for_team(team)
-        token_infos = [token_info(token, now_ms) for token in reversed(tokens)]
+        tokens = reversed(accounts.tokens.list_for_team(team))
+        active_tokens, inactive_tokens = split_by_validity(tokens, now_ms)
         return self._team_pages.render(
             context,
             "settings.html",
@@ -75,8 +76,8 @@ class SettingsPage:
             price_fields=PRICE_FIELDS,
             members=accounts.members.list_for_team(team),
             roles=list(Role),
-            active_tokens=[token for token in token_infos if token.state == "valid"],
-            inactive_tokens=[token for token in token_infos if token.state != "valid"],
+            active_tokens=[token_info(token, now_ms) for token in active_tokens],
+            inactive_tokens=[token_info(token, now_ms) for token in inactive_tokens],
             scopes=TEAM_SCOPES,
             default_scopes=READ_WRITE,
         )
