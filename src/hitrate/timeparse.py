@@ -33,3 +33,11 @@ def parse_time_param(name: str, text: str, now_ms: int) -> int:
             f"{name} is {text[:40]!a}; send a time in ISO 8601, such as "
             "2026-11-21T20:33:00Z, or a duration, such as 7d."
         ) from error
+
+
+def parse_duration_param(name: str, text: str) -> float:
+    """Return the seconds of a duration such as `30d`. Raises BadRequest, which names the input."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise BadRequest(f"{name} is {text[:40]!a}; it takes {error}.") from error

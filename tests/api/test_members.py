@@ -135,7 +135,7 @@ def test_only_a_person_leaves(api: AccountApi) -> None:
     team = api.create_team()
     for token in (api.create_team_token(team), api.operator):
         status, message = api.client_error("POST", f"{team.slug}/leave", token)
-        assert (status, message.split(";")[0]) == (403, "Only a person can leave a team")
+        assert (status, message.split(".")[0]) == (403, "Only a user can leave a team")
 
 
 @pytest.mark.parametrize("attempt", range(3))

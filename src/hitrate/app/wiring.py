@@ -46,10 +46,9 @@ from hitrate.config import Settings
 from hitrate.datadir import DataDir
 from hitrate.db.engine import open_database
 from hitrate.event_metering import EventMeteringObserver
-from hitrate.events import routes as events
 from hitrate.events.loader import Loader
 from hitrate.events.quarantine import Quarantine
-from hitrate.events.routes import EventRoutes
+from hitrate.events.routes import EventRoutes, event_api
 from hitrate.events.spool import Spool
 from hitrate.events.store import create_event_store
 from hitrate.events.traffic import TransferCounter
@@ -58,14 +57,12 @@ from hitrate.http.cookies import SecureCookies
 from hitrate.http.csrf import CsrfProtection
 from hitrate.http.litestar import create_litestar_app, provide
 from hitrate.http.redirects import PublicUrl
-from hitrate.management import turbo_account
-from hitrate.management.routes import account_api
+from hitrate.management import routes as management_routes
 from hitrate.management.services import AccountServices
 from hitrate.metrics import Metrics
 from hitrate.pages import routes as pages
 from hitrate.pages.account import AccountPage
-from hitrate.pages.context import TeamPages
-from hitrate.pages.settings import SettingsPage
+from hitrate.pages.context import Dashboard
 
 _log = log.get_logger("app")
 
@@ -148,16 +145,17 @@ class App:
         reads = RequirePermission(authorizer, Permission.ANALYTICS)
         analyst = AnalyticsService(reports, artifact_reports, loader, clock, reads)
         handlers = [
-            *events.HANDLERS,
+            *event_api(store, clock, reads),
             *analytics_api(analyst),
             *export_api(analyst, exports, Tables(reports, catalog)),
-            *account_api(office),
-            *turbo_account.HANDLERS,
+            *management_routes.HANDLERS,
             *admin_routes.HANDLERS,
             *health.HANDLERS,
         ]
-        team_pages = TeamPages(html, accounts.members, quotas, meter)
-        page_router = pages.create_router(html, single_sign_on=sso is not None)
+        dashboard = Dashboard(html, csrf, public_url, office, reports, artifact_reports, clock)
+        page_router = pages.create_router(
+            html, pages.dashboard_api(dashboard), single_sign_on=sso is not None
+        )
         dependencies = provide(
             accounts=accounts,
             teams=accounts.teams,
@@ -190,8 +188,6 @@ class App:
             secure_cookies=secure_cookies,
             csrf=csrf,
             html=html,
-            team_pages=team_pages,
-            settings_page=SettingsPage(team_pages, accounts, quotas, clock),
             account_page=AccountPage(accounts, settings, clock, html),
         )
         document = OpenApiDocument(handlers, dependencies)

@@ -16,7 +16,12 @@ from hitrate.http.redirects import path_and_query
 
 
 class RequirePermission:
-    """A guard that requires a permission of the token. See `PermissionGuard`."""
+    """A guard that requires a permission. A route names its team by the path's `{team}`.
+
+    With the request it leaves a way to ask again, for `current_auth` and
+    `authenticated_token`: a body may take its time to arrive, and whoever
+    sends it may have lost the permission by then.
+    """
 
     def __init__(self, authorizer: Authorizer, permission: Permission) -> None:
         self._authorizer = authorizer
@@ -28,41 +33,35 @@ class RequirePermission:
         if self.permission is Permission.OPERATOR:
             self._authorizer.authorize_operator(authorization)
         elif self.permission in (Permission.PROFILE, Permission.ACCOUNT):
-            connection.state.authorize = partial(
+            connection.state.ask = partial(
                 self._authorizer.authenticate_for, authorization, self.permission
             )
-            connection.state.authorize()
+            connection.state.ask()
         else:
             query_string = connection.scope["query_string"]
             in_path = connection.path_params.get("team")
-            connection.state.authorize = partial(
+            connection.state.ask = partial(
                 self._authorizer.authorize, authorization, query_string, self.permission, in_path
             )
-            connection.state.authorize()
+            connection.state.ask()
 
 
 def current_auth(connection: AnyConnection) -> AuthContext:
-    """Authorize the request again and return its context. For routes that act in a team.
-
-    Raises Unauthorized or Forbidden if it is no longer permitted.
-    """
-    return cast("AuthContext", connection.state.authorize())
+    """What the request may do now. Raises Unauthorized or Forbidden when it no longer may."""
+    return cast("AuthContext", connection.state.ask())
 
 
 def authenticated_token(connection: AnyConnection) -> Token:
-    """Authenticate the request again and return its token. For routes that act in no team.
-
-    Raises Unauthorized or Forbidden if it is no longer permitted.
-    """
-    return cast("Token", connection.state.authorize())
+    """The token, still valid, on a route that acts in no team. Raises Unauthorized or Forbidden."""
+    return cast("Token", connection.state.ask())
 
 
 class PermissionGuard:
-    """App-wide guard: requires the permission that the handler declares.
+    """App-wide guard: admits a caller who has the permission that the handler declares.
 
     A handler declares it as `@get(path, permission=Permission.MEMBERS)`. A route in a team names
-    the team in its path, as `{team}`, or in the query. The guard stores the check on
-    `connection.state`, and `current_auth` and `authenticated_token` repeat it: a body may take long
+    the team in its path, as `{team}`, or in the query. The guard leaves a check on
+    `connection.state` that `current_auth` and `authenticated_token` repeat: a body may take long
     to arrive, and its sender may have lost the permission by then.
 
     A handler may also declare `precheck=`, a function of the connection that runs first.

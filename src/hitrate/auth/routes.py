@@ -1,4 +1,4 @@
-"""Types of the routes that the router serves, each with the permission that it requires."""
+"""Routes of the hot paths, each with the permission it needs."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ PublicHandler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An operation. The `{hash}` at the end of a path matches any text, including `/`."""
+    """One operation. A path that ends in `/{hash}` takes any text there, `/` included."""
 
     method: str
     path: str
@@ -23,7 +23,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class PublicRoute:
-    """An operation that requires no token."""
+    """One operation that anyone may call."""
 
     method: str
     path: str

@@ -20,7 +20,7 @@ from hitrate.cli.team_billing import audit, billing, block, limit, payment, unbl
 from hitrate.clock import Clock, iso
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
-from hitrate.management.schemas import member_info, settings_info
+from hitrate.management.schemas import MemberResponse, TeamSettingsResponse
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team
 from hitrate.teams.settings import SettingsPatch, apply_settings
@@ -111,7 +111,7 @@ def set_(
                 "settings.change",
                 name=name,
             )
-    info = settings_info(found, state_now(settings, found))
+    info = TeamSettingsResponse.from_team(found, state_now(settings, found))
     if json_output:
         print_json(info)
     else:
@@ -125,7 +125,10 @@ def set_(
 def members(settings: Settings, slug: str, json_output: bool) -> None:
     """List who is in the team SLUG."""
     with accounts(settings) as store:
-        infos = [member_info(m) for m in store.members.list_for_team(find_team(store, slug))]
+        infos = [
+            MemberResponse.from_member(m)
+            for m in store.members.list_for_team(find_team(store, slug))
+        ]
     if json_output:
         print_json({"members": infos})
     else:

@@ -26,8 +26,8 @@ from hitrate.cli.server_options import (
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
-from hitrate.management.schemas import BillingInfo, billing_info
-from hitrate.teams.audit import AuditEntryResponse, as_csv, as_ndjson
+from hitrate.management.schemas import BillingResponse
+from hitrate.teams.audit import AuditInfo, as_csv, as_ndjson, audit_info
 from hitrate.teams.models import OPERATOR, Team
 from hitrate.teams.settings import COUNT_MOST, MEASURES, BillingPatch, apply_billing
 from hitrate.units import parse_size
@@ -158,9 +158,7 @@ def audit(settings: Settings, slug: str | None, form: str, limit: int) -> None:
             encode = as_csv if form == "csv" else as_ndjson
             sys.stdout.buffer.writelines(encode(store.audit.all(team_id)))
             return
-        entries = [
-            AuditEntryResponse.from_entry(entry) for entry in store.audit.page(team_id, limit)
-        ]
+        entries = [audit_info(entry) for entry in store.audit.page(team_id, limit)]
     if form == "json":
         print_json({"entries": entries})
     else:
@@ -171,7 +169,7 @@ def audit(settings: Settings, slug: str | None, form: str, limit: int) -> None:
         print_table(("At", "Who", "Did", "To", "Details"), rows)
 
 
-def _who(entry: AuditEntryResponse) -> str:
+def _who(entry: AuditInfo) -> str:
     """A token is called one: its label may be anybody's name."""
     if entry.actor_kind == "token":
         return f"token {entry.actor_id} {entry.actor}".rstrip()
@@ -192,7 +190,7 @@ def _change(settings: Settings, slug: str, changes: dict[str, Any], json_output:
                     "billing.change",
                 )
     state = state_from_file(MeterFile(settings.data_dir, Clock()), team)
-    info = billing_info(team, state, now_ms)
+    info = BillingResponse.from_team(team, state, now_ms)
     if json_output:
         print_json(info)
     else:
@@ -243,7 +241,7 @@ def _usage(settings: Settings, store: AccountStore, team: Team) -> TeamUsageResp
     )
 
 
-def _print_billing(info: BillingInfo) -> None:
+def _print_billing(info: BillingResponse) -> None:
     shown = msgspec.to_builtins(info)
     rows = [
         (f"{name}.{part}" if part else name, value)

@@ -11,9 +11,9 @@ from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
-from hitrate.management.schemas import TokenInfo, token_info
+from hitrate.management.schemas import TokenResponse
 from hitrate.teams.models import OPERATOR, Team, User
-from hitrate.units import parse_duration
+from hitrate.timeparse import parse_duration_param
 
 _ALL_SCOPES = ",".join(Scope)
 
@@ -53,7 +53,7 @@ def create(
     if operator and (scopes is not None or read_only):
         raise BadRequest("An operator's token has no scopes: it may do everything.")
     wanted = _scopes(scopes, read_only=read_only)
-    lifetime_s = None if expires is None else _lifetime(expires, "--expires")
+    lifetime_s = None if expires is None else parse_duration_param("--expires", expires)
     with accounts(settings) as store:
         team = None if slug is None else find_team(store, slug)
         user = None if email is None else store.users.get(email)
@@ -66,7 +66,7 @@ def create(
             scopes=() if operator else wanted,
             lifetime_s=lifetime_s,
         )
-    _print_made(token_info(made, made.created_at_ms), secret, json_output=json_output)
+    _print_made(TokenResponse.from_token(made, made.created_at_ms), secret, json_output=json_output)
 
 
 @token.command("list")
@@ -84,7 +84,7 @@ def list_tokens(settings: Settings, slug: str | None, email: str | None, json_ou
         else:
             tokens = store.tokens.all()
     now_ms = Clock().now_ms()
-    public = [token_info(one, now_ms) for one in tokens]
+    public = [TokenResponse.from_token(one, now_ms) for one in tokens]
     if json_output:
         print_json(public)
     else:
@@ -101,10 +101,10 @@ def list_tokens(settings: Settings, slug: str | None, email: str | None, json_ou
 @data_dir_option
 def rotate(settings: Settings, token_id: str, overlap: str, json_output: bool) -> None:
     """Make a token that takes the place of TOKEN_ID, which ends after the overlap."""
-    overlap_s = _lifetime(overlap, "--overlap")
+    overlap_s = parse_duration_param("--overlap", overlap)
     with accounts(settings) as store:
         made, secret = store.tokens.rotate(store.tokens.get(token_id), overlap_s, OPERATOR)
-    _print_made(token_info(made, made.created_at_ms), secret, json_output=json_output)
+    _print_made(TokenResponse.from_token(made, made.created_at_ms), secret, json_output=json_output)
 
 
 @token.command()
@@ -125,13 +125,13 @@ def _check_member(store: AccountStore, team: Team, user: User) -> None:
         )
 
 
-def _row(info: TokenInfo) -> tuple[object, ...]:
+def _row(info: TokenResponse) -> tuple[object, ...]:
     scopes = " ".join(info.scopes)
     ends = (info.state, info.created_at, info.expires_at, info.last_used_at)
     return (info.id, info.team, info.user, info.label, scopes, *ends)
 
 
-def _print_made(info: TokenInfo, secret: str, *, json_output: bool) -> None:
+def _print_made(info: TokenResponse, secret: str, *, json_output: bool) -> None:
     if json_output:
         print_json({**msgspec.to_builtins(info), "token": secret})
     else:
@@ -149,10 +149,3 @@ def _scopes(text: str | None, *, read_only: bool) -> frozenset[Scope]:
         named = ", ".join(f"{name[:40]!r}" for name in unknown)
         raise BadRequest(f"--scopes has {named}; it takes any of {_ALL_SCOPES}.")
     return frozenset(Scope(name) for name in names)
-
-
-def _lifetime(text: str, option: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise BadRequest(f"{option} is {text[:40]!r}; it takes {error}.") from error

@@ -1,4 +1,4 @@
-"""How teams, members and tokens are shown: the same by the API and by commands. Pure."""
+"""Response schemas of teams, members, tokens and billing, shared by the API and commands."""
 
 import msgspec
 
@@ -11,13 +11,8 @@ from hitrate.teams.models import Member, Team
 from hitrate.teams.settings import Limits
 
 
-def iso_or_none(at_ms: int | None) -> str | None:
-    """ISO 8601 in UTC."""
-    return None if at_ms is None else iso(at_ms)
-
-
-class TeamInfo(msgspec.Struct, rename="camel"):
-    """`state` says what shuts the cache; `status` is what `turbo` is told."""
+class TeamResponse(msgspec.Struct, rename="camel"):
+    """A team. `state` is why its cache is blocked, `status` is what `turbo` receives."""
 
     id: str
     slug: str
@@ -26,15 +21,15 @@ class TeamInfo(msgspec.Struct, rename="camel"):
     state: TeamState
     status: str
 
+    @classmethod
+    def from_team(cls, team: Team, state: TeamState) -> "TeamResponse":
+        return cls(
+            team.id, team.slug, team.name, iso(team.created_at_ms), state, CACHE_STATUS[state]
+        )
 
-def team_info(team: Team, state: TeamState) -> TeamInfo:
-    """How a team is shown."""
-    created = iso(team.created_at_ms)
-    return TeamInfo(team.id, team.slug, team.name, created, state, CACHE_STATUS[state])
 
-
-class SettingsInfo(msgspec.Struct, rename="camel"):
-    """`requests_per_minute`: null is no limit."""
+class TeamSettingsResponse(msgspec.Struct, rename="camel"):
+    """Settings of a team. Null `requests_per_minute` is no limit."""
 
     name: str
     remote_caching: bool
@@ -42,17 +37,20 @@ class SettingsInfo(msgspec.Struct, rename="camel"):
     state: TeamState
     status: str
 
+    @classmethod
+    def from_team(cls, team: Team, state: TeamState) -> "TeamSettingsResponse":
+        settings = team.settings
+        return cls(
+            team.name,
+            settings.remote_caching,
+            settings.requests_per_minute,
+            state,
+            CACHE_STATUS[state],
+        )
 
-def settings_info(team: Team, state: TeamState) -> SettingsInfo:
-    """How a team's switches stand."""
-    settings = team.settings
-    return SettingsInfo(
-        team.name, settings.remote_caching, settings.requests_per_minute, state, CACHE_STATUS[state]
-    )
 
-
-class MemberInfo(msgspec.Struct, rename="camel"):
-    """A person in a team; `remote_caching` false shuts the cache for them alone."""
+class MemberResponse(msgspec.Struct, rename="camel"):
+    """A member of a team. False `remote_caching` blocks the cache for this member only."""
 
     user_id: str
     email: str
@@ -63,24 +61,23 @@ class MemberInfo(msgspec.Struct, rename="camel"):
     disabled: bool
     since: str
 
+    @classmethod
+    def from_member(cls, member: Member) -> "MemberResponse":
+        user = member.user
+        return cls(
+            user.id,
+            user.email,
+            user.username,
+            user.name,
+            member.role,
+            member.remote_caching,
+            user.disabled_at_ms is not None,
+            iso(member.created_at_ms),
+        )
 
-def member_info(member: Member) -> MemberInfo:
-    """What others of the team see."""
-    user = member.user
-    return MemberInfo(
-        user.id,
-        user.email,
-        user.username,
-        user.name,
-        member.role,
-        member.remote_caching,
-        user.disabled_at_ms is not None,
-        iso(member.created_at_ms),
-    )
 
-
-class TokenInfo(msgspec.Struct, rename="camel"):
-    """A token without its secret. `state`: valid, expired or revoked."""
+class TokenResponse(msgspec.Struct, rename="camel"):
+    """A token without its secret. `state` is `valid`, `expired` or `revoked`."""
 
     id: str
     label: str
@@ -93,36 +90,55 @@ class TokenInfo(msgspec.Struct, rename="camel"):
     revoked_at: str | None
     last_used_at: str | None
 
+    @classmethod
+    def from_token(cls, token: Token, now_ms: int) -> "TokenResponse":
+        state = "revoked" if token.revoked_at_ms is not None else "expired"
+        return cls(
+            id=token.id,
+            label=token.label,
+            team=token.team.slug if token.team else None,
+            user=token.user.email if token.user else None,
+            scopes=sorted(token.scopes),
+            state="valid" if token.valid_at(now_ms) else state,
+            created_at=iso(token.created_at_ms),
+            expires_at=_iso_or_none(token.expires_at_ms),
+            revoked_at=_iso_or_none(token.revoked_at_ms),
+            last_used_at=_iso_or_none(token.used_at_ms),
+        )
 
-def token_info(token: Token, now_ms: int) -> TokenInfo:
-    """What may be shown of a token."""
-    state = "revoked" if token.revoked_at_ms is not None else "expired"
-    return TokenInfo(
-        id=token.id,
-        label=token.label,
-        team=token.team.slug if token.team else None,
-        user=token.user.email if token.user else None,
-        scopes=sorted(token.scopes),
-        state="valid" if token.valid_at(now_ms) else state,
-        created_at=iso(token.created_at_ms),
-        expires_at=iso_or_none(token.expires_at_ms),
-        revoked_at=iso_or_none(token.revoked_at_ms),
-        last_used_at=iso_or_none(token.used_at_ms),
-    )
+
+class CreatedTokenResponse(TokenResponse, kw_only=True):
+    """A new token with its secret in `token`, which is never returned again."""
+
+    token: str
+
+    @classmethod
+    def from_secret(cls, token: Token, secret: str) -> "CreatedTokenResponse":
+        response = TokenResponse.from_token(token, token.created_at_ms)
+        return cls(**msgspec.structs.asdict(response), token=secret)
 
 
-class CycleInfo(msgspec.Struct):
-    """`day` of the month on which cycles begin, at 00:00 UTC; `start` and `end` of this one."""
+class TokenListResponse(msgspec.Struct):
+    """Tokens, oldest first."""
+
+    tokens: list[TokenResponse]
+
+
+class BillingCycleResponse(msgspec.Struct):
+    """The current billing cycle. `day` of the month on which cycles begin, at 00:00 UTC."""
 
     day: int
     start: str
     end: str
 
 
-class BillingInfo(msgspec.Struct, rename="camel"):
-    """Money as text in the currency; a null limit or cap is none."""
+class BillingResponse(msgspec.Struct, rename="camel"):
+    """Limits, prices and payment of a team.
 
-    cycle: CycleInfo
+    Money is decimal text in the currency. A null limit or spend cap is none.
+    """
+
+    cycle: BillingCycleResponse
     limits: Limits
     currency: str
     prices: dict[str, str]
@@ -133,21 +149,24 @@ class BillingInfo(msgspec.Struct, rename="camel"):
     state: TeamState
     status: str
 
+    @classmethod
+    def from_team(cls, team: Team, state: TeamState, now_ms: int) -> "BillingResponse":
+        settings = team.settings
+        cycle = settings.cycle.at(now_ms)
+        prices: dict[str, int] = msgspec.to_builtins(settings.prices)
+        return cls(
+            cycle=BillingCycleResponse(settings.cycle.day, iso(cycle.start_ms), iso(cycle.end_ms)),
+            limits=settings.limits,
+            currency=settings.currency,
+            prices={name: format_money(price) for name, price in prices.items()},
+            spend_cap=None if settings.spend_cap is None else format_money(settings.spend_cap),
+            paused_since=_iso_or_none(settings.paused_at_ms),
+            soft_blocked=settings.soft_blocked,
+            payment_missing=settings.payment_missing,
+            state=state,
+            status=CACHE_STATUS[state],
+        )
 
-def billing_info(team: Team, state: TeamState, now_ms: int) -> BillingInfo:
-    """What a team may use and pays."""
-    settings = team.settings
-    cycle = settings.cycle.at(now_ms)
-    prices: dict[str, int] = msgspec.to_builtins(settings.prices)
-    return BillingInfo(
-        cycle=CycleInfo(settings.cycle.day, iso(cycle.start_ms), iso(cycle.end_ms)),
-        limits=settings.limits,
-        currency=settings.currency,
-        prices={name: format_money(price) for name, price in prices.items()},
-        spend_cap=None if settings.spend_cap is None else format_money(settings.spend_cap),
-        paused_since=iso_or_none(settings.paused_at_ms),
-        soft_blocked=settings.soft_blocked,
-        payment_missing=settings.payment_missing,
-        state=state,
-        status=CACHE_STATUS[state],
-    )
+
+def _iso_or_none(at_ms: int | None) -> str | None:
+    return None if at_ms is None else iso(at_ms)

@@ -1,19 +1,15 @@
-"""What the routes of this room share."""
+"""Services that the dashboard pages share."""
 
 from dataclasses import dataclass
 
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.authorizer import Authorizer
-from hitrate.auth.guards import RequirePermission
-from hitrate.auth.models import Permission
 from hitrate.billing.meter import Meter
 from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.billing.usage import TeamUsageResponse, team_usage
 from hitrate.billing.usage_cycles import UsageCycleStore
 from hitrate.clock import Clock
-from hitrate.errors import BadRequest
 from hitrate.teams.models import Team
-from hitrate.units import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +33,3 @@ class AccountServices:
             self.clock.now_ms(),
             past_cycles,
         )
-
-    def needs(self, access: Permission) -> RequirePermission:
-        """The guard of a route."""
-        return RequirePermission(self.authorizer, access)
-
-
-def duration_s(text: str, field: str) -> float:
-    """Seconds of `45s`, `10m`, `30d`. Raises BadRequest that names the field."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise BadRequest(f"$.{field} is {text[:40]!a}; it takes {error}.") from error

@@ -1,65 +1,71 @@
-"""A team and its switches: `/v1/teams/{team}` and `/settings`."""
+"""Team and settings routes: `/v1/teams/{team}` and `/v1/teams/{team}/settings`."""
 
-from litestar import Request, get, patch
-from litestar.datastructures import State
-from litestar.handlers import HTTPRouteHandler
+from litestar import get, patch
+from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import UNSET
 
+from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.guards import current_auth
 from hitrate.auth.models import Permission
-from hitrate.management.schemas import SettingsInfo, TeamInfo, settings_info, team_info
-from hitrate.management.services import AccountServices
+from hitrate.billing.quotas import QuotaEnforcer
+from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.management.schemas import TeamResponse, TeamSettingsResponse
 from hitrate.teams.settings import SettingsPatch, apply_settings
+from hitrate.teams.store import TeamStore
 
-AnyRequest = Request[None, None, State]
+
+@get(
+    "/v1/teams/{team:str}",
+    operation_id="getTeam",
+    tags=["teams"],
+    permission=Permission.TEAM,
+)
+@run_in_thread
+def show_team(request: AnyRequest, quotas: NamedDependency[QuotaEnforcer]) -> TeamResponse:
+    """A team, by id or slug, and its state."""
+    team = current_auth(request).team
+    return TeamResponse.from_team(team, quotas.team_state(team))
 
 
-def team_api(office: AccountServices) -> list[HTTPRouteHandler]:
-    """The routes of this file."""
+@get(
+    "/v1/teams/{team:str}/settings",
+    operation_id="getTeamSettings",
+    tags=["teams"],
+    permission=Permission.TEAM,
+)
+@run_in_thread
+def show_settings(
+    request: AnyRequest, quotas: NamedDependency[QuotaEnforcer]
+) -> TeamSettingsResponse:
+    """Name, Remote Caching and rate limit of the team."""
+    team = current_auth(request).team
+    return TeamSettingsResponse.from_team(team, quotas.team_state(team))
 
-    @get(
-        "/v1/teams/{team:str}",
-        operation_id="getTeam",
-        tags=["teams"],
-        guards=[office.needs(Permission.TEAM)],
-        sync_to_thread=True,
+
+@patch(
+    "/v1/teams/{team:str}/settings",
+    operation_id="changeTeamSettings",
+    tags=["teams"],
+    permission=Permission.SETTINGS,
+)
+@run_in_thread
+def change_settings(
+    request: AnyRequest,
+    data: JSONBody[SettingsPatch],
+    teams: NamedDependency[TeamStore],
+    authorizer: NamedDependency[Authorizer],
+    quotas: NamedDependency[QuotaEnforcer],
+) -> TeamSettingsResponse:
+    """Change the team's name, its rate limit, or Remote Caching for the whole team."""
+    auth = current_auth(request)
+    if data.name is not UNSET:
+        teams.rename(auth.team, data.name, auth.actor)
+    team = teams.change(
+        auth.team, lambda settings: apply_settings(data, settings), auth.actor, "settings.change"
     )
-    def show(request: AnyRequest) -> TeamInfo:
-        """A team, named by id or slug, and the state it is in."""
-        team = current_auth(request).team
-        return team_info(team, office.standing.team_state(team))
+    authorizer.invalidate_cache()
+    return TeamSettingsResponse.from_team(team, quotas.team_state(team))
 
-    @get(
-        "/v1/teams/{team:str}/settings",
-        operation_id="getTeamSettings",
-        tags=["teams"],
-        guards=[office.needs(Permission.TEAM)],
-        sync_to_thread=True,
-    )
-    def settings(request: AnyRequest) -> SettingsInfo:
-        """The team's name and switches."""
-        team = current_auth(request).team
-        return settings_info(team, office.standing.team_state(team))
 
-    @patch(
-        "/v1/teams/{team:str}/settings",
-        operation_id="changeTeamSettings",
-        tags=["teams"],
-        guards=[office.needs(Permission.SETTINGS)],
-        sync_to_thread=True,
-    )
-    def change(request: AnyRequest, data: JSONBody[SettingsPatch]) -> SettingsInfo:
-        """Change the name, Remote Caching for the whole team, or requests a minute."""
-        auth = current_auth(request)
-        team = office.accounts.teams.change(
-            auth.team,
-            lambda settings: apply_settings(data, settings),
-            auth.actor,
-            "settings.change",
-            name=None if data.name is UNSET else data.name,
-        )
-        office.authorizer.invalidate_cache()
-        return settings_info(team, office.standing.team_state(team))
-
-    return [show, settings, change]
+HANDLERS = (show_team, show_settings, change_settings)

@@ -1,27 +1,29 @@
-"""A person's own account: `/v1/user` and their tokens."""
+"""Routes of the calling user: `/v1/user` and `/v1/user/tokens`."""
 
 from typing import Annotated, cast
 
 import msgspec
 from litestar import delete, get, post
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
+from hitrate.auth.accounts import AccountStore
+from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.guards import authenticated_token
 from hitrate.auth.models import Permission, Scope, Token
+from hitrate.clock import Clock
 from hitrate.errors import BadRequest, Forbidden, NotFound
-from hitrate.management.schemas import TokenInfo, token_info
-from hitrate.management.services import AccountServices, duration_s
-from hitrate.management.settings import AnyRequest
-from hitrate.management.tokens import AN_HOUR, MadeToken, NewToken, Rotation, Tokens, made_token
+from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.management.schemas import CreatedTokenResponse, TokenListResponse, TokenResponse
+from hitrate.management.tokens import DEFAULT_ROTATION, NewToken, Rotation
 from hitrate.roles import Role
 from hitrate.teams.members import find_membership
-from hitrate.teams.models import Member, Team, User
+from hitrate.teams.models import Actor, Member, Team, User
 
 
-class Membership(msgspec.Struct, rename="camel"):
-    """One of a person's teams."""
+class MembershipResponse(msgspec.Struct, rename="camel"):
+    """A team of the user, and the user's role in it."""
 
     id: str
     slug: str
@@ -29,155 +31,184 @@ class Membership(msgspec.Struct, rename="camel"):
     role: Role
     remote_caching: bool
 
+    @classmethod
+    def from_member(cls, member: Member) -> "MembershipResponse":
+        team = member.team
+        return cls(team.id, team.slug, team.name, member.role, member.remote_caching)
 
-class UserInfo(msgspec.Struct, rename="camel"):
-    """A person and their teams."""
+
+class UserResponse(msgspec.Struct, rename="camel"):
+    """A user and the user's teams."""
 
     id: str
     email: str
     username: str
     name: str
-    teams: list[Membership]
+    teams: list[MembershipResponse]
 
 
 class NewOwnToken(NewToken, rename="camel", forbid_unknown_fields=True):
-    """`team`, an id or a slug, confines the token to one team."""
+    """A token of the user to create. `team`, an id or a slug, restricts it to one team."""
 
     team: Annotated[str, Meta(max_length=200)] | None = None
 
 
-class _Own:
-    """What belongs to the person who asks; to a token for one team, only what is that team's."""
+class _CurrentUser:
+    """The user of the calling token, limited to the team of the token if it has one."""
 
-    def __init__(self, office: AccountServices, token: Token) -> None:
-        self._accounts = office.accounts
+    def __init__(self, accounts: AccountStore, token: Token) -> None:
+        self._accounts = accounts
         self._token = token
-        self.actor = token.actor
+
+    @classmethod
+    def from_request(cls, request: AnyRequest, accounts: AccountStore) -> "_CurrentUser":
+        return cls(accounts, authenticated_token(request))
+
+    @property
+    def actor(self) -> Actor:
+        return self._token.actor
 
     @property
     def user(self) -> User:
-        return cast("User", self._token.user)  # the guard admits people only
+        return cast("User", self._token.user)  # the permission ACCOUNT requires a user
 
     def memberships(self) -> list[Member]:
-        confined = self._token.team
+        team = self._token.team
         members = self._accounts.members.list_for_user(self.user)
-        return [m for m in members if confined is None or m.team.id == confined.id]
+        return [member for member in members if team is None or member.team.id == team.id]
 
     def tokens(self) -> list[Token]:
-        confined = self._token.team
+        team = self._token.team
         tokens = self._accounts.tokens.list_for_user(self.user)
-        return [t for t in tokens if confined is None or (t.team and t.team.id == confined.id)]
+        if team is None:
+            return tokens
+        return [token for token in tokens if token.team and token.team.id == team.id]
 
-    def token(self, token_id: str) -> Token:
+    def find_token(self, token_id: str) -> Token:
+        """Raises NotFound."""
         for token in self.tokens():
             if token.id == token_id:
                 return token
         raise NotFound(f"You have no token {token_id[:80]!a}.")
 
-    def team(self, name: str | None) -> Team | None:
-        """The team that a new token is to be for; None is all of the person's."""
+    def team_for_new_token(self, name: str | None) -> Team | None:
+        """Return the team that a new token is restricted to; None is all of the user's teams.
+
+        Raises BadRequest.
+        """
         if name is None:
             return self._token.team
-        if member := find_membership(self.memberships(), name):
-            return member.team
-        raise BadRequest(f"$.team is {name!a}; you are in no team of that id or slug.")
+        member = find_membership(self.memberships(), name)
+        if member is None:
+            raise BadRequest(f"$.team is {name!a}; you are in no team with that id or slug.")
+        return member.team
 
-    def scopes(self, wanted: list[Scope]) -> list[Scope]:
-        """A token makes none that could do more than itself."""
-        beyond = sorted(set(wanted) - self._token.scopes)
-        if beyond:
-            raise Forbidden(f"Your token lacks the scopes {', '.join(beyond)} itself.")
-        return wanted
+    def check_scopes(self, scopes: list[Scope]) -> None:
+        """Raises Forbidden if the calling token lacks one of the scopes."""
+        missing = sorted(set(scopes) - self._token.scopes)
+        if missing:
+            raise Forbidden(f"Your token itself lacks the scopes {', '.join(missing)}.")
 
 
-def user_api(office: AccountServices) -> list[HTTPRouteHandler]:
-    """The routes of this file."""
-    store, needs = office.accounts.tokens, office.needs(Permission.ACCOUNT)
+@get(
+    "/v1/user",
+    operation_id="getUser",
+    tags=["user"],
+    permission=Permission.ACCOUNT,
+)
+@run_in_thread
+def show_user(request: AnyRequest, accounts: NamedDependency[AccountStore]) -> UserResponse:
+    """The calling user and the user's teams."""
+    current = _CurrentUser.from_request(request, accounts)
+    user = current.user
+    teams = [MembershipResponse.from_member(member) for member in current.memberships()]
+    return UserResponse(user.id, user.email, user.username, user.name, teams)
 
-    def own(request: AnyRequest) -> _Own:
-        return _Own(office, authenticated_token(request))
 
-    @get(
-        "/v1/user",
-        operation_id="getUser",
-        tags=["user"],
-        guards=[needs],
-        sync_to_thread=True,
+@get(
+    "/v1/user/tokens",
+    operation_id="listOwnTokens",
+    tags=["user"],
+    permission=Permission.ACCOUNT,
+)
+@run_in_thread
+def list_own_tokens(
+    request: AnyRequest, accounts: NamedDependency[AccountStore], clock: NamedDependency[Clock]
+) -> TokenListResponse:
+    """Your tokens, without their secrets."""
+    now_ms = clock.now_ms()
+    tokens = _CurrentUser.from_request(request, accounts).tokens()
+    return TokenListResponse([TokenResponse.from_token(token, now_ms) for token in tokens])
+
+
+@post(
+    "/v1/user/tokens",
+    operation_id="createOwnToken",
+    tags=["user"],
+    permission=Permission.ACCOUNT,
+)
+@run_in_thread
+def create_own_token(
+    request: AnyRequest, data: JSONBody[NewOwnToken], accounts: NamedDependency[AccountStore]
+) -> CreatedTokenResponse:
+    """Create a token of yours, for one team or for all of your teams."""
+    current = _CurrentUser.from_request(request, accounts)
+    lifetime_s, team = data.lifetime_s, current.team_for_new_token(data.team)
+    current.check_scopes(data.scopes)
+    token, secret = accounts.tokens.create(
+        team,
+        data.label,
+        user=current.user,
+        scopes=data.scopes,
+        lifetime_s=lifetime_s,
+        actor=current.actor,
     )
-    def show(request: AnyRequest) -> UserInfo:
-        """Who you are, and in which teams."""
-        mine = own(request)
-        user = mine.user
-        teams = [
-            Membership(m.team.id, m.team.slug, m.team.name, m.role, m.remote_caching)
-            for m in mine.memberships()
-        ]
-        return UserInfo(user.id, user.email, user.username, user.name, teams)
+    return CreatedTokenResponse.from_secret(token, secret)
 
-    @get(
-        "/v1/user/tokens",
-        operation_id="listOwnTokens",
-        tags=["user"],
-        guards=[needs],
-        sync_to_thread=True,
-    )
-    def tokens(request: AnyRequest) -> Tokens:
-        """Your tokens, without their secrets."""
-        now_ms = office.clock.now_ms()
-        return Tokens([token_info(token, now_ms) for token in own(request).tokens()])
 
-    @post(
-        "/v1/user/tokens",
-        operation_id="createOwnToken",
-        tags=["user"],
-        guards=[needs],
-        sync_to_thread=True,
-    )
-    def create(request: AnyRequest, data: JSONBody[NewOwnToken]) -> MadeToken:
-        """Make a token of yours: for one team, or for all that you are in."""
-        mine = own(request)
-        lifetime_s = None if data.expires_in is None else duration_s(data.expires_in, "expiresIn")
-        made = store.create(
-            mine.team(data.team),
-            data.label,
-            user=mine.user,
-            scopes=mine.scopes(data.scopes),
-            lifetime_s=lifetime_s,
-            actor=mine.actor,
-        )
-        return made_token(*made)
+@post(
+    "/v1/user/tokens/{token:str}/rotate",
+    operation_id="rotateOwnToken",
+    tags=["user"],
+    permission=Permission.ACCOUNT,
+)
+@run_in_thread
+def rotate_own_token(
+    request: AnyRequest,
+    token: FromPath[str],
+    accounts: NamedDependency[AccountStore],
+    authorizer: NamedDependency[Authorizer],
+    data: JSONBody[Rotation] = DEFAULT_ROTATION,
+) -> CreatedTokenResponse:
+    """Replace one of your tokens by a new one. The old one expires after the overlap."""
+    current, overlap_s = _CurrentUser.from_request(request, accounts), data.overlap_s
+    old_token = current.find_token(token)
+    current.check_scopes(sorted(old_token.scopes))
+    new_token, secret = accounts.tokens.rotate(old_token, overlap_s, current.actor)
+    authorizer.invalidate_cache()
+    return CreatedTokenResponse.from_secret(new_token, secret)
 
-    @post(
-        "/v1/user/tokens/{token:str}/rotate",
-        operation_id="rotateOwnToken",
-        tags=["user"],
-        guards=[needs],
-        sync_to_thread=True,
-    )
-    def rotate(
-        request: AnyRequest, token: FromPath[str], data: JSONBody[Rotation] = AN_HOUR
-    ) -> MadeToken:
-        """Make a token that takes the place of another, which ends after the overlap."""
-        mine, overlap_s = own(request), duration_s(data.overlap, "overlap")
-        old = mine.token(token)
-        mine.scopes(sorted(old.scopes))
-        made = store.rotate(old, overlap_s, mine.actor)
-        office.authorizer.invalidate_cache()
-        return made_token(*made)
 
-    @delete(
-        "/v1/user/tokens/{token:str}",
-        operation_id="revokeOwnToken",
-        tags=["user"],
-        guards=[needs],
-        status_code=200,
-        sync_to_thread=True,
-    )
-    def revoke(request: AnyRequest, token: FromPath[str]) -> TokenInfo:
-        """End one of your tokens at once."""
-        mine = own(request)
-        store.revoke(mine.token(token), mine.actor)
-        office.authorizer.invalidate_cache()
-        return token_info(mine.token(token), office.clock.now_ms())
+@delete(
+    "/v1/user/tokens/{token:str}",
+    operation_id="revokeOwnToken",
+    tags=["user"],
+    permission=Permission.ACCOUNT,
+    status_code=200,
+)
+@run_in_thread
+def revoke_own_token(
+    request: AnyRequest,
+    token: FromPath[str],
+    accounts: NamedDependency[AccountStore],
+    authorizer: NamedDependency[Authorizer],
+    clock: NamedDependency[Clock],
+) -> TokenResponse:
+    """Revoke one of your tokens immediately. Revoking it again changes nothing."""
+    current = _CurrentUser.from_request(request, accounts)
+    accounts.tokens.revoke(current.find_token(token), current.actor)
+    authorizer.invalidate_cache()
+    return TokenResponse.from_token(current.find_token(token), clock.now_ms())
 
-    return [show, tokens, create, rotate, revoke]
+
+HANDLERS = (show_user, list_own_tokens, create_own_token, rotate_own_token, revoke_own_token)

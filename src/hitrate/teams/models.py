@@ -1,4 +1,4 @@
-"""Teams, users, members and the actors of the audit log."""
+"""People, teams, tokens, and what a request may do once it is admitted."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from hitrate.teams.settings import TeamSettings
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """The unit of isolation: a token of one team never reads or changes data of another."""
+    """A wall: nothing of one team is seen or changed by another's token."""
 
     id: str
     slug: str
@@ -19,7 +19,7 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person with an account. Without a password, they log in through the identity provider."""
+    """A person. One without a password signs in through the identity provider only."""
 
     id: str
     email: str
@@ -32,7 +32,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A user in a team. With `remote_caching` False, the cache is disabled for this member only."""
+    """A person in a team. `remote_caching` False shuts the cache for them alone."""
 
     team: Team
     user: User
@@ -43,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a change. `kind` is `user`, `token`, `operator` or `system`."""
+    """Who changes something: `kind` is user, token or operator."""
 
     kind: str
     id: str
@@ -51,7 +51,7 @@ class Actor:
 
     @classmethod
     def from_user(cls, user: User) -> "Actor":
-        """Return the actor of changes made by a user."""
+        """The actor of a change made by a user."""
         return cls("user", user.id, user.email)
 
 
