@@ -1,14 +1,14 @@
-"""The reports on artifacts, and on a run's tasks, which tell of theirs."""
+"""Reports on artifacts, and on the tasks of a run with their artifacts."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from hitrate.analytics import queries
 from hitrate.analytics.filters import ReportQuery
-from hitrate.analytics.reports import Reports, ends
-from hitrate.analytics.rows import Row, Tokens, run_info, sender
+from hitrate.analytics.reports import Reports, period_fields
+from hitrate.analytics.rows import HashRow, HitsRow, TaskRow, UseRow, client, run_info
 from hitrate.api_schemas import (
     ArtifactDetail,
     ArtifactInfo,
@@ -20,173 +20,196 @@ from hitrate.api_schemas import (
     TaskInfo,
 )
 from hitrate.artifacts.catalog import ArtifactCatalog, CatalogEntry
+from hitrate.auth.models import Token
 from hitrate.clock import iso
 from hitrate.errors import NotFound, ServiceUnavailable
+from hitrate.http.paging import take_page
 from hitrate.teams.models import Team
 
-_LOOK_AT_ONCE = 500
-_PATIENCE_S = 5.0
-
-Found = dict[str, tuple[Hits, int]]
-"""Hash -> hits, and the time that they saved."""
+_CATALOG_BATCH_SIZE = 500
+_FULL_SCAN_TIMEOUT_S = 5.0
 
 
 class ArtifactReports:
-    """Reads; safe from any thread. Everything may raise EventStoreUnavailable and DatabaseError."""
+    """Reports that join artifacts with the events about them. Thread-safe; reads only.
 
-    def __init__(self, reports: Reports, artifacts: ArtifactCatalog) -> None:
+    All methods may raise EventStoreUnavailable and DatabaseError.
+    """
+
+    def __init__(self, reports: Reports, catalog: ArtifactCatalog) -> None:
         self._reports = reports
-        self._artifacts = artifacts
-        self._all = threading.Lock()
+        self._catalog = catalog
+        self._full_scan_lock = threading.Lock()
 
     def run(self, team: Team, session_id: str, limit: int, offset: int) -> RunDetail:
-        """A run and its tasks. Raises NotFound."""
-        row = self._reports.run_row(team, session_id)
-        run_id, _, from_ms, to_ms = row[:4]
-        values = {"run": run_id, "from_ms": from_ms, "to_ms": to_ms, "team": team.id}
-        tasks = self._reports.rows(queries.TASKS, {**values, "limit": limit + 1, "offset": offset})
-        more, tasks = len(tasks) > limit, tasks[:limit]
-        stored = self._artifacts.find_many(team.id, [task[0] for task in tasks])
+        """Return a run and one page of its tasks. Raises NotFound."""
+        run = self._reports.run_row(team, session_id)
+        values = {
+            "team": team.id,
+            "run": run.id,
+            "from_ms": run.started_at,
+            "to_ms": run.ended_at,
+            "limit": limit + 1,
+            "offset": offset,
+        }
+        tasks, next_cursor = take_page(
+            self._reports.fetch(TaskRow, queries.TASKS, values), limit, lambda _: offset + limit
+        )
+        entries = self._catalog.find_many(team.id, [task.hash for task in tasks])
         return RunDetail(
-            run_info(row, self._reports.tokens([row[-1]])),
-            [_task(task, stored.get(task[0])) for task in tasks],
-            str(offset + limit) if more else None,
+            run_info(run, self._reports.find_tokens([run.token_id])),
+            [_task_info(task, entries.get(task.hash)) for task in tasks],
+            next_cursor,
         )
 
     def artifacts(
-        self, scope: ReportQuery, order: str, limit: int, offset: int, *, unused: bool
+        self, query: ReportQuery, order: str, limit: int, offset: int, *, unused: bool
     ) -> ArtifactPage:
-        """The stored artifacts with their hits in the period; `unused` for those without any."""
+        """Return one page of the stored artifacts with their hits in the period.
+
+        The order `hits` leaves out artifacts without hits; `unused` leaves out those with any.
+        Raises ServiceUnavailable while another report reads all events of a period.
+        """
         if unused:
-            with self._looking_at_all():
-                listed, following = self._never_hit(scope, order, limit, offset)
+            with self._full_scan():
+                entries, next_cursor = self._never_hit(query, order, limit, offset)
         elif order == "hits":
-            with self._looking_at_all():
-                listed, following = self._most_hit(scope, limit, offset)
+            with self._full_scan():
+                entries, next_cursor = self._most_hit(query, limit, offset)
         else:
-            listed = self._artifacts.page(scope.team_id, order, limit + 1, offset)
-            following = offset + limit if len(listed) > limit else None
-            listed = listed[:limit]
-        hits = self._hits(scope, [one.hash for one in listed])
-        known = self._reports.tokens(one.token_id for one in listed)
+            page = self._catalog.page(query.team_id, order, limit + 1, offset)
+            entries, next_cursor = take_page(page, limit, lambda _: offset + limit)
+        hits = self._hits(query, [entry.hash for entry in entries])
+        tokens = self._reports.find_tokens(entry.token_id for entry in entries)
         return ArtifactPage(
-            [_info(one, hits, known) for one in listed],
-            None if following is None else str(following),
-            **ends(scope),
+            [_stored_artifact(entry, hits.get(entry.hash), tokens) for entry in entries],
+            next_cursor,
+            **period_fields(query),
         )
 
-    def artifact(self, scope: ReportQuery, name: str, limit: int, offset: int) -> ArtifactDetail:
-        """An artifact and its uses. Raises NotFound for what is neither stored nor was wanted."""
-        stored = self._artifacts.find_many(scope.team_id, [name]).get(name)
-        rows = self._uses(scope, name, limit + 1, offset)
-        if stored is None and not rows and not (offset and self._uses(scope, name, 1, 0)):
+    def artifact(self, query: ReportQuery, name: str, limit: int, offset: int) -> ArtifactDetail:
+        """Return an artifact and one page of its uses.
+
+        Raises NotFound if it is not stored and no task requested it in the period.
+        """
+        entry = self._catalog.find_many(query.team_id, [name]).get(name)
+        uses = self._uses(query, name, limit + 1, offset)
+        if entry is None and not uses and not (offset and self._uses(query, name, 1, 0)):
             raise NotFound(
-                f"No artifact {name[:80]!a} is stored in this team, and no run wanted it since "
-                f"{iso(scope.period.from_ms)}."
+                f"No artifact {name[:80]!a} is stored in this team, and no run requested it since "
+                f"{iso(query.period.from_ms)}."
             )
-        more, rows = len(rows) > limit, rows[:limit]
-        senders = [row[-1] for row in rows] + ([stored.token_id] if stored else [])
-        known = self._reports.tokens(senders)
+        uses, next_cursor = take_page(uses, limit, lambda _: offset + limit)
+        senders = [use.token_id for use in uses] + ([entry.token_id] if entry else [])
+        tokens = self._reports.find_tokens(senders)
+        stored = None
+        if entry is not None:
+            stored = _stored_artifact(entry, self._hits(query, [name]).get(name), tokens)
         return ArtifactDetail(
             name,
-            _info(stored, self._hits(scope, [name]), known) if stored else None,
+            stored,
             [
-                ArtifactUse(session_id, iso(at_ms), outcome, int(saved_ms or 0), sender(who, known))
-                for session_id, at_ms, outcome, saved_ms, *who in rows
+                ArtifactUse(
+                    use.session_id,
+                    iso(use.last_at),
+                    use.outcome,
+                    use.saved_ms or 0,
+                    client(use, tokens),
+                )
+                for use in uses
             ],
-            str(offset + limit) if more else None,
-            **ends(scope),
+            next_cursor,
+            **period_fields(query),
         )
 
-    def _uses(self, scope: ReportQuery, name: str, limit: int, offset: int) -> list[Row]:
-        values = {**_values(scope), "names": [name], "limit": limit, "offset": offset}
-        return self._reports.rows(queries.USES, values)
+    def _uses(self, query: ReportQuery, name: str, limit: int, offset: int) -> list[UseRow]:
+        values = {**query.period_values, "names": [name], "limit": limit, "offset": offset}
+        return self._reports.fetch(UseRow, queries.USES, values)
 
-    def _hits(self, scope: ReportQuery, names: list[str]) -> Found:
-        rows = self._reports.rows(queries.HITS, {**_values(scope), "names": names})
-        return {name: (Hits(local, remote), int(saved or 0)) for name, local, remote, saved in rows}
+    def _hits(self, query: ReportQuery, names: list[str]) -> dict[str, HitsRow]:
+        """Return the hits of artifacts by hash, without those that have no events."""
+        values = {**query.period_values, "names": names}
+        return {row.hash: row for row in self._reports.fetch(HitsRow, queries.HITS, values)}
 
     @contextmanager
-    def _looking_at_all(self) -> Iterator[None]:
-        """These two look at all events of the period, so there is one at a time."""
-        if not self._all.acquire(timeout=_PATIENCE_S):
+    def _full_scan(self) -> Iterator[None]:
+        """Allow one report at a time that reads all events of a period."""
+        if not self._full_scan_lock.acquire(timeout=_FULL_SCAN_TIMEOUT_S):
             raise ServiceUnavailable(
-                "Other reports on all artifacts are being made; ask again in a moment."
+                "Another report on all artifacts is still running; try again in a moment."
             )
         try:
             yield
         finally:
-            self._all.release()
+            self._full_scan_lock.release()
 
     def _most_hit(
-        self, scope: ReportQuery, limit: int, offset: int
-    ) -> tuple[list[CatalogEntry], int | None]:
-        """Those that were hit at all."""
-        names = self._artifacts.hashes(scope.team_id)
-        rows = self._reports.rows(
-            queries.MOST_HIT,
-            {**_values(scope), "names": names, "limit": limit + 1, "offset": offset},
+        self, query: ReportQuery, limit: int, offset: int
+    ) -> tuple[list[CatalogEntry], str | None]:
+        """Return one page of the artifacts that were hit, and the next cursor."""
+        names = self._catalog.hashes(query.team_id)
+        values = {**query.period_values, "names": names, "limit": limit + 1, "offset": offset}
+        rows, next_cursor = take_page(
+            self._reports.fetch(HashRow, queries.MOST_HIT, values), limit, lambda _: offset + limit
         )
-        stored = self._artifacts.find_many(scope.team_id, [name for (name,) in rows[:limit]])
-        listed = [stored[name] for (name,) in rows[:limit] if name in stored]
-        return listed, offset + limit if len(rows) > limit else None
+        entries = self._catalog.find_many(query.team_id, [row.hash for row in rows])
+        return [entries[row.hash] for row in rows if row.hash in entries], next_cursor
 
     def _never_hit(
-        self, scope: ReportQuery, order: str, limit: int, offset: int
-    ) -> tuple[list[CatalogEntry], int | None]:
-        if order == "hits":  # they all have as many: none
+        self, query: ReportQuery, order: str, limit: int, offset: int
+    ) -> tuple[list[CatalogEntry], str | None]:
+        """Return one page of the artifacts that were not hit, and the next cursor."""
+        if order == "hits":  # all of them have none
             order = "newest"
-        names = self._artifacts.hashes(scope.team_id)
-        rows = self._reports.rows(queries.EVER_HIT, {**_values(scope), "names": names})
-        hit = {name for (name,) in rows}
-        listed: list[CatalogEntry] = []
+        names = self._catalog.hashes(query.team_id)
+        rows = self._reports.fetch(
+            HashRow, queries.EVER_HIT, {**query.period_values, "names": names}
+        )
+        hit = {row.hash for row in rows}
+        page: list[CatalogEntry] = []
         while True:
-            some = self._artifacts.page(scope.team_id, order, _LOOK_AT_ONCE, offset)
-            for one in some:
-                if one.hash not in hit:
-                    if len(listed) == limit:
-                        return listed, offset
-                    listed.append(one)
+            batch = self._catalog.page(query.team_id, order, _CATALOG_BATCH_SIZE, offset)
+            for entry in batch:
+                if entry.hash not in hit:
+                    if len(page) == limit:
+                        return page, str(offset)
+                    page.append(entry)
                 offset += 1
-            if len(some) < _LOOK_AT_ONCE:
-                return listed, None
+            if len(batch) < _CATALOG_BATCH_SIZE:
+                return page, None
 
 
-def _values(scope: ReportQuery) -> dict[str, Any]:
-    span = scope.period
-    return {"team": scope.team_id, "from_ms": span.from_ms, "to_ms": span.to_ms}
+def _task_info(task: TaskRow, entry: CatalogEntry | None) -> TaskInfo:
+    """Convert a task. A hit that reported no duration has that of its artifact."""
+    duration_ms: float | None = task.hit_ms
+    if not duration_ms and entry:
+        duration_ms = entry.duration_ms
+    artifact = None if entry is None else ArtifactInfo(**_artifact_fields(entry))
+    return TaskInfo(task.hash, task.outcome, duration_ms, task.saved_ms or 0, artifact)
 
 
-def _task(row: Row, stored: CatalogEntry | None) -> TaskInfo:
-    name, outcome, told_ms, saved_ms = row
-    duration = told_ms or (stored.duration_ms if stored else told_ms)
-    return TaskInfo(name, outcome, duration, int(saved_ms or 0), made(stored) if stored else None)
-
-
-def made(one: CatalogEntry) -> ArtifactInfo:
-    """What is known of a stored artifact."""
-    return ArtifactInfo(**_made(one))
-
-
-def _made(one: CatalogEntry) -> dict[str, Any]:
+def _artifact_fields(entry: CatalogEntry) -> dict[str, Any]:
+    """Return the fields of ArtifactInfo."""
+    git_state_known = entry.sha is not None or bool(entry.dirty_hash)
     return {
-        "size_bytes": one.size_bytes,
-        "duration_ms": one.duration_ms,
-        "created_at": iso(one.created_at_ms),
-        "last_used_at": iso(one.used_at_ms),
-        "sha": one.sha,
-        "dirty_hash": one.dirty_hash,
-        "dirty": bool(one.dirty_hash) if one.sha is not None or one.dirty_hash else None,
-        "produced_by": one.producer,
+        "size_bytes": entry.size_bytes,
+        "duration_ms": entry.duration_ms,
+        "created_at": iso(entry.created_at_ms),
+        "last_used_at": iso(entry.used_at_ms),
+        "sha": entry.sha,
+        "dirty_hash": entry.dirty_hash,
+        "dirty": bool(entry.dirty_hash) if git_state_known else None,
+        "produced_by": entry.producer,
     }
 
 
-def _info(one: CatalogEntry, hits: Found, known: Tokens) -> StoredArtifact:
-    found, saved_ms = hits.get(one.hash, (Hits(0, 0), 0))
+def _stored_artifact(
+    entry: CatalogEntry, hits: HitsRow | None, tokens: Mapping[str, Token]
+) -> StoredArtifact:
     return StoredArtifact(
-        **_made(one),
-        hash=one.hash,
-        sender=sender((one.ci, one.interactive, one.agent, one.token_id), known),
-        hits=found,
-        time_saved_ms=saved_ms,
+        **_artifact_fields(entry),
+        hash=entry.hash,
+        sender=client(entry, tokens),
+        hits=Hits(hits.local_hits, hits.remote_hits) if hits else Hits(0, 0),
+        time_saved_ms=(hits.saved_ms or 0) if hits else 0,
     )

@@ -1,4 +1,7 @@
-"""Which runs a report is about, as SQL. Values are always bound, never written into a query."""
+"""Selection of the runs and transfers that a report covers, as SQL.
+
+Values are always bound as parameters, never written into the SQL text.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,18 +10,21 @@ from hitrate.analytics.period import Period
 from hitrate.errors import BadRequest
 
 NONE = "none"
-"""For runs that did not say."""
+"""Filter value that selects runs without a value."""
 
 ANY = "any"
-"""For runs that said something."""
+"""Filter value that selects runs with a value."""
 
-_INTERACTIVE = {"true": True, "false": False, "1": True, "0": False}
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a run must have said of itself; None does not filter. `interactive` is true, false or
-    none; `ci` and `agent` a name, any or none; `token` a token's id."""
+    """Filters on what the client of a run reported, and on its token; None does not filter.
+
+    `interactive` is true, false, any or none. `ci` and `agent` are a name, any or none. `token` is
+    a token id.
+    """
 
     ci: str | None = None
     interactive: str | None = None
@@ -26,61 +32,81 @@ class Filters:
     token: str | None = None
 
     def check(self) -> None:
-        """Raises BadRequest."""
-        wanted = self.interactive
-        if wanted is not None and wanted not in (NONE, ANY, *_INTERACTIVE):
-            raise BadRequest(f"interactive is {wanted[:40]!a}; send true, false, any or none.")
+        """Raise BadRequest if `interactive` has an unknown value."""
+        value = self.interactive
+        if value is not None and value not in (NONE, ANY, *_BOOLEANS):
+            raise BadRequest(f"interactive is {value[:40]!a}; send true, false, any or none.")
 
+    @property
+    def conditions(self) -> str:
+        """SQL conditions on a row `s` of `senders`, each with a leading AND."""
+        conditions = []
+        for column in ("ci", "interactive", "agent"):
+            value = getattr(self, column)
+            if value == NONE:
+                conditions.append(f"s.{column} IS NULL")
+            elif value == ANY:
+                conditions.append(f"s.{column} IS NOT NULL")
+            elif value is not None:
+                conditions.append(f"s.{column} = ${column}")
+        if self.token is not None:
+            conditions.append("s.token_id = $token")
+        return "".join(f" AND {condition}" for condition in conditions)
 
-def sender_clause(filters: Filters, values: dict[str, Any]) -> str:
-    """The condition on a row `s` of senders; adds to the values that are to be bound."""
-    clauses = []
-    for name in ("ci", "interactive", "agent"):
-        wanted = getattr(filters, name)
-        if wanted == NONE:
-            clauses.append(f"s.{name} IS NULL")
-        elif wanted == ANY:
-            clauses.append(f"s.{name} IS NOT NULL")
-        elif wanted is not None:
-            clauses.append(f"s.{name} = ${name}")
-            values[name] = _INTERACTIVE[wanted] if name == "interactive" else wanted
-    if filters.token is not None:
-        clauses.append("s.token_id = $token")
-        values["token"] = filters.token
-    return "".join(f" AND {clause}" for clause in clauses)
+    @property
+    def values(self) -> dict[str, Any]:
+        """Values of the parameters in `conditions`."""
+        values: dict[str, Any] = {}
+        for column in ("ci", "interactive", "agent"):
+            value = getattr(self, column)
+            if value not in (None, NONE, ANY):
+                values[column] = _BOOLEANS[value] if column == "interactive" else value
+        if self.token is not None:
+            values["token"] = self.token
+        return values
 
 
 @dataclass(frozen=True, slots=True)
 class ReportQuery:
-    """A team's runs that began in a period and match the filters."""
+    """A team, a period and filters: what a report covers.
+
+    `runs` and `transfers` are subqueries, to be used as `FROM ({query.runs}) r` with `values`.
+    """
 
     team_id: str
     period: Period
     filters: Filters = Filters()
 
-    def runs(self) -> tuple[str, dict[str, Any]]:
-        """FROM and WHERE over `runs r` and their `senders s`, and the values to bind."""
-        values = self._values()
-        return (
-            "FROM runs r JOIN senders s ON s.id = r.sender WHERE r.team_id = $team "
-            "AND r.started_at >= $from_ms AND r.started_at < $to_ms"
-            + sender_clause(self.filters, values),
-            values,
-        )
+    @property
+    def runs(self) -> str:
+        """SQL for the runs that began in the period, with the client and token of each."""
+        return f"""
+            SELECT r.*, s.ci, s.interactive, s.agent, s.token_id
+            FROM runs r JOIN senders s ON s.id = r.sender
+            WHERE r.team_id = $team AND r.started_at >= $from_ms AND r.started_at < $to_ms
+                {self.filters.conditions}
+        """
 
-    def transfers(self) -> tuple[str, dict[str, Any]]:
-        """The same over `transfers t`: what was moved in the period."""
-        values = self._values()
-        return (
-            "FROM transfers t JOIN senders s ON s.id = t.sender WHERE s.team_id = $team "
-            "AND t.moved_at >= $from_ms AND t.moved_at < $to_ms"
-            + sender_clause(self.filters, values),
-            values,
-        )
+    @property
+    def transfers(self) -> str:
+        """SQL for the transfers in the period, with the client and token of each."""
+        return f"""
+            SELECT t.*, s.ci, s.interactive, s.agent, s.token_id
+            FROM transfers t JOIN senders s ON s.id = t.sender
+            WHERE s.team_id = $team AND t.moved_at >= $from_ms AND t.moved_at < $to_ms
+                {self.filters.conditions}
+        """
 
-    def _values(self) -> dict[str, Any]:
+    @property
+    def period_values(self) -> dict[str, Any]:
+        """Values of the parameters $team, $from_ms and $to_ms."""
         return {
             "team": self.team_id,
             "from_ms": self.period.from_ms,
             "to_ms": self.period.to_ms,
         }
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Values of all parameters in `runs` and `transfers`."""
+        return {**self.period_values, **self.filters.values}

@@ -1,5 +1,4 @@
-"""Spans of time that reports are about: `since` and `until`, and where hours, days, weeks and
-months begin in a time zone. Pure."""
+"""Periods of reports, and the buckets of a time zone that divide them. Pure functions."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -15,21 +14,22 @@ MAX_BUCKETS = 1500
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From a moment up to, not including, another; in UTC milliseconds."""
+    """A half-open interval [`from_ms`, `to_ms`) in UTC milliseconds."""
 
     from_ms: int
     to_ms: int
 
     @property
     def previous(self) -> "Period":
-        """The one before it, equally long."""
+        """The period of equal length that ends where this one begins."""
         return Period(self.from_ms - (self.to_ms - self.from_ms), self.from_ms)
 
 
-def period(since: str | None, until: str | None, now_ms: int) -> Period:
-    """What `since` (30 days ago) and `until` (now, this millisecond included) say.
+def parse_period(since: str | None, until: str | None, now_ms: int) -> Period:
+    """Parse the parameters `since` and `until`.
 
-    Raises BadRequest.
+    They default to 30 days ago and to now; the millisecond `now_ms` is part of the period. Raises
+    BadRequest.
     """
     from_ms = parse_time_param("since", since or DEFAULT_SINCE, now_ms)
     to_ms = parse_time_param("until", until, now_ms) if until else now_ms + 1
@@ -38,8 +38,8 @@ def period(since: str | None, until: str | None, now_ms: int) -> Period:
     return Period(from_ms, to_ms)
 
 
-def time_zone(name: str) -> tzinfo:
-    """The zone of a name such as Europe/Berlin. Raises BadRequest."""
+def parse_time_zone(name: str) -> tzinfo:
+    """Return the time zone with a name such as Europe/Berlin. Raises BadRequest."""
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError) as error:
@@ -48,20 +48,22 @@ def time_zone(name: str) -> tzinfo:
         ) from error
 
 
-def bucket_starts(span: Period, bucket: str, zone: tzinfo) -> list[int]:
-    """Where the buckets of a period begin, the first with the period itself; UTC milliseconds.
+def bucket_starts(period: Period, bucket: str, zone: tzinfo) -> list[int]:
+    """Return the start of each bucket of a period in UTC milliseconds.
 
-    Raises BadRequest when they are too many.
+    The first bucket starts with the period, the others at full hours, midnights, Mondays or first
+    days of months in `zone`. Raises BadRequest for more than MAX_BUCKETS.
     """
-    starts = [span.from_ms]
-    moment = _floor(datetime.fromtimestamp(span.from_ms / 1000, zone), bucket)
+    starts = [period.from_ms]
+    local = _floor(datetime.fromtimestamp(period.from_ms / 1000, zone), bucket)
     while True:
-        moment = _next(moment, bucket)
-        at_ms = int(moment.timestamp() * 1000)
-        if at_ms >= span.to_ms:
+        local = _next(local, bucket)
+        start_ms = int(local.timestamp() * 1000)
+        if start_ms >= period.to_ms:
             return starts
-        if at_ms > starts[-1]:  # where clocks go forward or back an hour has no length, or two
-            starts.append(at_ms)
+        # Where clocks change, a local hour has no length or occurs twice.
+        if start_ms > starts[-1]:
+            starts.append(start_ms)
         if len(starts) > MAX_BUCKETS:
             raise BadRequest(
                 f"There are more than {MAX_BUCKETS} {bucket} buckets in this period; "
@@ -69,23 +71,25 @@ def bucket_starts(span: Period, bucket: str, zone: tzinfo) -> list[int]:
             )
 
 
-def _floor(moment: datetime, bucket: str) -> datetime:
-    moment = moment.replace(minute=0, second=0, microsecond=0)
+def _floor(local: datetime, bucket: str) -> datetime:
+    """Return the start of the bucket that contains a local time."""
+    hour = local.replace(minute=0, second=0, microsecond=0)
     if bucket == "hour":
-        return moment
-    day = moment.replace(hour=0, fold=0)
+        return hour
+    day = hour.replace(hour=0, fold=0)
     if bucket == "week":
         return day - timedelta(days=day.weekday())
     return day.replace(day=1) if bucket == "month" else day
 
 
-def _next(moment: datetime, bucket: str) -> datetime:
+def _next(local: datetime, bucket: str) -> datetime:
+    """Return the start of the bucket after the one that starts at a local time."""
     if bucket == "hour":
-        # Through UTC: on the wall an hour may be missing, or there twice. Or half of one: then the
-        # next begins sooner.
-        later = (moment.astimezone(UTC) + timedelta(hours=1)).astimezone(moment.tzinfo)
-        whole = later.replace(minute=0, second=0).astimezone(UTC).astimezone(moment.tzinfo)
-        return whole if whole.timestamp() > moment.timestamp() else later
+        # Add the hour in UTC, because local time may skip or repeat an hour. Where it skips or
+        # repeats half an hour, the next full hour comes sooner than an hour later.
+        later = (local.astimezone(UTC) + timedelta(hours=1)).astimezone(local.tzinfo)
+        full = later.replace(minute=0, second=0).astimezone(UTC).astimezone(local.tzinfo)
+        return full if full.timestamp() > local.timestamp() else later
     if bucket == "month":
-        return (moment.replace(day=1) + timedelta(days=32)).replace(day=1, fold=0)
-    return (moment + timedelta(days=1 if bucket == "day" else 7)).replace(fold=0)
+        return (local.replace(day=1) + timedelta(days=32)).replace(day=1, fold=0)
+    return (local + timedelta(days=1 if bucket == "day" else 7)).replace(fold=0)

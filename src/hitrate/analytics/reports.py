@@ -1,14 +1,31 @@
-"""The reports on periods and runs. Every number that the API, the pages, commands and exports show
-is made here or in `cache_reports`."""
+"""Reports on periods and runs.
 
-from collections.abc import Iterable
+The API, the pages, the CLI and the exports take all their numbers from this module and from
+`artifact_reports`.
+"""
+
+from collections.abc import Iterable, Mapping
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
 from hitrate.analytics import queries
 from hitrate.analytics.filters import ReportQuery
 from hitrate.analytics.period import bucket_starts
-from hitrate.analytics.rows import Row, bands, measures, run_info
+from hitrate.analytics.rows import (
+    NO_RUNS,
+    NO_TRANSFERS,
+    ChangeToken,
+    ClientNamesRow,
+    Row,
+    RunRow,
+    RunTotalsRow,
+    TokenRow,
+    TransferTotalsRow,
+    fetch,
+    quartiles,
+    run_info,
+    run_stats,
+)
 from hitrate.api_schemas import (
     Breakdown,
     Bucket,
@@ -20,35 +37,48 @@ from hitrate.api_schemas import (
     Summary,
     Timeseries,
 )
-from hitrate.artifacts.models import CacheUsage
+from hitrate.artifacts.models import Usage
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.models import Token
 from hitrate.auth.tokens import TokenStore
 from hitrate.clock import iso
 from hitrate.errors import NotFound
 from hitrate.events.store import DuckDBEventStore
+from hitrate.http.paging import take_page
 from hitrate.teams.models import Team
 
-NO_VALUE = {
+NO_VALUE_LABELS = {
     "ci": "no CI",
-    "interactive": "did not say",
+    "interactive": "unknown",
     "agent": "no agent",
     "token": "unknown token",
-    "user": "a team's token",
+    "user": "team token",
 }
-_IN_WORDS = {"true": "interactive", "false": "not interactive"}
+"""Labels of the groups without a value, by property."""
+
+_INTERACTIVE_LABELS = {"true": "interactive", "false": "non-interactive"}
 
 
 class FilterOptions(NamedTuple):
-    """Names of CI and agents, and tokens with their labels."""
+    """Values to filter a team's runs by: names of CI and agents, and (id, label) of tokens."""
 
     ci: list[str]
     agents: list[str]
     tokens: list[tuple[str, str]]
 
 
+class GroupTotals(NamedTuple):
+    """Totals of the runs and transfers with one group key."""
+
+    runs: RunTotalsRow = NO_RUNS
+    transfers: TransferTotalsRow = NO_TRANSFERS
+
+
 class Reports:
-    """Reads; safe from any thread. Everything may raise EventStoreUnavailable and DatabaseError."""
+    """Reports that cover any number of events. Thread-safe; reads only.
+
+    All methods may raise EventStoreUnavailable and DatabaseError.
+    """
 
     def __init__(
         self, store: DuckDBEventStore, artifacts: ArtifactStore, tokens: TokenStore
@@ -57,80 +87,97 @@ class Reports:
         self._artifacts = artifacts
         self._tokens = tokens
 
-    def summary(self, scope: ReportQuery) -> Summary:
-        """The period's measures, and those of the one before."""
-        before = ReportQuery(scope.team_id, scope.period.previous, scope.filters)
-        kept = self.stored(scope.team_id)
-        now, then = self._measures(scope), self._measures(before)
-        moved = now.pop("artifacts")
+    def summary(self, query: ReportQuery) -> Summary:
+        """Return the statistics of a period and of the previous one."""
+        previous = ReportQuery(query.team_id, query.period.previous, query.filters)
+        stored = self.stored(query.team_id)
+        stats, previous_stats = self._run_stats(query), self._run_stats(previous)
+        transfers = stats.pop("artifacts")
         return Summary(
-            **now,
+            **stats,
             artifacts=CacheTraffic(
-                moved.uploads,
-                moved.uploaded_bytes,
-                moved.downloads,
-                moved.downloaded_bytes,
-                stored_bytes=kept.size_bytes,
-                stored=kept.artifacts,
+                transfers.uploads,
+                transfers.uploaded_bytes,
+                transfers.downloads,
+                transfers.downloaded_bytes,
+                stored_bytes=stored.size_bytes,
+                stored=stored.artifacts,
             ),
-            **ends(scope),
-            previous=PreviousPeriod(**then, **ends(before)),
+            **period_fields(query),
+            previous=PreviousPeriod(**previous_stats, **period_fields(previous)),
         )
 
-    def timeseries(self, scope: ReportQuery, bucket: str, zone: tzinfo) -> Timeseries:
-        """The measures over time. Raises BadRequest for too many buckets."""
-        starts = bucket_starts(scope.period, bucket, zone)
-        rows = self._keyed(scope, queries.TIMESERIES, queries.MOVED_IN_TIME, {"starts": starts})
-        stops = [*starts[1:], scope.period.to_ms]
-        buckets = [
-            Bucket(
-                **measures(*rows.get(start, (None, None))),
-                hit_rate_quartiles=bands(rows.get(start, (None, None))[0]),
-                from_=iso(start),
-                to=iso(stop),
+    def timeseries(self, query: ReportQuery, bucket: str, zone: tzinfo) -> Timeseries:
+        """Return the statistics of each bucket. Raises BadRequest for too many buckets."""
+        starts = bucket_starts(query.period, bucket, zone)
+        values = {**query.values, "starts": starts}
+        totals = _group_rows(
+            self.fetch(RunTotalsRow, queries.run_totals_by_bucket(query.runs), values),
+            self.fetch(
+                TransferTotalsRow, queries.transfer_totals_by_bucket(query.transfers), values
+            ),
+        )
+        buckets = []
+        for start, end in zip(starts, [*starts[1:], query.period.to_ms], strict=True):
+            runs, transfers = totals.get(start, GroupTotals())
+            buckets.append(
+                Bucket(
+                    **run_stats(runs, transfers),
+                    hit_rate_quartiles=quartiles(runs),
+                    from_=iso(start),
+                    to=iso(end),
+                )
             )
-            for start, stop in zip(starts, stops, strict=True)
-        ]
-        return Timeseries(bucket, str(zone), buckets, **ends(scope))
+        return Timeseries(bucket, str(zone), buckets, **period_fields(query))
 
-    def breakdown(self, scope: ReportQuery, by: str) -> Breakdown:
-        """The measures of runs that have something in common."""
-        values: dict[str, Any] = {}
+    def breakdown(self, query: ReportQuery, by: str) -> Breakdown:
+        """Return the statistics of each value of a property, one of queries.GROUP_KEYS."""
+        group_key = queries.GROUP_KEYS[by]
+        values = query.values
         if by == "user":
-            whose = self._tokens_of_team(scope.team_id)
-            values["tokens"] = list(whose)
-            values["users"] = [t.user.email if t.user else None for t in whose.values()]
-        key = queries.KEYS[by]
-        rows = self._keyed(scope, queries.BREAKDOWN, queries.MOVED_BY_KEY, values, key=key)
-        known = self.tokens(rows) if by == "token" else {}
+            tokens = self._team_tokens(query.team_id)
+            values["tokens"] = list(tokens)
+            values["users"] = [t.user.email if t.user else None for t in tokens.values()]
+        totals = _group_rows(
+            self.fetch(RunTotalsRow, queries.run_totals_by_group(query.runs, group_key), values),
+            self.fetch(
+                TransferTotalsRow,
+                queries.transfer_totals_by_group(query.transfers, group_key),
+                values,
+            ),
+        )
+        labels = self._labels(by, totals)
         groups = [
             Group(
-                **measures(*found),
-                key=value,
-                label=_label(by, value, known),
-                hit_rate_quartiles=bands(found[0]),
+                **run_stats(runs, transfers),
+                key=key,
+                label=labels[key],
+                hit_rate_quartiles=quartiles(runs),
             )
-            for value, found in rows.items()
+            for key, (runs, transfers) in totals.items()
         ]
         groups.sort(key=lambda group: (-group.tasks, group.key is None, group.key or ""))
-        return Breakdown(by, groups, **ends(scope))
+        return Breakdown(by, groups, **period_fields(query))
 
-    def runs(self, scope: ReportQuery, order: str, limit: int, offset: int) -> RunPage:
-        """The period's runs; `next_cursor` is the offset of the next page."""
-        clause, values = scope.runs()
-        query = queries.RUNS.format(runs=clause, order=queries.ORDERS[order])
-        rows = self.rows(query, {**values, "limit": limit + 1, "offset": offset})
-        more, rows = len(rows) > limit, rows[:limit]
-        known = self.tokens(row[-1] for row in rows)
-        return RunPage(
-            [run_info(row, known) for row in rows],
-            str(offset + limit) if more else None,
-            **ends(scope),
+    def runs(self, query: ReportQuery, order: str, limit: int, offset: int) -> RunPage:
+        """Return one page of runs, in one of queries.RUN_ORDERS; the cursor is an offset."""
+        values = {**query.values, "limit": limit + 1, "offset": offset}
+        rows, next_cursor = take_page(
+            self.fetch(RunRow, queries.run_list(query.runs, order), values),
+            limit,
+            lambda _: offset + limit,
         )
+        tokens = self.find_tokens(row.token_id for row in rows)
+        return RunPage([run_info(row, tokens) for row in rows], next_cursor, **period_fields(query))
 
-    def run_row(self, team: Team, session_id: str) -> Row:
-        """A run, as queries.RUN has it. Raises NotFound."""
-        rows = self.rows(queries.ONE_RUN, {"team": team.id, "session": session_id})
+    def run(self, team: Team, session_id: str) -> RunInfo:
+        """Return one run. Raises NotFound."""
+        row = self.run_row(team, session_id)
+        return run_info(row, self.find_tokens([row.token_id]))
+
+    def run_row(self, team: Team, session_id: str) -> RunRow:
+        """Return one run as a row. Raises NotFound."""
+        rows = self.fetch(RunRow, queries.RUN, {"team": team.id, "session": session_id})
         if not rows:
             raise NotFound(
                 f"There is no run with the session {session_id[:80]!a} in this team, or its "
@@ -138,74 +185,75 @@ class Reports:
             )
         return rows[0]
 
-    def run(self, team: Team, session_id: str) -> RunInfo:
-        """One run. Raises NotFound."""
-        row = self.run_row(team, session_id)
-        return run_info(row, self.tokens([row[-1]]))
-
-    def tokens(self, token_ids: Iterable[str | None]) -> dict[str, Token]:
-        """Those that are known."""
+    def find_tokens(self, token_ids: Iterable[str | None]) -> dict[str, Token]:
+        """Return those of the tokens that exist, by id."""
         return self._tokens.find_all({one for one in token_ids if one is not None})
 
-    def stored(self, team_id: str) -> CacheUsage:
-        """What the team stores now."""
+    def stored(self, team_id: str) -> Usage:
+        """Return the number and the size of the artifacts that the team stores now."""
         return self._artifacts.usage(team_id)
 
     def filter_options(self, team_id: str) -> FilterOptions:
-        """Who sends to the team: what may be filtered by."""
-        [(ci, agents)] = self.rows(queries.FILTER_OPTIONS, {"team": team_id})
-        tokens = self._tokens_of_team(team_id).values()
-        named = sorted((token.label or token.id, token.id) for token in tokens)
-        return FilterOptions(
-            ci or [], agents or [], [(token_id, label) for label, token_id in named]
-        )
+        """Return the values by which the team's runs can be filtered."""
+        [names] = self.fetch(ClientNamesRow, queries.CLIENT_NAMES, {"team": team_id})
+        tokens = self._team_tokens(team_id).values()
+        options = sorted(((token.id, token.label or token.id) for token in tokens), key=_label_id)
+        return FilterOptions(names.ci or [], names.agents or [], options)
 
-    def change_token(self, team_id: str, since_ms: int) -> tuple[int, int]:
-        """Something that changes whenever the team's runs do: cheap to ask for often."""
-        [row] = self.rows(queries.TEAM_VERSION, {"team": team_id, "from_ms": since_ms})
-        return (row[0], row[1])
+    def change_token(self, team_id: str, since_ms: int) -> ChangeToken:
+        """Return a value that is cheap to compute and changes whenever the team's runs change.
 
-    def rows(self, query: str, values: dict[str, Any]) -> list[Row]:
-        """What a query answers."""
+        It covers the runs that had events since `since_ms`.
+        """
+        values = {"team": team_id, "from_ms": since_ms}
+        [token] = self.fetch(ChangeToken, queries.TEAM_VERSION, values)
+        return token
+
+    def fetch(self, row_type: type[Row], sql: str, values: dict[str, Any]) -> list[Row]:
+        """Run a query whose columns are the fields of `row_type`, in order."""
         with self._store.cursor() as cursor:
-            return cursor.execute(query, values).fetchall()
+            return fetch(cursor, row_type, sql, values)
 
-    def _measures(self, scope: ReportQuery) -> dict[str, Any]:
-        runs, values = scope.runs()
-        transfers, moved_values = scope.transfers()
-        [row] = self.rows(queries.SUMMARY.format(runs=runs), values)
-        [moved] = self.rows(queries.MOVED_IN_ALL.format(transfers=transfers), moved_values)
-        return measures(row, moved)
+    def _run_stats(self, query: ReportQuery) -> dict[str, Any]:
+        """Return the fields of RunStats for all runs of a query."""
+        [runs] = self.fetch(RunTotalsRow, queries.run_totals(query.runs), query.values)
+        [transfers] = self.fetch(
+            TransferTotalsRow, queries.transfer_totals(query.transfers), query.values
+        )
+        return run_stats(runs, transfers)
 
-    def _keyed(
-        self, scope: ReportQuery, counted: str, moved: str, more: dict[str, Any], key: str = ""
-    ) -> dict[Any, tuple[Row | None, Row | None]]:
-        """By the first column: a row of MEASURES and one of MOVED, where there are any."""
-        runs, values = scope.runs()
-        transfers, moved_values = scope.transfers()
-        found: dict[Any, tuple[Row | None, Row | None]] = {}
-        for first, *row in self.rows(counted.format(runs=runs, key=key), {**values, **more}):
-            found[first] = (tuple(row), None)
-        query = moved.format(transfers=transfers, key=key)
-        for first, *row in self.rows(query, {**moved_values, **more}):
-            found[first] = (found.get(first, (None, None))[0], tuple(row))
-        return found
+    def _team_tokens(self, team_id: str) -> dict[str, Token]:
+        """Return the existing tokens that sent something to a team, by id."""
+        rows = self.fetch(TokenRow, queries.SENDING_TOKENS, {"team": team_id})
+        return self.find_tokens(row.token_id for row in rows)
 
-    def _tokens_of_team(self, team_id: str) -> dict[str, Token]:
-        ids = self.rows(queries.SENDING_TOKENS, {"team": team_id})
-        return self.tokens(token_id for (token_id,) in ids)
+    def _labels(self, by: str, keys: Iterable[Any]) -> dict[Any, str]:
+        """Return a readable name for each group key of a breakdown."""
+        labels = {key: NO_VALUE_LABELS[by] if key is None else key for key in keys}
+        if by == "interactive":
+            labels |= {key: _INTERACTIVE_LABELS[key] for key in labels if key is not None}
+        if by == "token":
+            tokens = self.find_tokens(labels)
+            labels |= {token.id: token.label for token in tokens.values() if token.label}
+        return labels
 
 
-def ends(scope: ReportQuery) -> dict[str, Any]:
-    """The fields `from` and `to`."""
-    return {"from_": iso(scope.period.from_ms), "to": iso(scope.period.to_ms)}
+def period_fields(query: ReportQuery) -> dict[str, str]:
+    """Return the fields `from` and `to` of a response."""
+    return {"from_": iso(query.period.from_ms), "to": iso(query.period.to_ms)}
 
 
-def _label(by: str, key: str | None, known: dict[str, Token]) -> str:
-    if key is None:
-        return NO_VALUE[by]
-    if by == "interactive":
-        return _IN_WORDS[key]
-    if by == "token":
-        return known[key].label or key if key in known else key
-    return key
+def _group_rows(
+    runs: Iterable[RunTotalsRow], transfers: Iterable[TransferTotalsRow]
+) -> Mapping[Any, GroupTotals]:
+    """Join rows of both kinds by their group key; either may lack a key."""
+    totals = {row.group_key: GroupTotals(runs=row) for row in runs}
+    for row in transfers:
+        totals[row.group_key] = totals.get(row.group_key, GroupTotals())._replace(transfers=row)
+    return totals
+
+
+def _label_id(option: tuple[str, str]) -> tuple[str, str]:
+    """Sort key of a token option: by label, then by id."""
+    token_id, label = option
+    return label, token_id

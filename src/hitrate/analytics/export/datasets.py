@@ -1,51 +1,51 @@
-"""What can be exported: the columns of events, runs and artifacts, and the parts they are made in.
+"""Datasets that can be exported: events, runs and artifacts, each as a sequence of chunks.
 
-A part has about so many rows, and is a query of its own by a range of ids: none is open for long,
-and none has to count past what came before. The ranges are laid down at the start, so that an
-export ends however fast new rows come.
+A chunk is one query over a range of ids. So no query is open for long, and none skips over the
+rows before its range. The ranges are fixed at the start, so that an export ends however fast new
+rows arrive.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from hitrate.analytics import queries
-from hitrate.analytics.export.formats import TEXT, TIME, Column, Form
+from hitrate.analytics.export.formats import Column, Format
 from hitrate.analytics.filters import ReportQuery
 from hitrate.analytics.reports import Reports
-from hitrate.analytics.rows import Row
+from hitrate.analytics.rows import Row, TokenRow
 from hitrate.artifacts.catalog import ArtifactCatalog
 from hitrate.auth.models import Token
 from hitrate.events.schema import kind_names
 
 Values = dict[str, Any]
-Ask = Callable[[str, Values], list[Row]]
-"""What a query answers."""
 
-PART_ROWS = 50_000
-ARTIFACT_PART_ROWS = 10_000
-"""Fewer, because they pass through the interpreter."""
+CHUNK_ROWS = 50_000
+ARTIFACT_CHUNK_ROWS = 10_000
+"""Chunks of artifacts are smaller, because their rows pass through the Python interpreter."""
 
-_BLOCKS_A_PART = 16
+_BLOCKS_PER_CHUNK = 16
 
-_SENDER = (
-    Column("ci", "s.ci", TEXT),
+_CLIENT_COLUMNS = (
+    Column("ci", "s.ci", "text"),
     Column("interactive", "s.interactive"),
-    Column("agent", "s.agent", TEXT),
+    Column("agent", "s.agent", "text"),
     Column("tokenId", "s.token_id"),
 )
-_PERSON = (Column("tokenLabel", "k.label", TEXT), Column("user", "k.email", TEXT))
+_TOKEN_COLUMNS = (Column("tokenLabel", "k.label", "text"), Column("user", "k.email", "text"))
 
-_KNOWN = """
-LEFT JOIN (SELECT unnest($tokens::VARCHAR[]) AS id, unnest($labels::VARCHAR[]) AS label,
-                  unnest($emails::VARCHAR[]) AS email) k ON k.id = s.token_id
+_JOIN_TOKENS = """
+    LEFT JOIN (
+        SELECT unnest($tokens::VARCHAR[]) AS id, unnest($labels::VARCHAR[]) AS label,
+            unnest($emails::VARCHAR[]) AS email
+    ) k ON k.id = s.token_id
 """
 
-_LISTED = """{
+_CATALOG_COLUMNS = """{
     hash: 'VARCHAR', size_bytes: 'BIGINT', duration_ms: 'DOUBLE', sha: 'VARCHAR',
     dirty_hash: 'VARCHAR', ci: 'VARCHAR', interactive: 'BOOLEAN', agent: 'VARCHAR',
     token_id: 'VARCHAR', created_at_ms: 'BIGINT', used_at_ms: 'BIGINT', producer: 'VARCHAR'
@@ -53,88 +53,103 @@ _LISTED = """{
 
 _encoder = msgspec.json.Encoder()
 
+DatasetName = Literal["events", "runs", "artifacts"]
 
-class Part(NamedTuple):
-    """What to bind in a table's query for some of its rows. `left`: parts from this one on."""
+
+class BlockRow(NamedTuple):
+    """A block of ids: how many rows it has, and the last id among them."""
+
+    block: int
+    row_count: int
+    last_id: int
+
+
+class Chunk(NamedTuple):
+    """The values that select one chunk, and how many chunks remain, this one included."""
 
     values: Values
-    left: int
+    remaining: int
 
 
-class Table(Protocol):
-    """What can be exported. `parts` yields one at least, if need be without rows; what it puts in
-    the folder is read before the next is asked for."""
+class Fetch(Protocol):
+    """Runs a query whose columns are the fields of `row_type`, in order."""
+
+    def __call__(self, row_type: type[Row], sql: str, values: Values, /) -> list[Row]: ...
+
+
+class Dataset(Protocol):
+    """Rows that can be exported, in chunks of about `chunk_rows` rows."""
 
     columns: ClassVar[tuple[Column, ...]]
 
     @property
-    def rows(self) -> int:
-        """About how many a part has."""
+    def chunk_rows(self) -> int: ...
+
+    def query(self, file_format: Format, /) -> str:
+        """Return the SQL for the rows of a chunk."""
         ...
 
-    def query(self, form: Form, /) -> str:
-        """The rows of a part."""
-        ...
+    def chunks(self, fetch: Fetch, directory: Path, /) -> Iterator[Chunk]:
+        """Yield all chunks in order, at least one; the last may be empty.
 
-    def parts(self, ask: Ask, folder: Path, /) -> Iterator[Part]:
-        """All parts, in order."""
+        A chunk may use a file in `directory`, which the next chunk overwrites.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Events:
+class EventDataset:
     """The events of the runs that began in the period and match the filters."""
 
-    scope: ReportQuery
-    rows: int
+    report_query: ReportQuery
+    chunk_rows: int
 
     columns: ClassVar[tuple[Column, ...]] = (
         Column("id", "e.id"),
-        Column("receivedAt", "e.received_at", TIME),
-        Column("sessionId", "r.session_id", TEXT),
+        Column("receivedAt", "e.received_at", "time"),
+        Column("sessionId", "r.session_id", "text"),
         Column("source", "e.source"),
         Column("event", "e.event"),
-        Column("hash", queries.NAME.format("e"), TEXT),
+        Column("hash", queries.hash_text("e"), "text"),
         Column("duration", "e.duration"),
         Column("artifactDuration", "e.made_ms"),
-        *_SENDER,
+        *_CLIENT_COLUMNS,
     )
 
-    def query(self, form: Form, /) -> str:
-        runs, _ = self.scope.runs()
+    def query(self, file_format: Format, /) -> str:
         return f"""
-        SELECT {form.select(self.columns)}
-        FROM (
-            SELECT id, received_at, sender, run, hash, duration, made_ms, {kind_names("kind")}
-            FROM events WHERE id > $after AND id <= $last
-        ) e(id, received_at, sender, run, hash, duration, made_ms, source, event)
-        JOIN (SELECT r.id, r.session_id {runs}) r ON r.id = e.run
-        JOIN senders s ON s.id = e.sender
-        LEFT JOIN names n ON n.team_id = $team AND n.hash = e.hash
-        ORDER BY e.id
+            SELECT {file_format.select(self.columns)}
+            FROM (
+                SELECT id, received_at, sender, run, hash, duration, made_ms, {kind_names("kind")}
+                FROM events WHERE id > $after AND id <= $last
+            ) e(id, received_at, sender, run, hash, duration, made_ms, source, event)
+            JOIN ({self.report_query.runs}) r ON r.id = e.run
+            JOIN senders s ON s.id = e.sender
+            {queries.join_names("e")}
+            ORDER BY e.id
         """
 
-    def parts(self, ask: Ask, _folder: Path, /) -> Iterator[Part]:
-        runs, values = self.scope.runs()
-        counted = f"""
-        SELECT id // $block AS block, count(*), max(id) FROM events
-        WHERE run IN (SELECT r.id {runs})
+    def chunks(self, fetch: Fetch, _directory: Path, /) -> Iterator[Chunk]:
+        blocks = f"""
+            SELECT id // $block AS block, count(*) AS row_count, max(id) AS last_id
+            FROM events WHERE run IN (SELECT id FROM ({self.report_query.runs}))
+            GROUP BY block ORDER BY block
         """
-        return _ranges(ask, counted, values, self.rows)
+        return _id_ranges(fetch, blocks, self.report_query.values, self.chunk_rows)
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
-    """The runs themselves."""
+class RunDataset:
+    """The runs that began in the period and match the filters."""
 
-    scope: ReportQuery
-    rows: int
+    report_query: ReportQuery
+    chunk_rows: int
     reports: Reports
 
     columns: ClassVar[tuple[Column, ...]] = (
-        Column("sessionId", "s.session_id", TEXT),
-        Column("startedAt", "s.started_at", TIME),
-        Column("endedAt", "s.ended_at", TIME),
+        Column("sessionId", "s.session_id", "text"),
+        Column("startedAt", "s.started_at", "time"),
+        Column("endedAt", "s.ended_at", "time"),
         Column("tasks", "s.tasks"),
         Column("localHits", "s.local_hits"),
         Column("remoteHits", "s.remote_hits"),
@@ -145,100 +160,108 @@ class Runs:
         Column("events", "s.events"),
         Column("duplicates", "s.repeats + s.resent"),
         Column("anomalies", "s.anomalies"),
-        *_SENDER,
-        *_PERSON,
+        *_CLIENT_COLUMNS,
+        *_TOKEN_COLUMNS,
     )
 
-    def query(self, form: Form, /) -> str:
-        runs, _ = self.scope.runs()
+    def query(self, file_format: Format, /) -> str:
         return f"""
-        SELECT {form.select(self.columns)}
-        FROM (SELECT r.*, s.ci, s.interactive, s.agent, s.token_id {runs}
-              AND r.id > $after AND r.id <= $last) s
-        {_KNOWN} ORDER BY s.id
+            SELECT {file_format.select(self.columns)}
+            FROM (FROM ({self.report_query.runs}) WHERE id > $after AND id <= $last) s
+            {_JOIN_TOKENS} ORDER BY s.id
         """
 
-    def parts(self, ask: Ask, _folder: Path, /) -> Iterator[Part]:
-        runs, values = self.scope.runs()
-        senders = ask(queries.SENDING_TOKENS, {"team": self.scope.team_id})
-        known = _known(self.reports.tokens(token_id for (token_id,) in senders))
-        counted = f"SELECT r.id // $block AS block, count(*), max(r.id) {runs}"
-        return _ranges(ask, counted, values, self.rows, known)
+    def chunks(self, fetch: Fetch, _directory: Path, /) -> Iterator[Chunk]:
+        senders = fetch(TokenRow, queries.SENDING_TOKENS, {"team": self.report_query.team_id})
+        tokens = _token_values(self.reports.find_tokens(sender.token_id for sender in senders))
+        blocks = f"""
+            SELECT id // $block AS block, count(*) AS row_count, max(id) AS last_id
+            FROM ({self.report_query.runs}) GROUP BY block ORDER BY block
+        """
+        return _id_ranges(fetch, blocks, self.report_query.values, self.chunk_rows, tokens)
 
 
 @dataclass(frozen=True, slots=True)
-class Artifacts:
-    """The artifacts that are stored, with their hits in the period; by their hashes. They stand in
-    the database, and come from there by way of files of raw rows."""
+class ArtifactDataset:
+    """The stored artifacts with their hits in the period, ordered by hash.
 
-    scope: ReportQuery
-    rows: int
+    The catalog is not in the event store, so each chunk passes through a file of catalog entries.
+    """
+
+    report_query: ReportQuery
+    chunk_rows: int
     reports: Reports
-    listing: ArtifactCatalog
+    catalog: ArtifactCatalog
 
     columns: ClassVar[tuple[Column, ...]] = (
-        Column("hash", "s.hash", TEXT),
+        Column("hash", "s.hash", "text"),
         Column("sizeBytes", "s.size_bytes"),
         Column("durationMs", "s.duration_ms"),
-        Column("createdAt", "s.created_at_ms", TIME),
-        Column("lastUsedAt", "s.used_at_ms", TIME),
-        Column("sha", "s.sha", TEXT),
-        Column("dirtyHash", "s.dirty_hash", TEXT),
+        Column("createdAt", "s.created_at_ms", "time"),
+        Column("lastUsedAt", "s.used_at_ms", "time"),
+        Column("sha", "s.sha", "text"),
+        Column("dirtyHash", "s.dirty_hash", "text"),
         Column(
             "dirty",
             "CASE WHEN s.sha IS NOT NULL OR s.dirty_hash <> '' "
             "THEN coalesce(s.dirty_hash, '') <> '' END",
         ),
-        Column("producedBy", "s.producer", TEXT),
+        Column("producedBy", "s.producer", "text"),
         Column("localHits", "coalesce(h.local_hits, 0)"),
         Column("remoteHits", "coalesce(h.remote_hits, 0)"),
         Column("timeSavedMs", "coalesce(h.saved_ms, 0)"),
-        *_SENDER,
-        *_PERSON,
+        *_CLIENT_COLUMNS,
+        *_TOKEN_COLUMNS,
     )
 
-    def query(self, form: Form, /) -> str:
+    def query(self, file_format: Format, /) -> str:
         return f"""
-        SELECT {form.select(self.columns)}
-        FROM read_ndjson($file, columns = {_LISTED}) s
-        LEFT JOIN ({queries.HITS}) h(hash, local_hits, remote_hits, saved_ms) ON h.hash = s.hash
-        {_KNOWN} ORDER BY s.hash
+            SELECT {file_format.select(self.columns)}
+            FROM read_ndjson($file, columns = {_CATALOG_COLUMNS}) s
+            LEFT JOIN ({queries.HITS}) h ON h.hash = s.hash
+            {_JOIN_TOKENS} ORDER BY s.hash
         """
 
-    def parts(self, _ask: Ask, folder: Path, /) -> Iterator[Part]:
-        span, file = self.scope.period, folder / "listed.ndjson"
-        values = {"team": self.scope.team_id, "from_ms": span.from_ms, "to_ms": span.to_ms}
-        left, last = self.reports.stored(self.scope.team_id).artifacts // self.rows + 1, ""
+    def chunks(self, _fetch: Fetch, directory: Path, /) -> Iterator[Chunk]:
+        team_id, file = self.report_query.team_id, directory / "catalog.ndjson"
+        remaining = self.reports.stored(team_id).artifacts // self.chunk_rows + 1
+        last_hash = ""
         while True:
-            page = self.listing.list_after(self.scope.team_id, last, self.rows)
-            file.write_bytes(_encoder.encode_lines(one._asdict() for one in page))
-            listed = {"file": str(file), "names": [one.hash for one in page]}
-            known = _known(self.reports.tokens(one.token_id for one in page))
-            yield Part({**values, **listed, **known}, max(left, 1))
-            if len(page) < self.rows:
+            entries = self.catalog.list_after(team_id, last_hash, self.chunk_rows)
+            file.write_bytes(_encoder.encode_lines(entry._asdict() for entry in entries))
+            tokens = self.reports.find_tokens(entry.token_id for entry in entries)
+            values = {
+                **self.report_query.period_values,
+                **_token_values(tokens),
+                "file": str(file),
+                "names": [entry.hash for entry in entries],
+            }
+            yield Chunk(values, max(remaining, 1))
+            if len(entries) < self.chunk_rows:
                 return
-            left, last = left - 1, page[-1].hash
+            remaining, last_hash = remaining - 1, entries[-1].hash
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
-    """Makes them; `rows` is about how many a part has."""
+class DatasetFactory:
+    """Creates datasets with chunks of at most about `chunk_rows` rows."""
 
     reports: Reports
-    listing: ArtifactCatalog
-    rows: int = PART_ROWS
+    catalog: ArtifactCatalog
+    chunk_rows: int = CHUNK_ROWS
 
-    def named(self, name: str, scope: ReportQuery) -> Table:
-        """The events, runs or artifacts of a scope."""
+    def create(self, name: DatasetName, query: ReportQuery) -> Dataset:
+        """Create a dataset by its name in the API."""
         if name == "events":
-            return Events(scope, self.rows)
+            return EventDataset(query, self.chunk_rows)
         if name == "runs":
-            return Runs(scope, self.rows, self.reports)
-        rows = min(self.rows, ARTIFACT_PART_ROWS)
-        return Artifacts(scope, rows, self.reports, self.listing)
+            return RunDataset(query, self.chunk_rows, self.reports)
+        chunk_rows = min(self.chunk_rows, ARTIFACT_CHUNK_ROWS)
+        return ArtifactDataset(query, chunk_rows, self.reports, self.catalog)
 
 
-def _known(tokens: Mapping[str, Token]) -> Values:
+def _token_values(tokens: Mapping[str, Token]) -> Values:
+    """Return the values of the parameters in `_JOIN_TOKENS`."""
     return {
         "tokens": list(tokens),
         "labels": [token.label for token in tokens.values()],
@@ -246,22 +269,23 @@ def _known(tokens: Mapping[str, Token]) -> Values:
     }
 
 
-def _ranges(
-    ask: Ask, counted: str, values: Values, rows: int, known: Values | None = None
-) -> Iterator[Part]:
-    """Ranges of ids with about so many rows each, from counts of the rows of narrow blocks."""
-    blocks = ask(
-        f"{counted} GROUP BY block ORDER BY block",
-        {**values, "block": max(rows // _BLOCKS_A_PART, 1)},
-    )
-    ends, gathered = [0], rows
-    for _, count, last in blocks:
-        if gathered >= rows:
-            ends.append(last)
-            gathered = 0
-        ends[-1] = last
-        gathered += count
-    ranges = list(pairwise(ends)) or [(0, 0)]
+def _id_ranges(
+    fetch: Fetch, blocks_sql: str, values: Values, chunk_rows: int, tokens: Values | None = None
+) -> Iterator[Chunk]:
+    """Yield ranges of ids with about `chunk_rows` rows each.
+
+    Ids may have gaps, so the ranges are put together from the row counts of narrow blocks.
+    """
+    block_width = max(chunk_rows // _BLOCKS_PER_CHUNK, 1)
+    blocks = fetch(BlockRow, blocks_sql, {**values, "block": block_width})
+    range_ends, range_rows = [0], chunk_rows
+    for block in blocks:
+        if range_rows >= chunk_rows:
+            range_ends.append(block.last_id)
+            range_rows = 0
+        range_ends[-1] = block.last_id
+        range_rows += block.row_count
+    ranges = list(pairwise(range_ends)) or [(0, 0)]
     for number, (after, last) in enumerate(ranges):
-        part = {**values, **(known or {}), "after": after, "last": last}
-        yield Part(part, len(ranges) - number)
+        chunk_values = {**values, **(tokens or {}), "after": after, "last": last}
+        yield Chunk(chunk_values, len(ranges) - number)

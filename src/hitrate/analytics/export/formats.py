@@ -1,65 +1,73 @@
-"""The formats of exports, and how each writes a column. Pure."""
+"""File formats of exports, and the SQL with which each writes a column. Pure functions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hitrate.csv_safety import escape_formula_sql
 
-TIME, TEXT = "time", "text"
-
-_ISO = "strftime(epoch_ms({0}), '%Y-%m-%dT%H:%M:%S.%gZ')"
 _NEW_LINE = "\r\n"
+
+ColumnKind = Literal["time", "text", "other"]
 
 
 class Column(NamedTuple):
-    """Its name, the SQL of its value, and its kind: TIME in ms, TEXT that people write, or
-    neither."""
+    """A column: its name, the SQL of its value, and its kind.
+
+    A `time` is in UTC milliseconds; a `text` may hold anything that a client or a user entered.
+    """
 
     name: str
     sql: str
-    kind: str = ""
+    kind: ColumnKind = "other"
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """A format. `row_bytes` is about what a row takes; one that is `whole` is a file that cannot
-    be put together by sending one part after the other."""
+class Format:
+    """A file format.
+
+    `copy_options` are the options of DuckDB's COPY, and `column_sql` maps a column kind to a
+    template for its SQL. `row_bytes` is the estimated size of a row. A `single_file` format cannot
+    be concatenated from chunks.
+    """
 
     media_type: str
-    options: str
+    copy_options: str
     row_bytes: int
-    kinds: Mapping[str, str]
-    header: bool = False
-    whole: bool = False
+    column_sql: Mapping[ColumnKind, str]
+    has_header: bool = False
+    single_file: bool = False
 
     def select(self, columns: Iterable[Column]) -> str:
-        """The columns as this format writes them, as SQL."""
+        """Return the SELECT list that writes the columns in this format."""
         return ", ".join(
-            f'{self.kinds.get(column.kind, "{0}").format(column.sql)} AS "{column.name}"'
+            f'{self.column_sql.get(column.kind, "{0}").format(column.sql)} AS "{column.name}"'
             for column in columns
         )
 
-    def head(self, columns: Iterable[Column]) -> bytes:
-        """What stands before all rows."""
+    def header_bytes(self, columns: Iterable[Column]) -> bytes:
+        """Return the bytes before the first row: the header of a CSV file, or nothing."""
         names = ",".join(column.name for column in columns)
-        return f"{names}{_NEW_LINE}".encode() if self.header else b""
+        return f"{names}{_NEW_LINE}".encode() if self.has_header else b""
 
 
-FORMS = {
-    "ndjson": Form("application/x-ndjson", "FORMAT json", 400, {TIME: _ISO}),
-    "csv": Form(
+_ISO_TIME = "strftime(epoch_ms({0}), '%Y-%m-%dT%H:%M:%S.%gZ')"
+
+FORMATS = {
+    "ndjson": Format("application/x-ndjson", "FORMAT json", 400, {"time": _ISO_TIME}),
+    "csv": Format(
         "text/csv",
         f"FORMAT csv, HEADER false, NEW_LINE '{_NEW_LINE}'",
         200,
-        {TIME: _ISO, TEXT: escape_formula_sql("{0}")},
-        header=True,
+        {"time": _ISO_TIME, "text": escape_formula_sql("{0}")},
+        has_header=True,
     ),
-    "parquet": Form(
+    "parquet": Format(
         "application/vnd.apache.parquet",
         "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 61440",
         40,
-        {TIME: "epoch_ms({0})"},
-        whole=True,
+        {"time": "epoch_ms({0})"},
+        single_file=True,
     ),
 }
+"""Formats by their name in the API."""
