@@ -205,15 +205,15 @@ def test_a_moment_begins_a_period_and_a_bucket_and_ends_none(
 
 
 def test_a_breakdown_is_by_what_runs_have_in_common(history: History) -> None:
-    words = {True: ("true", "interactive"), False: ("false", "not interactive")}
+    words = {True: ("true", "interactive"), False: ("false", "non-interactive")}
     named: dict[str, Callable[[Ran], tuple[str | None, str]]] = {
         "ci": lambda ran: (ran.ci, ran.ci or "no CI"),
         "agent": lambda ran: (ran.agent, ran.agent or "no agent"),
         "interactive": lambda ran: (
-            (None, "did not say") if ran.interactive is None else words[ran.interactive]
+            (None, "unknown") if ran.interactive is None else words[ran.interactive]
         ),
         "token": lambda ran: (ran.key.id, ran.key.label or ran.key.id),
-        "user": lambda ran: (ran.key.user, ran.key.user or "a team's token"),
+        "user": lambda ran: (ran.key.user, ran.key.user or "team token"),
     }
     for by, name in named.items():
         answer = history.ask(BREAKDOWN, by=by, **WHOLE)

@@ -1,98 +1,149 @@
-"""What the routes of this room share: their query parameters, and the parts they work with."""
+"""Query parameters of the analytics API, and the dependencies that parse them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
-from litestar import Request
-from litestar.datastructures import State
+from litestar.concurrency import sync_to_thread
+from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
-from hitrate.analytics.artifact_reports import ArtifactReports
 from hitrate.analytics.filters import Filters, ReportQuery
-from hitrate.analytics.period import period
-from hitrate.analytics.reports import Reports
-from hitrate.auth.guards import RequirePermission, current_auth
+from hitrate.analytics.period import parse_period
+from hitrate.auth.guards import current_auth
 from hitrate.clock import Clock
 from hitrate.errors import EventStoreUnavailable, ServiceUnavailable
 from hitrate.events.loader import Loader
+from hitrate.http.litestar import AnyRequest
 
-AnyRequest = Request[None, None, State]
+FRESH_TIMEOUT_S = 5.0
+"""How long a request with `fresh` waits until the events so far are loaded."""
 
-PATIENCE_S = 5.0
-"""How long a request that asks for fresh numbers waits for them."""
+_TIME = "ISO 8601, or a duration before now such as 7d."
+_CLIENT_NAME = "A name; any for runs that reported one, none for those that did not."
 
-_MOMENT = "ISO 8601, or a duration such as 7d."
-_SAYS = "A name; any for runs that said one, none for those that did not."
-
-Since = Annotated[
-    str | None, QueryParameter(name="since", description=f"{_MOMENT} 30d when left out.")
+Since = Annotated[str | None, QueryParameter(name="since", description=f"{_TIME} Default: 30d.")]
+ExportSince = Annotated[
+    str | None, QueryParameter(name="since", description=f"{_TIME} Default: everything.")
 ]
-Until = Annotated[
-    str | None, QueryParameter(name="until", description=f"{_MOMENT} Now when left out.")
-]
-Ci = Annotated[str | None, QueryParameter(name="ci", description=_SAYS)]
-Agent = Annotated[str | None, QueryParameter(name="agent", description=_SAYS)]
+Until = Annotated[str | None, QueryParameter(name="until", description=f"{_TIME} Default: now.")]
+Ci = Annotated[str | None, QueryParameter(name="ci", description=_CLIENT_NAME)]
+Agent = Annotated[str | None, QueryParameter(name="agent", description=_CLIENT_NAME)]
 Interactive = Annotated[
     Literal["true", "false", "any", "none"] | None,
-    QueryParameter(name="interactive", description="true, false, any, or none that said so."),
+    QueryParameter(
+        name="interactive",
+        description="true or false; any for runs that reported it, none for those that did not.",
+    ),
 ]
 TokenId = Annotated[
     str | None,
-    QueryParameter(name="token", description="The id of a token; current for the one in use."),
+    QueryParameter(name="token", description="A token id; current for the token in use."),
 ]
 Fresh = Annotated[
-    bool,
-    QueryParameter(name="fresh", description="Wait until all events so far are counted."),
+    bool, QueryParameter(name="fresh", description="Wait until all events so far are counted.")
 ]
 
+_EPOCH = "1970-01-01"
 
-@dataclass(frozen=True, slots=True)
-class AnalyticsService:
-    """The parts that routes work with."""
 
-    reports: Reports
-    cache: ArtifactReports
-    loader: Loader
-    clock: Clock
-    reads: RequirePermission
+async def create_report_query(
+    request: AnyRequest,
+    clock: NamedDependency[Clock],
+    loader: NamedDependency[Loader],
+    since: Since = None,
+    until: Until = None,
+    ci: Ci = None,
+    interactive: Interactive = None,
+    agent: Agent = None,
+    token: TokenId = None,
+    fresh: Fresh = False,
+) -> ReportQuery:
+    """Create the query of a report on runs. Raises BadRequest or ServiceUnavailable."""
+    filters = Filters(ci, interactive, agent, token)
+    return await _create(request, clock, loader, since, until, filters, fresh=fresh)
 
-    @property
-    def route(self) -> dict[str, Any]:
-        """What every handler is made with."""
-        return {"tags": ["analytics"], "guards": [self.reads], "sync_to_thread": True}
 
-    def catch_up(self, fresh: bool) -> None:
-        """Wait, if that is wanted, for what was acknowledged before this moment to be counted.
+async def create_period_query(
+    request: AnyRequest,
+    clock: NamedDependency[Clock],
+    loader: NamedDependency[Loader],
+    since: Since = None,
+    until: Until = None,
+    fresh: Fresh = False,
+) -> ReportQuery:
+    """Create the query of a report on artifacts. Raises BadRequest or ServiceUnavailable."""
+    return await _create(request, clock, loader, since, until, Filters(), fresh=fresh)
 
-        Raises ServiceUnavailable when it is not.
-        """
-        if fresh and not self.loader.catch_up(PATIENCE_S):
-            raise ServiceUnavailable("Not all events are counted yet; ask again in a moment.")
 
-    def scope(
-        self,
-        request: AnyRequest,
-        since: str | None,
-        until: str | None,
-        ci: str | None = None,
-        interactive: str | None = None,
-        agent: str | None = None,
-        token: str | None = None,
-    ) -> ReportQuery:
-        """The runs that a request is about. Raises BadRequest."""
-        auth = current_auth(request)
-        if token == "current":  # noqa: S105  # reason: a word, no secret
-            token = auth.token_id
-        filters = Filters(ci, interactive, agent, token)
-        filters.check()
-        return ReportQuery(auth.team.id, period(since, until, self.clock.now_ms()), filters)
+async def create_export_query(
+    request: AnyRequest,
+    clock: NamedDependency[Clock],
+    loader: NamedDependency[Loader],
+    since: ExportSince = None,
+    until: Until = None,
+    ci: Ci = None,
+    interactive: Interactive = None,
+    agent: Agent = None,
+    token: TokenId = None,
+    fresh: Fresh = False,
+) -> ReportQuery:
+    """Create the query of an export of events or runs."""
+    filters = Filters(ci, interactive, agent, token)
+    return await _create(request, clock, loader, since or _EPOCH, until, filters, fresh=fresh)
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Turns a store that is away into ServiceUnavailable."""
-        try:
-            yield
-        except EventStoreUnavailable as error:
-            raise ServiceUnavailable(f"Reports cannot be made now: {error}") from error
+
+async def create_export_period_query(
+    request: AnyRequest,
+    clock: NamedDependency[Clock],
+    loader: NamedDependency[Loader],
+    since: ExportSince = None,
+    until: Until = None,
+    fresh: Fresh = False,
+) -> ReportQuery:
+    """Create the query of an export of artifacts."""
+    return await _create(request, clock, loader, since or _EPOCH, until, Filters(), fresh=fresh)
+
+
+REPORT_QUERY = {"report_query": Provide(create_report_query)}
+PERIOD_QUERY = {"report_query": Provide(create_period_query)}
+EXPORT_QUERY = {"report_query": Provide(create_export_query)}
+EXPORT_PERIOD_QUERY = {"report_query": Provide(create_export_period_query)}
+
+
+async def _create(
+    request: AnyRequest,
+    clock: Clock,
+    loader: Loader,
+    since: str | None,
+    until: str | None,
+    filters: Filters,
+    *,
+    fresh: bool,
+) -> ReportQuery:
+    if fresh:
+        await sync_to_thread(wait_until_loaded, loader)
+    auth = current_auth(request)
+    if filters.token == "current":  # noqa: S105  # reason: a keyword, not a secret
+        filters = replace(filters, token=auth.token_id)
+    filters.check()
+    return ReportQuery(auth.team.id, parse_period(since, until, clock.now_ms()), filters)
+
+
+def wait_until_loaded(loader: Loader) -> None:
+    """Wait until every event acknowledged before this call is loaded.
+
+    Raises ServiceUnavailable after FRESH_TIMEOUT_S.
+    """
+    if not loader.catch_up(FRESH_TIMEOUT_S):
+        raise ServiceUnavailable("Not all events are loaded yet; try again in a moment.")
+
+
+@contextmanager
+def map_store_errors() -> Iterator[None]:
+    """Raise EventStoreUnavailable as ServiceUnavailable."""
+    try:
+        yield
+    except EventStoreUnavailable as error:
+        raise ServiceUnavailable(f"Reports are unavailable: {error}") from error

@@ -37,7 +37,7 @@ from hitrate.api_schemas import (
     Summary,
     Timeseries,
 )
-from hitrate.artifacts.models import Usage
+from hitrate.artifacts.models import CacheUsage
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.models import Token
 from hitrate.auth.tokens import TokenStore
@@ -119,11 +119,11 @@ class Reports:
         )
         buckets = []
         for start, end in zip(starts, [*starts[1:], query.period.to_ms], strict=True):
-            runs, transfers = totals.get(start, GroupTotals())
+            group = totals.get(start, GroupTotals())
             buckets.append(
                 Bucket(
-                    **run_stats(runs, transfers),
-                    hit_rate_quartiles=quartiles(runs),
+                    **run_stats(group.runs, group.transfers),
+                    hit_rate_quartiles=quartiles(group.runs),
                     from_=iso(start),
                     to=iso(end),
                 )
@@ -149,12 +149,12 @@ class Reports:
         labels = self._labels(by, totals)
         groups = [
             Group(
-                **run_stats(runs, transfers),
+                **run_stats(group.runs, group.transfers),
                 key=key,
                 label=labels[key],
-                hit_rate_quartiles=quartiles(runs),
+                hit_rate_quartiles=quartiles(group.runs),
             )
-            for key, (runs, transfers) in totals.items()
+            for key, group in totals.items()
         ]
         groups.sort(key=lambda group: (-group.tasks, group.key is None, group.key or ""))
         return Breakdown(by, groups, **period_fields(query))
@@ -189,7 +189,7 @@ class Reports:
         """Return those of the tokens that exist, by id."""
         return self._tokens.find_all({one for one in token_ids if one is not None})
 
-    def stored(self, team_id: str) -> Usage:
+    def stored(self, team_id: str) -> CacheUsage:
         """Return the number and the size of the artifacts that the team stores now."""
         return self._artifacts.usage(team_id)
 
@@ -238,7 +238,7 @@ class Reports:
         return labels
 
 
-def period_fields(query: ReportQuery) -> dict[str, str]:
+def period_fields(query: ReportQuery) -> dict[str, Any]:
     """Return the fields `from` and `to` of a response."""
     return {"from_": iso(query.period.from_ms), "to": iso(query.period.to_ms)}
 

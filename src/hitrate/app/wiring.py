@@ -9,13 +9,12 @@ from contextlib import AsyncExitStack
 from typing import Protocol, cast
 
 from hitrate import log
+from hitrate.analytics import routes as analytics_routes
 from hitrate.analytics.artifact_reports import ArtifactReports
-from hitrate.analytics.export.datasets import Tables
+from hitrate.analytics.export import routes as export_routes
+from hitrate.analytics.export.datasets import DatasetFactory
 from hitrate.analytics.export.jobs import ExportManager
-from hitrate.analytics.export.routes import export_api
-from hitrate.analytics.params import AnalyticsService
 from hitrate.analytics.reports import Reports
-from hitrate.analytics.routes import analytics_api
 from hitrate.app import health, openapi
 from hitrate.app.health import Health
 from hitrate.app.openapi import OpenApiDocument
@@ -143,11 +142,10 @@ class App:
         html = pages.create_renderer(settings)
         office = AccountServices(accounts, authorizer, usage_cycles, meter, quotas, clock)
         reads = RequirePermission(authorizer, Permission.ANALYTICS)
-        analyst = AnalyticsService(reports, artifact_reports, loader, clock, reads)
         handlers = [
             *event_api(store, clock, reads),
-            *analytics_api(analyst),
-            *export_api(analyst, exports, Tables(reports, catalog)),
+            *analytics_routes.HANDLERS,
+            *export_routes.HANDLERS,
             *management_routes.HANDLERS,
             *admin_routes.HANDLERS,
             *health.HANDLERS,
@@ -178,6 +176,7 @@ class App:
             reports=reports,
             artifact_reports=artifact_reports,
             exports=exports,
+            datasets=DatasetFactory(reports, catalog),
             sessions=sessions,
             session_guard=session_guard,
             one_time_store=one_time_store,

@@ -159,8 +159,11 @@ def _handle_unexpected_error(request: AnyRequest, error: Exception) -> Response[
 
 def _allowed_values_hint(request: AnyRequest, parameter: Any) -> str:
     """Return `; send a, b or c.` for a parameter that takes one of several literal values."""
-    signature = request.route_handler.parsed_fn_signature.parameters
-    values = list(_literal_values(signature[parameter].raw)) if parameter in signature else []
+    handler = request.route_handler
+    dependencies = handler.resolve_dependencies().values()
+    signatures = [handler.parsed_fn_signature, *(d.parsed_fn_signature for d in dependencies)]
+    annotations = [s.parameters[parameter].raw for s in signatures if parameter in s.parameters]
+    values = list(_literal_values(annotations[0])) if annotations else []
     return f"; send {', '.join(values[:-1])} or {values[-1]}." if values else ""
 
 

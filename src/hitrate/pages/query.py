@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hitrate.analytics.filters import Filters, ReportQuery
-from hitrate.analytics.period import BUCKETS, DEFAULT_SINCE, period
+from hitrate.analytics.period import BUCKETS, DEFAULT_SINCE, parse_period
 from hitrate.analytics.reports import FilterOptions, Reports
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest
@@ -69,7 +69,7 @@ def question_of(request: AnyRequest, visit: Visit, clock: Clock) -> Question:
     since, until = since or DEFAULT_SINCE, query.get("until") or until
     filters = Filters(**{name: query.get(name) or None for name in _FILTERS})
     filters.check()
-    span = period(since, until or None, clock.now_ms())
+    span = parse_period(since, until or None, clock.now_ms())
     bucket = query.get("bucket") or None
     if bucket is not None and bucket not in BUCKETS:
         raise BadRequest(f"bucket is {bucket[:40]!a}; send one of {', '.join(BUCKETS)}.")

@@ -6,7 +6,7 @@ import pytest
 
 from hitrate.analytics.filters import ReportQuery
 from hitrate.analytics.period import BUCKETS, Period
-from hitrate.analytics.reports import NO_VALUE
+from hitrate.analytics.reports import NO_VALUE_LABELS
 from hitrate.api_schemas import RunInfo
 from hitrate.errors import NotFound
 from hitrate.events.wire import Batch, CacheEvent
@@ -67,7 +67,7 @@ def test_runs_of_nobody_known_are_a_group(analytics: AnalyticsFixture, by: str) 
         event_store.load("one", [batch(START, "s", "h")])
         [group] = event_store.reports.breakdown(EVER, by).groups
     key = UNKNOWN_TOKEN if by == "token" else None
-    assert (group.key, group.label) == (key, key or NO_VALUE[by])
+    assert (group.key, group.label) == (key, key or NO_VALUE_LABELS[by])
     assert (group.runs, group.hit_rate_quartiles.p25) == (1, 1.0)
 
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitrate.analytics.export import jobs
-from hitrate.analytics.export.datasets import Ask, Part
-from hitrate.analytics.export.formats import FORMS, Column, Form
-from hitrate.analytics.export.jobs import OF_A_TEAM_MOST, Export
-from hitrate.analytics.export.routes import ExportAnswer
+from hitrate.analytics.export.datasets import Chunk, DatasetName, Fetch
+from hitrate.analytics.export.formats import FORMATS, Column, Format
+from hitrate.analytics.export.jobs import MAX_PER_TEAM, ExportJob
+from hitrate.analytics.export.routes import ExportResponse
 from hitrate.analytics.filters import Filters, ReportQuery
 from hitrate.analytics.period import Period
 from hitrate.csv_safety import FORMULA_PREFIXES
@@ -35,7 +35,7 @@ from tests.support.analytics_fixture import (
 from tests.support.event_strategies import ARTIFACT_DURATIONS, batches, splits
 from tests.support.export_harness import (
     COLUMNS,
-    READ,
+    READERS,
     ExportHarness,
     Rows,
     export_harness,
@@ -45,7 +45,7 @@ from tests.support.reference_analytics import Runs, runs_of, runs_started_in, to
 from tests.support.report_comparison import FILTERED, milliseconds
 from tests.support.server import eventually
 
-TABLES = sorted(COLUMNS)
+DATASETS = sorted(COLUMNS)
 EVER = Period(0, 4_102_444_800_000)
 ALL = ReportQuery(TEAM_ID, EVER)
 START_MS = 1_800_000_000_000
@@ -167,7 +167,7 @@ def test_all_formats_have_the_same_rows_whatever_people_write(
         export_harness(analytics, event_store, rows) as exports,
     ):
         event_store.load_all([came])
-        for what in TABLES:
+        for what in DATASETS:
             told = exports.rows(what, "ndjson", scope)
             assert exports.rows(what, "parquet", scope) == told
             assert exports.rows(what, "csv", scope) == [in_csv(row) for row in told]
@@ -229,7 +229,7 @@ def test_runs_tell_what_their_token_and_its_person_are_called(
     assert (unknown["tokenLabel"], unknown["user"]) == (None, None)
 
 
-@pytest.mark.parametrize("form", sorted(FORMS))
+@pytest.mark.parametrize("form", sorted(FORMATS))
 def test_artifacts_are_those_of_the_list_with_their_hits(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
 ) -> None:
@@ -240,7 +240,7 @@ def test_artifacts_are_those_of_the_list_with_their_hits(
         batch(2, task(names[1], "other")),
     )
     listed = event_store.artifact_reports.artifacts(ALL, "newest", 1000, 0, unused=False).artifacts
-    with export_harness(analytics, event_store, rows=2) as exports:
+    with export_harness(analytics, event_store, chunk_rows=2) as exports:
         rows = exports.rows("artifacts", form, ALL)
         later = exports.rows(
             "artifacts", form, ReportQuery(TEAM_ID, Period(START_MS + 2, EVER.to_ms))
@@ -263,15 +263,15 @@ def as_listed(row: dict[str, Any]) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("form", sorted(FORMS))
-@pytest.mark.parametrize("what", TABLES)
+@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("what", DATASETS)
 def test_an_export_of_nothing_is_a_file_with_all_columns_and_no_rows(
-    analytics: AnalyticsFixture, event_store: EventStoreFixture, what: str, form: str
+    analytics: AnalyticsFixture, event_store: EventStoreFixture, what: DatasetName, form: str
 ) -> None:
     nobodys = ReportQuery("nobody", EVER)
     with export_harness(analytics, event_store) as exports:
-        content = exports.whole(what, form, nobodys)
-    assert READ[form](content) == []
+        content = exports.content(what, form, nobodys)
+    assert READERS[form](content) == []
     match form:
         case "ndjson":
             assert content == b""
@@ -287,7 +287,7 @@ def test_parquet_has_the_types_that_things_have(
     load(event_store, batch(1))
     with export_harness(analytics, event_store) as exports:
         events, runs, artifacts = (
-            parquet_types(exports.whole(what, "parquet", ALL))
+            parquet_types(exports.content(what, "parquet", ALL))
             for what in ("events", "runs", "artifacts")
         )
     assert {events[name] for name in ("receivedAt",)} == {"TIMESTAMP"}
@@ -323,7 +323,7 @@ def test_a_negative_number_is_a_number_in_csv_too(
 ) -> None:
     load(event_store, batch(1, task("a", duration=-0.5)))
     with export_harness(analytics, event_store) as exports:
-        assert b",-0.5," in exports.whole("events", "csv", ALL)
+        assert b",-0.5," in exports.content("events", "csv", ALL)
 
 
 # How it is made
@@ -333,7 +333,7 @@ def test_an_export_ends_with_what_was_there_when_it_began(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))
-    with export_harness(analytics, event_store, rows=10) as exports:
+    with export_harness(analytics, event_store, chunk_rows=10) as exports:
         files = exports.files("events", "ndjson", ALL)
         seen = list(islice(files, 2))
         load(event_store, *(batch(number) for number in range(100, 120)))
@@ -346,7 +346,7 @@ def test_no_transaction_is_open_while_a_part_is_sent(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))
-    with export_harness(analytics, event_store, rows=10) as exports:
+    with export_harness(analytics, event_store, chunk_rows=10) as exports:
         files = exports.files("events", "ndjson", ALL)
         assert len(list(islice(files, 3))) == 3
         load(event_store, batch(9, task("again", "run 1")))
@@ -373,7 +373,7 @@ def test_a_file_has_no_name_any_more_when_it_is_handed_over(
 ) -> None:
     load(event_store, batch(1))
     with export_harness(analytics, event_store) as exports:
-        for form in FORMS:
+        for form in FORMATS:
             files = exports.files("events", form, ALL)
             next(files)
             next(files)
@@ -387,7 +387,7 @@ def test_a_file_has_no_name_any_more_when_it_is_handed_over(
 def test_what_a_crash_left_is_removed_at_the_start(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
-    left = event_store.folder / "exports" / "tmp1" / "0"
+    left = event_store.directory / "exports" / "tmp1" / "0"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half a part")
     with export_harness(analytics, event_store) as exports:
@@ -398,17 +398,18 @@ def test_a_team_has_only_so_many_exports_under_way(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     with export_harness(analytics, event_store) as exports:
-        begin, table, form = exports.exports.begin, exports.tables.named("runs", ALL), FORMS["csv"]
-        under_way = [begin(TEAM_ID, table, form) for _ in range(OF_A_TEAM_MOST)]
-        with pytest.raises(RateLimited, match="under way") as refused:
-            begin(TEAM_ID, table, form)
-        assert refused.value.retry_after_s > 0
-        exports.exports.end(begin(OTHER_TEAM_ID, table, form))
+        start, dataset = exports.manager.start, exports.datasets.create("runs", ALL)
+        csv_format = FORMATS["csv"]
+        jobs = [start(TEAM_ID, dataset, csv_format) for _ in range(MAX_PER_TEAM)]
+        with pytest.raises(RateLimited, match="already runs") as raised:
+            start(TEAM_ID, dataset, csv_format)
+        assert raised.value.retry_after_s > 0
+        start(OTHER_TEAM_ID, dataset, csv_format).close()
         for _ in range(2):
-            exports.exports.end(under_way[0])
-        begin(TEAM_ID, table, form)
+            jobs[0].close()
+        start(TEAM_ID, dataset, csv_format)
         with pytest.raises(RateLimited):
-            begin(TEAM_ID, table, form)
+            start(TEAM_ID, dataset, csv_format)
 
 
 # What stands in the way
@@ -419,9 +420,9 @@ def test_a_disk_without_room_is_refused_with_what_to_do(
 ) -> None:
     load(event_store, batch(1))
     with export_harness(analytics, event_store, min_free_bytes=2**62) as exports:
-        for form in FORMS:
-            with pytest.raises(ServiceUnavailable, match=r"Free some, or ask for less"):
-                exports.whole("events", form, ALL)
+        for form in FORMATS:
+            with pytest.raises(ServiceUnavailable, match=r"Free some space, or export less"):
+                exports.content("events", form, ALL)
         assert exports.leftovers() == []
 
 
@@ -429,34 +430,34 @@ def test_a_whole_file_needs_room_for_all_of_its_parts(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(event_store, *(batch(number) for number in range(10)))
-    monkeypatch.setattr(jobs, "_free_bytes", lambda _folder: 30_000)
-    with export_harness(analytics, event_store, rows=10) as exports:
+    monkeypatch.setattr(jobs, "free_bytes", lambda _path: 30_000)
+    with export_harness(analytics, event_store, chunk_rows=10) as exports:
         assert len(exports.rows("events", "csv", ALL)) == 100
-        with pytest.raises(ServiceUnavailable, match="too little room"):
-            exports.whole("events", "parquet", ALL)
+        with pytest.raises(ServiceUnavailable, match="Too little free disk space"):
+            exports.content("events", "parquet", ALL)
         assert exports.leftovers() == []
-    monkeypatch.setattr(jobs, "_free_bytes", lambda _folder: 300_000)
-    with export_harness(analytics, event_store, rows=10) as exports:
+    monkeypatch.setattr(jobs, "free_bytes", lambda _path: 300_000)
+    with export_harness(analytics, event_store, chunk_rows=10) as exports:
         assert len(exports.rows("events", "parquet", ALL)) == 100
 
 
-@pytest.mark.parametrize("form", sorted(FORMS))
+@pytest.mark.parametrize("form", sorted(FORMATS))
 def test_a_store_that_is_away_is_told_as_such(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
 ) -> None:
     event_store.duckdb.close()
     with (
         export_harness(analytics, event_store) as exports,
-        pytest.raises(ServiceUnavailable, match="cannot be made now"),
+        pytest.raises(ServiceUnavailable, match="export failed"),
     ):
-        exports.whole("events", form, ALL)
+        exports.content("events", form, ALL)
 
 
 def test_what_fails_halfway_is_no_end(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))
-    with export_harness(analytics, event_store, rows=10) as exports:
+    with export_harness(analytics, event_store, chunk_rows=10) as exports:
         files = exports.files("events", "ndjson", ALL)
         assert len(list(islice(files, 3))) == 3
         event_store.duckdb.close()
@@ -469,36 +470,36 @@ class Endless:
     """Something to export that takes a while."""
 
     columns: ClassVar[tuple[Column, ...]] = (Column("n", "n"),)
-    rows = 1
+    chunk_rows = 1
 
-    def query(self, _form: Form, /) -> str:
+    def query(self, _file_format: Format, /) -> str:
         return "SELECT sum(a.range + b.range) AS n FROM range(200000) a, range(20000) b"
 
-    def parts(self, _ask: Ask, _folder: Path, /) -> Iterator[Part]:
-        yield Part({}, 1)
+    def chunks(self, _fetch: Fetch, _directory: Path, /) -> Iterator[Chunk]:
+        yield Chunk({}, 1)
 
 
 def begin_endless(
     export_harness: ExportHarness, form: str
-) -> "tuple[Export, Future[BinaryIO | None]]":
+) -> "tuple[ExportJob, Future[BinaryIO | None]]":
     """An export that is at work."""
-    begun = export_harness.exports.begin(TEAM_ID, Endless(), FORMS[form])
-    file = export_harness.exports.next_file(begun)
-    eventually(export_harness.files_begun)
-    return begun, file
+    job = export_harness.manager.start(TEAM_ID, Endless(), FORMATS[form])
+    file = job.next_file()
+    eventually(export_harness.count_files)
+    return job, file
 
 
-@pytest.mark.parametrize("form", sorted(FORMS))
+@pytest.mark.parametrize("form", sorted(FORMATS))
 def test_an_export_that_is_ended_stops_what_it_does(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
 ) -> None:
     with export_harness(analytics, event_store) as exports:
-        begun, file = begin_endless(exports, form)
-        exports.exports.end(begun)
+        job, file = begin_endless(exports, form)
+        job.close()
         with pytest.raises(ServiceUnavailable, match="stopped"):
             file.result(10)
         with pytest.raises(ServiceUnavailable, match="stopped"):
-            exports.exports.next_file(begun).result(10)
+            job.next_file().result(10)
         assert exports.leftovers() == []
 
 
@@ -509,20 +510,20 @@ def test_a_server_that_stops_ends_all_exports_and_begins_none(
         files = [begin_endless(exports, "csv")[1] for _ in range(2)]
         waiting = exports.files("runs", "csv", ALL)
         next(waiting)
-        exports.exports.close()
+        exports.manager.close()
         for file in files:
             with pytest.raises(ServiceUnavailable, match="stopped"):
                 file.result(10)
         with pytest.raises(ServiceUnavailable, match="stopped"):
             next(waiting)
         with pytest.raises(ServiceUnavailable, match="stopped"):
-            exports.exports.begin(TEAM_ID, Endless(), FORMS["csv"])
-        exports.exports.close()
-        exports.exports.open()
+            exports.manager.start(TEAM_ID, Endless(), FORMATS["csv"])
+        exports.manager.close()
+        exports.manager.open()
         assert exports.rows("runs", "csv", ALL) == []
 
 
-@pytest.mark.parametrize("form", sorted(FORMS))
+@pytest.mark.parametrize("form", sorted(FORMATS))
 def test_what_is_made_for_a_client_that_goes_away_is_stopped(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
 ) -> None:
@@ -530,11 +531,11 @@ def test_what_is_made_for_a_client_that_goes_away_is_stopped(
         raise AssertionError("nothing is there to be sent")
 
     async def receive() -> Any:
-        await asyncio.to_thread(eventually, exports.files_begun)
+        await asyncio.to_thread(eventually, exports.count_files)
         return {"type": "http.disconnect"}
 
     with export_harness(analytics, event_store) as exports:
-        answer = ExportAnswer(exports.exports, team(TEAM_ID), "name", Endless(), FORMS[form])
+        answer = ExportResponse(exports.manager, team(TEAM_ID), "name", Endless(), FORMATS[form])
         with pytest.raises(ServiceUnavailable, match="stopped"):
             asyncio.run(answer({"path": "/"}, receive, send))  # type: ignore[arg-type]  # reason: all it looks at
         assert exports.leftovers() == []
@@ -553,16 +554,16 @@ def test_a_client_that_stops_reading_is_given_up(
         return await asyncio.get_running_loop().create_future()
 
     with export_harness(analytics, event_store) as exports:
-        exports.exports.stalled_s = 0.05
-        answer = ExportAnswer(
-            exports.exports,
+        exports.manager.send_timeout_s = 0.05
+        answer = ExportResponse(
+            exports.manager,
             team(TEAM_ID),
             "name",
-            exports.tables.named("events", ALL),
-            FORMS["csv"],
+            exports.datasets.create("events", ALL),
+            FORMATS["csv"],
         )
         with pytest.raises(ServiceUnavailable, match="stopped reading"):
             asyncio.run(answer({"path": "/"}, receive, send))  # type: ignore[arg-type]  # reason: all it looks at
         assert exports.leftovers() == []
-        for _ in range(OF_A_TEAM_MOST):
-            exports.exports.begin(TEAM_ID, exports.tables.named("runs", ALL), FORMS["csv"])
+        for _ in range(MAX_PER_TEAM):
+            exports.manager.start(TEAM_ID, exports.datasets.create("runs", ALL), FORMATS["csv"])

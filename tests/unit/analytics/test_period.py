@@ -10,7 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hitrate.analytics.period import BUCKETS, MAX_BUCKETS, Period, bucket_starts, period, time_zone
+from hitrate.analytics.period import (
+    BUCKETS,
+    MAX_BUCKETS,
+    Period,
+    bucket_starts,
+    parse_period,
+    parse_time_zone,
+)
 from hitrate.errors import BadRequest
 
 NOW_MS = 1_800_000_000_000
@@ -153,12 +160,12 @@ def test_too_many_buckets_are_refused() -> None:
 
 def test_a_period_is_the_last_thirty_days_with_this_millisecond() -> None:
     for unsaid in (None, ""):
-        assert period(unsaid, unsaid, NOW_MS) == Period(NOW_MS - 30 * DAY_MS, NOW_MS + 1)
+        assert parse_period(unsaid, unsaid, NOW_MS) == Period(NOW_MS - 30 * DAY_MS, NOW_MS + 1)
 
 
 def test_a_period_is_told_in_moments_or_lengths_of_time() -> None:
-    assert period("7d", "1d", NOW_MS) == Period(NOW_MS - 7 * DAY_MS, NOW_MS - DAY_MS)
-    told = period("2026-03-01", "2026-03-02T01:00+01:00", NOW_MS)
+    assert parse_period("7d", "1d", NOW_MS) == Period(NOW_MS - 7 * DAY_MS, NOW_MS - DAY_MS)
+    told = parse_period("2026-03-01", "2026-03-02T01:00+01:00", NOW_MS)
     assert told == Period(at("2026-03-01"), at("2026-03-02"))
 
 
@@ -168,13 +175,13 @@ def test_a_period_is_told_in_moments_or_lengths_of_time() -> None:
 )
 def test_since_after_until_is_refused(since: str, until: str | None) -> None:
     with pytest.raises(BadRequest, match="not before until"):
-        period(since, until, NOW_MS)
+        parse_period(since, until, NOW_MS)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "7 d", "-7d", "2026-13-01", "1e3"])
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="until is"):
-        period(None, text, NOW_MS)
+        parse_period(None, text, NOW_MS)
 
 
 def test_the_period_before_is_as_long_and_ends_where_this_begins() -> None:
@@ -186,4 +193,4 @@ def test_the_period_before_is_as_long_and_ends_where_this_begins() -> None:
 )
 def test_what_is_no_time_zone_is_refused(name: str) -> None:
     with pytest.raises(BadRequest, match="timezone is"):
-        time_zone(name)
+        parse_time_zone(name)

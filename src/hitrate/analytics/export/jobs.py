@@ -1,141 +1,174 @@
 """Export jobs: the files they consist of, the threads that write them, and cleanup.
 
-DuckDB writes each part to a file in a folder of its own, outside the interpreter's lock; who sends
-the file only moves bytes, and no query is open meanwhile. A file has no name any more when it is
-handed over, so it is gone when it is closed, whatever happens.
+DuckDB writes each chunk to a file in a directory of the job, outside the interpreter lock. The
+sender of the response only copies bytes, and no query is open while it does. A file is unlinked
+before it is handed over, so it disappears when it is closed, whatever happens.
 """
 
 import os
 import shutil
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import duckdb
 
-from hitrate.analytics.export.datasets import Part, Table, Values
-from hitrate.analytics.export.formats import Form
-from hitrate.analytics.rows import Row
+from hitrate.analytics.export.datasets import Chunk, Dataset, Values
+from hitrate.analytics.export.formats import Format
+from hitrate.analytics.rows import Row, fetch
+from hitrate.datadir import free_bytes
 from hitrate.errors import EventStoreUnavailable, RateLimited, ServiceUnavailable
 from hitrate.events.loader import NICENESS
 from hitrate.events.store import DuckDBEventStore
 
-AT_WORK_MOST = 2
-OF_A_TEAM_MOST = 4
-COME_AGAIN_S = 10
-STALLED_S = 120.0
+MAX_CONCURRENT = 2
+"""Chunks that are written at a time."""
 
-_INTERRUPT_EVERY_S = 0.05
+MAX_PER_TEAM = 4
+RETRY_AFTER_S = 10
+SEND_TIMEOUT_S = 120.0
 
-_APART: dict[str, str | bool | int | float | list[str]] = {
+_INTERRUPT_INTERVAL_S = 0.05
+
+_ISOLATED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "512MB",
     "threads": 1,
     "autoinstall_known_extensions": False,
     "temp_directory": "",
 }
 
+Submit = Callable[[Callable[[], BinaryIO | None]], "Future[BinaryIO | None]"]
+
 
 class ExportManager:
-    """All exports of a server.
+    """All export jobs of a server.
 
-    A few parts are made at once, and whoever wants one waits for their turn: an export takes turns
-    with the others however long it is. A team may have a few exports under way, more are refused:
-    each may hold a file for as long as its client takes to read it.
+    Jobs share MAX_CONCURRENT threads and take turns for each chunk, so that a long export does
+    not delay others. A team may run MAX_PER_TEAM jobs, because each may hold a file for as long as
+    its client takes to read it.
     """
 
     def __init__(
         self,
         store: DuckDBEventStore,
-        folder: Path,
+        directory: Path,
         min_free_bytes: int,
-        stalled_s: float = STALLED_S,
+        send_timeout_s: float = SEND_TIMEOUT_S,
     ) -> None:
-        self.stalled_s = stalled_s
-        """A client that takes nothing for so long has stopped reading."""
+        self.send_timeout_s = send_timeout_s
+        """After this time, a client that accepts no data is considered gone."""
         self._store = store
-        self._folder = folder
+        self._directory = directory
         self._min_free_bytes = min_free_bytes
         self._lock = threading.Lock()
-        self._under_way: dict[Export, str] = {}
+        self._team_of_job: dict[ExportJob, str] = {}
         self._threads: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
-        """Remove what a crash left, and be ready."""
+        """Remove the files that a crash left, and start accepting jobs."""
         if self._threads is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder.mkdir(mode=0o700, parents=True)
-            self._threads = ThreadPoolExecutor(AT_WORK_MOST, "exports", _step_back)
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory.mkdir(mode=0o700, parents=True)
+            self._threads = ThreadPoolExecutor(MAX_CONCURRENT, "exports", _lower_priority)
 
     def close(self) -> None:
-        """End all exports, soon."""
+        """Stop all jobs, interrupting their queries."""
         with self._lock:
             threads, self._threads = self._threads, None
-            exports = list(self._under_way)
-        for export in exports:
-            export.close()
+            jobs = list(self._team_of_job)
+        for job in jobs:
+            job.close()
         if threads is not None:
             threads.shutdown()
 
-    def begin(self, team_id: str, table: Table, form: Form) -> "Export":
-        """A new export; `end` it. Raises RateLimited or ServiceUnavailable."""
-        export = Export(self._store, self._folder, self._min_free_bytes, table, form)
+    def start(self, team_id: str, dataset: Dataset, file_format: Format) -> "ExportJob":
+        """Start a job, which the caller closes. Raises RateLimited or ServiceUnavailable."""
+        job = ExportJob(
+            self._store,
+            self._directory,
+            self._min_free_bytes,
+            dataset,
+            file_format,
+            self._submit,
+            self._release,
+        )
         with self._lock:
             if self._threads is None:
                 raise _stopped()
-            if list(self._under_way.values()).count(team_id) >= OF_A_TEAM_MOST:
+            if list(self._team_of_job.values()).count(team_id) >= MAX_PER_TEAM:
                 raise RateLimited(
-                    f"{OF_A_TEAM_MOST} exports of this team are under way; wait for one to end.",
-                    COME_AGAIN_S,
+                    f"This team already runs {MAX_PER_TEAM} exports; wait until one is finished.",
+                    RETRY_AFTER_S,
                 )
-            self._under_way[export] = team_id
-        return export
+            self._team_of_job[job] = team_id
+        return job
 
-    def next_file(self, export: "Export") -> "Future[BinaryIO | None]":
-        """What `Export.next_file` returns, when it is its turn. Raises ServiceUnavailable."""
+    def _submit(self, write_file: Callable[[], BinaryIO | None]) -> "Future[BinaryIO | None]":
         with self._lock:
             if self._threads is None:
                 raise _stopped()
-            return self._threads.submit(export.next_file)
+            return self._threads.submit(write_file)
 
-    def end(self, export: "Export") -> None:
-        """Leave nothing of it. Waits for what it is doing, which it stops."""
-        export.close()
+    def _release(self, job: "ExportJob") -> None:
         with self._lock:
-            self._under_way.pop(export, None)
+            self._team_of_job.pop(job, None)
 
 
-class Export:
-    """One of them. Its files are asked for one after another; it can be closed at any time."""
+class ExportJob:
+    """One export: a sequence of files whose concatenation is the exported file."""
 
     def __init__(
         self,
         store: DuckDBEventStore,
-        folder: Path,
+        directory: Path,
         min_free_bytes: int,
-        table: Table,
-        form: Form,
+        dataset: Dataset,
+        file_format: Format,
+        submit: Submit,
+        on_close: Callable[["ExportJob"], None],
     ) -> None:
         self._store = store
-        self._folder = folder
+        self._directory = directory
         self._min_free_bytes = min_free_bytes
-        self._table = table
-        self._form = form
-        self._files = self._make()
-        self._at_work = threading.Lock()
+        self._dataset = dataset
+        self._format = file_format
+        self._submit = submit
+        self._on_close = on_close
+        self._files = self._write_files()
+        self._working = threading.Lock()
         self._lock = threading.Lock()
         self._closed = False
-        self._asked: duckdb.DuckDBPyConnection | None = None
+        self._active_query: duckdb.DuckDBPyConnection | None = None
 
-    def next_file(self) -> BinaryIO | None:
-        """The next file, to be sent behind those before it; None after the last. It is closed
-        when another is asked for, or the export.
+    def next_file(self) -> "Future[BinaryIO | None]":
+        """Write the next file on a thread of the manager; None follows the last file.
 
-        Raises ServiceUnavailable; there are no more files then.
+        The file is closed when the next one is requested, or the job is closed. Raises
+        ServiceUnavailable here or from the future; the job has no more files then.
         """
-        with self._at_work:
+        return self._submit(self._next_file)
+
+    def close(self) -> None:
+        """Interrupt the current query, remove all files, and free the team's slot.
+
+        May be called several times and from any thread.
+        """
+        self._closed = True
+        # Repeatedly, because an interrupt before the query has started has no effect.
+        while not self._working.acquire(timeout=_INTERRUPT_INTERVAL_S):
+            with self._lock:
+                if self._active_query is not None:
+                    self._active_query.interrupt()
+        self._files.close()
+        self._working.release()
+        self._on_close(self)
+
+    def _next_file(self) -> BinaryIO | None:
+        with self._working:
             if self._closed:
                 raise _stopped()
             try:
@@ -143,88 +176,79 @@ class Export:
             except (EventStoreUnavailable, duckdb.Error, OSError) as error:
                 if self._closed:
                     raise _stopped() from error
-                raise ServiceUnavailable(f"The export cannot be made now: {error}") from error
+                raise ServiceUnavailable(f"The export failed: {error}") from error
 
-    def close(self) -> None:
-        """Stop, and leave nothing."""
-        self._closed = True
-        # Again and again: a query that is only about to begin does not hear of it.
-        while not self._at_work.acquire(timeout=_INTERRUPT_EVERY_S):
-            with self._lock:
-                if self._asked is not None:
-                    self._asked.interrupt()
-        self._files.close()
-        self._at_work.release()
-
-    def _make(self) -> Generator[BinaryIO]:
-        form, query = self._form, self._table.query(self._form)
-        copy = f"COPY ({query}) TO $path ({form.options})"
-        with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
-            folder = Path(name)
+    def _write_files(self) -> Generator[BinaryIO]:
+        file_format = self._format
+        copy = f"COPY ({self._dataset.query(file_format)}) TO $path ({file_format.copy_options})"
+        with TemporaryDirectory(dir=self._directory, ignore_cleanup_errors=True) as name:
+            directory = Path(name)
             sizes: list[int] = []
-            for part in self._table.parts(self._ask, folder):
-                self._check_room(self._needed(sizes, part))
-                path = folder / str(len(sizes))
-                self._ask(copy, {**part.values, "path": str(path)})
+            for chunk in self._dataset.chunks(self._fetch, directory):
+                self._check_free_space(self._required_bytes(sizes, chunk))
+                path = directory / str(len(sizes))
+                with self._store.cursor() as cursor, self._interruptible(cursor):
+                    cursor.execute(copy, {**chunk.values, "path": str(path)}).fetchall()
                 sizes.append(path.stat().st_size)
-                if not form.whole:
-                    with _taken(path) as file:
+                if not file_format.single_file:
+                    with _open_unlinked(path) as file:
                         yield file
-            if not form.whole:
+            if not file_format.single_file:
                 return
-            parts = [str(folder / str(number)) for number in range(len(sizes))]
-            whole = _taken(self._join(parts, folder / "whole"))
-        with whole:
-            yield whole
+            paths = [str(directory / str(number)) for number in range(len(sizes))]
+            single = _open_unlinked(self._merge(paths, directory / "merged"))
+        with single:
+            yield single
 
-    def _needed(self, sizes: list[int], part: Part) -> int:
-        """How much room a part needs; of a whole file, all that is still to be written, as far as
-        the parts before tell."""
+    def _required_bytes(self, sizes: list[int], chunk: Chunk) -> int:
+        """Estimate the disk space for a chunk, from the sizes of the chunks before it.
+
+        For a single file, include all remaining chunks, and their merged copy.
+        """
         if not sizes:
-            return self._table.rows * self._form.row_bytes
-        if not self._form.whole:
+            return self._dataset.chunk_rows * self._format.row_bytes
+        if not self._format.single_file:
             return max(sizes)
-        return sum(sizes) + 2 * max(sizes) * part.left
+        return sum(sizes) + 2 * max(sizes) * chunk.remaining
 
-    def _check_room(self, size_bytes: int) -> None:
-        if _free_bytes(self._folder) - size_bytes < self._min_free_bytes:
+    def _check_free_space(self, required_bytes: int) -> None:
+        if free_bytes(self._directory) - required_bytes < self._min_free_bytes:
             raise ServiceUnavailable(
-                f"The disk has too little room for this export, which needs {size_bytes} bytes of "
-                "it for a while. Free some, or ask for less: a shorter period, or ndjson or csv, "
-                "which need room for a part only."
+                f"Too little free disk space: this export temporarily needs {required_bytes} "
+                "bytes. Free some space, or export less: a shorter period, or ndjson or csv, which "
+                "need space for one chunk at a time."
             )
 
-    def _ask(self, query: str, values: Values) -> list[Row]:
-        with self._store.cursor() as cursor:
-            return self._answer(cursor, query, values)
+    def _fetch(self, row_type: type[Row], sql: str, values: Values, /) -> list[Row]:
+        with self._store.cursor() as cursor, self._interruptible(cursor):
+            return fetch(cursor, row_type, sql, values)
 
-    def _join(self, parts: list[str], path: Path) -> Path:
-        """One file of all parts: far from the store, which no long query may hold."""
-        with duckdb.connect(config=_APART) as connection:
-            query = f"COPY (FROM read_parquet($parts)) TO $path ({self._form.options})"
-            self._answer(connection, query, {"parts": parts, "path": str(path)})
-        return path
+    def _merge(self, paths: list[str], merged: Path) -> Path:
+        """Merge Parquet files into one.
 
-    def _answer(
-        self, connection: duckdb.DuckDBPyConnection, query: str, values: Values
-    ) -> list[Row]:
+        In a database of its own: a query this long must not hold the event store.
+        """
+        copy = f"COPY (FROM read_parquet($paths)) TO $path ({self._format.copy_options})"
+        with duckdb.connect(config=_ISOLATED_CONFIG) as connection, self._interruptible(connection):
+            connection.execute(copy, {"paths": paths, "path": str(merged)}).fetchall()
+        return merged
+
+    @contextmanager
+    def _interruptible(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Let `close` interrupt the queries of a connection. Raises ServiceUnavailable."""
         with self._lock:
-            self._asked = connection
+            self._active_query = connection
         try:
             if self._closed:
                 raise _stopped()
-            return connection.execute(query, values).fetchall()
+            yield
         finally:
             with self._lock:
-                self._asked = None
+                self._active_query = None
 
 
-def _free_bytes(folder: Path) -> int:
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize
-
-
-def _taken(path: Path) -> BinaryIO:
+def _open_unlinked(path: Path) -> BinaryIO:
+    """Open a file and remove its name, so that closing it frees its space."""
     file = path.open("rb")
     path.unlink()
     return file
@@ -234,6 +258,6 @@ def _stopped() -> ServiceUnavailable:
     return ServiceUnavailable("The export was stopped; start it again.")
 
 
-def _step_back() -> None:
-    """Work behind the requests, as the loader does."""
+def _lower_priority() -> None:
+    """Let requests run before export threads, as the loader does."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,90 +1,78 @@
-"""The routes of exports: `/v1/export/…`, and how their files go out."""
+"""Exports: `/v1/export/…`, and the streaming of their files."""
 
 import asyncio
 import os
-from collections.abc import Sequence
 from typing import Annotated, Any, BinaryIO, Literal
 
 from litestar import get
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response.base import ASGIResponse
-from litestar.types import Receive, Send
-from litestar.types import Scope as Connection
+from litestar.types import Receive, Scope, Send
 
 from hitrate import log
-from hitrate.analytics.export.datasets import Table, Tables
-from hitrate.analytics.export.formats import FORMS, Form
-from hitrate.analytics.export.jobs import Export, ExportManager
+from hitrate.analytics.export.datasets import Dataset, DatasetFactory, DatasetName
+from hitrate.analytics.export.formats import FORMATS, Format
+from hitrate.analytics.export.jobs import ExportJob, ExportManager
 from hitrate.analytics.filters import ReportQuery
-from hitrate.analytics.params import (
-    Agent,
-    AnalyticsService,
-    AnyRequest,
-    Ci,
-    Fresh,
-    Interactive,
-    TokenId,
-    Until,
-)
+from hitrate.analytics.params import EXPORT_PERIOD_QUERY, EXPORT_QUERY
 from hitrate.analytics.period import Period
 from hitrate.auth.guards import current_auth
+from hitrate.auth.models import Permission
 from hitrate.clock import iso
 from hitrate.errors import RequestError, ServiceUnavailable
 from hitrate.http.asgi import STREAM_CHUNK_BYTES, wait_for_disconnect
+from hitrate.http.litestar import AnyRequest
 from hitrate.teams.models import Team
 
-EVERYTHING = "1970-01-01"
-
-Since = Annotated[
-    str | None,
-    QueryParameter(
-        name="since",
-        description="ISO 8601, or a duration such as 7d. Everything when left out.",
-    ),
-]
-Format = Annotated[
+FormatName = Annotated[
     Literal["ndjson", "csv", "parquet"],
     QueryParameter(name="format", description="ndjson, csv (both in UTF-8) or parquet."),
 ]
 
+_CONTENT_TYPES = [file_format.media_type for file_format in FORMATS.values()]
+
 _log = log.get_logger("analytics")
 
 
-class ExportAnswer(ASGIResponse):
-    """An answer that is made while it is sent, never faster than it is read.
+class ExportResponse(ASGIResponse):
+    """A response that is produced while it is sent, no faster than the client reads.
 
-    It begins with its first file, so what keeps an export from beginning is told as an error. What
-    fails later breaks the connection off: the client sees that the body is not whole.
+    It starts with its first file, so an export that cannot start gets an error response. A later
+    failure aborts the connection: the client sees that the body is incomplete.
     """
 
     _should_set_content_length = False
 
     def __init__(
-        self, exports: ExportManager, team: Team, name: str, table: Table, form: Form
+        self,
+        exports: ExportManager,
+        team: Team,
+        file_name: str,
+        dataset: Dataset,
+        file_format: Format,
     ) -> None:
-        """`name` is that of the file."""
         super().__init__(
-            media_type=form.media_type,
-            headers={"content-disposition": f'attachment; filename="{name}"'},
+            media_type=file_format.media_type,
+            headers={"content-disposition": f'attachment; filename="{file_name}"'},
         )
         self._exports = exports
         self._team = team
-        self._table = table
-        self._form = form
+        self._dataset = dataset
+        self._format = file_format
 
-    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
-        export = self._exports.begin(self._team.id, self._table, self._form)
-        gone = asyncio.ensure_future(wait_for_disconnect(receive))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        job = self._exports.start(self._team.id, self._dataset, self._format)
+        disconnected = asyncio.ensure_future(wait_for_disconnect(receive))
         try:
-            first = await self._next_file(export, gone)
+            first = await _next_file(job, disconnected)
             try:
-                await self._send(send, first, export, gone)
+                await self._send(send, first, job, disconnected)
             except Exception as error:
-                if gone.done():
+                if disconnected.done():
                     return
                 _log.warning(
-                    "an export was broken off",
+                    "export aborted",
                     request_id=scope.get("request_id"),
                     path=scope["path"],
                     reason=str(error),
@@ -92,115 +80,134 @@ class ExportAnswer(ASGIResponse):
                 )
                 raise
         finally:
-            gone.cancel()
-            await asyncio.to_thread(self._exports.end, export)
+            disconnected.cancel()
+            await asyncio.to_thread(job.close)
 
     async def _send(
         self,
         send: Send,
         file: BinaryIO | None,
-        export: Export,
-        gone: "asyncio.Future[None]",
+        job: ExportJob,
+        disconnected: "asyncio.Future[None]",
     ) -> None:
-        if self._form.whole and file is not None:
+        """Send all files of a job, beginning with `file`; stop if the client disconnects."""
+        if self._format.single_file and file is not None:
             self.headers["content-length"] = str(os.fstat(file.fileno()).st_size)
         await self.start_response(send)
-        if head := self._form.head(self._table.columns):
-            await self._send_piece(send, head)
+        if header := self._format.header_bytes(self._dataset.columns):
+            await self._send_chunk(send, header)
         while file is not None:
-            while piece := await asyncio.to_thread(file.read, STREAM_CHUNK_BYTES):
-                if gone.done():
+            while chunk := await asyncio.to_thread(file.read, STREAM_CHUNK_BYTES):
+                if disconnected.done():
                     return
-                await self._send_piece(send, piece)
-            file = await self._next_file(export, gone)
-        # Before the end of the body: who has read all of it may at once ask for the next.
-        await asyncio.to_thread(self._exports.end, export)
+                await self._send_chunk(send, chunk)
+            file = await _next_file(job, disconnected)
+        # Free the team's slot before the end of the body, when a client may start the next export.
+        await asyncio.to_thread(job.close)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_piece(self, send: Send, piece: bytes) -> None:
-        """Returns when there is room for the next one. Raises ServiceUnavailable."""
+    async def _send_chunk(self, send: Send, chunk: bytes) -> None:
+        """Send a chunk, and return when the connection accepts another.
+
+        Raises ServiceUnavailable if the client does not read.
+        """
         try:
-            async with asyncio.timeout(self._exports.stalled_s):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            async with asyncio.timeout(self._exports.send_timeout_s):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except TimeoutError as error:
-            raise ServiceUnavailable("The client has stopped reading.") from error
-
-    async def _next_file(self, export: Export, gone: "asyncio.Future[None]") -> BinaryIO | None:
-        making = asyncio.wrap_future(self._exports.next_file(export))
-        either: set[asyncio.Future[Any]] = {making, gone}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not making.done():
-            await asyncio.to_thread(export.close)
-        return await making
+            raise ServiceUnavailable("The client stopped reading.") from error
 
 
-def export_api(
-    analyst: AnalyticsService, exports: ExportManager, tables: Tables
-) -> Sequence[HTTPRouteHandler]:
-    """The routes of this file."""
-    route = {**analyst.route, "opt": {"content_types": [f.media_type for f in FORMS.values()]}}
-
-    def answer(request: AnyRequest, what: str, form: str, scope: ReportQuery) -> ExportAnswer:
-        team = current_auth(request).team
-        name = f"{team.slug}-{what}-{_days(scope.period)}.{form}"
-        return ExportAnswer(exports, team, name, tables.named(what, scope), FORMS[form])
-
-    @get("/v1/export/events", operation_id="exportEvents", **route)
-    def events(
-        request: AnyRequest,
-        format: Format = "ndjson",  # noqa: A002  # reason: refusals name the parameter
-        since: Since = None,
-        until: Until = None,
-        ci: Ci = None,
-        interactive: Interactive = None,
-        agent: Agent = None,
-        token: TokenId = None,
-        fresh: Fresh = False,
-    ) -> ExportAnswer:
-        """The events of the runs that began in a period, in the order in which they came: what all
-        reports are made of. `artifactDuration` is the duration stored with the artifact, of remote
-        hits that tell none. Times are in UTC, durations in ms. In csv, text that a spreadsheet
-        would run as a formula begins with an apostrophe."""
-        analyst.catch_up(fresh)
-        scope = analyst.scope(request, since or EVERYTHING, until, ci, interactive, agent, token)
-        return answer(request, "events", format, scope)
-
-    @get("/v1/export/runs", operation_id="exportRuns", **route)
-    def runs(
-        request: AnyRequest,
-        format: Format = "ndjson",  # noqa: A002  # reason: refusals name the parameter
-        since: Since = None,
-        until: Until = None,
-        ci: Ci = None,
-        interactive: Interactive = None,
-        agent: Agent = None,
-        token: TokenId = None,
-        fresh: Fresh = False,
-    ) -> ExportAnswer:
-        """The runs that began in a period, in the order in which they came, with what their tasks
-        add up to."""
-        analyst.catch_up(fresh)
-        scope = analyst.scope(request, since or EVERYTHING, until, ci, interactive, agent, token)
-        return answer(request, "runs", format, scope)
-
-    @get("/v1/export/artifacts", operation_id="exportArtifacts", **route)
-    def artifacts(
-        request: AnyRequest,
-        format: Format = "ndjson",  # noqa: A002  # reason: refusals name the parameter
-        since: Since = None,
-        until: Until = None,
-        fresh: Fresh = False,
-    ) -> ExportAnswer:
-        """The artifacts that are stored, by their hashes, with their hits and the time that these
-        saved in a period."""
-        analyst.catch_up(fresh)
-        scope = analyst.scope(request, since or EVERYTHING, until)
-        return answer(request, "artifacts", format, scope)
-
-    return [events, runs, artifacts]
+async def _next_file(job: ExportJob, disconnected: "asyncio.Future[None]") -> BinaryIO | None:
+    """Wait for the next file; close the job if the client disconnects first."""
+    file = asyncio.wrap_future(job.next_file())
+    futures: set[asyncio.Future[Any]] = {file, disconnected}
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    if not file.done():
+        await asyncio.to_thread(job.close)
+    return await file
 
 
-def _days(span: Period) -> str:
-    """`2026-10-01-to-2026-10-31`, or `to-2026-10-31` of everything."""
-    last = f"to-{iso(span.to_ms - 1)[:10]}"
-    return f"{iso(span.from_ms)[:10]}-{last}" if span.from_ms else last
+@get(
+    "/v1/export/events",
+    operation_id="exportEvents",
+    tags=["analytics"],
+    permission=Permission.ANALYTICS,
+    content_types=_CONTENT_TYPES,
+    dependencies=EXPORT_QUERY,
+)
+async def export_events(
+    request: AnyRequest,
+    report_query: NamedDependency[ReportQuery],
+    exports: NamedDependency[ExportManager],
+    datasets: NamedDependency[DatasetFactory],
+    format: FormatName = "ndjson",  # noqa: A002  # reason: error messages name the parameter
+) -> ExportResponse:
+    """The events of the runs that began in a period, in the order of arrival.
+
+    All reports are computed from these events. `artifactDuration` is the duration stored with the
+    artifact, for remote hits that report none. Times are in UTC, durations in ms. In csv, an
+    apostrophe precedes text that a spreadsheet would run as a formula.
+    """
+    return _export(request, report_query, exports, datasets, "events", format)
+
+
+@get(
+    "/v1/export/runs",
+    operation_id="exportRuns",
+    tags=["analytics"],
+    permission=Permission.ANALYTICS,
+    content_types=_CONTENT_TYPES,
+    dependencies=EXPORT_QUERY,
+)
+async def export_runs(
+    request: AnyRequest,
+    report_query: NamedDependency[ReportQuery],
+    exports: NamedDependency[ExportManager],
+    datasets: NamedDependency[DatasetFactory],
+    format: FormatName = "ndjson",  # noqa: A002  # reason: error messages name the parameter
+) -> ExportResponse:
+    """The runs that began in a period, in the order of arrival, with the totals of their tasks."""
+    return _export(request, report_query, exports, datasets, "runs", format)
+
+
+@get(
+    "/v1/export/artifacts",
+    operation_id="exportArtifacts",
+    tags=["analytics"],
+    permission=Permission.ANALYTICS,
+    content_types=_CONTENT_TYPES,
+    dependencies=EXPORT_PERIOD_QUERY,
+)
+async def export_artifacts(
+    request: AnyRequest,
+    report_query: NamedDependency[ReportQuery],
+    exports: NamedDependency[ExportManager],
+    datasets: NamedDependency[DatasetFactory],
+    format: FormatName = "ndjson",  # noqa: A002  # reason: error messages name the parameter
+) -> ExportResponse:
+    """The stored artifacts by hash, with their hits and the time saved in a period."""
+    return _export(request, report_query, exports, datasets, "artifacts", format)
+
+
+def _export(
+    request: AnyRequest,
+    query: ReportQuery,
+    exports: ExportManager,
+    datasets: DatasetFactory,
+    name: DatasetName,
+    format_name: str,
+) -> ExportResponse:
+    team = current_auth(request).team
+    file_name = f"{team.slug}-{name}-{_dates(query.period)}.{format_name}"
+    dataset = datasets.create(name, query)
+    return ExportResponse(exports, team, file_name, dataset, FORMATS[format_name])
+
+
+def _dates(period: Period) -> str:
+    """Return `2026-10-01-to-2026-10-31`, or `to-2026-10-31` for a period since the epoch."""
+    last = f"to-{iso(period.to_ms - 1)[:10]}"
+    return f"{iso(period.from_ms)[:10]}-{last}" if period.from_ms else last
+
+
+HANDLERS = (export_events, export_runs, export_artifacts)
