@@ -1,4 +1,4 @@
-"""Events and batches for tests."""
+"""Factories of valid events, request bodies and spool lines."""
 
 import json
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from hitrate.events import wire
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """One valid item of the body of recordEvents."""
-    base = {
+    """Create one item of the body of recordEvents."""
+    defaults = {
         "sessionId": str(uuid4()),
         "source": "LOCAL",
         "event": "HIT",
         "hash": "8a7fe9a770eafec7",
     }
-    return {**base, "duration": 400, **changes}
+    return {**defaults, "duration": 400, **changes}
 
 
 def body(*events: dict[str, Any]) -> bytes:
-    """A request's body."""
+    """Encode the body of a request."""
     return json.dumps(events).encode()
 
 
@@ -31,7 +31,7 @@ def line(
     team: str = "team_a",
     token: str = "tok_a",
 ) -> bytes:
-    """One line of a segment, with a digest of its own unless the events are the same."""
+    """Encode one line of a segment. Its digest depends on the events alone."""
     raw = body(*([event()] if events is None else events))
     return wire.encode_batch(
         wire.Batch(

@@ -1,10 +1,10 @@
-"""The four kinds of events, as they are told."""
+"""The four kinds of events: source and event, as clients send them."""
 
 from typing import Literal
 
-Pair = tuple[Literal["LOCAL", "REMOTE"], Literal["HIT", "MISS"]]
+EventKind = tuple[Literal["LOCAL", "REMOTE"], Literal["HIT", "MISS"]]
 
-LOCAL_HIT: Pair = ("LOCAL", "HIT")
-LOCAL_MISS: Pair = ("LOCAL", "MISS")
-REMOTE_HIT: Pair = ("REMOTE", "HIT")
-REMOTE_MISS: Pair = ("REMOTE", "MISS")
+LOCAL_HIT: EventKind = ("LOCAL", "HIT")
+LOCAL_MISS: EventKind = ("LOCAL", "MISS")
+REMOTE_HIT: EventKind = ("REMOTE", "HIT")
+REMOTE_MISS: EventKind = ("REMOTE", "MISS")

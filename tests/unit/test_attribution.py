@@ -17,7 +17,7 @@ from tests.support.analytics_fixture import (
     AnalyticsFixture,
     EventStoreFixture,
 )
-from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_MISS, Pair
+from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_MISS, EventKind
 
 NAME = "0123456789abcdef"
 MINUTE_MS = 60_000
@@ -43,9 +43,14 @@ class AttributionFixture:
         self.analytics.add_artifacts({(team, name): 5.0}, token=token, at_ms=self._at(minute))
 
     def events(
-        self, minute: float, session: str, *kinds: Pair, name: str = NAME, token: str = TEAM_TOKEN,
+        self,
+        minute: float,
+        session: str,
+        *kinds: EventKind,
+        name: str = NAME,
+        token: str = TEAM_TOKEN,
         team: str = TEAM_ID,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Load the events of one task."""
         self._advance(minute)
         self._loaded += 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hitrate.events.wire import Batch, CacheEvent
 from hitrate.metrics import HighWaterCounter, Metrics
 from tests.support.analytics_fixture import TEAM_ID, TEAM_TOKEN, AnalyticsFixture, EventStoreFixture
-from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, Pair
+from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, EventKind
 from tests.support.event_strategies import ARTIFACT_DURATIONS, batches
 from tests.support.reference_analytics import runs_of, totals_of
 
@@ -26,7 +26,7 @@ class Scraped:
         self._loads += 1
         self._metrics.add_tasks(self._event_store.load(f"{self._loads}", came).totals)
 
-    def task(self, session: str, *kinds: Pair, ms: float = 0.0) -> None:
+    def task(self, session: str, *kinds: EventKind, ms: float = 0.0) -> None:
         """Events of a session's only task."""
         events = [CacheEvent(session, source, kind, "h", ms) for source, kind in kinds]
         client = (None, None, None)

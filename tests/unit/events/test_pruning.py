@@ -1,100 +1,88 @@
-"""GarbageCollector: what is too old goes, and nothing that is still counted with it."""
-
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
+"""Pruning: expired runs are deleted, and events that still count are kept."""
 
 from hitrate.clock import Clock, ManualClock
 from hitrate.events.models import EventFilter, RunTotalsDelta
 from hitrate.events.traffic import TransferCounter
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS
-from tests.unit.events.test_ingest import START, Intake, task
+from tests.support.ingest_harness import START_MS, IngestHarness, task
 
-KEEP_S = 3600.0
+TTL_S = 3600.0
 HOUR_MS = 3_600_000
 
 
-@pytest.fixture
-def intake(tmp_path: Path) -> Iterator[Intake]:
-    intake = Intake(tmp_path)
-    yield intake
-    intake.store.close()
+def prune(harness: IngestHarness, at: int, ttl_s: float | None = TTL_S) -> int:
+    """Prune `at` milliseconds after START_MS. Return the number of deleted events."""
+    return harness.store.prune(set(), START_MS + at, ttl_s)
 
 
-def tidy(intake: Intake, at: int, keep_s: float | None = KEEP_S) -> int:
-    """At that many milliseconds after the start."""
-    return intake.store.prune(set(), START + at, keep_s)
-
-
-def count(intake: Intake, table: str) -> int:
-    with intake.store.cursor() as cursor:
+def count(harness: IngestHarness, table: str) -> int:
+    with harness.store.cursor() as cursor:
         row = cursor.execute(f"SELECT count(*) FROM {table}").fetchone()
     assert row is not None
     return int(row[0])
 
 
-def test_runs_and_events_of_the_past_go(intake: Intake) -> None:
-    intake.load(intake.batch(*task(LOCAL_MISS, LOCAL_HIT, session="past")))
-    intake.load(intake.batch(*task(LOCAL_HIT, session="present"), at=1))
-    assert tidy(intake, HOUR_MS) == 0
-    assert tidy(intake, HOUR_MS + 1) == 2
-    assert [record.session_id for record in intake.store.events(EventFilter("team_a"))] == [
+def test_prune_deletes_expired_runs_with_their_events(harness: IngestHarness) -> None:
+    harness.load(harness.batch(*task(LOCAL_MISS, LOCAL_HIT, session="past")))
+    harness.load(harness.batch(*task(LOCAL_HIT, session="present"), at=1))
+    assert prune(harness, HOUR_MS) == 0
+    assert prune(harness, HOUR_MS + 1) == 2
+    assert [record.session_id for record in harness.store.events(EventFilter("team_a"))] == [
         "present"
     ]
-    assert count(intake, "runs") == 1
+    assert count(harness, "runs") == 1
 
 
-def test_without_an_age_everything_stays(intake: Intake) -> None:
-    intake.load(intake.batch(*task(LOCAL_HIT)))
-    assert tidy(intake, 1000 * HOUR_MS, keep_s=None) == 0
-    assert (count(intake, "runs"), count(intake, "events")) == (1, 1)
+def test_prune_deletes_no_runs_without_a_ttl(harness: IngestHarness) -> None:
+    harness.load(harness.batch(*task(LOCAL_HIT)))
+    assert prune(harness, 1000 * HOUR_MS, ttl_s=None) == 0
+    assert (count(harness, "runs"), count(harness, "events")) == (1, 1)
 
 
-def test_a_run_that_still_grows_keeps_its_totals_and_knows_its_tasks(intake: Intake) -> None:
-    intake.load(intake.batch(*task(LOCAL_HIT, name="early", ms=5)))
-    intake.load(intake.batch(*task(LOCAL_HIT, name="late", ms=7), at=HOUR_MS))
-    before = intake.run()
-    assert tidy(intake, HOUR_MS + 1) == 0
-    assert intake.run() == before
+def test_prune_keeps_all_events_of_an_active_run(harness: IngestHarness) -> None:
+    harness.load(harness.batch(*task(LOCAL_HIT, name="early", ms=5)))
+    harness.load(harness.batch(*task(LOCAL_HIT, name="late", ms=7), at=HOUR_MS))
+    before = harness.run()
+    assert prune(harness, HOUR_MS + 1) == 0
+    assert harness.run() == before
     assert (before.tasks, before.local_ms, before.started) == (2, 12, 0)
     again = task(LOCAL_HIT, name="early", ms=4)
-    loaded = intake.load(intake.batch(*task(LOCAL_MISS, name="new"), *again, at=2 * HOUR_MS))
-    assert intake.run()[4:9] == (3, 2, 0, 12, 0)
+    loaded = harness.load(harness.batch(*task(LOCAL_MISS, name="new"), *again, at=2 * HOUR_MS))
+    assert harness.run()[4:9] == (3, 2, 0, 12, 0)
     assert loaded.totals == RunTotalsDelta(2, 0, 1, 0, 0, 0, 0)
-    assert tidy(intake, 3 * HOUR_MS + 1) == 4
-    assert (count(intake, "runs"), count(intake, "events")) == (0, 0)
+    assert prune(harness, 3 * HOUR_MS + 1) == 4
+    assert (count(harness, "runs"), count(harness, "events")) == (0, 0)
 
 
-def test_a_session_that_is_known_no_more_begins_anew(intake: Intake) -> None:
-    intake.load(intake.batch(*task(LOCAL_HIT)))
-    tidy(intake, 2 * HOUR_MS)
-    intake.load(intake.batch(*task(LOCAL_MISS), at=3 * HOUR_MS))
-    assert intake.run()[2:6] == (3 * HOUR_MS, 3 * HOUR_MS, 1, 0)
+def test_session_of_a_deleted_run_starts_a_new_run(harness: IngestHarness) -> None:
+    harness.load(harness.batch(*task(LOCAL_HIT)))
+    prune(harness, 2 * HOUR_MS)
+    harness.load(harness.batch(*task(LOCAL_MISS), at=3 * HOUR_MS))
+    assert harness.run()[2:6] == (3 * HOUR_MS, 3 * HOUR_MS, 1, 0)
 
 
-def test_a_copy_of_what_is_gone_leaves_no_run(intake: Intake) -> None:
-    batch = intake.batch(*task(LOCAL_HIT))
-    intake.load(batch)
-    tidy(intake, 60_000, keep_s=1)
-    assert intake.load(batch).duplicate_events == 1
-    assert count(intake, "runs") == 0
+def test_duplicate_of_a_deleted_batch_creates_no_run(harness: IngestHarness) -> None:
+    batch = harness.batch(*task(LOCAL_HIT))
+    harness.load(batch)
+    prune(harness, 60_000, ttl_s=1)
+    assert harness.load(batch).duplicate_events == 1
+    assert count(harness, "runs") == 0
 
 
-def test_digests_are_remembered_for_ten_minutes(intake: Intake) -> None:
-    intake.load(intake.batch(*task(LOCAL_HIT)))
-    tidy(intake, 600_000)
-    assert count(intake, "batches") == 1
-    tidy(intake, 600_001)
-    assert count(intake, "batches") == 0
+def test_prune_keeps_digests_for_ten_minutes(harness: IngestHarness) -> None:
+    harness.load(harness.batch(*task(LOCAL_HIT)))
+    prune(harness, 600_000)
+    assert count(harness, "batches") == 1
+    prune(harness, 600_001)
+    assert count(harness, "batches") == 0
 
 
-def test_what_was_moved_in_the_past_goes(intake: Intake) -> None:
-    clock: Clock = ManualClock(START)
+def test_prune_deletes_expired_transfers(harness: IngestHarness) -> None:
+    clock: Clock = ManualClock(START_MS)
     transfers = TransferCounter(clock)
     transfers.uploaded("team_a", "tok_a", (None, None, None), 10)
-    intake.store.add_transfers(transfers.drain())
-    tidy(intake, HOUR_MS)
-    assert count(intake, "transfers") == 1
-    tidy(intake, HOUR_MS + 60_000)
-    assert count(intake, "transfers") == 0
+    harness.store.add_transfers(transfers.drain())
+    prune(harness, HOUR_MS)
+    assert count(harness, "transfers") == 1
+    prune(harness, HOUR_MS + 60_000)
+    assert count(harness, "transfers") == 0
