@@ -1,5 +1,4 @@
-"""Every route with every kind of caller: who gets in is what the route's access, the roles and the
-scopes say."""
+"""Authorization of every route for every kind of caller, according to roles and scopes."""
 
 import json
 import re
@@ -21,19 +20,24 @@ from hitrate.teams.models import Team, User
 from tests.support.access_cases import (
     ALL_SCOPES,
     CALLERS,
+    MEMBERS,
     OPERATOR,
-    PEOPLE,
-    STRANGER,
+    OUTSIDER,
     TEAM_TOKENS,
     Caller,
-    lets_in,
+    is_allowed,
 )
-from tests.support.all_routes import Row, all_routes
+from tests.support.all_routes import RouteInfo, all_routes
 from tests.support.server import Server, eventually
 
 ROUTES = all_routes()
 
-PLACES = {"team": "walked", "slug": "walked", "user": "usr_nobody", "token": "tok_none"}
+PATH_PARAMETERS = {
+    "team": "acme",
+    "slug": "acme",
+    "user": "usr_missing",
+    "token": "tok_missing",
+}
 
 BODIES: dict[str, Any] = {
     "recordEvents": [],
@@ -43,7 +47,7 @@ BODIES: dict[str, Any] = {
     "changeTeamBilling": {},
     "addMember": {"email": "nobody@nowhere.example"},
     "changeMember": {},
-    # Who makes a token for more than they may do themselves is refused for that.
+    # A token with more permissions than the caller's own is refused.
     "createTeamToken": {"scopes": ["admin"]},
     "createOwnToken": {},
     "rotateTeamToken": {},
@@ -51,43 +55,51 @@ BODIES: dict[str, Any] = {
 }
 
 
-class Walker:
-    """Calls routes of a server with the token of each kind of caller."""
+class RouteClient:
+    """Calls the routes of a server with a token of each kind of caller."""
 
     def __init__(self, server: Server, accounts: AccountStore, http: httpx.Client) -> None:
         self._server = server
         self._accounts = accounts
         self._http = http
-        self._numbers = count()
-        self._team = accounts.teams.create("walked")
-        self._strangers = accounts.teams.create("strangers")
-        self._person(self._team, Role.OWNER)  # so that no other owner is the last
+        self._user_numbers = count()
+        self._team = accounts.teams.create("acme")
+        self._other_team = accounts.teams.create("other")
+        self._create_user(self._team, Role.OWNER)  # so that no other owner is the last
         self.tokens = self.new_tokens()
 
     def new_tokens(self) -> dict[Caller, str | None]:
-        """A token for each kind of caller, of people that have not called before."""
-        made = {STRANGER: self._token(self._person(self._strangers, Role.OWNER))}
-        made |= {one: self._token(self._person(self._team, one.role)) for one in PEOPLE}
+        """Create a token for each kind of caller, with new users."""
+        tokens: dict[Caller, str | None] = {
+            OUTSIDER: self._token(self._create_user(self._other_team, Role.OWNER))
+        }
+        tokens |= {
+            caller: self._token(self._create_user(self._team, caller.role)) for caller in MEMBERS
+        }
         create = self._accounts.tokens.create
-        made |= {one: create(self._team, "", scopes=one.scopes)[1] for one in TEAM_TOKENS}
-        made[OPERATOR] = create(None, "operator", lifetime_s=600)[1]
-        return {one: made.get(one) or self._invalid(one.name) for one in CALLERS}
+        tokens |= {
+            caller: create(self._team, "", scopes=caller.scopes)[1] for caller in TEAM_TOKENS
+        }
+        tokens[OPERATOR] = create(None, "operator", lifetime_s=600)[1]
+        return {
+            caller: tokens.get(caller) or self._invalid_token(caller.name) for caller in CALLERS
+        }
 
-    def call(self, row: Row, token: str | None, accept: str = "*/*") -> httpx.Response:
-        """The answer of a route about the team, and people and tokens that are not there."""
-        path = re.sub(r"{(\w+)}", lambda found: PLACES.get(found[1], "abc"), row.path)
+    def call(self, route: RouteInfo, token: str | None, accept: str = "*/*") -> httpx.Response:
+        """Call a route for the team, with the ids of a user and a token that do not exist."""
+        path = re.sub(r"{(\w+)}", lambda match: PATH_PARAMETERS.get(match[1], "abc"), route.path)
         return self._http.request(
-            row.method,
+            route.method,
             self._server.url + path,
             params={"slug": self._team.slug, "redirect_uri": "http://127.0.0.1:9789"},
             headers={"accept": accept} | ({"authorization": f"Bearer {token}"} if token else {}),
-            content=json.dumps(BODIES[row.operation]) if row.operation in BODIES else None,
+            content=json.dumps(BODIES[route.operation]) if route.operation in BODIES else None,
         )
 
-    def _invalid(self, name: str) -> str | None:
+    def _invalid_token(self, name: str) -> str | None:
         create, disable = self._accounts.tokens.create, self._accounts.users.disable
         match name:
-            case "nobody":
+            case "no-token":
                 return None
             case "malformed":
                 return "hr_" + "x" * 38
@@ -99,14 +111,14 @@ class Walker:
                 token, secret = create(self._team, "", scopes=ALL_SCOPES)
                 self._accounts.tokens.revoke(token)
                 return secret
-            case "disabled":
-                person = self._person(self._team, Role.OWNER)
-                disable(person)
-                return self._token(person)
+            case "disabled-user":
+                user = self._create_user(self._team, Role.OWNER)
+                disable(user)
+                return self._token(user)
         raise AssertionError(name)
 
-    def _person(self, team: Team, role: Role | None) -> User:
-        user = self._accounts.users.create(f"person{next(self._numbers)}@walk.example")
+    def _create_user(self, team: Team, role: Role | None) -> User:
+        user = self._accounts.users.create(f"user{next(self._user_numbers)}@acme.example")
         if role is not None:
             self._accounts.members.add(team, user, role, BY_OPERATOR)
         return user
@@ -116,87 +128,93 @@ class Walker:
 
 
 @pytest.fixture(scope="module")
-def walker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
-    """On a server of its own: who sends too many bad tokens has to wait."""
-    server = Server(tmp_path_factory.mktemp("walk") / "data")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouteClient]:
+    """On a separate server: many invalid tokens delay further responses."""
+    server = Server(tmp_path_factory.mktemp("access") / "data")
     server.start()
     engine = open_database(server.data_dir)
     with httpx.Client() as http:
-        yield Walker(server, AccountStore(engine, Clock()), http)
+        yield RouteClient(server, AccountStore(engine, Clock()), http)
     engine.dispose()
     server.kill()
 
 
-def named(row: Row) -> str:
-    return f"{row.method} {row.path}"
+def route_name(route: RouteInfo) -> str:
+    return f"{route.method} {route.path}"
 
 
 @pytest.mark.parametrize(
     "route",
     [r for r in ROUTES if r.permission not in (Permission.PUBLIC, Permission.SESSION)],
-    ids=named,
+    ids=route_name,
 )
-def test_a_route_lets_in_whom_its_access_names(walker: Walker, route: Row) -> None:
-    # What changes something may change who called, who must not have another way to go then.
+def test_route_admits_exactly_the_callers_with_its_permission(
+    client: RouteClient, route: RouteInfo
+) -> None:
+    # A route that changes something may change its caller, so it gets new users.
     changes = route.method not in ("GET", "HEAD") and not route.path.startswith("/v8/")
-    callers = walker.new_tokens() if changes else walker.tokens
-    let_in = set()
+    callers = client.new_tokens() if changes else client.tokens
+    admitted = set()
     for caller, token in callers.items():
-        answer = walker.call(route, token)
-        assert answer.status_code < 500
-        if answer.status_code not in (401, 403):
-            let_in.add(caller)
+        response = client.call(route, token)
+        assert response.status_code < 500
+        if response.status_code not in (401, 403):
+            admitted.add(caller)
             continue
-        assert answer.status_code == (403 if caller.valid else 401)
+        assert response.status_code == (403 if caller.valid else 401)
         if route.method != "HEAD":
-            assert answer.json()["code"] == ("forbidden" if caller.valid else "unauthorized")
-    assert let_in == {caller for caller in CALLERS if lets_in(route, caller)}
+            assert response.json()["code"] == ("forbidden" if caller.valid else "unauthorized")
+    assert admitted == {caller for caller in CALLERS if is_allowed(route, caller)}
 
 
 @pytest.mark.parametrize(
-    "route", [r for r in ROUTES if r.permission is Permission.PUBLIC], ids=named
+    "route", [r for r in ROUTES if r.permission is Permission.PUBLIC], ids=route_name
 )
-def test_a_public_route_does_not_care_who_calls(walker: Walker, route: Row) -> None:
-    statuses = {walker.call(route, token).status_code for token in walker.tokens.values()}
+def test_public_route_responds_equally_to_every_caller(
+    client: RouteClient, route: RouteInfo
+) -> None:
+    statuses = {client.call(route, token).status_code for token in client.tokens.values()}
     assert len(statuses) == 1
 
 
 @pytest.mark.parametrize(
-    "route", [r for r in ROUTES if r.permission is Permission.SESSION], ids=named
+    "route", [r for r in ROUTES if r.permission is Permission.SESSION], ids=route_name
 )
-def test_a_page_takes_no_token_and_sends_browsers_to_sign_in(walker: Walker, route: Row) -> None:
-    for token in walker.tokens.values():
-        answer = walker.call(route, token, accept="text/html")
-        assert answer.status_code == 303
-        assert answer.headers["location"].startswith("/login")
-    assert walker.call(route, walker.tokens[OPERATOR]).status_code == 401
+def test_page_ignores_tokens_and_redirects_browsers_to_login(
+    client: RouteClient, route: RouteInfo
+) -> None:
+    for token in client.tokens.values():
+        response = client.call(route, token, accept="text/html")
+        assert response.status_code == 303
+        assert response.headers["location"].startswith("/login")
+    assert client.call(route, client.tokens[OPERATOR]).status_code == 401
 
 
-def test_every_access_has_a_route_and_is_somebodys() -> None:
+def test_every_permission_has_a_route_and_a_caller() -> None:
     assert {route.permission for route in ROUTES} == set(Permission)
     for route in ROUTES:
         assert (
-            any(lets_in(route, caller) for caller in CALLERS)
+            any(is_allowed(route, caller) for caller in CALLERS)
             or route.permission is Permission.SESSION
         )
 
 
-def test_the_walk_has_every_route_of_the_documentation(shared_server: Server) -> None:
+def test_every_documented_route_is_covered(shared_server: Server) -> None:
     paths = httpx.get(f"{shared_server.url}/openapi.json").json()["paths"]
     documented = {(m.upper(), path) for path, methods in paths.items() for m in methods}
-    walked = {(r.method, r.path) for r in ROUTES}
-    assert documented <= walked
-    undocumented = {(m, path) for m, path in walked - documented if m != "OPTIONS"}
+    covered = {(r.method, r.path) for r in ROUTES}
+    assert documented <= covered
+    undocumented = {(m, path) for m, path in covered - documented if m != "OPTIONS"}
     assert {path for _, path in undocumented if path.startswith("/v")} == set()
 
 
-def test_a_revoked_token_is_refused_within_five_seconds(shared_server: Server) -> None:
+def test_revoked_token_is_rejected_within_five_seconds(shared_server: Server) -> None:
     token = shared_server.create_token("--label", "short-lived")
     status = "/v8/artifacts/status"
     assert shared_server.request("GET", status, token=token).status_code == 200
     listed = shared_server.command("token", "list", "--json")
-    [made] = [row for row in json.loads(listed) if row["label"] == "short-lived"]
-    shared_server.command("token", "revoke", made["id"])
+    [token_row] = [row for row in json.loads(listed) if row["label"] == "short-lived"]
+    shared_server.command("token", "revoke", token_row["id"])
     eventually(
         lambda: shared_server.request("GET", status, token=token).status_code == 401, seconds=5
     )

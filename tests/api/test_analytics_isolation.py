@@ -12,7 +12,7 @@ import pytest
 from hitrate.auth.models import Permission, Scope, Token
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team
-from tests.support.all_routes import Row, all_routes
+from tests.support.all_routes import RouteInfo, all_routes
 from tests.support.client_operations import code_of
 from tests.support.event_factory import body, event
 from tests.support.team_fixture import TeamServer
@@ -36,7 +36,12 @@ class Side:
     secret: str
 
     def read(
-        self, row: Row, secret: str = "", session: str = SESSION, name: str = HASH, **asked: Any
+        self,
+        row: RouteInfo,
+        secret: str = "",
+        session: str = SESSION,
+        name: str = HASH,
+        **asked: Any,
     ) -> httpx.Response:
         """What a route answers to this team's token, or another one."""
         places = {"session": session, "hash": name}
@@ -95,12 +100,12 @@ def people(inside: Side) -> dict[Role, str]:
     return {role: inside.person(role) for role in Role}
 
 
-def named(row: Row) -> str:
+def named(row: RouteInfo) -> str:
     return row.operation
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
-def test_a_team_sees_what_it_did(inside: Side, row: Row) -> None:
+def test_a_team_sees_what_it_did(inside: Side, row: RouteInfo) -> None:
     answer = inside.read(row)
     assert answer.status_code == 200
     traces = {trace for trace in (SESSION, HASH, LABEL, CI) if trace in answer.text}
@@ -108,7 +113,7 @@ def test_a_team_sees_what_it_did(inside: Side, row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
-def test_another_team_sees_no_trace_of_it(inside: Side, outside: Side, row: Row) -> None:
+def test_another_team_sees_no_trace_of_it(inside: Side, outside: Side, row: RouteInfo) -> None:
     for asked in ({}, {"token": inside.token.id}, {"ci": CI}):
         answer = outside.read(row, **asked)
         assert answer.status_code == (404 if row.operation in OF_ONE else 200)
@@ -120,7 +125,9 @@ def test_another_team_sees_no_trace_of_it(inside: Side, outside: Side, row: Row)
 
 
 @pytest.mark.parametrize("row", [row for row in ROUTES if row.operation in OF_ONE], ids=named)
-def test_what_another_team_has_is_answered_like_what_nobody_has(outside: Side, row: Row) -> None:
+def test_what_another_team_has_is_answered_like_what_nobody_has(
+    outside: Side, row: RouteInfo
+) -> None:
     theirs = outside.read(row, since="2020-01-01")
     nobodys = outside.read(
         row, session="X" * len(SESSION), name="X" * len(HASH), since="2020-01-01"
@@ -131,7 +138,7 @@ def test_what_another_team_has_is_answered_like_what_nobody_has(outside: Side, r
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
 def test_another_team_cannot_be_named_nor_one_that_does_not_exist(
-    inside: Side, outside: Side, owner_outside: str, row: Row
+    inside: Side, outside: Side, owner_outside: str, row: RouteInfo
 ) -> None:
     refused = [
         outside.read(row, slug="inside"),
@@ -147,7 +154,7 @@ def test_another_team_cannot_be_named_nor_one_that_does_not_exist(
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
 def test_everybody_in_a_team_but_billing_reads_all_of_it(
-    inside: Side, people: dict[Role, str], row: Row
+    inside: Side, people: dict[Role, str], row: RouteInfo
 ) -> None:
     ever = {"since": "2020-01-01", "until": "2100-01-01", "bucket": "month"}
     told = inside.read(row, **ever)
@@ -170,7 +177,7 @@ def test_billing_reads_what_was_used(inside: Side, people: dict[Role, str]) -> N
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
-def test_a_token_reads_reports_with_the_scope_for_them_alone(inside: Side, row: Row) -> None:
+def test_a_token_reads_reports_with_the_scope_for_them_alone(inside: Side, row: RouteInfo) -> None:
     create = inside.team_server.accounts.tokens.create
     for scope in Scope:
         _, secret = create(inside.team, "", scopes=[scope])

@@ -1,4 +1,4 @@
-"""Who is let in where, by the tables of roles and scopes: what is walked, and what is printed."""
+"""Kinds of callers, and which routes each may call according to roles and scopes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLE_PERMISSIONS, scope_permissions
 from hitrate.roles import Role
-from tests.support.all_routes import Row
+from tests.support.all_routes import RouteInfo
 
 ALL_SCOPES = frozenset(Scope)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """A kind of caller. One with a role is a person; one without is a token of the team's own, or
-    the operator's. `valid` is False where there is no token, or none that counts."""
+    """A kind of caller.
+
+    With a role, it is a user's token, otherwise a team's token or the operator's. `valid` is false
+    for a missing or invalid token.
+    """
 
     name: str
     role: Role | None = None
@@ -27,42 +30,42 @@ class Caller:
         return self.name
 
 
-NOBODIES = [
+INVALID_CALLERS = [
     Caller(name, valid=False)
-    for name in ("nobody", "malformed", "unknown", "expired", "revoked", "disabled")
+    for name in ("no-token", "malformed", "unknown", "expired", "revoked", "disabled-user")
 ]
-PEOPLE = [Caller(role.value, role, ALL_SCOPES) for role in Role]
-STRANGER = Caller("stranger", Role.OWNER, ALL_SCOPES, in_team=False)
+MEMBERS = [Caller(role.value, role, ALL_SCOPES) for role in Role]
+OUTSIDER = Caller("outsider", Role.OWNER, ALL_SCOPES, in_team=False)
 TEAM_TOKENS = [Caller(scope.value, scopes=frozenset({scope})) for scope in Scope]
 OPERATOR = Caller("operator", operator=True)
-CALLERS = [*NOBODIES, STRANGER, *PEOPLE, *TEAM_TOKENS, OPERATOR]
+CALLERS = [*INVALID_CALLERS, OUTSIDER, *MEMBERS, *TEAM_TOKENS, OPERATOR]
 
 Condition = Callable[[Caller], bool]
 
-FURTHER: dict[str, tuple[str, Condition]] = {
+EXTRA_CONDITIONS: dict[str, tuple[str, Condition]] = {
     "leaveTeam": (
-        "a person's token with the scope `admin`",
+        "a user's token with the scope `admin`",
         lambda caller: caller.role is not None and Scope.ADMIN in caller.scopes,
     ),
-    "revokeCurrentToken": ("a person's token", lambda caller: caller.role is not None),
-    "showTeam": ("a token that may be used in the team", lambda caller: caller.in_team),
+    "revokeCurrentToken": ("a user's token", lambda caller: caller.role is not None),
+    "showTeam": ("a token that is valid in the team", lambda caller: caller.in_team),
 }
-"""What some operations ask for beyond their access, as they act on who calls."""
+"""Conditions of operations beyond their permission, by operation id: text and predicate."""
 
 
-def lets_in(row: Row, caller: Caller) -> bool:
-    """Whether a route has to admit a caller."""
-    if row.permission is Permission.PUBLIC:
+def is_allowed(route: RouteInfo, caller: Caller) -> bool:
+    """Return whether the route has to admit the caller."""
+    if route.permission is Permission.PUBLIC:
         return True
-    if not caller.valid or row.permission is Permission.SESSION:
+    if not caller.valid or route.permission is Permission.SESSION:
         return False
-    _, holds = FURTHER.get(row.operation, ("", lambda _: True))
-    return has(caller, row.permission) and holds(caller)
+    _, holds = EXTRA_CONDITIONS.get(route.operation, ("", lambda _: True))
+    return has_permission(caller, route.permission) and holds(caller)
 
 
-def has(caller: Caller, access: Permission) -> bool:
-    """Whether a caller with a valid token has an access, in the team that a route is about."""
-    match access:
+def has_permission(caller: Caller, permission: Permission) -> bool:
+    """Return whether a caller with a valid token has a permission in the team of the route."""
+    match permission:
         case Permission.PROFILE:
             return True
         case Permission.ACCOUNT:
@@ -70,8 +73,10 @@ def has(caller: Caller, access: Permission) -> bool:
         case Permission.OPERATOR:
             return caller.operator
     if caller.operator:
-        return access in OPERATOR_PERMISSIONS
+        return permission in OPERATOR_PERMISSIONS
     if not caller.in_team:
         return False
-    may = scope_permissions(caller.scopes)
-    return access in (may if caller.role is None else may & ROLE_PERMISSIONS[caller.role])
+    granted = scope_permissions(caller.scopes)
+    return permission in (
+        granted if caller.role is None else granted & ROLE_PERMISSIONS[caller.role]
+    )

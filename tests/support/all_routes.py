@@ -1,4 +1,4 @@
-"""Every route of the server, hot or the framework's, with the access that it states."""
+"""All routes of the server, with their operation and permission, and its OpenAPI document."""
 
 import asyncio
 import re
@@ -27,8 +27,8 @@ _SINGLE_SIGN_ON = {
 }
 
 
-class Row(NamedTuple):
-    """One method of one path, whose parameters stand in braces."""
+class RouteInfo(NamedTuple):
+    """One method of one path. Parameters of the path are in braces."""
 
     method: str
     path: str
@@ -36,52 +36,54 @@ class Row(NamedTuple):
     permission: Permission
 
 
-def all_routes(*, single_sign_on: bool = False) -> list[Row]:
-    """Every method of every path; those for single sign-on are there where it is set up."""
-    app = asyncio.run(_app(_SINGLE_SIGN_ON if single_sign_on else {}))
-    rows = [Row(r.method, r.path, r.operation, r.permission) for r in app.routes]
-    for handler in _handlers(app):
+def all_routes(*, single_sign_on: bool = False) -> list[RouteInfo]:
+    """List every method of every path in order, with or without single sign-on configured."""
+    router = asyncio.run(_create_router(_SINGLE_SIGN_ON if single_sign_on else {}))
+    routes = [RouteInfo(r.method, r.path, r.operation, r.permission) for r in router.routes]
+    for handler in _handlers(router):
         declared = handler.opt.get("permission")
-        stated = (
+        permissions = (
             [declared]
             if declared
             else [g.permission for g in handler.guards or [] if isinstance(g, RequirePermission)]
         )
-        permission = stated[0] if stated else Permission.PUBLIC
+        permission = permissions[0] if permissions else Permission.PUBLIC
         operation = str(handler.operation_id or handler.handler_name)
         for path in sorted(handler.paths):
             path = re.sub(r":\w+}", "}", path)
-            rows += [Row(m, path, operation, permission) for m in sorted(handler.http_methods)]
-    return rows
+            routes += [
+                RouteInfo(method, path, operation, permission)
+                for method in sorted(handler.http_methods)
+            ]
+    # Litestar's order of the handlers of one path varies, but pytest-xdist needs a fixed one.
+    return sorted(routes, key=lambda route: (route.path, route.method))
 
 
 def documentation() -> dict[str, Any]:
-    """What `/openapi.json` says."""
-    app = asyncio.run(_app({}))
-    assert isinstance(app.fallback, Litestar)
-    dependencies = cast("Mapping[str, Provide]", app.fallback.dependencies)
-    handlers = [handler for handler in _handlers(app) if handler.resolve_include_in_schema()]
+    """Return the OpenAPI document of the server."""
+    router = asyncio.run(_create_router({}))
+    assert isinstance(router.fallback, Litestar)
+    dependencies = cast("Mapping[str, Provide]", router.fallback.dependencies)
+    handlers = [handler for handler in _handlers(router) if handler.resolve_include_in_schema()]
     text = msgspec.json.encode(create_document(handlers, dependencies))
     documented: dict[str, Any] = msgspec.json.decode(text)
     return documented
 
 
-async def _app(settings: dict[str, Any]) -> Router:
-    """The app of a server that is made and closed again."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = App(Settings(data_dir=Path(folder), **settings))
-        app = await server.startup()
-        await server.shutdown()
-    return app
+async def _create_router(settings: dict[str, Any]) -> Router:
+    """Return the router of an app that is started and shut down again."""
+    with tempfile.TemporaryDirectory() as data_dir:
+        app = App(Settings(data_dir=Path(data_dir), **settings))
+        router = await app.startup()
+        await app.shutdown()
+    return router
 
 
-def _handlers(app: Router) -> list[HTTPRouteHandler]:
-    assert isinstance(app.fallback, Litestar)
+def _handlers(router: Router) -> list[HTTPRouteHandler]:
+    assert isinstance(router.fallback, Litestar)
     handlers: list[HTTPRouteHandler] = []
-    for route in app.fallback.routes:
+    for route in router.fallback.routes:
         assert isinstance(route, HTTPRoute)
-        # The framework adds handlers of OPTIONS by itself.
-        own = [h for h in route.route_handlers if h.http_methods != {"OPTIONS"}]
-        # Litestar's order of the handlers of one path varies; xdist needs a fixed one.
-        handlers += sorted(own, key=lambda handler: sorted(handler.http_methods))
+        # Litestar itself adds the handlers of OPTIONS.
+        handlers += [h for h in route.route_handlers if h.http_methods != {"OPTIONS"}]
     return handlers

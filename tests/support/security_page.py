@@ -1,6 +1,6 @@
-"""Prints docs/security.md from the routes, the tables of roles and scopes, and the table of errors.
+"""Generator of docs/security.md: routes, roles, scopes and errors are printed from the code.
 
-.venv/bin/python -m tests.web.security > docs/security.md
+Run `.venv/bin/python -m tests.support.security_page > docs/security.md`.
 """
 
 import sys
@@ -11,146 +11,156 @@ from hitrate.auth.models import Permission, Scope
 from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLE_PERMISSIONS, scope_permissions
 from hitrate.http.errors import INTERNAL, STATUS_BY_ERROR
 from hitrate.roles import Role
-from tests.support.access_cases import FURTHER
-from tests.support.all_routes import Row, all_routes
+from tests.support.access_cases import EXTRA_CONDITIONS
+from tests.support.all_routes import RouteInfo, all_routes
 
-RENEW = ".venv/bin/python -m tests.web.security > docs/security.md"
+COMMAND = ".venv/bin/python -m tests.support.security_page > docs/security.md"
 
-HEAD = """\
+INTRODUCTION = """\
 # Security
 
-Who may call what, and how secrets are kept. The tables are printed from the code, and a test holds
-this page to it; to renew it: `{renew}`.
+Who may call what, and how secrets are protected. The tables are generated from the code, and a
+test compares this page with it. To regenerate it:
 
-## How a request is judged
+```sh
+{command}
+```
 
-In this order; the first that holds is the answer.
+## How a request is authorized
 
-1. **401** `unauthorized`: no token, or one that is malformed, unknown, expired or revoked, or whose
-   person is disabled.
-2. **403** `forbidden`: the team that was named is unknown, or not one that the token may be used in
-   (both have the same answer); or role and scopes do not give the permission.
+The checks run in this order. The first that fails determines the response.
+
+1. **401** `unauthorized`: the token is missing, malformed, unknown, expired or revoked, or its
+   user is disabled.
+2. **403** `forbidden`: the team of the request does not exist, or the token is not valid in it
+   (both get the same response), or role and scopes do not grant the permission.
 3. **402** `payment_required`: the team is blocked, or a payment is missing.
-4. **403** `remote_caching_disabled`: for the team, or for this person in it.
+4. **403** `remote_caching_disabled`: for the team, or for this user in the team.
 5. **403** `remote_caching_paused`: the spend cap is reached.
-6. **403** `remote_caching_over_limit`: a usage limit of the billing cycle is reached.
-7. **429** `rate_limited`: the team made its requests of a minute; `Retry-After` says
-   when to go on.
+6. **403** `remote_caching_over_limit`: a limit of the billing cycle is reached.
+7. **429** `rate_limited`: the team has reached its requests per minute. `Retry-After` states when
+   to retry.
 
-From 3 on this concerns `/v8/artifacts` alone: managing a team works in every state, and
-`GET /v8/artifacts/status` answers in all of them. A refused request changes nothing and is not
-metered. A request that was let in is finished: a limit counts from the next one on.
+Checks 3 to 7 apply to `/v8/artifacts` only, except `GET /v8/artifacts/status`: management routes
+work in every team state. A rejected request changes nothing and is not metered. An admitted
+request always completes; a limit that it reaches applies from the next request on.
 """
 
-ACCESSES = """\
-A person's token lets through what both its scopes and their role in the team give; a team's own
-token has scopes alone.
+PERMISSIONS_INTRODUCTION = """\
+A user's token grants what both its scopes and the user's role in the team allow. A team's token
+has scopes only.
 """
 
-OWN = """\
-`profile` is about the token itself: whom it stands for, and in which teams. `account` is about the
-person whose token it is, and takes a person's. `session` takes no token but somebody who signed in
-to the pages, whose forms carry a secret of the session. A team's pages then show and change what
-the person's role gives, by the same table.
+SPECIAL_PERMISSIONS = """\
+`profile` covers the token itself: its user and its teams. `account` covers the user of the token,
+so a team's token does not have it. `session` requires a signed-in browser instead of a token, and
+forms also require a CSRF token of the session. On the pages of a team, the user has the
+permissions of their role in the same table.
 """
 
-LIMITS = """\
-`softBlocked` and `paymentMissing` of a team's billing take the operator. Nobody makes or rotates a
-token that could do more than they can. `/login/sso` is there where a provider is set up.
+ROUTE_NOTES = """\
+Only the operator can change `softBlocked` and `paymentMissing` in a team's billing. Nobody can
+create or rotate a token that has more permissions than they have. `/login/sso` exists only if a
+provider is configured.
 """
 
-PROSE = """\
+MEASURES = """\
 ## Secrets
 
-- **Tokens** are 190 random bits, with the prefix `hr_` and a checksum by which secret scanners find
-  one that leaked, and a mistyped one is refused without a look at the database. A token is shown
-  once. What is kept is its SHA-256, which is enough: so many bits cannot be guessed. It is looked
-  up by that hash, and the hashes are compared in constant time. No token is ever logged.
-- **Revoking**: what was looked up is remembered for {remember} seconds. So what a command revokes,
-  demotes or disables counts within 5 seconds in a running server; what the API changes, at once.
-- **Passwords** are kept as argon2id. To check one for an address that nobody has takes as long as
-  for any other.
-- **The operator** is whoever can read the data folder; a token of theirs is made there.
+- **Tokens** are 190 random bits with the prefix `hr_` and a checksum. Secret scanners recognize a
+  leaked token by the checksum, and the server rejects a mistyped one without a database query. A
+  token is displayed once. Only its SHA-256 is stored, which suffices because 190 bits cannot be
+  guessed. Tokens are found by this hash, and hashes are compared in constant time. Tokens are
+  never logged.
+- **Revocation.** The server caches authorizations for {cache_ttl_s} seconds. A revocation, role
+  change or disabling by a command takes effect in a running server within 5 seconds, one by the
+  API immediately.
+- **Passwords** are stored as argon2id hashes. Checking a password takes the same time for an
+  unknown email address as for a known one.
+- **The operator** is whoever can read the data directory: the operator token is created there.
 
-## Walls
+## Isolation and protection
 
-- **Teams are walls.** What a request reads or changes is its auth's team's. Another team and one
-  that does not exist are refused in the same words.
-- **The audit log** has every change of people, members, tokens, settings and billing, written in
-  the transaction of the change. A trigger of the database refuses to change or remove an entry.
-- **Guesses are slowed.** Who sends hundreds of bad tokens waits up to a second for each further
-  answer. After five wrong passwords an address has to wait before the next try, longer each time.
+- **Team isolation.** A request reads and changes only data of the team that it is authorized for.
+  Another team and one that does not exist get the same response.
+- **Audit log.** Every change of users, members, tokens, settings and billing is recorded in the
+  transaction of the change. A database trigger rejects changing or deleting an entry.
+- **Guessing.** An address that sends hundreds of invalid tokens waits up to a second for each
+  further response. After five wrong passwords, an address has to wait before the next attempt,
+  longer each time.
 """
 
 
-def printed() -> str:
-    """The whole page."""
-    rows = sorted(all_routes(single_sign_on=True), key=lambda row: (row.path, row.method))
-    permissions = ("permission", *Role, *(f"`{scope}`" for scope in Scope), "operator")
+def render_page() -> str:
+    """Return the whole page as Markdown."""
+    routes = all_routes(single_sign_on=True)
+    columns = ("permission", *Role, *(f"`{scope}`" for scope in Scope), "operator")
     return (
         "\n".join(
             [
-                HEAD.format(renew=RENEW),
+                INTRODUCTION.format(command=COMMAND),
                 "## Roles and scopes\n",
-                ACCESSES,
-                _table(permissions, _accesses()),
-                OWN,
+                PERMISSIONS_INTRODUCTION,
+                _table(columns, _permission_rows()),
+                SPECIAL_PERMISSIONS,
                 "## Routes\n",
-                _table(("", "", "permission", "roles", "scopes of a token"), map(_route, rows)),
-                LIMITS,
-                "## Refusals\n",
-                _table(("status", "`code`", ""), _errors()),
-                PROSE.format(remember=CACHE_TTL_MS // 1000),
+                _table(
+                    ("method", "path", "permission", "roles", "token scopes"),
+                    map(_route_row, routes),
+                ),
+                ROUTE_NOTES,
+                "## Errors\n",
+                _table(("status", "`code`", "meaning"), _error_rows()),
+                MEASURES.format(cache_ttl_s=CACHE_TTL_MS // 1000),
             ]
         ).rstrip("\n")
         + "\n"
     )
 
 
-def _accesses() -> Iterable[Sequence[str]]:
-    for access in Permission:
-        if access not in (Permission.PUBLIC, Permission.OPERATOR, Permission.SESSION):
-            roles = [access in ROLE_PERMISSIONS[role] for role in Role]
-            scopes = [access in scope_permissions({scope}) for scope in Scope]
-            has = [*roles, *scopes, access in OPERATOR_PERMISSIONS]
-            yield (f"`{access.value}`", *("yes" if one else "" for one in has))
+def _permission_rows() -> Iterable[Sequence[str]]:
+    for permission in Permission:
+        if permission not in (Permission.PUBLIC, Permission.OPERATOR, Permission.SESSION):
+            roles = [permission in ROLE_PERMISSIONS[role] for role in Role]
+            scopes = [permission in scope_permissions({scope}) for scope in Scope]
+            granted = [*roles, *scopes, permission in OPERATOR_PERMISSIONS]
+            yield (f"`{permission.value}`", *("yes" if one else "" for one in granted))
 
 
-def _route(row: Row) -> Sequence[str]:
-    roles, scopes = _who(row.permission)
-    further, _ = FURTHER.get(row.operation, ("", None))
-    roles = f"{roles}: {further}" if further else roles
-    return row.method, f"`{row.path}`", f"`{row.permission.value}`", roles, scopes
+def _route_row(route: RouteInfo) -> Sequence[str]:
+    roles, scopes = _granted_by(route.permission)
+    condition, _ = EXTRA_CONDITIONS.get(route.operation, ("", None))
+    roles = f"{roles}: {condition}" if condition else roles
+    return route.method, f"`{route.path}`", f"`{route.permission.value}`", roles, scopes
 
 
-def _who(access: Permission) -> tuple[str, str]:
-    """The roles and the scopes that have it."""
-    match access:
+def _granted_by(permission: Permission) -> tuple[str, str]:
+    """Return the roles and the scopes that grant a permission, as text."""
+    match permission:
         case Permission.PUBLIC:
-            return "anybody", ""
+            return "anyone", ""
         case Permission.PROFILE:
             return "any valid token", "any"
         case Permission.SESSION:
-            return "who signed in", ""
+            return "signed-in users", ""
         case Permission.OPERATOR:
             return "the operator", ""
-    roles = [role.value for role in Role if access in ROLE_PERMISSIONS[role]]
-    scopes = [f"`{scope}`" for scope in Scope if access in scope_permissions({scope})]
-    everybody = "every role" if len(roles) == len(Role) else ", ".join(roles)
-    return everybody, ", ".join(scopes)
+    roles = [role.value for role in Role if permission in ROLE_PERMISSIONS[role]]
+    scopes = [f"`{scope}`" for scope in Scope if permission in scope_permissions({scope})]
+    return "every role" if len(roles) == len(Role) else ", ".join(roles), ", ".join(scopes)
 
 
-def _errors() -> Iterable[Sequence[str]]:
-    for kind, (status, code) in STATUS_BY_ERROR.items():
-        sentence, _, _ = (kind.__doc__ or "").partition(". ")
+def _error_rows() -> Iterable[Sequence[str]]:
+    for error, (status, code) in STATUS_BY_ERROR.items():
+        sentence, _, _ = (error.__doc__ or "").partition(". ")
         yield str(status), f"`{code}`", sentence.partition("; `")[0].rstrip(".")
-    yield str(INTERNAL[0]), f"`{INTERNAL[1]}`", "Something went wrong in the server"
+    yield str(INTERNAL[0]), f"`{INTERNAL[1]}`", "An unexpected error, which the log describes"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
 if __name__ == "__main__":
-    sys.stdout.write(printed())
+    sys.stdout.write(render_page())
