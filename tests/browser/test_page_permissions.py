@@ -1,4 +1,4 @@
-"""Who sees and changes what in a team, and what they are told otherwise."""
+"""Page permissions: which pages each role may view, and which settings it may change."""
 
 from __future__ import annotations
 
@@ -13,164 +13,185 @@ from hitrate.http.cookies import SESSION_COOKIE
 from hitrate.http.csrf import csrf_token
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR
-from tests.support.dashboard_fixture import LIMITS, House, is_page, send
-from tests.support.html_page import Reading, text_of
+from tests.support.dashboard_fixture import LIMITS_FORM, DashboardFixture, is_html_page, submit_form
+from tests.support.html_page import HtmlPage, text_of
 
-ANALYTICS = ("", "/runs", "/run?session=one", "/artifacts", "/artifact?hash=one", "/pulse")
+ANALYTICS = ("", "/runs", "/run?session=one", "/artifacts", "/artifact?hash=one", "/version")
 PAGES = (*ANALYTICS, "/usage", "/connect", "/settings", "/settings/limits")
-SETTINGS = ("/settings", "/settings/limits")
+SETTINGS_PAGES = ("/settings", "/settings/limits")
 
-SEEN: dict[Role, set[str]] = {
+VIEWABLE_PAGES: dict[Role, set[str]] = {
     Role.OWNER: set(PAGES),
-    Role.MEMBER: set(PAGES) - set(SETTINGS),
-    Role.DEVELOPER: set(PAGES) - set(SETTINGS) - {"/usage"},
-    Role.VIEWER: set(PAGES) - set(SETTINGS),
+    Role.MEMBER: set(PAGES) - set(SETTINGS_PAGES),
+    Role.DEVELOPER: set(PAGES) - set(SETTINGS_PAGES) - {"/usage"},
+    Role.VIEWER: set(PAGES) - set(SETTINGS_PAGES),
     Role.BILLING: {"/usage", "/connect"},
 }
 
 
-def test_who_is_not_signed_in_is_asked_to_and_comes_back(unchanged: House) -> None:
-    with httpx.Client(base_url=unchanged.place.server.url, verify=False) as nobody:
+def test_pages_redirect_to_login_without_a_session(unchanged_dashboard: DashboardFixture) -> None:
+    with httpx.Client(base_url=unchanged_dashboard.server.url, verify=False) as anonymous:
         for page in PAGES:
-            answer = nobody.get(unchanged.path(page), headers={"accept": "text/html"})
-            assert answer.status_code == 303
-            next_page = quote(unchanged.path(page), safe="/").replace("/", "%2F")
-            assert answer.headers["location"] == f"/login?next={next_page}"
-        before = unchanged.state()
-        for part, form in unchanged.forms().items():
-            answer = nobody.post(
-                unchanged.path(f"/settings/{part}"), data=form, headers={"accept": "text/html"}
+            response = anonymous.get(
+                unchanged_dashboard.path(page), headers={"accept": "text/html"}
             )
-            assert (answer.status_code, answer.headers["location"]) == (303, "/login")
-        assert nobody.get(unchanged.path("/pulse")).status_code == 401
-        assert unchanged.state() == before
+            assert response.status_code == 303
+            next_page = quote(unchanged_dashboard.path(page), safe="/").replace("/", "%2F")
+            assert response.headers["location"] == f"/login?next={next_page}"
+        before = unchanged_dashboard.state()
+        for name, fields in unchanged_dashboard.forms().items():
+            response = anonymous.post(
+                unchanged_dashboard.path(f"/settings/{name}"),
+                data=fields,
+                headers={"accept": "text/html"},
+            )
+            assert (response.status_code, response.headers["location"]) == (303, "/login")
+        assert anonymous.get(unchanged_dashboard.path("/version")).status_code == 401
+        assert unchanged_dashboard.state() == before
 
 
 @pytest.mark.parametrize("role", Role)
-def test_a_role_sees_its_pages_and_is_told_of_no_others(unchanged: House, role: Role) -> None:
-    with unchanged.as_(role) as visitor:
-        answers = {page: visitor.get(unchanged.path(page)) for page in PAGES}
-    seen = {page for page, answer in answers.items() if answer.status_code in (200, 303)}
-    assert seen == SEEN[role]
-    for page in set(PAGES) - seen:
-        assert answers[page].status_code == 403
-        assert is_page(answers[page])
-        assert f"Your role in this team, {role.value}," in answers[page].text
+def test_role_views_only_its_pages_and_their_tabs(
+    unchanged_dashboard: DashboardFixture, role: Role
+) -> None:
+    with unchanged_dashboard.browse_as(role) as http:
+        responses = {page: http.get(unchanged_dashboard.path(page)) for page in PAGES}
+    viewed = {page for page, response in responses.items() if response.status_code in (200, 303)}
+    assert viewed == VIEWABLE_PAGES[role]
+    for page in set(PAGES) - viewed:
+        assert responses[page].status_code == 403
+        assert is_html_page(responses[page])
+        assert f"Your role in this team ({role.value})" in responses[page].text
     tabs = [
-        link.get("href", "") for link in Reading(answers["/connect"].text).all(".//main//nav/a")
+        link.get("href", "")
+        for link in HtmlPage(responses["/connect"].text).find_all(".//main//nav/a")
     ]
     pages = {"", "/runs", "/artifacts", "/usage", "/connect", "/settings"}
-    assert set(tabs) == {unchanged.path(page) for page in SEEN[role] & pages}
+    assert set(tabs) == {unchanged_dashboard.path(page) for page in VIEWABLE_PAGES[role] & pages}
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.OWNER], ids=str)
-def test_only_owners_change_anything(unchanged: House, role: Role) -> None:
-    before = unchanged.state()
-    with unchanged.as_(role) as visitor:
-        for part, form in unchanged.forms().items():
-            answer = send(visitor, unchanged.path(f"/settings/{part}"), form)
-            assert answer.status_code == 403, part
-            assert is_page(answer)
-    assert unchanged.state() == before
+def test_roles_other_than_owner_change_nothing(
+    unchanged_dashboard: DashboardFixture, role: Role
+) -> None:
+    before = unchanged_dashboard.state()
+    with unchanged_dashboard.browse_as(role) as http:
+        for name, fields in unchanged_dashboard.forms().items():
+            response = submit_form(http, unchanged_dashboard.path(f"/settings/{name}"), fields)
+            assert response.status_code == 403, name
+            assert is_html_page(response)
+    assert unchanged_dashboard.state() == before
 
 
-def test_an_owner_changes_all_of_it(house: House) -> None:
-    with house.as_(Role.OWNER) as visitor:
-        for part, form in house.forms().items():
-            before = house.state()
-            answer = send(visitor, house.path(f"/settings/{part}"), form)
-            assert answer.status_code == (200 if part == "tokens" else 303), part
-            assert house.state() != before, part
-    [newest, *_] = house.place.accounts.audit.page(house.team.id, 1)
-    assert newest.actor_name == house.people[Role.OWNER].email
+def test_owner_submits_every_form(dashboard: DashboardFixture) -> None:
+    with dashboard.browse_as(Role.OWNER) as http:
+        for name, fields in dashboard.forms().items():
+            before = dashboard.state()
+            response = submit_form(http, dashboard.path(f"/settings/{name}"), fields)
+            assert response.status_code == (200 if name == "tokens" else 303), name
+            assert dashboard.state() != before, name
+    [newest, *_] = dashboard.server.accounts.audit.page(dashboard.team.id, 1)
+    assert newest.actor_name == dashboard.users[Role.OWNER].email
 
 
-def test_another_team_is_not_there(unchanged: House) -> None:
-    before = unchanged.state()
-    with unchanged.place.visitor(unchanged.stranger) as visitor:
-        unheard_of = visitor.get("/teams/unheard-of")
+def test_pages_of_another_team_equal_those_of_an_unknown_team(
+    unchanged_dashboard: DashboardFixture,
+) -> None:
+    before = unchanged_dashboard.state()
+    with unchanged_dashboard.server.browse_as(unchanged_dashboard.outsider) as http:
+        unknown_team = http.get("/teams/unknown-team")
         for page in PAGES:
-            answer = visitor.get(unchanged.path(page))
-            assert (answer.status_code, answer.text) == (404, unheard_of.text)
-        for part, form in unchanged.forms().items():
-            answer = send(visitor, unchanged.path(f"/settings/{part}"), form)
-            assert (answer.status_code, answer.text) == (404, unheard_of.text)
-        assert visitor.get("/").headers["location"].startswith("/teams/other-")
-    assert is_page(unheard_of)
-    assert unchanged.state() == before
+            response = http.get(unchanged_dashboard.path(page))
+            assert (response.status_code, response.text) == (404, unknown_team.text)
+        for name, fields in unchanged_dashboard.forms().items():
+            response = submit_form(http, unchanged_dashboard.path(f"/settings/{name}"), fields)
+            assert (response.status_code, response.text) == (404, unknown_team.text)
+        assert http.get("/").headers["location"].startswith("/teams/other-")
+    assert is_html_page(unknown_team)
+    assert unchanged_dashboard.state() == before
 
 
-def test_the_start_is_the_first_page_that_a_role_sees(unchanged: House) -> None:
+def test_home_redirects_to_the_first_page_that_the_role_may_view(
+    unchanged_dashboard: DashboardFixture,
+) -> None:
     for role, page in ((Role.BILLING, "/usage"), (Role.VIEWER, ""), (Role.OWNER, "")):
-        with unchanged.as_(role) as visitor:
-            assert visitor.get("/").headers["location"] == unchanged.path(page)
-    with unchanged.place.visitor(
-        unchanged.place.person(f"{uuid.uuid4().hex}@example.com")
-    ) as visitor:
-        assert visitor.get("/").headers["location"] == "/account"
+        with unchanged_dashboard.browse_as(role) as http:
+            assert http.get("/").headers["location"] == unchanged_dashboard.path(page)
+    with unchanged_dashboard.server.browse_as(
+        unchanged_dashboard.server.create_user(f"{uuid.uuid4().hex}@example.com")
+    ) as http:
+        assert http.get("/").headers["location"] == "/account"
 
 
-def test_who_is_demoted_or_removed_or_disabled_loses_access_at_once(house: House) -> None:
-    members, owner = house.place.accounts.members, house.people[Role.OWNER]
-    second = house.place.person(f"{uuid.uuid4().hex}@example.com", house.team)
-    with house.place.visitor(second) as visitor:
-        assert visitor.get(house.path("/settings")).status_code == 200
-        members.change(house.team, second.id, OPERATOR, role=Role.DEVELOPER)
-        assert visitor.get(house.path("/settings")).status_code == 403
-        assert send(visitor, house.path("/settings/team"), {"name": "Mine"}).status_code == 403
-        assert visitor.get(house.path("/runs")).status_code == 200
-        members.remove(house.team, second.id, OPERATOR)
-        assert visitor.get(house.path("/runs")).status_code == 404
-        assert visitor.get(house.path("/pulse")).status_code == 404
-    with house.place.visitor(owner) as visitor:
-        assert visitor.get(house.path("/runs")).status_code == 200
-        house.place.accounts.users.disable(owner)
-        assert visitor.get(house.path("/runs")).status_code == 303
-        assert visitor.get(house.path("/pulse"), headers={"accept": "*/*"}).status_code == 401
+def test_demoted_removed_and_disabled_users_lose_access_immediately(
+    dashboard: DashboardFixture,
+) -> None:
+    members, owner = dashboard.server.accounts.members, dashboard.users[Role.OWNER]
+    second = dashboard.server.create_user(f"{uuid.uuid4().hex}@example.com", dashboard.team)
+    with dashboard.server.browse_as(second) as http:
+        assert http.get(dashboard.path("/settings")).status_code == 200
+        members.change(dashboard.team, second.id, OPERATOR, role=Role.DEVELOPER)
+        assert http.get(dashboard.path("/settings")).status_code == 403
+        assert (
+            submit_form(http, dashboard.path("/settings/team"), {"name": "Mine"}).status_code == 403
+        )
+        assert http.get(dashboard.path("/runs")).status_code == 200
+        members.remove(dashboard.team, second.id, OPERATOR)
+        assert http.get(dashboard.path("/runs")).status_code == 404
+        assert http.get(dashboard.path("/version")).status_code == 404
+    with dashboard.server.browse_as(owner) as http:
+        assert http.get(dashboard.path("/runs")).status_code == 200
+        dashboard.server.accounts.users.disable(owner)
+        assert http.get(dashboard.path("/runs")).status_code == 303
+        assert http.get(dashboard.path("/version"), headers={"accept": "*/*"}).status_code == 401
 
 
-def test_a_form_from_elsewhere_changes_nothing(unchanged: House) -> None:
-    before = unchanged.state()
-    forms = unchanged.forms()
-    with ExitStack() as visitors:
-        visitor = visitors.enter_context(unchanged.as_(Role.OWNER))
-        other = visitors.enter_context(unchanged.as_(Role.OWNER))
-        mine, others = (csrf_token(str(one.cookies[SESSION_COOKIE])) for one in (visitor, other))
+def test_form_without_a_valid_csrf_token_or_origin_changes_nothing(
+    unchanged_dashboard: DashboardFixture,
+) -> None:
+    before = unchanged_dashboard.state()
+    forms = unchanged_dashboard.forms()
+    with ExitStack() as stack:
+        http = stack.enter_context(unchanged_dashboard.browse_as(Role.OWNER))
+        other = stack.enter_context(unchanged_dashboard.browse_as(Role.OWNER))
+        own_token, other_token = (
+            csrf_token(str(client.cookies[SESSION_COOKIE])) for client in (http, other)
+        )
         attempts: list[tuple[dict[str, str], dict[str, str]]] = [
             ({}, {}),
             ({"form_token": ""}, {}),
-            ({"form_token": others}, {}),
-            ({"form_token": mine[:-1]}, {}),
-            ({"form_token": mine}, {"origin": "https://evil.example"}),
-            ({"form_token": mine}, {"sec-fetch-site": "cross-site"}),
-            ({"form_token": mine}, {"sec-fetch-site": "same-site"}),
+            ({"form_token": other_token}, {}),
+            ({"form_token": own_token[:-1]}, {}),
+            ({"form_token": own_token}, {"origin": "https://evil.example"}),
+            ({"form_token": own_token}, {"sec-fetch-site": "cross-site"}),
+            ({"form_token": own_token}, {"sec-fetch-site": "same-site"}),
         ]
-        for part, form in forms.items():
-            for seal, headers in attempts:
-                path = unchanged.path(f"/settings/{part}")
-                answer = visitor.post(path, data={**form, **seal}, headers=headers)
-                assert answer.status_code == 403, (part, seal, headers)
-                assert is_page(answer)
-    assert unchanged.state() == before
+        for name, fields in forms.items():
+            for token_field, headers in attempts:
+                path = unchanged_dashboard.path(f"/settings/{name}")
+                response = http.post(path, data={**fields, **token_field}, headers=headers)
+                assert response.status_code == 403, (name, token_field, headers)
+                assert is_html_page(response)
+    assert unchanged_dashboard.state() == before
 
 
 @pytest.mark.parametrize(
-    ("part", "form", "why"),
+    ("name", "fields", "message"),
     [
         ("team", {"name": ""}, "1 to 100 printable characters"),
         ("team", {"name": "x" * 101}, "1 to 100 printable characters"),
-        ("team", {"name": "x", "requests_per_minute": "-1"}, "no whole number"),
-        ("team", {"name": "x", "requests_per_minute": "9" * 19}, "no whole number"),
-        ("limits", {**LIMITS, "requests": "many"}, "Requests: 'many' is no whole number"),
-        ("limits", {**LIMITS, "stored_bytes": "9" * 300 + " TB"}, "Stored: "),
-        ("limits", {**LIMITS, "stored_bytes": "9999999 TB"}, "more than there can be"),
-        ("limits", {**LIMITS, "price_stored_gb": "cheap"}, "The price of a GB stored for a cycle"),
-        ("limits", {**LIMITS, "spend_cap": "-1"}, "The spend cap"),
-        ("limits", {**LIMITS, "spend_cap": "NaN"}, "The spend cap"),
-        ("limits", {**LIMITS, "currency": "euro"}, "The currency"),
-        ("limits", {**LIMITS, "cycle_day": ""}, "The cycle's day"),
-        ("limits", {**LIMITS, "cycle_day": "32"}, "The cycle's day"),
-        ("limits", {}, "The cycle's day"),
+        ("team", {"name": "x", "requests_per_minute": "-1"}, "not a whole number"),
+        ("team", {"name": "x", "requests_per_minute": "9" * 19}, "not a whole number"),
+        ("limits", {**LIMITS_FORM, "requests": "many"}, "Requests: 'many' is not a whole number"),
+        ("limits", {**LIMITS_FORM, "stored_bytes": "9" * 300 + " TB"}, "Stored: "),
+        ("limits", {**LIMITS_FORM, "stored_bytes": "9999999 TB"}, "too large"),
+        ("limits", {**LIMITS_FORM, "price_stored_gb": "cheap"}, "Price per GB stored for a cycle"),
+        ("limits", {**LIMITS_FORM, "spend_cap": "-1"}, "Spend cap"),
+        ("limits", {**LIMITS_FORM, "spend_cap": "NaN"}, "Spend cap"),
+        ("limits", {**LIMITS_FORM, "currency": "euro"}, "Currency"),
+        ("limits", {**LIMITS_FORM, "cycle_day": ""}, "Cycle start day"),
+        ("limits", {**LIMITS_FORM, "cycle_day": "32"}, "Cycle start day"),
+        ("limits", {}, "Cycle start day"),
         ("add-member", {"email": "nobody@example.com", "role": "OWNER"}, "There is no user"),
         ("add-member", {"email": "", "role": "OWNER"}, "is not an e-mail address"),
         ("add-member", {"email": "MEMBER", "role": "OWNER"}, "is in the team"),
@@ -180,34 +201,37 @@ def test_a_form_from_elsewhere_changes_nothing(unchanged: House) -> None:
         ("remove-member", {"user": "OWNER"}, "the team's last owner"),
         ("remove-member", {}, "Nobody with the id"),
         ("revoke-token", {"token": "tok_of_others"}, "This team has no such token."),
-        ("tokens", {"label": "x"}, "Choose at least one thing"),
-        ("tokens", {"label": "x", "scopes": "admin"}, "Choose at least one thing"),
+        ("tokens", {"label": "x"}, "Select at least one permission"),
+        ("tokens", {"label": "x", "scopes": "admin"}, "Select at least one permission"),
         ("tokens", {"label": "x" * 201, "scopes": "read"}, "200 printable"),
         ("tokens", {"label": "x", "scopes": "read", "days": "0"}, "whole number from 1"),
     ],
 )
-def test_what_makes_no_sense_changes_nothing_and_is_explained(
-    unchanged: House, part: str, form: dict[str, str], why: str
+def test_invalid_form_changes_nothing_and_explains_the_problem(
+    unchanged_dashboard: DashboardFixture, name: str, fields: dict[str, str], message: str
 ) -> None:
-    for name, role in (("email", "MEMBER"), ("user", "OWNER")):
-        if form.get(name) == role:
-            person = unchanged.people[Role(role)]
-            form = {**form, name: person.email if name == "email" else person.id}
-    before = unchanged.state()
-    with unchanged.as_(Role.OWNER) as visitor:
-        answer = send(visitor, unchanged.path(f"/settings/{part}"), form)
-    assert answer.status_code == 400
-    [problem] = Reading(answer.text).all(".//p[@role='alert']")
-    assert why in text_of(problem)
+    users = unchanged_dashboard.users
+    if fields.get("email") == "MEMBER":
+        fields = {**fields, "email": users[Role.MEMBER].email}
+    if fields.get("user") == "OWNER":
+        fields = {**fields, "user": users[Role.OWNER].id}
+    before = unchanged_dashboard.state()
+    with unchanged_dashboard.browse_as(Role.OWNER) as http:
+        response = submit_form(http, unchanged_dashboard.path(f"/settings/{name}"), fields)
+    assert response.status_code == 400
+    [problem] = HtmlPage(response.text).find_all(".//p[@role='alert']")
+    assert message in text_of(problem)
     assert "$" not in text_of(problem)
-    assert unchanged.state() == before
+    assert unchanged_dashboard.state() == before
 
 
-def test_no_form_is_too_strange(unchanged: House) -> None:
-    before = unchanged.state()
-    with unchanged.as_(Role.OWNER) as visitor:
-        path = unchanged.path("/settings/team")
-        kind = {"content-type": "application/x-www-form-urlencoded"}
+def test_malformed_form_bodies_are_rejected_with_a_page(
+    unchanged_dashboard: DashboardFixture,
+) -> None:
+    before = unchanged_dashboard.state()
+    with unchanged_dashboard.browse_as(Role.OWNER) as http:
+        path = unchanged_dashboard.path("/settings/team")
+        headers = {"content-type": "application/x-www-form-urlencoded"}
         for content, status in (
             (b"", 403),
             (b"\xff\xfe", 400),
@@ -215,8 +239,10 @@ def test_no_form_is_too_strange(unchanged: House) -> None:
             (b"x" * 100_000, 413),
             (b"{}", 403),
         ):
-            answer = visitor.post(path, content=content, headers=kind)
-            assert answer.status_code == status, content[:20]
-            assert is_page(answer)
-        assert send(visitor, unchanged.path("/settings/nothing"), {}).status_code == 404
-    assert unchanged.state() == before
+            response = http.post(path, content=content, headers=headers)
+            assert response.status_code == status, content[:20]
+            assert is_html_page(response)
+        assert (
+            submit_form(http, unchanged_dashboard.path("/settings/nothing"), {}).status_code == 404
+        )
+    assert unchanged_dashboard.state() == before

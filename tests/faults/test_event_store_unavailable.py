@@ -247,6 +247,6 @@ def test_a_torn_last_line_is_cut_off_and_the_whole_ones_before_it_are_loaded(
     bench.set_down(2, torn[:1])
     bench.server.start()
     bench.assert_recorded()
-    assert bench.server.log.count("torn line cut off") == 2
+    assert bench.server.log.count("torn line truncated") == 2
     assert not (bench.spool / "quarantine").exists()
     assert bench.doctor()[0] == 0

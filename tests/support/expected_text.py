@@ -1,52 +1,56 @@
-"""What pages have to say of an answer of the API, in the same words."""
+"""The text that pages must display for a response of the analytics API."""
 
 from __future__ import annotations
 
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hitrate.pages.formatting import counted, duration, moment, number, percent, size
+from hitrate.pages.formatting import duration, number, percent, pluralize, size, time_text
 from tests.support.html_page import Row
 
 BERLIN = "Europe/Berlin"
 
-Answer = dict[str, Any]
+Report = dict[str, Any]
 
 
-def saved(told: Answer) -> str:
-    return duration(told["timeSavedMs"]["local"] + told["timeSavedMs"]["remote"])
+def time_saved_text(stats: Report) -> str:
+    return duration(stats["timeSavedMs"]["local"] + stats["timeSavedMs"]["remote"])
 
 
-def moved(artifacts: Answer, way: str) -> str:
-    return f"{size(artifacts[f'{way}edBytes'])} in {counted(artifacts[f'{way}s'], 'artifact')}"
+def transfer_text(artifacts: Report, direction: str) -> str:
+    """Describe what was transferred; `direction` is `upload` or `download`."""
+    count = pluralize(artifacts[f"{direction}s"], "artifact")
+    return f"{size(artifacts[f'{direction}edBytes'])} in {count}"
 
 
-def in_short(told: Answer) -> str:
-    hits = number(told["localHits"] + told["remoteHits"])
-    rate = f" ({percent(told['hitRate'])})" if told["tasks"] else ""
-    return f"{hits} of {counted(told['tasks'], 'task')} from the cache{rate}, {saved(told)} saved"
+def totals_text(stats: Report) -> str:
+    hits = number(stats["localHits"] + stats["remoteHits"])
+    rate = f" ({percent(stats['hitRate'])})" if stats["tasks"] else ""
+    tasks = pluralize(stats["tasks"], "task")
+    return f"{hits} of {tasks} from the cache{rate}, {time_saved_text(stats)} saved"
 
 
-def run_row(run: Answer) -> dict[str, str]:
-    """A run as tables show it, without who sent it."""
+def run_row(run: Report) -> dict[str, str]:
+    """Return the cells of a run in a table, except its client."""
     return {
-        "Began": moment(run["startedAt"], ZoneInfo(BERLIN)),
+        "Started": time_text(run["startedAt"], ZoneInfo(BERLIN)),
         "Hit rate": percent(run["hitRate"]),
         "Outcomes": "",
         "Tasks": number(run["tasks"]),
-        "Local": number(run["localHits"]),
-        "Remote": number(run["remoteHits"]),
+        "Local hits": number(run["localHits"]),
+        "Remote hits": number(run["remoteHits"]),
         "Misses": number(run["misses"]),
-        "Time saved": saved(run),
+        "Time saved": time_saved_text(run),
     }
 
 
-def assert_runs(rows: list[Row], runs: list[Answer]) -> None:
-    shown = [{name: text for name, text in row.cells.items() if name != "Sent by"} for row in rows]
-    assert shown == [run_row(run) for run in runs]
+def assert_run_rows(rows: list[Row], runs: list[Report]) -> None:
+    """Check that the rows of a table are exactly these runs, in this order."""
+    cells = [{name: text for name, text in row.cells.items() if name != "Sent by"} for row in rows]
+    assert cells == [run_row(run) for run in runs]
     for row, run in zip(rows, runs, strict=True):
         assert row.links == [f"/teams/ours/run?session={run['sessionId']}"]
-        sender = run["sender"]
-        words = [sender["user"] or sender["tokenLabel"], sender["ci"], sender["agent"]]
-        words.append("interactive" if sender["interactive"] else None)
-        assert row["Sent by"] == " ".join(word for word in words if word)
+        client = run["sender"]
+        parts = [client["user"] or client["tokenLabel"], client["ci"], client["agent"]]
+        parts.append("interactive" if client["interactive"] else None)
+        assert row["Sent by"] == " ".join(part for part in parts if part)

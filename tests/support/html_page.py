@@ -1,4 +1,4 @@
-"""Reads pages as text: what stands where, by id, and tables by their columns."""
+"""Parses HTML pages: text by element id, and tables by their column headers."""
 
 from __future__ import annotations
 
@@ -6,39 +6,38 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from xml.etree.ElementTree import Element, TreeBuilder
 
-_VOID = {"br", "hr", "img", "input", "link", "meta"}
+_VOID_TAGS = {"br", "hr", "img", "input", "link", "meta"}
 
 
-class Reading:
-    """One page."""
+class HtmlPage:
+    """A parsed page. Raises AssertionError if its tags are not properly nested."""
 
     def __init__(self, html: str) -> None:
-        reader = _Reader()
-        reader.feed(html)
-        reader.close()
-        self._root = reader.tree.close()
+        parser = _TreeParser()
+        parser.feed(html)
+        parser.close()
+        self._root = parser.tree.close()
 
-    def text(self, name: str) -> str:
-        """What stands in the element of this id."""
-        return text_of(self.element(name))
+    def text(self, element_id: str) -> str:
+        """Return the text of an element."""
+        return text_of(self.element(element_id))
 
-    def element(self, name: str) -> Element:
-        """The element of this id."""
-        [found] = self._root.iterfind(f".//*[@id='{name}']")
-        return found
+    def element(self, element_id: str) -> Element:
+        [element] = self._root.iterfind(f".//*[@id='{element_id}']")
+        return element
 
-    def all(self, path: str) -> list[Element]:
-        """Elements by an XPath."""
+    def find_all(self, path: str) -> list[Element]:
+        """Find elements by an XPath."""
         return self._root.findall(path)
 
-    def table(self, name: str) -> list[Row]:
-        """The rows of the table in the region of this label, or labelled by this id."""
-        regions = [
-            one
-            for one in self._root.iterfind(".//div[@role='region']")
-            if name in (one.get("aria-label"), one.get("aria-labelledby"))
-        ]
-        [table] = regions[0].iterfind("table")
+    def table(self, label: str) -> list[Row]:
+        """Return the rows of the table in the region with this label or label id."""
+        region = next(
+            element
+            for element in self._root.iterfind(".//div[@role='region']")
+            if label in (element.get("aria-label"), element.get("aria-labelledby"))
+        )
+        [table] = region.iterfind("table")
         columns = [text_of(cell) for cell in table.findall("thead/tr")[-1]]
         rows = []
         for row in table.iterfind("tbody/tr"):
@@ -50,7 +49,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells by the names of their columns, and where the row leads."""
+    """The text of a row's cells by column header, and the targets of its links."""
 
     cells: dict[str, str]
     links: list[str]
@@ -60,12 +59,12 @@ class Row:
 
 
 def text_of(element: Element) -> str:
-    """All text in it, with single spaces."""
+    """Return all text in an element, with single spaces."""
     return " ".join("".join(element.itertext()).split())
 
 
-class _Reader(HTMLParser):
-    """Builds a tree; raises AssertionError for tags that are not closed as they were opened."""
+class _TreeParser(HTMLParser):
+    """Builds an element tree; raises AssertionError for an end tag that does not match."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +73,7 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tree.start(tag, {name: value or "" for name, value in attrs})
-        if tag in _VOID:
+        if tag in _VOID_TAGS:
             self.tree.end(tag)
         else:
             self._open.append(tag)
@@ -84,9 +83,9 @@ class _Reader(HTMLParser):
         self.tree.end(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self._open, f"</{tag}> closes nothing"
+        assert self._open, f"</{tag}> has no start tag"
         opened = self._open.pop()
-        assert opened == tag, f"</{tag}> closes <{opened}>"
+        assert opened == tag, f"</{tag}> does not match <{opened}>"
         self.tree.end(tag)
 
     def handle_data(self, data: str) -> None:

@@ -1,5 +1,4 @@
-"""Owns a team's story on a server whose clock is the test's: what its people and CI sent, when, and
-what is shown of it to whom."""
+"""A server with teams, users and clients: sends events and artifacts, and logs in to pages."""
 
 from __future__ import annotations
 
@@ -24,17 +23,17 @@ from tests.support.manual_clock_server import ManualClockServer
 from tests.support.server import Server
 
 NOW_MS = 1_800_000_000_000
-"""Friday, 15 January 2027, 08:00 in UTC: where a story ends."""
+"""Friday, 15 January 2027, 08:00 UTC: the end of every scenario with a manual clock."""
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
-EVENTS = "/v8/artifacts/events"
+EVENTS_PATH = "/v8/artifacts/events"
 
 Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sender:
-    """A token, and what its client says of itself."""
+class BuildClient:
+    """A token, and the client metadata that is sent with it."""
 
     secret: str
     token_id: str
@@ -42,23 +41,23 @@ class Sender:
     interactive: bool | None = None
     agent: str | None = None
 
-    def saying(self, **words: Any) -> Sender:
-        """The same token, with a client that says this of itself."""
-        return replace(self, **words)
+    def with_metadata(self, **metadata: Any) -> BuildClient:
+        """Return a client with the same token and this metadata: ci, interactive, agent."""
+        return replace(self, **metadata)
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        said: dict[bytes, str | None] = {
+        headers: dict[bytes, str | None] = {
             b"authorization": f"Bearer {self.secret}",
             b"x-artifact-client-ci": self.ci,
             b"x-artifact-client-interactive": {True: "1", False: "0", None: None}[self.interactive],
             b"x-ai-agent": self.agent,
         }
-        return {name: text.encode() for name, text in said.items() if text is not None}
+        return {name: text.encode() for name, text in headers.items() if text is not None}
 
 
-class Place:
-    """A server and its accounts; requests keep their connection."""
+class PageServer:
+    """A running server and its accounts; requests reuse their connection."""
 
     def __init__(self, server: Server, accounts: AccountStore, sessions: Sessions) -> None:
         self.server = server
@@ -66,121 +65,131 @@ class Place:
         self._sessions = sessions
         self._http = httpx.Client(base_url=server.url, timeout=30, verify=False)
 
+    @property
+    def url(self) -> str:
+        return self.server.url
+
     def close(self) -> None:
         self._http.close()
 
-    def team(self, slug: str, name: str | None = None) -> Team:
-        """A new team."""
+    def create_team(self, slug: str, name: str | None = None) -> Team:
         return self.accounts.teams.create(slug, name)
 
-    def person(self, email: str, *teams: Team, role: Role = Role.OWNER) -> User:
-        """Somebody new, in these teams."""
+    def create_user(self, email: str, *teams: Team, role: Role = Role.OWNER) -> User:
+        """Create a user who is a member of these teams."""
         user = self.accounts.users.create(email, email.partition("@")[0].title())
         for team in teams:
             self.accounts.members.add(team, user, role, OPERATOR)
         return user
 
-    def sender(self, team: Team, label: str, user: User | None = None) -> Sender:
-        """A new token of a team, or of somebody in it."""
+    def create_client(self, team: Team, label: str, user: User | None = None) -> BuildClient:
+        """Create a token of a team, or of a user in the team."""
         token, secret = self.accounts.tokens.create(team, label, user=user)
-        return Sender(secret, token.id)
+        return BuildClient(secret, token.id)
 
-    def post(self, sender: Sender, events: Iterable[Event]) -> None:
-        """Send a batch, now."""
-        answer = self._http.post(EVENTS, content=json.dumps(list(events)), headers=sender.headers)
-        assert answer.status_code == 200, answer.text
-
-    def put(self, sender: Sender, name: str, body: bytes, took_ms: float | None = None) -> None:
-        """Upload an artifact, now."""
-        took = {} if took_ms is None else {b"x-artifact-duration": f"{took_ms:g}".encode()}
-        headers = {**sender.headers, **took}
-        answer = self._http.put(f"/v8/artifacts/{name}", content=body, headers=headers)
-        assert answer.status_code == 202, answer.text
-
-    def get(self, sender: Sender, name: str) -> None:
-        """Download an artifact, now."""
-        answer = self._http.get(f"/v8/artifacts/{name}", headers=sender.headers)
-        assert answer.status_code == 200, answer.text
-
-    def ask(self, sender: Sender, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        """What the API answers when all that was sent is counted."""
-        answer = self._http.get(
-            path, params={"fresh": "true", **(query or {})}, headers=sender.headers
+    def send_events(self, client: BuildClient, events: Iterable[Event]) -> None:
+        """Send one batch."""
+        response = self._http.post(
+            EVENTS_PATH, content=json.dumps(list(events)), headers=client.headers
         )
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        assert response.status_code == 200, response.text
 
-    def fetch(self, sender: Sender, path: str, query: Mapping[str, Any]) -> str:
-        """What an address answers that is no JSON."""
-        answer = self._http.get(path, params=dict(query), headers=sender.headers)
-        assert answer.status_code == 200, answer.text
-        return answer.text
+    def upload(
+        self, client: BuildClient, artifact: str, body: bytes, duration_ms: float | None = None
+    ) -> None:
+        headers = client.headers
+        if duration_ms is not None:
+            headers[b"x-artifact-duration"] = f"{duration_ms:g}".encode()
+        response = self._http.put(f"/v8/artifacts/{artifact}", content=body, headers=headers)
+        assert response.status_code == 202, response.text
 
-    def session(self, user: User) -> str:
-        """The secret that a browser keeps in which they are signed in."""
+    def download(self, client: BuildClient, artifact: str) -> None:
+        response = self._http.get(f"/v8/artifacts/{artifact}", headers=client.headers)
+        assert response.status_code == 200, response.text
+
+    def get_json(
+        self, client: BuildClient, path: str, params: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Return an API response that includes all events that were sent before."""
+        response = self._http.get(
+            path, params={"fresh": "true", **(params or {})}, headers=client.headers
+        )
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def get_text(self, client: BuildClient, path: str, params: Mapping[str, Any]) -> str:
+        """Return an API response that is not JSON."""
+        response = self._http.get(path, params=dict(params), headers=client.headers)
+        assert response.status_code == 200, response.text
+        return response.text
+
+    def load_events(self, client: BuildClient) -> None:
+        """Wait until all events that were sent are loaded."""
+        self.get_json(client, "/v1/analytics/summary")
+
+    def start_session(self, user: User) -> str:
+        """Log a user in and return the secret of the session cookie."""
         return self._sessions.create(user).secret
 
     @contextmanager
-    def visitor(self, user: User, zone: str | None = None) -> Iterator[httpx.Client]:
-        """Somebody who is signed in, without a browser; redirects are not followed."""
-        cookies = {SESSION_COOKIE: self.session(user)}
+    def browse_as(self, user: User, zone: str | None = None) -> Iterator[httpx.Client]:
+        """Create an HTTP client with the session of a user; it does not follow redirects."""
+        cookies = {SESSION_COOKIE: self.start_session(user)}
         if zone is not None:
             cookies["hitrate_timezone"] = zone
         headers = {"accept": "text/html"}
         with httpx.Client(
-            base_url=self.server.url, cookies=cookies, headers=headers, timeout=30, verify=False
+            base_url=self.url, cookies=cookies, headers=headers, timeout=30, verify=False
         ) as http:
             yield http
 
-    def let_in(self, page: Page, user: User) -> None:
-        """Sign somebody in to a browser."""
-        secret = self.session(user)
-        page.context.add_cookies(
-            [{"name": SESSION_COOKIE, "value": secret, "url": self.server.url}]
-        )
+    def log_in(self, page: Page, user: User) -> None:
+        """Log a user in to a browser."""
+        secret = self.start_session(user)
+        page.context.add_cookies([{"name": SESSION_COOKIE, "value": secret, "url": self.url}])
 
 
 @contextmanager
-def place_of(server: Server, clock: Clock) -> Iterator[Place]:
-    """A server that is started, and killed in the end."""
+def run_page_server(server: Server, clock: Clock) -> Iterator[PageServer]:
+    """Start a server; kill it when the `with` block ends."""
     server.start()
     engine = open_database(server.data_dir)
-    place = Place(server, AccountStore(engine, clock), Sessions(engine, clock))
+    page_server = PageServer(server, AccountStore(engine, clock), Sessions(engine, clock))
     try:
-        yield place
+        yield page_server
     finally:
-        place.close()
+        page_server.close()
         engine.dispose()
         server.kill()
 
 
 @contextmanager
-def place_in_time(folder: Path, clock: ManualClock) -> Iterator[Place]:
-    """A server of its own, whose time is `clock`'s."""
-    with place_of(ManualClockServer(folder / "data", clock), clock) as place:
-        yield place
+def run_manual_clock_page_server(directory: Path, clock: ManualClock) -> Iterator[PageServer]:
+    """Start a server whose time is that of `clock`, with its data in a new directory."""
+    with run_page_server(ManualClockServer(directory / "data", clock), clock) as page_server:
+        yield page_server
 
 
-def event(session: str, name: str, what: str, duration: float | None = 0) -> Event:
-    """One event; `what` is such as `LOCAL HIT`."""
-    source, outcome = what.split()
-    told = {} if duration is None else {"duration": duration}
-    return {"sessionId": session, "source": source, "event": outcome, "hash": name, **told}
+def event(session: str, artifact: str, kind: str, duration: float | None = 0) -> Event:
+    """Create an event; `kind` is such as `LOCAL HIT`."""
+    source, outcome = kind.split()
+    fields = {} if duration is None else {"duration": duration}
+    return {"sessionId": session, "source": source, "event": outcome, "hash": artifact, **fields}
 
 
-def local_hit(session: str, name: str, saved_ms: float) -> list[Event]:
-    """What turbo sends of a task that it finds on its own disk."""
-    return [event(session, name, "LOCAL HIT", saved_ms)]
+def local_hit(session: str, artifact: str, saved_ms: float) -> list[Event]:
+    """Create the events that turbo sends for a task found in its local cache."""
+    return [event(session, artifact, "LOCAL HIT", saved_ms)]
 
 
-def remote_hit(session: str, name: str, saved_ms: float | None) -> list[Event]:
-    """Of one that it downloads."""
+def remote_hit(session: str, artifact: str, saved_ms: float | None) -> list[Event]:
+    """Create the events that turbo sends for a task that it downloads."""
     return [
-        event(session, name, "LOCAL MISS"),
-        event(session, name, "REMOTE HIT", saved_ms),
+        event(session, artifact, "LOCAL MISS"),
+        event(session, artifact, "REMOTE HIT", saved_ms),
     ]
 
 
-def miss(session: str, name: str) -> list[Event]:
-    """Of one that it runs."""
-    return [event(session, name, "LOCAL MISS"), event(session, name, "REMOTE MISS")]
+def miss(session: str, artifact: str) -> list[Event]:
+    """Create the events that turbo sends for a task that it executes."""
+    return [event(session, artifact, "LOCAL MISS"), event(session, artifact, "REMOTE MISS")]

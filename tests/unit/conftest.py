@@ -14,7 +14,7 @@ from tests.support.database import put_empty_database
 
 @pytest.fixture
 def account_fixture(tmp_path: Path) -> Iterator[AccountFixture]:
-    """An empty database with a clock that stands still."""
+    """An empty database with a manual clock."""
     put_empty_database(tmp_path)
     account_fixture = AccountFixture(tmp_path)
     yield account_fixture
@@ -23,11 +23,11 @@ def account_fixture(tmp_path: Path) -> Iterator[AccountFixture]:
 
 @pytest.fixture
 def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashes of the same kind that are cheap to make."""
+    """Use argon2id parameters that are cheap to compute."""
     hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     monkeypatch.setattr(passwords, "_hasher", hasher)
-    kept = hasher.hash("nobody has this password")
-    monkeypatch.setattr(passwords, "_nobodys", lambda: kept)
+    dummy = hasher.hash("nobody has this password")
+    monkeypatch.setattr(passwords, "_dummy_hash", lambda: dummy)
 
 
 @pytest.fixture(scope="module")

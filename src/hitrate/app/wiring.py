@@ -29,8 +29,7 @@ from hitrate.artifacts.store import ArtifactStore
 from hitrate.attribution import ArtifactAttribution
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.authorizer import Authorizer
-from hitrate.auth.guards import PermissionGuard, RequirePermission, SessionGuard
-from hitrate.auth.models import Permission
+from hitrate.auth.guards import PermissionGuard, SessionGuard
 from hitrate.auth.password_login import PasswordAuthenticator
 from hitrate.auth.sessions import OneTimeStore, Sessions
 from hitrate.auth.sso import create_single_sign_on
@@ -45,9 +44,10 @@ from hitrate.config import Settings
 from hitrate.datadir import DataDir
 from hitrate.db.engine import open_database
 from hitrate.event_metering import EventMeteringObserver
+from hitrate.events import routes as events
 from hitrate.events.loader import Loader
 from hitrate.events.quarantine import Quarantine
-from hitrate.events.routes import EventRoutes, event_api
+from hitrate.events.routes import EventRoutes
 from hitrate.events.spool import Spool
 from hitrate.events.store import create_event_store
 from hitrate.events.traffic import TransferCounter
@@ -57,11 +57,11 @@ from hitrate.http.csrf import CsrfProtection
 from hitrate.http.litestar import create_litestar_app, provide
 from hitrate.http.redirects import PublicUrl
 from hitrate.management import routes as management_routes
-from hitrate.management.services import AccountServices
 from hitrate.metrics import Metrics
 from hitrate.pages import routes as pages
 from hitrate.pages.account import AccountPage
-from hitrate.pages.context import Dashboard
+from hitrate.pages.context import TeamPages
+from hitrate.pages.settings import SettingsPage
 
 _log = log.get_logger("app")
 
@@ -140,20 +140,16 @@ class App:
         secure_cookies, csrf = SecureCookies(public_url), CsrfProtection(public_url)
         session_guard = SessionGuard(sessions, secure_cookies)
         html = pages.create_renderer(settings)
-        office = AccountServices(accounts, authorizer, usage_cycles, meter, quotas, clock)
-        reads = RequirePermission(authorizer, Permission.ANALYTICS)
         handlers = [
-            *event_api(store, clock, reads),
+            *events.HANDLERS,
             *analytics_routes.HANDLERS,
             *export_routes.HANDLERS,
             *management_routes.HANDLERS,
             *admin_routes.HANDLERS,
             *health.HANDLERS,
         ]
-        dashboard = Dashboard(html, csrf, public_url, office, reports, artifact_reports, clock)
-        page_router = pages.create_router(
-            html, pages.dashboard_api(dashboard), single_sign_on=sso is not None
-        )
+        team_pages = TeamPages(html, accounts.members, quotas, meter)
+        page_router = pages.create_router(html, single_sign_on=sso is not None)
         dependencies = provide(
             accounts=accounts,
             teams=accounts.teams,
@@ -187,6 +183,8 @@ class App:
             secure_cookies=secure_cookies,
             csrf=csrf,
             html=html,
+            team_pages=team_pages,
+            settings_page=SettingsPage(team_pages, accounts, quotas, clock),
             account_page=AccountPage(accounts, settings, clock, html),
         )
         document = OpenApiDocument(handlers, dependencies)

@@ -1,4 +1,4 @@
-"""Everything of this room that the database keeps, a store for each kind of thing."""
+"""The stores of teams, users, members, tokens and the audit log."""
 
 from sqlalchemy import Engine
 
@@ -11,7 +11,10 @@ from hitrate.teams.users import UserStore
 
 
 class AccountStore:
-    """Safe to use from several threads and processes: the command line and the server both do."""
+    """One store for each kind of account data, on one database.
+
+    Safe to use from several threads and processes: the server and commands use it concurrently.
+    """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self.engine = engine

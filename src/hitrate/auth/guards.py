@@ -16,12 +16,7 @@ from hitrate.http.redirects import path_and_query
 
 
 class RequirePermission:
-    """A guard that requires a permission. A route names its team by the path's `{team}`.
-
-    With the request it leaves a way to ask again, for `current_auth` and
-    `authenticated_token`: a body may take its time to arrive, and whoever
-    sends it may have lost the permission by then.
-    """
+    """A guard that requires a permission of the token. See `PermissionGuard`."""
 
     def __init__(self, authorizer: Authorizer, permission: Permission) -> None:
         self._authorizer = authorizer
@@ -33,35 +28,41 @@ class RequirePermission:
         if self.permission is Permission.OPERATOR:
             self._authorizer.authorize_operator(authorization)
         elif self.permission in (Permission.PROFILE, Permission.ACCOUNT):
-            connection.state.ask = partial(
+            connection.state.authorize = partial(
                 self._authorizer.authenticate_for, authorization, self.permission
             )
-            connection.state.ask()
+            connection.state.authorize()
         else:
             query_string = connection.scope["query_string"]
             in_path = connection.path_params.get("team")
-            connection.state.ask = partial(
+            connection.state.authorize = partial(
                 self._authorizer.authorize, authorization, query_string, self.permission, in_path
             )
-            connection.state.ask()
+            connection.state.authorize()
 
 
 def current_auth(connection: AnyConnection) -> AuthContext:
-    """What the request may do now. Raises Unauthorized or Forbidden when it no longer may."""
-    return cast("AuthContext", connection.state.ask())
+    """Authorize the request again and return its context. For routes that act in a team.
+
+    Raises Unauthorized or Forbidden if it is no longer permitted.
+    """
+    return cast("AuthContext", connection.state.authorize())
 
 
 def authenticated_token(connection: AnyConnection) -> Token:
-    """The token, still valid, on a route that acts in no team. Raises Unauthorized or Forbidden."""
-    return cast("Token", connection.state.ask())
+    """Authenticate the request again and return its token. For routes that act in no team.
+
+    Raises Unauthorized or Forbidden if it is no longer permitted.
+    """
+    return cast("Token", connection.state.authorize())
 
 
 class PermissionGuard:
-    """App-wide guard: admits a caller who has the permission that the handler declares.
+    """App-wide guard: requires the permission that the handler declares.
 
     A handler declares it as `@get(path, permission=Permission.MEMBERS)`. A route in a team names
-    the team in its path, as `{team}`, or in the query. The guard leaves a check on
-    `connection.state` that `current_auth` and `authenticated_token` repeat: a body may take long
+    the team in its path, as `{team}`, or in the query. The guard stores the check on
+    `connection.state`, and `current_auth` and `authenticated_token` repeat it: a body may take long
     to arrive, and its sender may have lost the permission by then.
 
     A handler may also declare `precheck=`, a function of the connection that runs first.

@@ -1,4 +1,4 @@
-"""Passwords at the door: checked one try at a time, slower for who guesses."""
+"""Authentication with email address and password, with a growing delay after failures."""
 
 import math
 import threading
@@ -8,61 +8,68 @@ from hitrate.clock import Clock
 from hitrate.errors import RateLimited, ServiceUnavailable
 from hitrate.metrics import Metrics
 from hitrate.teams.models import User
-from hitrate.teams.users import UserStore
+from hitrate.teams.users import MAX_EMAIL_LENGTH, UserStore
 
-FREE = 5
-_FIRST_WAIT_S = 1.0
-_MOST_WAIT_S = 60.0
+FREE_ATTEMPTS = 5
+_BASE_DELAY_S = 1.0
+_MAX_DELAY_S = 60.0
 _WINDOW_S = 15 * 60.0
 
-_AT_ONCE = 16
-"""Each check holds a thread; the rest of the threads stay for other requests."""
+_MAX_CONCURRENT_ATTEMPTS = 16
+"""Each attempt occupies a thread; the other threads stay available for other requests."""
+
+_RETRY_AFTER_S = 1
 
 
 class PasswordAuthenticator:
-    """Tells nobody whether an address is known. Safe to use from several threads."""
+    """Checks passwords. Safe to use from several threads.
+
+    The result, the delay and the duration do not reveal whether an address has an account.
+    """
 
     def __init__(self, users: UserStore, metrics: Metrics, clock: Clock) -> None:
         self._users = users
         self._metrics = metrics
         self._clock = clock
-        self._throttle = AttemptThrottle(FREE, _FIRST_WAIT_S, _MOST_WAIT_S, _WINDOW_S)
+        self._throttle = AttemptThrottle(FREE_ATTEMPTS, _BASE_DELAY_S, _MAX_DELAY_S, _WINDOW_S)
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._slots = threading.BoundedSemaphore(_MAX_CONCURRENT_ATTEMPTS)
 
     def authenticate(self, email: str, password: str) -> User | None:
-        """Whoever has this address and password. Takes a while.
+        """Return the user with this address and password, after a slow hash comparison.
 
-        Raises RateLimited, ServiceUnavailable.
+        Raises RateLimited or ServiceUnavailable.
         """
-        key = email.strip().lower()[:254]
-        if not self._places.acquire(blocking=False):
-            raise ServiceUnavailable("Too many people are signing in; try again in a moment.", 1)
+        key = email.strip().lower()[:MAX_EMAIL_LENGTH]
+        if not self._slots.acquire(blocking=False):
+            raise ServiceUnavailable(
+                "Too many users are logging in; try again in a moment.", _RETRY_AFTER_S
+            )
         try:
-            self._count_try(key)
+            self._count_attempt(key)
             user = self._users.authenticate(email, password)
         finally:
-            self._places.release()
+            self._slots.release()
         if user is None:
             self.count_failure()
         else:
             with self._lock:
-                self._throttle.succeed(key)
+                self._throttle.reset(key)
         return user
 
     def count_failure(self) -> None:
-        """Count an attempt to sign in that failed."""
+        """Count a failed login in the metrics."""
         with self._lock:
             self._metrics.add("hitrate_login_failures")
 
-    def _count_try(self, key: str) -> None:
-        # Counted as failed before it is checked, so that tries at once are no way around it.
+    def _count_attempt(self, key: str) -> None:
+        # Counted as a failure before the check, so that concurrent attempts do not avoid the delay.
         with self._lock:
             now_ms = self._clock.now_ms()
-            wait_s = math.ceil(self._throttle.wait_s(key, now_ms))
-            if not wait_s:
-                self._throttle.fail(key, now_ms)
+            delay_s = math.ceil(self._throttle.delay_s(key, now_ms))
+            if not delay_s:
+                self._throttle.record_failure(key, now_ms)
                 return
             self._metrics.add("hitrate_login_failures")
-        seconds = "1 second" if wait_s == 1 else f"{wait_s} seconds"
-        raise RateLimited(f"Too many attempts for this address; try again in {seconds}.", wait_s)
+        seconds = "1 second" if delay_s == 1 else f"{delay_s} seconds"
+        raise RateLimited(f"Too many attempts for this address; try again in {seconds}.", delay_s)

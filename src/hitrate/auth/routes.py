@@ -1,4 +1,4 @@
-"""Routes of the hot paths, each with the permission it needs."""
+"""Types of the routes that the router serves, each with the permission that it requires."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ PublicHandler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation. A path that ends in `/{hash}` takes any text there, `/` included."""
+    """An operation. The `{hash}` at the end of a path matches any text, including `/`."""
 
     method: str
     path: str
@@ -23,7 +23,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class PublicRoute:
-    """One operation that anyone may call."""
+    """An operation that requires no token."""
 
     method: str
     path: str

@@ -1,5 +1,7 @@
-"""Who is signed in to the pages, and what waits once and for minutes. Of each secret only the hash
-is kept; what has ended goes when the next begins."""
+"""Browser sessions, and short-lived one-time state of login flows.
+
+Only the hash of a secret is stored. Expired rows are deleted when a new one is inserted.
+"""
 
 import secrets
 from dataclasses import dataclass
@@ -17,40 +19,42 @@ from hitrate.errors import Unauthorized
 from hitrate.teams.models import Actor, User
 from hitrate.teams.users import user_from_row
 
-SESSION_S = 12 * 3600
-_WAIT_MOST = 10_000
+SESSION_TTL_S = 12 * 3600
+_MAX_PENDING_PER_KIND = 10_000
 
-Details = TypeVar("Details", bound=msgspec.Struct)
+Value = TypeVar("Value", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who is signed in; `secret` is what their browser keeps."""
+    """A logged-in browser. The browser stores `secret` in a cookie."""
 
     user: User
     secret: str
 
     @property
     def actor(self) -> Actor:
-        return Actor("user", self.user.id, self.user.email)
+        return Actor.from_user(self.user)
 
 
 class Sessions:
-    """Safe to use from several threads and processes. Disabling a person and changing their
-    password end their sessions: `UserStore` does so."""
+    """Creates, finds and deletes browser sessions. Safe to use from several threads and processes.
+
+    `UserStore` deletes a user's sessions when it disables the user or changes their password.
+    """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
 
     def create(self, user: User) -> Session:
-        """Sign somebody in. Raises Unauthorized for who was disabled in the meantime."""
+        """Create a session. Raises Unauthorized if the user has been disabled."""
         secret, now_ms = secrets.token_urlsafe(32), self._clock.now_ms()
         row = {
             "hash": _digest(secret),
             "user_id": user.id,
             "created_at": now_ms,
-            "expires_at": now_ms + SESSION_S * 1000,
+            "expires_at": now_ms + SESSION_TTL_S * 1000,
         }
         active = sa.select(USERS.c.id).where(USERS.c.id == user.id, USERS.c.disabled_at.is_(None))
         with transaction(self._engine) as connection:
@@ -61,7 +65,7 @@ class Sessions:
         return Session(user, secret)
 
     def find(self, secret: str | None) -> Session | None:
-        """Whose browser keeps this secret, unless the session is over."""
+        """Find the session with this secret, unless it has expired or its user is disabled."""
         if secret is None:
             return None
         query = (
@@ -78,13 +82,13 @@ class Sessions:
         return None if row is None else Session(user_from_row(row), secret)
 
     def delete(self, secret: str | None) -> None:
-        """Sign out. What is over already is no error."""
+        """Delete a session. Does nothing if there is none."""
         if secret is not None:
             with transaction(self._engine) as connection:
                 connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.hash == _digest(secret)))
 
     def find_user(self, user_id: str) -> User | None:
-        """Whoever has this id and is not disabled."""
+        """Find the user with this id, unless they are disabled."""
         query = sa.select(USERS).where(USERS.c.id == user_id, USERS.c.disabled_at.is_(None))
         with map_database_errors(), self._engine.connect() as connection:
             row = connection.execute(query).first()
@@ -92,21 +96,26 @@ class Sessions:
 
 
 class OneTimeStore:
-    """Details that wait under a secret until somebody brings it. Safe to use from several threads
-    and processes: of two who bring it at once, one gets it."""
+    """Values that a random secret retrieves once. Safe to use from several threads and processes.
+
+    Of several concurrent calls with the same secret, one gets the value.
+    """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
 
-    def put(self, kind: str, details: msgspec.Struct, lifetime_s: int) -> str:
-        """The secret under which the details wait. Where too many of a kind do, the oldest go:
-        whoever begins thousands must not shut out the others."""
+    def put(self, kind: str, value: msgspec.Struct, lifetime_s: int) -> str:
+        """Store a value and return its secret.
+
+        Above the maximum number of values of a kind, the oldest are deleted: starting thousands of
+        login flows must not prevent others from logging in.
+        """
         secret, now_ms = secrets.token_urlsafe(32), self._clock.now_ms()
         row = {
             "hash": _digest(secret),
             "kind": kind,
-            "details": msgspec.json.encode(details).decode(),
+            "details": msgspec.json.encode(value).decode(),
             "expires_at": now_ms + lifetime_s * 1000,
         }
         with transaction(self._engine) as connection:
@@ -115,7 +124,7 @@ class OneTimeStore:
                 sa.select(PENDING_AUTH.c.hash)
                 .where(PENDING_AUTH.c.kind == kind)
                 .order_by(PENDING_AUTH.c.expires_at.desc())
-                .limit(_WAIT_MOST)
+                .limit(_MAX_PENDING_PER_KIND)
             )
             connection.execute(
                 sa.delete(PENDING_AUTH).where(
@@ -125,20 +134,20 @@ class OneTimeStore:
             connection.execute(sa.insert(PENDING_AUTH), row)
         return secret
 
-    def pop(self, kind: str, secret: str, form: type[Details]) -> Details | None:
-        """The details, once; None when the secret is unknown, was brought before, or is too old."""
-        taken = (
+    def pop(self, kind: str, secret: str, value_type: type[Value]) -> Value | None:
+        """Remove and return a value. None if the secret is unknown, used or expired."""
+        delete = (
             sa.delete(PENDING_AUTH)
             .where(PENDING_AUTH.c.hash == _digest(secret), PENDING_AUTH.c.kind == kind)
             .returning(PENDING_AUTH.c.details, PENDING_AUTH.c.expires_at)
         )
         with transaction(self._engine) as connection:
-            row = connection.execute(taken).first()
+            row = connection.execute(delete).first()
         if row is None or row.expires_at <= self._clock.now_ms():
             return None
-        return msgspec.json.decode(row.details, type=form)
+        return msgspec.json.decode(row.details, type=value_type)
 
 
 def _digest(secret: str) -> bytes:
-    # As of tokens: nobody guesses 256 random bits, so a plain hash is right.
+    # A slow password hash is unnecessary: 256 random bits cannot be guessed.
     return token_secrets.digest(secret.encode())

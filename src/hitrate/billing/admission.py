@@ -127,7 +127,7 @@ class Admission:
         """Delay the 401 response to an address that has sent many invalid tokens."""
         client = scope.get("client")
         address, now_ms = str(client[0]) if client else "", self._clock.now_ms()
-        self._auth_failures.fail(address, now_ms)
-        delay_s = self._auth_failures.wait_s(address, now_ms)
+        self._auth_failures.record_failure(address, now_ms)
+        delay_s = self._auth_failures.delay_s(address, now_ms)
         if delay_s:
             await asyncio.sleep(delay_s)

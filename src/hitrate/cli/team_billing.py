@@ -27,7 +27,7 @@ from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
 from hitrate.management.schemas import BillingResponse
-from hitrate.teams.audit import AuditInfo, as_csv, as_ndjson, audit_info
+from hitrate.teams.audit import AuditEntryResponse, as_csv, as_ndjson
 from hitrate.teams.models import OPERATOR, Team
 from hitrate.teams.settings import COUNT_MOST, MEASURES, BillingPatch, apply_billing
 from hitrate.units import parse_size
@@ -158,7 +158,9 @@ def audit(settings: Settings, slug: str | None, form: str, limit: int) -> None:
             encode = as_csv if form == "csv" else as_ndjson
             sys.stdout.buffer.writelines(encode(store.audit.all(team_id)))
             return
-        entries = [audit_info(entry) for entry in store.audit.page(team_id, limit)]
+        entries = [
+            AuditEntryResponse.from_entry(entry) for entry in store.audit.page(team_id, limit)
+        ]
     if form == "json":
         print_json({"entries": entries})
     else:
@@ -169,7 +171,7 @@ def audit(settings: Settings, slug: str | None, form: str, limit: int) -> None:
         print_table(("At", "Who", "Did", "To", "Details"), rows)
 
 
-def _who(entry: AuditInfo) -> str:
+def _who(entry: AuditEntryResponse) -> str:
     """A token is called one: its label may be anybody's name."""
     if entry.actor_kind == "token":
         return f"token {entry.actor_id} {entry.actor}".rstrip()

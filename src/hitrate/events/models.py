@@ -1,4 +1,4 @@
-"""What the event store keeps and answers, whatever engine is behind it."""
+"""Values that the event store, the loader and their callers exchange."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -88,7 +88,7 @@ class LoadObserver:
 
 
 class EventRecord(msgspec.Struct, rename="camel"):
-    """One recorded event. `received_at` is ISO 8601 in UTC; `duration` in ms, as it was sent."""
+    """One recorded event. `received_at` is ISO 8601 in UTC; `duration` is in ms, as sent."""
 
     id: int
     received_at: str
@@ -105,7 +105,7 @@ class EventRecord(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events of a team; what is None does not filter. `before`: ids below this one."""
+    """Selects events of a team. A field that is None does not filter. `before` is an id."""
 
     team_id: str
     session_id: str | None = None
@@ -116,6 +116,6 @@ class EventFilter:
 
 
 def event_record(row: tuple[object, ...]) -> EventRecord:
-    """An EventRecord from a row in the order of its fields, with the time in milliseconds."""
-    event_id, at_ms, *rest = row
-    return EventRecord(event_id, iso(at_ms), *rest)  # type: ignore[arg-type]  # reason: a row
+    """Create an EventRecord from a row with its columns, `received_at` in ms."""
+    event_id, received_at_ms, *rest = row
+    return EventRecord(event_id, iso(received_at_ms), *rest)  # type: ignore[arg-type]  # reason: a row

@@ -1,16 +1,13 @@
-"""recordEvents, the hot route: validate, spool, acknowledge.
-
-Reading recorded events: `GET /v1/events`.
-"""
+"""Routes of events: `POST /v8/artifacts/events` records them, `GET /v1/events` lists them."""
 
 from typing import Annotated
 
 import msgspec
 from litestar import get
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from hitrate.auth.guards import RequirePermission, current_auth
+from hitrate.auth.guards import current_auth
 from hitrate.auth.models import AuthContext, Permission
 from hitrate.auth.routes import AnyRoute, Route
 from hitrate.clock import Clock
@@ -21,8 +18,8 @@ from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore
 from hitrate.http.asgi import Request, Response, Usage
 from hitrate.http.client_info import ClientInfo
-from hitrate.http.litestar import AnyRequest
-from hitrate.http.paging import Cursor, Limit
+from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.paging import Cursor, Limit, take_page
 from hitrate.metrics import Metrics
 from hitrate.timeparse import parse_time_param
 
@@ -30,7 +27,7 @@ _NO_EVENTS = Response(200, b"{}")
 
 
 class EventRoutes:
-    """`POST /v8/artifacts/events`."""
+    """The contract route recordEvents. It is on the hot path, so the router calls it directly."""
 
     def __init__(self, spool: Spool, metrics: Metrics, clock: Clock, max_body_bytes: int) -> None:
         self._spool = spool
@@ -39,15 +36,15 @@ class EventRoutes:
         self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[AnyRoute]:
-        """The event operations of `/v8/artifacts`."""
+        """Return the routes for the router."""
         path = "/v8/artifacts/events"
         return [Route("POST", path, "recordEvents", Permission.EVENTS, self.record)]
 
     async def record(self, request: Request, auth: AuthContext) -> Response:
-        """Record a batch of events, whole or not at all.
+        """Record a batch of events: all of them or none.
 
-        Acknowledged after the group's flush, not before: a client that saw 200 finds its events
-        after a crash. Raises BadRequest, PayloadTooLarge, ServiceUnavailable.
+        The response is sent after the batch is flushed to disk, so acknowledged events survive a
+        crash. Raises BadRequest, PayloadTooLarge, ServiceUnavailable.
         """
         client = ClientInfo.from_headers(request)
         body = await request.body(self._max_body_bytes)
@@ -71,54 +68,45 @@ class EventRoutes:
 
 
 class EventPage(msgspec.Struct, rename="camel"):
-    """Some events, newest first. `next_cursor` asks for the ones after them; null at the end."""
+    """A page of events, newest first. `next_cursor` is null on the last page."""
 
     events: list[EventRecord]
     next_cursor: str | None
 
 
-def event_api(
-    store: DuckDBEventStore, clock: Clock, reads: RequirePermission
-) -> list[HTTPRouteHandler]:
-    """The routes of this room."""
-
-    @get(
-        "/v1/events",
-        operation_id="listEvents",
-        summary="List recorded events, newest first",
-        tags=["events"],
-        guards=[reads],
-        sync_to_thread=True,
+@get("/v1/events", operation_id="listEvents", tags=["events"], permission=Permission.ANALYTICS)
+@run_in_thread
+def list_events(
+    request: AnyRequest,
+    event_store: NamedDependency[DuckDBEventStore],
+    clock: NamedDependency[Clock],
+    session_id: Annotated[
+        str | None, QueryParameter(name="sessionId", description="Events of one run.")
+    ] = None,
+    event_hash: Annotated[
+        str | None, QueryParameter(name="hash", description="Events of one artifact.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        QueryParameter(name="since", description="ISO 8601, or a duration such as 7d."),
+    ] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> EventPage:
+    """List recorded events, newest first."""
+    event_filter = EventFilter(
+        team_id=current_auth(request).team.id,
+        session_id=session_id,
+        hash=event_hash,
+        since_ms=None if since is None else parse_time_param("since", since, clock.now_ms()),
+        before=None if cursor is None else int(cursor),
+        limit=limit + 1,
     )
-    def list_events(
-        request: AnyRequest,
-        session_id: Annotated[
-            str | None, QueryParameter(name="sessionId", description="Events of one run.")
-        ] = None,
-        event_hash: Annotated[
-            str | None, QueryParameter(name="hash", description="Events of one artifact.")
-        ] = None,
-        since: Annotated[
-            str | None,
-            QueryParameter(name="since", description="ISO 8601, or a duration such as 7d."),
-        ] = None,
-        limit: Limit = 100,
-        cursor: Cursor = None,
-    ) -> EventPage:
-        wanted = EventFilter(
-            team_id=current_auth(request).team.id,
-            session_id=session_id,
-            hash=event_hash,
-            since_ms=None if since is None else parse_time_param("since", since, clock.now_ms()),
-            before=None if cursor is None else int(cursor),
-            limit=limit + 1,
-        )
-        try:
-            events = store.events(wanted)
-        except EventStoreUnavailable as error:
-            raise ServiceUnavailable(f"Events cannot be read now: {error}") from error
-        more = len(events) > limit
-        page = events[:limit]
-        return EventPage(page, str(page[-1].id) if more else None)
+    try:
+        events = event_store.events(event_filter)
+    except EventStoreUnavailable as error:
+        raise ServiceUnavailable(f"Events cannot be read now: {error}") from error
+    return EventPage(*take_page(events, limit, lambda event: event.id))
 
-    return [list_events]
+
+HANDLERS = (list_events,)

@@ -1,9 +1,8 @@
-"""The spool: where an accepted batch is on disk before its client hears of it.
+"""Spool: a directory of append-only NDJSON segments, written before a batch is acknowledged.
 
-A folder of append-only NDJSON segments. One thread writes, a group at a time: one write and one
-flush for everybody who waits. A line stands in a segment whole or not at all: what a crash cut
-off was acknowledged to nobody and is removed at the next start. A segment is closed by `rotate`,
-after which it never changes and belongs to the loader.
+One thread writes. It writes and flushes the lines of all waiting requests together. A crash may
+leave a torn last line, which was never acknowledged; it is truncated at the next start. `rotate`
+closes the open segment. A closed segment never changes and belongs to the loader.
 """
 
 import errno
@@ -23,11 +22,13 @@ from hitrate.group_commit import GroupCommitter
 SUFFIX = ".ndjson"
 MAX_SEGMENT_BYTES = 64 * 2**20
 RESERVE_BYTES = 16 * 2**20
-"""Room left on the disk so that the event store can take over what the spool holds."""
+"""Free space that the spool leaves, so that the event store can load what it holds."""
 
-_ROOM_SEEN_S = 0.1
+_SPACE_CHECK_INTERVAL_S = 0.1
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC
-_FULL = "The disk is full: the events were not stored. Free some room; the server recovers itself."
+_DISK_FULL = (
+    "The disk is full: the events were not stored. Free some space; the server then recovers."
+)
 
 _log = log.get_logger("events")
 
@@ -45,7 +46,7 @@ class SpoolStats(NamedTuple):
 
 
 class _Line:
-    """A batch that is to be written; where it stands once it is."""
+    """A batch to write, and its position after it is written."""
 
     __slots__ = ("data", "position")
 
@@ -55,16 +56,16 @@ class _Line:
 
 
 class _Segment:
-    """The segment that is being written."""
+    """The open segment."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # DSYNC: a write returns when it is on disk, in one system call instead of two.
+        # DSYNC: a write returns when the data is on disk, in one system call instead of two.
         self.fd = os.open(path, _FLAGS, 0o600)
         self.size_bytes = 0
 
     def append(self, data: bytes) -> None:
-        """Write and flush all of `data`, or raise OSError and leave the file as it was."""
+        """Write and flush all of `data`, or raise OSError and leave the file unchanged."""
         try:
             view = memoryview(data)
             while view:
@@ -76,7 +77,7 @@ class _Segment:
 
 
 class Spool:
-    """Owns the folder's open segment. `append` on the event loop, the rest from any thread."""
+    """The spool of one directory. `append` runs on the event loop, the rest on any thread."""
 
     def __init__(self, directory: Path, clock: Clock, reserve_bytes: int = RESERVE_BYTES) -> None:
         self._directory = directory
@@ -84,32 +85,34 @@ class Spool:
         self._reserve_bytes = reserve_bytes
         self._lock = threading.Lock()
         self._current: _Segment | None = None
-        self._trouble: str | None = None
-        self._named_ms = 0
-        self._room_until = 0.0
+        self._last_error: str | None = None
+        self._last_segment_ms = 0
+        self._space_checked_until = 0.0
         self._committer: GroupCommitter[_Line] = GroupCommitter("spool", self._write)
 
     def open(self) -> None:
-        """Make the folder, cut torn last lines off, start writing."""
+        """Create the directory, truncate torn lines and start the writer."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for path in self._segments():
-            _cut_torn_line(path)
+            _truncate_torn_line(path)
         self._committer.open()
 
     def close(self) -> None:
-        """Write what waits and close the open segment."""
+        """Write the waiting lines and close the open segment."""
         self._committer.close()
         self.rotate()
 
     async def append(self, line: bytes) -> SpoolPosition:
-        """Return when the line is on disk, where: the segment's name and the line's end in it;
-        greater than that of any line before. Raises ServiceUnavailable when it is not stored."""
-        written = _Line(line)
-        await self._committer.submit(written)
-        return written.position
+        """Write a line and return its position when it is on disk.
+
+        Positions only increase. Raises ServiceUnavailable if the line could not be stored.
+        """
+        pending = _Line(line)
+        await self._committer.submit(pending)
+        return pending.position
 
     def lines_after(self, position: SpoolPosition) -> Iterator[tuple[SpoolPosition, bytes]]:
-        """The closed segments' lines that stand behind a position, each with its own."""
+        """Iterate over the lines of closed segments behind a position, each with its position."""
         for path in self.closed():
             if path.name >= position[0]:
                 end = 0
@@ -125,12 +128,12 @@ class Spool:
         return self._directory
 
     def rotate(self) -> None:
-        """Close the open segment, if it holds anything."""
+        """Close the open segment, if there is one."""
         with self._lock:
             self._close_current()
 
     def closed(self) -> list[Path]:
-        """The closed segments, oldest first."""
+        """List the closed segments, oldest first."""
         with self._lock:
             current = self._current
             return [p for p in self._segments() if current is None or p != current.path]
@@ -141,7 +144,7 @@ class Spool:
         for path in self._segments():
             try:
                 sizes.append(path.stat().st_size)
-            except FileNotFoundError:  # the loader was faster
+            except FileNotFoundError:  # loaded meanwhile
                 continue
             oldest_ms = oldest_ms or int(path.name.split("-")[0])
         age_s = 0.0 if oldest_ms is None else max(0.0, (self._clock.now_ms() - oldest_ms) / 1000)
@@ -153,43 +156,43 @@ class Spool:
     def _write(self, lines: list[_Line]) -> None:
         with self._lock:
             try:
-                self._check_room()
+                self._check_free_space()
                 segment = self._current or self._new_segment()
                 end = segment.size_bytes
                 segment.append(b"".join([line.data for line in lines]))
             except OSError as error:
                 self._close_current()
-                self._tell(str(error))
+                self._log_state_change(str(error))
                 raise ServiceUnavailable(
-                    _FULL if error.errno == errno.ENOSPC else f"Not stored: {error.strerror}."
+                    _DISK_FULL if error.errno == errno.ENOSPC else f"Not stored: {error.strerror}."
                 ) from error
-            self._tell(None)
+            self._log_state_change(None)
             for line in lines:
                 end += len(line.data)
                 line.position = (segment.path.name, end)
             if segment.size_bytes >= MAX_SEGMENT_BYTES:
                 self._close_current()
 
-    def _tell(self, trouble: str | None) -> None:
-        """Log the beginning and the end of trouble, not every request in between."""
-        if trouble is not None and self._trouble is None:
-            _log.error("spool cannot be written; events are refused", reason=trouble)
-        elif trouble is None and self._trouble is not None:
-            _log.info("spool can be written again")
-        self._trouble = trouble
+    def _log_state_change(self, error: str | None) -> None:
+        """Log when writing starts to fail and when it works again, not each failed request."""
+        if error is not None and self._last_error is None:
+            _log.error("spool not writable; events are rejected", reason=error)
+        elif error is None and self._last_error is not None:
+            _log.info("spool writable again")
+        self._last_error = error
 
-    def _check_room(self) -> None:
-        if time.monotonic() < self._room_until:
+    def _check_free_space(self) -> None:
+        if time.monotonic() < self._space_checked_until:
             return
         disk = os.statvfs(self._directory)
         if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
-            raise OSError(errno.ENOSPC, "less room than the event store may need")
-        self._room_until = time.monotonic() + _ROOM_SEEN_S
+            raise OSError(errno.ENOSPC, "less free space than the event store may need")
+        self._space_checked_until = time.monotonic() + _SPACE_CHECK_INTERVAL_S
 
     def _new_segment(self) -> _Segment:
-        # Names sort by age, also when the clock stands still.
-        self._named_ms = max(self._clock.now_ms(), self._named_ms + 1)
-        name = f"{self._named_ms:013d}-{secrets.token_hex(4)}{SUFFIX}"
+        # Names sort by age, even if the clock does not advance.
+        self._last_segment_ms = max(self._clock.now_ms(), self._last_segment_ms + 1)
+        name = f"{self._last_segment_ms:013d}-{secrets.token_hex(4)}{SUFFIX}"
         self._current = _Segment(self._directory / name)
         sync_directory(self._directory)
         return self._current
@@ -203,7 +206,7 @@ class Spool:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a folder durable."""
+    """Flush the entries of a directory to disk."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -211,7 +214,7 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
-def _cut_torn_line(path: Path) -> None:
+def _truncate_torn_line(path: Path) -> None:
     with path.open("r+b") as file:
         end = size = file.seek(0, os.SEEK_END)
         while end > 0:
@@ -223,7 +226,7 @@ def _cut_torn_line(path: Path) -> None:
                 break
             end = start
         if end < size:
-            _log.warning("torn line cut off", segment=path.name, bytes=size - end)
+            _log.warning("torn line truncated", segment=path.name, bytes=size - end)
             file.truncate(end)
             os.fsync(file.fileno())
     if end == 0:

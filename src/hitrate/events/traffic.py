@@ -1,7 +1,7 @@
-"""Uploads and downloads, counted a minute at a time until the loader writes them down.
+"""Counts of uploads and downloads per minute and sender, until the loader stores them.
 
-Counting is on the hot path: a dictionary entry for each minute and sender. What was counted in the
-last seconds before a crash is lost; the artifacts themselves and the billing meter are not.
+Counting is on the hot path: one dictionary entry for each minute and sender. A crash loses the
+counts of the last seconds, but neither the artifacts nor the usage in the billing meter.
 """
 
 import threading
@@ -14,7 +14,7 @@ MINUTE_MS = 60_000
 
 
 class TransferKey(NamedTuple):
-    """Who moved artifacts, and in which minute."""
+    """The sender of transfers, and the start of their minute."""
 
     moved_at: int
     team: str
@@ -25,7 +25,7 @@ class TransferKey(NamedTuple):
 
 
 class TransferTotals(NamedTuple):
-    """How many artifacts went up and down, and their bytes."""
+    """Numbers of uploads and downloads, and their bytes."""
 
     uploads: int
     uploaded_bytes: int
@@ -35,63 +35,56 @@ class TransferTotals(NamedTuple):
 
 Transfers = Mapping[TransferKey, TransferTotals]
 
+_Client = tuple[str | None, bool | None, str | None]
+"""The fields of ClientInfo: CI, interactive terminal, coding agent."""
 
-_Who = tuple[str, str, tuple[str | None, bool | None, str | None]]
-_Key = tuple[int, str, str, tuple[str | None, bool | None, str | None]]
+_CounterKey = tuple[int, str, str, _Client]
+"""Start of the minute, team, token, client."""
 
 
 class TransferCounter:
-    """Counts on the event loop; the loader takes."""
+    """Counts on the event loop. The loader drains it from its own thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts: dict[_Key, list[int]] = {}
+        self._counts: dict[_CounterKey, list[int]] = {}
 
-    def uploaded(
-        self,
-        team_id: str,
-        token_id: str,
-        client: tuple[str | None, bool | None, str | None],
-        size_bytes: int,
-    ) -> None:
+    def uploaded(self, team_id: str, token_id: str, client: _Client, size_bytes: int) -> None:
         """Count an artifact that was stored."""
-        self._add(0, (team_id, token_id, client), size_bytes)
+        self._add(0, team_id, token_id, client, size_bytes)
 
-    def downloaded(
-        self,
-        team_id: str,
-        token_id: str,
-        client: tuple[str | None, bool | None, str | None],
-        size_bytes: int,
-    ) -> None:
+    def downloaded(self, team_id: str, token_id: str, client: _Client, size_bytes: int) -> None:
         """Count an artifact that was sent."""
-        self._add(2, (team_id, token_id, client), size_bytes)
+        self._add(2, team_id, token_id, client, size_bytes)
 
     def drain(self) -> Transfers:
-        """All that was counted since the last time."""
+        """Return all counts since the last call, and reset them."""
         with self._lock:
-            taken, self._counts = self._counts, {}
+            drained, self._counts = self._counts, {}
         return {
-            TransferKey(minute, team, token, *client): TransferTotals(*counts)
-            for (minute, team, token, client), counts in taken.items()
+            TransferKey(minute_ms, team, token, *client): TransferTotals(*counts)
+            for (minute_ms, team, token, client), counts in drained.items()
         }
 
     def restore(self, transfers: Transfers) -> None:
-        """What could not be written down."""
+        """Add drained counts back, because they could not be stored."""
         with self._lock:
-            for (minute, team, token, ci, interactive, agent), amounts in transfers.items():
-                counts = self._counts_of((minute, team, token, (ci, interactive, agent)))
-                counts[:] = [a + b for a, b in zip(counts, amounts, strict=True)]
+            for (minute_ms, team, token, ci, interactive, agent), totals in transfers.items():
+                counts = self._counts_of((minute_ms, team, token, (ci, interactive, agent)))
+                counts[:] = [a + b for a, b in zip(counts, totals, strict=True)]
 
-    def _add(self, first: int, who: _Who, size_bytes: int) -> None:
-        minute = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
+    def _add(
+        self, column: int, team_id: str, token_id: str, client: _Client, size_bytes: int
+    ) -> None:
+        """Add one transfer to the totals at `column`, and its bytes to the column after that."""
+        minute_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
         with self._lock:
-            counts = self._counts_of((minute, *who))
-            counts[first] += 1
-            counts[first + 1] += size_bytes
+            counts = self._counts_of((minute_ms, team_id, token_id, client))
+            counts[column] += 1
+            counts[column + 1] += size_bytes
 
-    def _counts_of(self, key: _Key) -> list[int]:
+    def _counts_of(self, key: _CounterKey) -> list[int]:
         counts = self._counts.get(key)
         if counts is None:
             counts = self._counts[key] = [0, 0, 0, 0]

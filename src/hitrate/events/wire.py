@@ -1,7 +1,7 @@
-"""Cache usage events as they come over the wire and as they stand in the spool.
+"""Wire formats: the body of recordEvents, and the lines of spool segments.
 
-Parsed once, strictly; written anew from the validated values, never from the client's bytes: a
-body with a repeated key passes validation, and would spoil a whole segment for the event store.
+A body is parsed strictly. The spool line is encoded from the parsed values, never copied from the
+body: a body with a repeated key passes validation, but DuckDB could not read its segment.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ Text = Annotated[str, Meta(max_length=1024)]
 
 
 class CacheEvent(msgspec.Struct, forbid_unknown_fields=True, rename="camel", gc=False, frozen=True):
-    """One item of the body of recordEvents. `duration`: ms that making the artifact took."""
+    """One item of the body of recordEvents. `duration` is the run time of the task in ms."""
 
     session_id: Text
     source: Literal["LOCAL", "REMOTE"]
@@ -26,7 +26,7 @@ class CacheEvent(msgspec.Struct, forbid_unknown_fields=True, rename="camel", gc=
 
 
 class Batch(msgspec.Struct, rename="camel", gc=False):
-    """One accepted request: one line of a segment. `received_at` in UTC milliseconds."""
+    """The events of one accepted request: one line of a segment. `received_at` is in UTC ms."""
 
     team: str
     token: str
@@ -42,7 +42,7 @@ _decoder = msgspec.json.Decoder(list[CacheEvent])
 _batch_decoder = msgspec.json.Decoder(Batch)
 _encoder = msgspec.json.Encoder()
 
-_SHAPE = (
+_EXPECTED_BODY = (
     "Send a JSON array of objects with sessionId and hash (strings of at most 1024 characters), "
     "source (LOCAL or REMOTE), event (HIT or MISS), optionally duration (a number), and nothing "
     "else."
@@ -50,15 +50,15 @@ _SHAPE = (
 
 
 def decode_events(body: bytes) -> list[CacheEvent]:
-    """The events of a request. Raises BadRequest that says what is wrong and where."""
+    """Parse the body of recordEvents. Raises BadRequest, which names the error and its place."""
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"{error}. {_SHAPE}") from error
+        raise BadRequest(f"{error}. {_EXPECTED_BODY}") from error
 
 
 def decode_batch(line: bytes) -> Batch:
-    """One line of a segment. Raises ValueError."""
+    """Parse one line of a segment. Raises ValueError."""
     return _batch_decoder.decode(line)
 
 
@@ -68,5 +68,5 @@ def digest(body: bytes) -> str:
 
 
 def encode_batch(batch: Batch) -> bytes:
-    """The batch as one line of NDJSON."""
+    """Encode a batch as one line of NDJSON."""
     return _encoder.encode(batch) + b"\n"

@@ -12,7 +12,7 @@ from hitrate.auth.guards import current_auth
 from hitrate.auth.models import Permission
 from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.http.paging import Cursor, Limit, take_page
-from hitrate.teams.audit import AuditInfo, AuditLog, as_csv, as_ndjson, audit_info
+from hitrate.teams.audit import AuditEntryResponse, AuditLog, as_csv, as_ndjson
 
 _MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
@@ -20,7 +20,7 @@ _MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 class AuditPageResponse(msgspec.Struct, rename="camel"):
     """Entries, newest first. `next_cursor` requests the next page; null on the last one."""
 
-    entries: list[AuditInfo]
+    entries: list[AuditEntryResponse]
     next_cursor: str | None
 
 
@@ -45,7 +45,7 @@ def list_audit(
     team_id = current_auth(request).team.id
     entries = audit_log.page(team_id, limit + 1, before=before, action=action)
     page, next_cursor = take_page(entries, limit, lambda entry: entry.id)
-    return AuditPageResponse([audit_info(entry) for entry in page], next_cursor)
+    return AuditPageResponse([AuditEntryResponse.from_entry(entry) for entry in page], next_cursor)
 
 
 @get(

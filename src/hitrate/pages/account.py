@@ -13,7 +13,7 @@ from hitrate.auth.guards import current_session
 from hitrate.auth.models import Permission, Scope, Token
 from hitrate.auth.password_login import PasswordAuthenticator
 from hitrate.auth.permissions import READ_WRITE
-from hitrate.auth.sessions import SESSION_S, Session, Sessions
+from hitrate.auth.sessions import SESSION_TTL_S, Session, Sessions
 from hitrate.auth.sso import provider_name
 from hitrate.clock import Clock
 from hitrate.config import Settings
@@ -171,7 +171,7 @@ def change_password(
         return account_page.render(session, status=400, password_problem=str(error))
     # The change has ended every session of the user; this browser continues in a new one.
     renewed = sessions.create(session.user)
-    cookie = secure_cookies.create(request, SESSION_COOKIE, renewed.secret, SESSION_S)
+    cookie = secure_cookies.create(request, SESSION_COOKIE, renewed.secret, SESSION_TTL_S)
     return html.redirect(f"{ACCOUNT_PATH}?done=password", [cookie])
 
 

@@ -1,76 +1,89 @@
-"""Stored artifacts in a list, and one artifact with its uses."""
+"""The list of stored artifacts, and the page of one artifact with the runs that used it."""
 
 from litestar import get
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from hitrate.analytics.artifact_reports import ArtifactReports
+from hitrate.analytics.reports import Reports
 from hitrate.auth.models import Permission
+from hitrate.clock import Clock
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
-from hitrate.pages.context import Dashboard
-from hitrate.pages.query import PERIODS, question_of
-from hitrate.pages.runs import asked_order, offset_of
+from hitrate.pages.context import TeamPages, data_version
+from hitrate.pages.query import PERIODS, parse_offset, parse_order, parse_query
 
-_A_PAGE = 50
+_PAGE_SIZE = 50
 
 _ORDERS = {
-    "newest": "newest first",
-    "oldest": "oldest first",
-    "largest": "largest first",
-    "smallest": "smallest first",
-    "recent": "last used first",
-    "idle": "longest unused first",
-    "hits": "most hits first",
+    "newest": "Newest",
+    "oldest": "Oldest",
+    "largest": "Largest",
+    "smallest": "Smallest",
+    "recent": "Most recently used",
+    "idle": "Least recently used",
+    "hits": "Most hits",
 }
 
 
-def artifact_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
-    """The routes of this file."""
+@get("/teams/{slug:str}/artifacts", permission=Permission.SESSION)
+@run_in_thread
+def list_artifacts(
+    request: AnyRequest,
+    slug: FromPath[str],
+    team_pages: NamedDependency[TeamPages],
+    reports: NamedDependency[Reports],
+    artifact_reports: NamedDependency[ArtifactReports],
+    clock: NamedDependency[Clock],
+) -> Page:
+    """Show the stored artifacts with their hits in a period."""
+    context = team_pages.context(request, slug, Permission.ANALYTICS)
+    version = data_version(reports, context.team, clock)
+    query = parse_query(request, context, clock)
+    order = parse_order(request, _ORDERS, "newest")
+    offset = parse_offset(request)
+    unused = request.query_params.get("unused") == "true"
+    page = artifact_reports.artifacts(query.report, order, _PAGE_SIZE, offset, unused=unused)
+    return team_pages.render(
+        context,
+        "artifacts.html",
+        version=None if offset else version,
+        query=query,
+        periods=PERIODS,
+        order=order,
+        orders=_ORDERS,
+        unused=unused,
+        page=page,
+        stored=reports.stored(context.team.id),
+        offset=offset,
+    )
 
-    @get("/teams/{slug:str}/artifacts", **dashboard.page)
-    @run_in_thread
-    def artifacts(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
-        seen = dashboard.pulse(visit)
-        question = question_of(request, visit, dashboard.clock)
-        order = asked_order(request, _ORDERS, "newest")
-        unused = request.query_params.get("unused") == "true"
-        found = dashboard.cache.artifacts(
-            question.scope, order, _A_PAGE, offset_of(request), unused=unused
-        )
-        kept = dashboard.reports.stored(visit.team.id)
-        return dashboard.show(
-            visit,
-            "artifacts.html",
-            seen=seen,
-            question=question,
-            periods=PERIODS,
-            order=order,
-            orders=_ORDERS,
-            unused=unused,
-            found=found,
-            kept=kept,
-            offset=offset_of(request),
-        )
 
-    @get("/teams/{slug:str}/artifact", **dashboard.page)
-    @run_in_thread
-    def artifact(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
-        seen = dashboard.pulse(visit)
-        question = question_of(request, visit, dashboard.clock)
-        name = request.query_params.get("hash", "")
-        offset = offset_of(request)
-        found = dashboard.cache.artifact(question.scope, name, _A_PAGE, offset)
-        return dashboard.show(
-            visit,
-            "artifact.html",
-            seen=seen,
-            question=question,
-            periods=PERIODS,
-            found=found,
-            artifact=found.artifact,
-            offset=offset,
-        )
+@get("/teams/{slug:str}/artifact", permission=Permission.SESSION)
+@run_in_thread
+def show_artifact(
+    request: AnyRequest,
+    slug: FromPath[str],
+    team_pages: NamedDependency[TeamPages],
+    reports: NamedDependency[Reports],
+    artifact_reports: NamedDependency[ArtifactReports],
+    clock: NamedDependency[Clock],
+) -> Page:
+    """Show an artifact, stored or not, and the runs of a period that used it."""
+    context = team_pages.context(request, slug, Permission.ANALYTICS)
+    version = data_version(reports, context.team, clock)
+    query = parse_query(request, context, clock)
+    artifact_hash = request.query_params.get("hash", "")
+    offset = parse_offset(request)
+    return team_pages.render(
+        context,
+        "artifact.html",
+        version=None if offset else version,
+        query=query,
+        periods=PERIODS,
+        page=artifact_reports.artifact(query.report, artifact_hash, _PAGE_SIZE, offset),
+        offset=offset,
+    )
 
-    return [artifacts, artifact]
+
+HANDLERS = (list_artifacts, show_artifact)

@@ -1,8 +1,8 @@
-"""Charts: numbers in, the geometry of drawings out. Pure; templates/charts.html draws them.
+"""Chart geometry: numbers in, shapes out. Pure; `templates/charts.html` renders it as SVG.
 
-A drawing is as wide as the period has parts and 100 high, stretched to whatever room there is.
-Over it lie points, each a link to what it stands for that says its numbers in words: one for each
-part, or for several where parts are too narrow to be met.
+A chart is `BUCKET_WIDTH` wide per bucket and `HEIGHT` high, and is stretched to the available
+width. Links lie over it, each with a description: one per bucket, or one per several buckets where
+a bucket is too narrow to point at.
 """
 
 from collections import defaultdict
@@ -11,40 +11,40 @@ from dataclasses import dataclass
 from math import floor, log10
 
 HEIGHT = 100.0
-WIDTH = 10.0
-"""Of one part."""
+BUCKET_WIDTH = 10.0
 
 _GAP = 1.2
-_GAPS_MOST = 100
-"""More would be narrower than what a screen can show, and flicker."""
+_MAX_BARS_WITH_GAPS = 100
+"""With more bars, gaps are narrower than a pixel and flicker."""
 
-_LABELS = 4
+_MAX_LABELS = 4
 
 _DAY_MS = 86_400_000
-_SPANS_MS = [
+_ROUND_DURATIONS_MS = [
     *(n * 1000 for n in (1, 2, 4, 10, 20, 30)),
     *(n * 60_000 for n in (1, 2, 4, 10, 20, 30)),
     *(n * 3_600_000 for n in (1, 2, 4, 8, 12, 16, 24)),
 ]
 
 Values = tuple[float | None, ...]
+"""The values of one bucket, one for each series."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What it is called, what it says, where it leads, and how many parts it covers."""
+    """A link over a chart that covers `buckets` buckets."""
 
     name: str
-    says: str
+    description: str
     link: str
-    parts: int = 1
+    buckets: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle of a drawing; `kind` is the series it belongs to."""
+    """A rectangle of a series."""
 
-    kind: str
+    series: str
     x: float
     y: float
     width: float
@@ -53,100 +53,112 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """`boxes` of bars, `lines` and `areas` as lists of points; `scale` from the top down."""
+    """The shapes of a chart. `ticks` are the values of the vertical axis, from the top down."""
 
-    parts: int
-    scale: Sequence[float]
+    buckets: int
+    ticks: Sequence[float]
     boxes: Sequence[Box] = ()
     lines: Sequence[str] = ()
     areas: Sequence[str] = ()
 
     @property
     def width(self) -> float:
-        return self.parts * WIDTH
+        return self.buckets * BUCKET_WIDTH
 
     @property
     def paths(self) -> dict[str, str]:
-        """All boxes of each kind, as one shape to draw."""
+        """SVG path data by series: all its boxes as one shape."""
         shapes: dict[str, list[str]] = defaultdict(list)
         for box in self.boxes:
-            shapes[box.kind].append(
+            shapes[box.series].append(
                 f"M{box.x:g} {box.y:g}h{box.width:g}v{box.height:g}h{-box.width:g}z"
             )
-        return {kind: "".join(drawn) for kind, drawn in shapes.items()}
+        return {series: "".join(parts) for series, parts in shapes.items()}
 
 
-def bars(
-    parts: Sequence[Values], kinds: Sequence[str], nice: Callable[[float], float] | None = None
+def stacked_bars(
+    buckets: Sequence[Values],
+    series: Sequence[str],
+    round_up: Callable[[float], float] | None = None,
 ) -> Drawing:
-    """Stacked bars: a part's values are the series, from the ground up. `nice` finds a round
-    number that is not below the highest bar."""
-    most = max((sum(value or 0 for value in values) for values in parts), default=0)
-    top = (nice or nice_top)(most)
-    gap = _GAP if len(parts) <= _GAPS_MOST else 0
+    """Draw one stacked bar per bucket; a bucket's values are its series, from the bottom up.
+
+    `round_up` returns the top of the vertical axis for the height of the highest bar; the default
+    is `round_up_number`.
+    """
+    highest = max((sum(value or 0 for value in values) for values in buckets), default=0)
+    top = (round_up or round_up_number)(highest)
+    gap = _GAP if len(buckets) <= _MAX_BARS_WITH_GAPS else 0
     boxes = []
-    for number, values in enumerate(parts):
+    for index, values in enumerate(buckets):
         below = 0.0
-        for kind, value in zip(kinds, values, strict=True):
-            y, floor_y = _y((below + (value or 0)) / top), _y(below / top)
+        for name, value in zip(series, values, strict=True):
+            y, bottom_y = _y((below + (value or 0)) / top), _y(below / top)
             below += value or 0
-            if y < floor_y:
-                height = round(floor_y - y, 2)
-                boxes.append(Box(kind, number * WIDTH + gap / 2, y, WIDTH - gap, height))
-    return Drawing(len(parts), (top, top / 2, 0), boxes)
+            if y < bottom_y:
+                height = round(bottom_y - y, 2)
+                x = index * BUCKET_WIDTH + gap / 2
+                boxes.append(Box(name, x, y, BUCKET_WIDTH - gap, height))
+    return Drawing(len(buckets), (top, top / 2, 0), boxes)
 
 
-def rates(parts: Sequence[Values]) -> Drawing:
-    """A line of rates with a band around it: values are the rate, and the band's low and high."""
-    lines, areas, alone = [], [], []
-    for run in _unbroken(parts):
-        lines.append(" ".join(_at(number, values[0]) for number, values in run))
-        low = [_at(number, values[1]) for number, values in run]
-        high = [_at(number, values[2]) for number, values in run]
+def rate_line(buckets: Sequence[Values]) -> Drawing:
+    """Draw a line of rates with a band around it.
+
+    A bucket's values are the rate and the lower and upper edge of the band, each from 0 to 1. A
+    bucket without a rate interrupts the line. A rate without neighbors is drawn as a box of the
+    series `rate-point`.
+    """
+    lines, areas, single_points = [], [], []
+    for segment in _segments(buckets):
+        lines.append(" ".join(_coordinates(index, values[0]) for index, values in segment))
+        low = [_coordinates(index, values[1]) for index, values in segment]
+        high = [_coordinates(index, values[2]) for index, values in segment]
         areas.append(" ".join([*high, *reversed(low)]))
-        if len(run) == 1:
-            number, (rate, *_) = run[0]
-            alone.append(Box("alone", number * WIDTH + _GAP, _y(rate) - 1, WIDTH - 2 * _GAP, 2))
-    return Drawing(len(parts), (1, 0.5, 0), alone, lines, areas)
+        if len(segment) == 1:
+            index, (rate, *_) = segment[0]
+            x, width = index * BUCKET_WIDTH + _GAP, BUCKET_WIDTH - 2 * _GAP
+            single_points.append(Box("rate-point", x, _y(rate) - 1, width, 2))
+    return Drawing(len(buckets), (1, 0.5, 0), single_points, lines, areas)
 
 
-def labels(names: Sequence[str]) -> list[str]:
-    """Those that fit under a chart, of one or more, evenly spread from the first to the last."""
-    last = len(names) - 1
-    numbers = {round(n * last / (_LABELS - 1)) for n in range(_LABELS)}
-    return [names[number] for number in sorted(numbers)]
+def axis_labels(labels: Sequence[str]) -> list[str]:
+    """Select up to four labels, evenly spread from the first to the last; needs at least one."""
+    last = len(labels) - 1
+    indexes = {round(n * last / (_MAX_LABELS - 1)) for n in range(_MAX_LABELS)}
+    return [labels[index] for index in sorted(indexes)]
 
 
-def nice_top(most: float) -> float:
-    """A round number that is not below the most, and whose half is whole: 2, 4, 10, 20, 40, 100
-    and so on."""
-    if most <= 2:
+def round_up_number(value: float) -> float:
+    """Return a round number that is at least `value` and has a whole half: 2, 4, 10, 20, 40, …"""
+    if value <= 2:
         return 2
-    power = 10.0 ** floor(log10(most))
-    return next(step * power for step in (1, 2, 4, 10) if step * power >= most)
+    power = 10.0 ** floor(log10(value))
+    return next(step * power for step in (1, 2, 4, 10) if step * power >= value)
 
 
-def nice_span(most_ms: float) -> float:
-    """A round duration, in ms, that is not below the most."""
+def round_up_duration(duration_ms: float) -> float:
+    """Return a round duration in ms that is at least `duration_ms`: 1, 2, 4, 10 s, …, 16 h, …"""
     return next(
-        (span for span in _SPANS_MS if span >= most_ms), nice_top(most_ms / _DAY_MS) * _DAY_MS
+        (round_ms for round_ms in _ROUND_DURATIONS_MS if round_ms >= duration_ms),
+        round_up_number(duration_ms / _DAY_MS) * _DAY_MS,
     )
 
 
-def _unbroken(parts: Sequence[Values]) -> list[list[tuple[int, Values]]]:
-    """Neighbours that all have a rate."""
-    runs: list[list[tuple[int, Values]]] = []
-    for number, values in enumerate(parts):
+def _segments(buckets: Sequence[Values]) -> list[list[tuple[int, Values]]]:
+    """Group consecutive buckets that have a rate; each with its index."""
+    segments: list[list[tuple[int, Values]]] = []
+    for index, values in enumerate(buckets):
         if values[0] is not None:
-            if runs and runs[-1][-1][0] == number - 1:
-                runs[-1].append((number, values))
+            if segments and segments[-1][-1][0] == index - 1:
+                segments[-1].append((index, values))
             else:
-                runs.append([(number, values)])
-    return runs
+                segments.append([(index, values)])
+    return segments
 
 
-def _at(number: int, value: float | None) -> str:
-    return f"{(number + 0.5) * WIDTH:g},{_y(value):g}"
+def _coordinates(index: int, value: float | None) -> str:
+    return f"{(index + 0.5) * BUCKET_WIDTH:g},{_y(value):g}"
 
 
 def _y(value: float | None) -> float:

@@ -1,4 +1,4 @@
-"""What all pages of the dashboard share: who looks at which team, what they may, and the look."""
+"""The context of a team page: who views which team, with what permissions, in which time zone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,23 +7,22 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
-from hitrate.analytics.artifact_reports import ArtifactReports
 from hitrate.analytics.reports import Reports
 from hitrate.auth.guards import current_session
 from hitrate.auth.models import Permission
 from hitrate.auth.permissions import ROLE_PERMISSIONS
 from hitrate.auth.sessions import Session
-from hitrate.billing.quotas import TeamState, reached_limits
+from hitrate.billing.meter import Meter
+from hitrate.billing.quotas import QuotaEnforcer, TeamState, reached_limits
 from hitrate.clock import Clock
 from hitrate.errors import Forbidden, NotFound
-from hitrate.http.csrf import CsrfProtection, csrf_token
+from hitrate.http.csrf import csrf_token
 from hitrate.http.html import HtmlRenderer, Page, content_security_policy
 from hitrate.http.litestar import AnyRequest
-from hitrate.http.redirects import PublicUrl
-from hitrate.management.services import AccountServices
 from hitrate.pages import formatting
-from hitrate.roles import Role
+from hitrate.teams.members import MemberStore
 from hitrate.teams.models import Actor, Member, Team
+from hitrate.units import format_exact_size
 
 MEASURES = {
     "uploaded_bytes": "Uploaded",
@@ -32,24 +31,24 @@ MEASURES = {
     "events": "Events",
     "stored_bytes": "Stored",
 }
-"""What is metered, and what pages call it."""
+"""The label of each metered measure."""
 
-_SHUT = {
-    TeamState.SOFT_BLOCKED: "The team is blocked. The operator of this server lifts the block.",
-    TeamState.PAYMENT_MISSING: "A payment is missing. The operator of this server records it.",
-    TeamState.DISABLED: "Remote Caching is switched off for the team. An owner can switch it on.",
+TIME_ZONE_COOKIE = "hitrate_timezone"
+"""Set by the script of the pages to the time zone of the browser."""
+
+_BLOCKED_REASONS = {
+    TeamState.SOFT_BLOCKED: "This team is blocked. Contact the operator of this server.",
+    TeamState.PAYMENT_MISSING: "A payment is missing. Contact the operator of this server.",
+    TeamState.DISABLED: "Remote Caching is disabled for this team. An owner can enable it.",
     TeamState.PAUSED: "Remote Caching is paused: the spend cap is reached. An owner can raise it.",
-    TeamState.OVER_LIMIT: "Remote Caching is refused: a limit of this billing cycle is reached "
-    "({reached}). An owner can raise it.",
+    TeamState.OVER_LIMIT: "Remote Caching is unavailable: this team has reached a limit of its "
+    "billing cycle ({reached}). An owner can raise it.",
 }
-_SHUT_FOR_ONE = "Remote Caching is switched off for you in this team. An owner can switch it on."
-
-TIME_ZONE = "hitrate_timezone"
-"""The cookie in which a browser says where it is."""
+_MEMBER_BLOCKED = "Remote Caching is disabled for you in this team. An owner can enable it."
 
 SCRIPTED_PAGE_HEADERS = content_security_policy(scripts=True)
 
-_PULSE_MS = 86_400_000
+_VERSION_PERIOD_MS = 86_400_000
 
 _TABS: tuple[tuple[str, str, Permission], ...] = (
     ("", "Overview", Permission.ANALYTICS),
@@ -62,13 +61,12 @@ _TABS: tuple[tuple[str, str, Permission], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """Somebody of a team who looks at one of its pages."""
+class PageContext:
+    """A team page being viewed. `memberships` are those of the signed-in user in all teams."""
 
-    request: AnyRequest
     session: Session
     member: Member
-    members: list[Member]
+    memberships: list[Member]
     zone: ZoneInfo
 
     @property
@@ -80,116 +78,116 @@ class Visit:
         return self.session.actor
 
     @property
-    def access(self) -> frozenset[Permission]:
+    def permissions(self) -> frozenset[Permission]:
         return ROLE_PERMISSIONS[self.member.role]
 
-    def link(self, page: str, **query: str | None) -> str:
-        """The address of a page of the team."""
-        return team_link(self.team.slug, page, **query)
+    def link(self, page: str, **params: str | None) -> str:
+        """Return the path of a page of this team."""
+        return team_path(self.team.slug, page, **params)
 
 
-def team_link(slug: str, page: str, **query: str | None) -> str:
-    """The address of a page of a team; a parameter that is None is left out."""
-    given = {name: value for name, value in query.items() if value is not None}
-    tail = f"?{urlencode(given, safe=':/')}" if given else ""
-    return f"/teams/{quote(slug, safe='')}{page}{tail}"
+class TeamPages:
+    """Authorizes and renders the pages of teams, all in the same layout."""
 
+    def __init__(
+        self, html: HtmlRenderer, members: MemberStore, quotas: QuotaEnforcer, meter: Meter
+    ) -> None:
+        self._html = html
+        self._members = members
+        self._quotas = quotas
+        self._meter = meter
 
-@dataclass(frozen=True, slots=True)
-class Dashboard:
-    """The parts that pages work with."""
+    def context(self, request: AnyRequest, slug: str, permission: Permission) -> PageContext:
+        """Return the context of a request for a page that requires a permission.
 
-    html: HtmlRenderer
-    csrf: CsrfProtection
-    public_url: PublicUrl
-    office: AccountServices
-    reports: Reports
-    cache: ArtifactReports
-    clock: Clock
-
-    @property
-    def page(self) -> dict[str, Any]:
-        """What every handler of a page is made with."""
-        return {"permission": Permission.SESSION}
-
-    def visit(self, request: AnyRequest, slug: str, need: Permission) -> Visit:
-        """Who looks. Raises NotFound for a team that is not theirs, Forbidden for a page that
-        their role does not see; asked anew at every request."""
+        Reads the membership from the database, so that a change counts immediately. Raises
+        NotFound if the user is not a member of the team, Forbidden if the role lacks the
+        permission.
+        """
         session = current_session(request)
-        members = self.office.accounts.members.list_for_user(session.user)
-        for member in members:
-            if member.team.slug == slug:
-                visit = Visit(request, session, member, members, _zone(request))
-                if need not in visit.access:
-                    raise Forbidden(_lacking(member.role, need))
-                return visit
-        raise NotFound("There is no such team among yours.")
-
-    def pulse(self, visit: Visit) -> str:
-        """Changes when what pages show may have; asked for before they are made, and then every
-        few seconds by their script."""
-        since_ms = self.clock.now_ms() - _PULSE_MS
-        return "-".join(map(str, self.reports.change_token(visit.team.id, since_ms)))
-
-    def _shut(self, visit: Visit) -> str | None:
-        """Why the visitor's builds do not get to the cache; None if they do."""
-        team = visit.team
-        state = self.office.standing.team_state(team)
-        if state is not TeamState.ACTIVE:
-            reached = reached_limits(team.settings.limits, self.office.meter.current(team).usage)
-            return _SHUT[state].format(
-                reached=", ".join(MEASURES[name] for name in reached).lower()
+        memberships = self._members.list_for_user(session.user)
+        member = next((member for member in memberships if member.team.slug == slug), None)
+        if member is None:
+            raise NotFound("Team not found, or you're not a member.")
+        context = PageContext(session, member, memberships, _time_zone(request))
+        if permission not in context.permissions:
+            raise Forbidden(
+                f"Your role in this team ({member.role.value}) does not include this page. "
+                f"It requires the permission {permission.value!r}."
             )
-        return None if visit.member.remote_caching else _SHUT_FOR_ONE
+        return context
 
-    def show(self, visit: Visit, template: str, *, status: int = 200, **values: Any) -> Page:
-        """A page of the dashboard."""
-        tabs = [
-            (name, visit.link(path), path) for path, name, need in _TABS if need in visit.access
-        ]
-        return self.html.render(
+    def render(
+        self, context: PageContext, template: str, *, version: str | None = None, status: int = 200,
+        **values: Any,
+    ) -> Page:  # fmt: skip
+        """Render a page of a team. With a `version`, the page updates itself when that changes."""
+        permissions = context.permissions
+        return self._html.render(
             template,
             status=status,
             headers=SCRIPTED_PAGE_HEADERS,
-            user=visit.session.user,
-            form_token=csrf_token(visit.session.secret),
-            team=visit.team,
-            shut=self._shut(visit),
-            may={access.value for access in visit.access},
-            teams=[member.team for member in visit.members],
-            tabs=tabs,
-            zone=visit.zone.key,
-            link=visit.link,
-            moment=partial(formatting.moment, zone=visit.zone),
-            exact_moment=partial(formatting.exact_moment, zone=visit.zone),
+            user=context.session.user,
+            form_token=csrf_token(context.session.secret),
+            team=context.team,
+            teams=[member.team for member in context.memberships],
+            permissions={permission.value for permission in permissions},
+            tabs=[(name, path) for path, name, permission in _TABS if permission in permissions],
+            blocked_reason=self._blocked_reason(context),
+            version=version,
+            zone=context.zone.key,
+            link=context.link,
+            time_text=partial(formatting.time_text, zone=context.zone),
+            exact_time_text=partial(formatting.exact_time_text, zone=context.zone),
             **values,
         )
 
+    def _blocked_reason(self, context: PageContext) -> str | None:
+        """Explain why the cache rejects requests of this user in this team; None if it does not."""
+        team = context.team
+        state = self._quotas.team_state(team)
+        if state is TeamState.ACTIVE:
+            return None if context.member.remote_caching else _MEMBER_BLOCKED
+        reached = reached_limits(team.settings.limits, self._meter.current(team).usage)
+        measures = ", ".join(MEASURES[name] for name in reached).lower()
+        return _BLOCKED_REASONS[state].format(reached=measures)
 
-def page_values() -> Mapping[str, Any]:
-    """What templates may use everywhere."""
-    names = (
-        "percent",
-        "whole_percent",
-        "short_duration",
-        "points",
-        "change",
-        "number",
-        "counted",
-        "size",
-        "exact_size",
-        "duration",
+
+def team_path(slug: str, page: str, **params: str | None) -> str:
+    """Return the path of a page of a team; parameters that are None are left out."""
+    query = {name: value for name, value in params.items() if value is not None}
+    suffix = f"?{urlencode(query, safe=':/')}" if query else ""
+    return f"/teams/{quote(slug, safe='')}{page}{suffix}"
+
+
+def data_version(reports: Reports, team: Team, clock: Clock) -> str:
+    """Return a text that changes whenever runs of the last day do.
+
+    Read it before the data of a page. The page polls it and reloads itself when it has changed.
+    """
+    since_ms = clock.now_ms() - _VERSION_PERIOD_MS
+    return "-".join(map(str, reports.change_token(team.id, since_ms)))
+
+
+def template_globals() -> Mapping[str, Any]:
+    """Return the functions that every template of the dashboard may call."""
+    functions = (
+        formatting.percent,
+        formatting.whole_percent,
+        formatting.rate_change,
+        formatting.amount_change,
+        formatting.number,
+        formatting.pluralize,
+        formatting.size,
+        formatting.duration,
+        formatting.axis_duration,
     )
-    return {name: getattr(formatting, name) for name in names}
+    return {function.__name__: function for function in (*functions, format_exact_size)}
 
 
-def _zone(request: AnyRequest) -> ZoneInfo:
-    """Where the browser says it is; UTC if it does not, or says something strange."""
+def _time_zone(request: AnyRequest) -> ZoneInfo:
+    """Return the time zone of the browser; UTC if its cookie is missing or invalid."""
     try:
-        return ZoneInfo(request.cookies.get(TIME_ZONE) or "UTC")
+        return ZoneInfo(request.cookies.get(TIME_ZONE_COOKIE) or "UTC")
     except (ValueError, OSError, KeyError):
         return ZoneInfo("UTC")
-
-
-def _lacking(role: Role, need: Permission) -> str:
-    return f"Your role in this team, {role.value}, does not include this page ({need.value})."

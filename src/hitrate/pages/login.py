@@ -9,7 +9,7 @@ from litestar.params import RawBody
 from hitrate.auth.guards import SessionGuard, current_session
 from hitrate.auth.models import Permission
 from hitrate.auth.password_login import PasswordAuthenticator
-from hitrate.auth.sessions import SESSION_S, Sessions
+from hitrate.auth.sessions import SESSION_TTL_S, Sessions
 from hitrate.auth.sso import SingleSignOn, provider_name
 from hitrate.config import Settings
 from hitrate.errors import RateLimited, RequestError
@@ -166,7 +166,7 @@ def complete_login(
     return html.redirect(
         safe_redirect(next_url),
         [
-            cookies.create(request, SESSION_COOKIE, session.secret, SESSION_S),
+            cookies.create(request, SESSION_COOKIE, session.secret, SESSION_TTL_S),
             cookies.expire(request, BROWSER_COOKIE),
         ],
     )

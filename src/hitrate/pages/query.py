@@ -1,15 +1,15 @@
-"""What a page was asked: the period and filters in its address, as `/v1/analytics/…` takes them."""
+"""The query string of a page: period and filters, with the same parameters as the analytics API."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from hitrate.analytics.filters import Filters, ReportQuery
 from hitrate.analytics.period import BUCKETS, DEFAULT_SINCE, parse_period
-from hitrate.analytics.reports import FilterOptions, Reports
+from hitrate.analytics.reports import Reports
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest
 from hitrate.http.litestar import AnyRequest
-from hitrate.pages.context import Visit
+from hitrate.pages.context import PageContext
 
 PERIODS = {
     "24h": "24 hours",
@@ -21,79 +21,102 @@ PERIODS = {
 
 _FILTERS = ("ci", "interactive", "agent", "token")
 _DAY_MS = 86_400_000
-_BUCKETS = ((2, "hour"), (93, "day"), (400, "week"))
+_BUCKETS_BY_MAX_DAYS = ((2, "hour"), (93, "day"), (400, "week"))
+_MAX_CURSOR_DIGITS = 18
+
+Choice = tuple[str, str]
+"""The value of a form field and its label."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """The period and filters of a page, and the parts of its charts if they were chosen."""
+class PageQuery:
+    """The period and filters of a page, and the interval of its charts if one was chosen."""
 
-    scope: ReportQuery
+    report: ReportQuery
     since: str
     until: str | None
     chosen_bucket: str | None = None
 
     @property
     def bucket(self) -> str:
-        """How finely the period's charts are cut."""
-        days = (self.scope.period.to_ms - self.scope.period.from_ms) / _DAY_MS
-        usual = next((bucket for most, bucket in _BUCKETS if days <= most), "month")
-        return self.chosen_bucket or usual
+        """The interval of the charts: the chosen one, or one that suits the period."""
+        if self.chosen_bucket:
+            return self.chosen_bucket
+        days = (self.report.period.to_ms - self.report.period.from_ms) / _DAY_MS
+        return next((name for limit, name in _BUCKETS_BY_MAX_DAYS if days <= limit), "month")
 
     @property
-    def span(self) -> str:
-        """The period as one value: `30d`, or its ends when it has two."""
+    def period_param(self) -> str:
+        """The period as one value: `30d`, or `since/until`."""
         return self.since if self.until is None else f"{self.since}/{self.until}"
 
     @property
     def filters(self) -> dict[str, str]:
-        """Those that are set."""
-        return {name: value for name, value in asdict(self.scope.filters).items() if value}
+        """The filters that are set, by parameter name."""
+        return {name: value for name, value in asdict(self.report.filters).items() if value}
 
     @property
-    def query(self) -> dict[str, str]:
-        """What a link to the same question carries."""
-        return {"since": self.span, **self.filters}
+    def params(self) -> dict[str, str]:
+        """The parameters of a link to a page with the same period and filters."""
+        return {"since": self.period_param, **self.filters}
 
     @property
-    def words(self) -> str:
-        """`30 days before`, for what it is compared with."""
-        return f"{PERIODS[self.span]} before" if self.span in PERIODS else "period before"
+    def previous_period(self) -> str:
+        """The name of the period that this one is compared with: `previous 30 days`."""
+        return f"previous {PERIODS.get(self.period_param, 'period')}"
 
 
-def question_of(request: AnyRequest, visit: Visit, clock: Clock) -> Question:
-    """Raises BadRequest."""
-    query = request.query_params
-    # One field of a form has one value: so both ends of a period may come as `since/until`.
-    since, _, until = query.get("since", "").partition("/")
-    since, until = since or DEFAULT_SINCE, query.get("until") or until
-    filters = Filters(**{name: query.get(name) or None for name in _FILTERS})
+def parse_query(request: AnyRequest, context: PageContext, clock: Clock) -> PageQuery:
+    """Read the period, filters and interval from a page's URL. Raises BadRequest."""
+    params = request.query_params
+    # A form field has one value, so a period with two ends arrives as `since/until`.
+    since, _, until = params.get("since", "").partition("/")
+    since, until = since or DEFAULT_SINCE, params.get("until") or until
+    filters = Filters(**{name: params.get(name) or None for name in _FILTERS})
     filters.check()
     span = parse_period(since, until or None, clock.now_ms())
-    bucket = query.get("bucket") or None
+    bucket = params.get("bucket") or None
     if bucket is not None and bucket not in BUCKETS:
         raise BadRequest(f"bucket is {bucket[:40]!a}; send one of {', '.join(BUCKETS)}.")
-    return Question(ReportQuery(visit.team.id, span, filters), since, until or None, bucket)
+    return PageQuery(ReportQuery(context.team.id, span, filters), since, until or None, bucket)
 
 
-def choices(reports: Reports, question: Question) -> dict[str, Any]:
-    """What the filter bar offers."""
-    sending: FilterOptions = reports.filter_options(question.scope.team_id)
-    offered = {
-        "ci": ("CI", _named(sending.ci, "no CI")),
-        "interactive": (
-            "Shell",
-            [("true", "interactive"), ("false", "not interactive"), ("none", "did not say")],
-        ),
-        "agent": ("Agent", _named(sending.agents, "no agent")),
-        "token": ("Token", sending.tokens),
+def parse_order(request: AnyRequest, orders: dict[str, str], default: str) -> str:
+    """Read the order of a list from a page's URL. Raises BadRequest."""
+    order = request.query_params.get("order") or default
+    if order not in orders:
+        raise BadRequest(f"order is {order[:40]!a}; send one of {', '.join(orders)}.")
+    return order
+
+
+def parse_offset(request: AnyRequest) -> int:
+    """Read the number of list entries to skip from a page's URL. Raises BadRequest."""
+    cursor = request.query_params.get("cursor") or "0"
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= _MAX_CURSOR_DIGITS):
+        raise BadRequest(f"cursor is {cursor[:40]!a}; open the first page of the list instead.")
+    return int(cursor)
+
+
+def filter_bar(reports: Reports, query: PageQuery) -> dict[str, Any]:
+    """Return the template values of the filter bar: the query, and the choices of each filter."""
+    options = reports.filter_options(query.report.team_id)
+    terminals = [
+        ("true", "Interactive"),
+        ("false", "Non-interactive"),
+        ("none", "Unknown"),
+    ]
+    filters: dict[str, tuple[str, str, list[Choice]]] = {
+        "ci": ("CI", "All runs", _choices("Any CI", options.ci, "Local only")),
+        "interactive": ("Terminal", "All runs", terminals),
+        "agent": ("Agent", "All runs", _choices("Any agent", options.agents, "No agent")),
+        "token": ("Token", "All tokens", list(options.tokens)),
     }
-    for name, value in question.filters.items():
-        _, known = offered[name]
-        if value not in dict(known):  # a page must say by what it is filtered
-            known.append((value, value))
-    return {"question": question, "periods": PERIODS, "offered": offered}
+    for name, value in query.filters.items():
+        _, _, choices = filters[name]
+        if value not in dict(choices):  # the bar must display every filter that is set
+            choices.append((value, value))
+    return {"query": query, "periods": PERIODS, "filters": filters}
 
 
-def _named(names: list[str], none: str) -> list[tuple[str, str]]:
-    return [("any", "any"), *((name, name) for name in names if name), ("none", none)]
+def _choices(any_label: str, names: list[str], none_label: str) -> list[Choice]:
+    return [("any", any_label), *((name, name) for name in names if name), ("none", none_label)]

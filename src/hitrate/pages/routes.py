@@ -1,11 +1,11 @@
 """All HTML pages: their router, their renderer and the static assets that they link to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from jinja2 import PackageLoader
 from litestar import Response, Router, get
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
 from litestar.types import ExceptionHandlersMap
 
 from hitrate.auth.models import Permission
@@ -16,14 +16,17 @@ from hitrate.http.forms import MAX_FORM_BYTES
 from hitrate.http.html import HtmlRenderer, Page
 from hitrate.http.litestar import AnyRequest
 from hitrate.http.redirects import origin
-from hitrate.pages import account, login, turbo_consent
-from hitrate.pages.artifacts import artifact_pages_api
-from hitrate.pages.connect import connect_pages_api
-from hitrate.pages.context import Dashboard, page_values
-from hitrate.pages.overview import overview_api
-from hitrate.pages.runs import run_pages_api
-from hitrate.pages.settings import settings_pages_api
-from hitrate.pages.usage import usage_pages_api
+from hitrate.pages import (
+    account,
+    artifacts,
+    login,
+    overview,
+    runs,
+    settings,
+    turbo_consent,
+    usage,
+)
+from hitrate.pages.context import SCRIPTED_PAGE_HEADERS, template_globals
 
 _BASE_STYLE = StaticAsset("/login/style.css", "hitrate.http", "base.css", "text/css")
 _DASHBOARD_STYLE = StaticAsset("/dashboard/style.css", "hitrate.pages", "dashboard.css", "text/css")
@@ -36,13 +39,13 @@ _DASHBOARD_SCRIPT = StaticAsset(
 _LOOPBACK_ORIGINS = ("http://127.0.0.1:*", "http://localhost:*")
 
 
-def create_renderer(settings: Settings) -> HtmlRenderer:
+def create_renderer(config: Settings) -> HtmlRenderer:
     """Create the renderer of all pages."""
-    issuer = settings.oidc_issuer
+    issuer = config.oidc_issuer
     return HtmlRenderer(
         [PackageLoader("hitrate.pages", "templates")],
         {
-            **page_values(),
+            **template_globals(),
             "base_style": _BASE_STYLE.url,
             "dashboard_style": _DASHBOARD_STYLE.url,
             "dashboard_script": _DASHBOARD_SCRIPT.url,
@@ -51,9 +54,7 @@ def create_renderer(settings: Settings) -> HtmlRenderer:
     )
 
 
-def create_router(
-    html: HtmlRenderer, dashboard_handlers: Sequence[HTTPRouteHandler], *, single_sign_on: bool
-) -> Router:
+def create_router(html: HtmlRenderer, *, single_sign_on: bool) -> Router:
     """Create the router of all pages, which answers errors with pages.
 
     The pages of single sign-on exist only if an identity provider is configured.
@@ -68,7 +69,7 @@ def create_router(
             *(login.SSO_HANDLERS if single_sign_on else ()),
             *account.HANDLERS,
             *turbo_consent.HANDLERS,
-            *dashboard_handlers,
+            _create_dashboard_router(html),
         ],
         include_in_schema=False,
         exception_handlers=_exception_handlers(html),
@@ -76,17 +77,19 @@ def create_router(
     )
 
 
-def dashboard_api(dashboard: Dashboard) -> Sequence[HTTPRouteHandler]:
-    """The dashboard's handlers."""
-    factories = (
-        overview_api,
-        run_pages_api,
-        artifact_pages_api,
-        usage_pages_api,
-        settings_pages_api,
-        connect_pages_api,
+def _create_dashboard_router(html: HtmlRenderer) -> Router:
+    """Create the router of the pages of teams, whose errors have the same headers as the pages."""
+    return Router(
+        "/",
+        route_handlers=[
+            *overview.HANDLERS,
+            *runs.HANDLERS,
+            *artifacts.HANDLERS,
+            *usage.HANDLERS,
+            *settings.HANDLERS,
+        ],
+        exception_handlers=_exception_handlers(html, SCRIPTED_PAGE_HEADERS),
     )
-    return [handler for factory in factories for handler in factory(dashboard)]
 
 
 @get(_BASE_STYLE.path, permission=Permission.PUBLIC, sync_to_thread=False)
@@ -104,20 +107,29 @@ def dashboard_script() -> Response[bytes]:
     return _DASHBOARD_SCRIPT.response()
 
 
-def _exception_handlers(html: HtmlRenderer) -> ExceptionHandlersMap:
+def _exception_handlers(
+    html: HtmlRenderer, headers: Mapping[str, str] = MappingProxyType({})
+) -> ExceptionHandlersMap:
+    """Return handlers that render errors as pages; `headers` override those of other pages."""
+
     # Plain functions: Litestar deep-copies a router, and with a bound method its object.
     def error_page(request: AnyRequest, error: RequestError) -> Page:
-        return html.error_page(request, error)
+        return _with_headers(html.error_page(request, error), headers)
 
     def http_exception_page(request: AnyRequest, error: HTTPException) -> Page:
-        return html.http_exception_page(request, error)
+        return _with_headers(html.http_exception_page(request, error), headers)
 
     def event_store_page(request: AnyRequest, error: EventStoreUnavailable) -> Page:
         message = f"This page is temporarily unavailable: {error}"
-        return html.error_page(request, ServiceUnavailable(message))
+        return error_page(request, ServiceUnavailable(message))
 
     return {
         RequestError: error_page,
         HTTPException: http_exception_page,
         EventStoreUnavailable: event_store_page,
     }
+
+
+def _with_headers(page: Page, headers: Mapping[str, str]) -> Page:
+    page.headers.update(headers)
+    return page

@@ -1,76 +1,80 @@
-"""Runs in a list, and one run with its tasks."""
+"""The list of runs, and the page of one run with its tasks."""
 
 from litestar import get
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from hitrate.analytics.artifact_reports import ArtifactReports
+from hitrate.analytics.reports import Reports
 from hitrate.auth.models import Permission
-from hitrate.errors import BadRequest
+from hitrate.clock import Clock
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
-from hitrate.pages.context import Dashboard
-from hitrate.pages.query import choices, question_of
+from hitrate.pages.context import TeamPages, data_version
+from hitrate.pages.query import filter_bar, parse_offset, parse_order, parse_query
 
-_A_PAGE = 50
-_TASKS_A_PAGE = 200
+_RUNS_PER_PAGE = 50
+_TASKS_PER_PAGE = 200
 
 _ORDERS = {
-    "newest": "newest first",
-    "best": "best hit rate first",
-    "worst": "worst hit rate first",
-    "saved": "most time saved first",
-    "largest": "most tasks first",
+    "newest": "Newest",
+    "best": "Best hit rate",
+    "worst": "Worst hit rate",
+    "saved": "Most time saved",
+    "largest": "Most tasks",
 }
 
 
-def run_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
-    """The routes of this file."""
-
-    @get("/teams/{slug:str}/runs", **dashboard.page)
-    @run_in_thread
-    def runs(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
-        seen = dashboard.pulse(visit)
-        question = question_of(request, visit, dashboard.clock)
-        order = asked_order(request, _ORDERS, "newest")
-        return dashboard.show(
-            visit,
-            "runs.html",
-            seen=seen,
-            **choices(dashboard.reports, question),
-            order=order,
-            orders=_ORDERS,
-            summary=dashboard.reports.summary(question.scope),
-            found=dashboard.reports.runs(question.scope, order, _A_PAGE, offset_of(request)),
-            offset=offset_of(request),
-        )
-
-    @get("/teams/{slug:str}/run", **dashboard.page)
-    @run_in_thread
-    def run(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Permission.ANALYTICS)
-        seen = dashboard.pulse(visit)
-        session_id = request.query_params.get("session", "")
-        offset = offset_of(request)
-        found = dashboard.cache.run(visit.team, session_id, _TASKS_A_PAGE, offset)
-        return dashboard.show(
-            visit, "run.html", seen=seen, found=found, run=found.run, offset=offset
-        )
-
-    return [runs, run]
+@get("/teams/{slug:str}/runs", permission=Permission.SESSION)
+@run_in_thread
+def list_runs(
+    request: AnyRequest,
+    slug: FromPath[str],
+    team_pages: NamedDependency[TeamPages],
+    reports: NamedDependency[Reports],
+    clock: NamedDependency[Clock],
+) -> Page:
+    """Show the runs of a period."""
+    context = team_pages.context(request, slug, Permission.ANALYTICS)
+    version = data_version(reports, context.team, clock)
+    query = parse_query(request, context, clock)
+    order = parse_order(request, _ORDERS, "newest")
+    offset = parse_offset(request)
+    return team_pages.render(
+        context,
+        "runs.html",
+        version=None if offset else version,
+        **filter_bar(reports, query),
+        order=order,
+        orders=_ORDERS,
+        summary=reports.summary(query.report),
+        page=reports.runs(query.report, order, _RUNS_PER_PAGE, offset),
+        offset=offset,
+    )
 
 
-def asked_order(request: AnyRequest, orders: dict[str, str], usual: str) -> str:
-    """The order in a page's address. Raises BadRequest."""
-    order = request.query_params.get("order") or usual
-    if order not in orders:
-        raise BadRequest(f"There is no order {order[:40]!a}; there are {', '.join(orders)}.")
-    return order
+@get("/teams/{slug:str}/run", permission=Permission.SESSION)
+@run_in_thread
+def show_run(
+    request: AnyRequest,
+    slug: FromPath[str],
+    team_pages: NamedDependency[TeamPages],
+    reports: NamedDependency[Reports],
+    artifact_reports: NamedDependency[ArtifactReports],
+    clock: NamedDependency[Clock],
+) -> Page:
+    """Show a run and its tasks."""
+    context = team_pages.context(request, slug, Permission.ANALYTICS)
+    version = data_version(reports, context.team, clock)
+    session_id = request.query_params.get("session", "")
+    offset = parse_offset(request)
+    return team_pages.render(
+        context,
+        "run.html",
+        version=None if offset else version,
+        page=artifact_reports.run(context.team, session_id, _TASKS_PER_PAGE, offset),
+        offset=offset,
+    )
 
 
-def offset_of(request: AnyRequest) -> int:
-    """How many entries the pages before showed. Raises BadRequest."""
-    cursor = request.query_params.get("cursor") or "0"
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18):
-        raise BadRequest("The address names no page of this list; begin with its first.")
-    return int(cursor)
+HANDLERS = (list_runs, show_run)

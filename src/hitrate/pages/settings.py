@@ -1,125 +1,182 @@
-"""Settings, for owners: switches, limits and prices, members, tokens. Each form is a change that
-the API knows too, made in the same way and noted in the same audit log."""
+"""The settings page for owners: team, limits and prices, members, tokens."""
 
 from collections.abc import Mapping
 
 from litestar import get, post
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 from litestar.params import FromPath, RawBody
 
+from hitrate.auth.accounts import AccountStore
+from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.guards import current_session
 from hitrate.auth.models import Permission
 from hitrate.auth.permissions import READ_WRITE
+from hitrate.billing.quotas import QuotaEnforcer
+from hitrate.clock import Clock
 from hitrate.errors import BadRequest, NotFound
+from hitrate.http.csrf import CsrfProtection
 from hitrate.http.forms import Form
-from hitrate.http.html import Page
+from hitrate.http.html import HtmlRenderer, Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.management.schemas import BillingResponse, TokenResponse
-from hitrate.pages.context import MEASURES, Dashboard, Visit
-from hitrate.pages.settings_forms import PRICES, SCOPES_OFFERED, Changes, wire_name
+from hitrate.pages.context import MEASURES, PageContext, TeamPages
+from hitrate.pages.settings_forms import FORMS, PRICE_FIELDS, PRICES, TEAM_SCOPES, create_token
+from hitrate.pages.token_forms import split_by_validity
 from hitrate.roles import Role
 
-NOTICES = {
-    "team": "The team's switches are changed.",
-    "limits": "Limits and prices are changed.",
-    "member-added": "They are in the team now.",
-    "member-changed": "The member is changed.",
-    "member-removed": "They are no longer in the team.",
-    "revoked": "The token is revoked.",
+_NOTICES = {
+    "team": "Team settings saved.",
+    "limits": "Limits and prices saved.",
+    "member-added": "Member added.",
+    "member-changed": "Member updated.",
+    "member-removed": "Member removed.",
+    "token-revoked": "Token revoked.",
 }
+_SECTIONS = ("team", "limits", "members", "tokens")
 
-SECTIONS = ("team", "limits", "members", "tokens")
 
+class SettingsPage:
+    """Renders the settings page, with the problem of a form that was rejected."""
 
-def settings_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
-    """The routes of this file."""
-    changes = Changes(dashboard)
+    def __init__(
+        self, team_pages: TeamPages, accounts: AccountStore, quotas: QuotaEnforcer, clock: Clock
+    ) -> None:
+        self._team_pages = team_pages
+        self._accounts = accounts
+        self._quotas = quotas
+        self._clock = clock
 
-    @get("/teams/{slug:str}/settings", **dashboard.page)
-    @run_in_thread
-    def settings(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Permission.SETTINGS)
-        notice = NOTICES.get(request.query_params.get("done", ""))
-        return _page(dashboard, visit, notice=notice)
-
-    @get("/teams/{slug:str}/settings/{part:str}", **dashboard.page)
-    @run_in_thread
-    def again(request: AnyRequest, slug: FromPath[str]) -> Page:
-        """Where a browser is after a form was refused, and comes when that page is asked again."""
-        visit = dashboard.visit(request, slug, Permission.SETTINGS)
-        return dashboard.html.redirect(visit.link("/settings"))
-
-    @post("/teams/{slug:str}/settings/tokens", **dashboard.page)
-    @run_in_thread
-    def make_token(request: AnyRequest, slug: FromPath[str], body: RawBody) -> Page:
-        visit, form = _posted(dashboard, request, slug, Permission.TOKENS, body)
-        try:
-            token, secret = changes.make_token(visit, form)
-        except BadRequest as error:
-            return _page(dashboard, visit, status=400, problems={"tokens": str(error)}, form=form)
-        return dashboard.show(visit, "token_made.html", token=token, secret=secret)
-
-    @post("/teams/{slug:str}/settings/{part:str}", **dashboard.page)
-    @run_in_thread
-    def change(
-        request: AnyRequest, slug: FromPath[str], part: FromPath[str], body: RawBody
+    def render(
+        self,
+        context: PageContext,
+        *,
+        status: int = 200,
+        notice: str | None = None,
+        problems: Mapping[str, str] | None = None,
+        form: Form | None = None,
     ) -> Page:
-        if part not in changes.parts:
-            raise NotFound("There is nothing of this name to change.")
-        need, section, apply = changes.parts[part]
-        visit, form = _posted(dashboard, request, slug, need, body)
-        try:
-            notice = apply(visit, form)
-        except (BadRequest, NotFound) as error:
-            return _page(dashboard, visit, status=400, problems={section: str(error)}, form=form)
-        dashboard.office.authorizer.invalidate_cache()
-        return dashboard.html.redirect(visit.link("/settings", done=notice) + f"#{section}")
+        """Render the page. `problems` are messages by section; `form` refills their fields."""
+        accounts, now_ms = self._accounts, self._clock.now_ms()
+        # Read again: the context may be older than a change by this request.
+        team = accounts.teams.find(team_id=context.team.id) or context.team
+        tokens = reversed(accounts.tokens.list_for_team(team))
+        active_tokens, inactive_tokens = split_by_validity(tokens, now_ms)
+        return self._team_pages.render(
+            context,
+            "settings.html",
+            status=status,
+            notice=notice,
+            problems={**dict.fromkeys(_SECTIONS), **(problems or {})},
+            form=form or Form(b""),
+            team_name=team.name,
+            settings=team.settings,
+            billing=BillingResponse.from_team(team, self._quotas.team_state(team), now_ms),
+            measures=MEASURES,
+            prices=PRICES,
+            price_fields=PRICE_FIELDS,
+            members=accounts.members.list_for_team(team),
+            roles=list(Role),
+            active_tokens=[TokenResponse.from_token(token, now_ms) for token in active_tokens],
+            inactive_tokens=[TokenResponse.from_token(token, now_ms) for token in inactive_tokens],
+            scopes=TEAM_SCOPES,
+            default_scopes=READ_WRITE,
+        )
 
-    return [settings, again, make_token, change]
 
-
-def _posted(
-    dashboard: Dashboard, request: AnyRequest, slug: str, need: Permission, body: bytes
-) -> tuple[Visit, Form]:
-    form = dashboard.csrf.parse_form(request, body, current_session(request).secret)
-    # The page comes back if the form is refused, so who sends it must be allowed to see it.
-    dashboard.visit(request, slug, Permission.SETTINGS)
-    return dashboard.visit(request, slug, need), form
-
-
-def _page(
-    dashboard: Dashboard,
-    visit: Visit,
-    *,
-    status: int = 200,
-    notice: str | None = None,
-    problems: Mapping[str, str] | None = None,
-    form: Form | None = None,
+@get("/teams/{slug:str}/settings", permission=Permission.SESSION)
+@run_in_thread
+def show_settings(
+    request: AnyRequest,
+    slug: FromPath[str],
+    team_pages: NamedDependency[TeamPages],
+    settings_page: NamedDependency[SettingsPage],
 ) -> Page:
-    accounts, now_ms = dashboard.office.accounts, dashboard.clock.now_ms()
-    # As it is now: the visit may be older than a change that was just made.
-    team = accounts.teams.find(team_id=visit.team.id) or visit.team
-    tokens = [
-        TokenResponse.from_token(token, now_ms)
-        for token in reversed(accounts.tokens.list_for_team(team))
-    ]
-    return dashboard.show(
-        visit,
-        "settings.html",
-        status=status,
-        notice=notice,
-        problems={**dict.fromkeys(SECTIONS), **(problems or {})},
-        form=form or Form(b""),
-        name=team.name,
-        settings=team.settings,
-        billing=BillingResponse.from_team(team, dashboard.office.standing.team_state(team), now_ms),
-        measures=MEASURES,
-        prices=PRICES,
-        wire=wire_name,
-        members=accounts.members.list_for_team(team),
-        roles=list(Role),
-        valid=[token for token in tokens if token.state == "valid"],
-        ended=[token for token in tokens if token.state != "valid"],
-        scopes=SCOPES_OFFERED,
-        usual_scopes=READ_WRITE,
+    """Show the settings of a team."""
+    context = team_pages.context(request, slug, Permission.SETTINGS)
+    notice = _NOTICES.get(request.query_params.get("saved", ""))
+    return settings_page.render(context, notice=notice)
+
+
+@get("/teams/{slug:str}/settings/{name:str}", permission=Permission.SESSION)
+@run_in_thread
+def reload_settings(
+    request: AnyRequest,
+    slug: FromPath[str],
+    team_pages: NamedDependency[TeamPages],
+    html: NamedDependency[HtmlRenderer],
+) -> Page:
+    """Redirect to the settings page a browser that reloads the URL of a rejected form."""
+    context = team_pages.context(request, slug, Permission.SETTINGS)
+    return html.redirect(context.link("/settings"))
+
+
+@post("/teams/{slug:str}/settings/tokens", permission=Permission.SESSION)
+@run_in_thread
+def submit_token_form(
+    request: AnyRequest,
+    slug: FromPath[str],
+    body: RawBody,
+    csrf: NamedDependency[CsrfProtection],
+    team_pages: NamedDependency[TeamPages],
+    settings_page: NamedDependency[SettingsPage],
+    accounts: NamedDependency[AccountStore],
+) -> Page:
+    """Create a token of the team and show its secret, once."""
+    form = csrf.parse_form(request, body, current_session(request).secret)
+    context = _authorize(request, slug, team_pages, Permission.TOKENS)
+    try:
+        token, secret = create_token(accounts, context, form)
+    except BadRequest as error:
+        problems = {"tokens": str(error)}
+        return settings_page.render(context, status=400, problems=problems, form=form)
+    return team_pages.render(
+        context,
+        "token_created.html",
+        layout="layout.html",
+        back_url=context.link("/settings") + "#tokens",
+        back_text="Back to settings",
+        token=token,
+        secret=secret,
     )
+
+
+@post("/teams/{slug:str}/settings/{name:str}", permission=Permission.SESSION)
+@run_in_thread
+def submit_settings_form(
+    request: AnyRequest,
+    slug: FromPath[str],
+    name: FromPath[str],
+    body: RawBody,
+    csrf: NamedDependency[CsrfProtection],
+    team_pages: NamedDependency[TeamPages],
+    settings_page: NamedDependency[SettingsPage],
+    html: NamedDependency[HtmlRenderer],
+    accounts: NamedDependency[AccountStore],
+    authorizer: NamedDependency[Authorizer],
+    clock: NamedDependency[Clock],
+) -> Page:
+    """Make the change of a form of the settings page."""
+    settings_form = FORMS.get(name)
+    if settings_form is None:
+        raise NotFound(f"There is no settings form {name[:40]!a}.")
+    form = csrf.parse_form(request, body, current_session(request).secret)
+    context = _authorize(request, slug, team_pages, settings_form.permission)
+    section = settings_form.section
+    try:
+        notice = settings_form.apply(accounts, clock, context, form)
+    except (BadRequest, NotFound) as error:
+        problems = {section: str(error)}
+        return settings_page.render(context, status=400, problems=problems, form=form)
+    authorizer.invalidate_cache()
+    return html.redirect(context.link("/settings", saved=notice) + f"#{section}")
+
+
+def _authorize(
+    request: AnyRequest, slug: str, team_pages: TeamPages, permission: Permission
+) -> PageContext:
+    # A rejected form displays the settings page again, so its sender must be allowed to view it.
+    team_pages.context(request, slug, Permission.SETTINGS)
+    return team_pages.context(request, slug, permission)
+
+
+HANDLERS = (show_settings, reload_settings, submit_token_form, submit_settings_form)

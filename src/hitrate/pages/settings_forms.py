@@ -1,183 +1,199 @@
-"""What the forms of the settings page do: the same changes as the API's, by the same functions."""
+"""The forms of the settings page. Each makes the same change, by the same function, as the API."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import msgspec
 
+from hitrate.auth.accounts import AccountStore
 from hitrate.auth.models import Permission, Scope, Token
+from hitrate.clock import Clock
 from hitrate.errors import BadRequest, NotFound
 from hitrate.http.forms import Form
-from hitrate.pages.context import MEASURES, Dashboard, Visit
+from hitrate.pages.context import MEASURES, PageContext
 from hitrate.pages.token_forms import SCOPE_DESCRIPTIONS, parse_token_fields
 from hitrate.roles import Role
 from hitrate.teams.settings import (
     COUNT_MOST,
     BillingPatch,
+    LimitsPatch,
+    PricesPatch,
     SettingsPatch,
     apply_billing,
     apply_settings,
 )
-from hitrate.teams.store import validate_name
 from hitrate.units import parse_size
 
-SCOPES_OFFERED = {
+TEAM_SCOPES = {
     scope: text for scope, text in SCOPE_DESCRIPTIONS.items() if scope is not Scope.ADMIN
 }
-"""A token of a team uses the cache; managing the team is for people, or for `hitrate token`."""
+"""The scopes that the page offers for team tokens; `hitrate token` can also grant `admin`."""
 
 PRICES = {
-    "uploaded_gb": "a GB uploaded",
-    "downloaded_gb": "a GB downloaded",
-    "stored_gb": "a GB stored for a cycle",
-    "million_requests": "a million requests",
-    "million_events": "a million events",
+    "uploaded_gb": "GB uploaded",
+    "downloaded_gb": "GB downloaded",
+    "stored_gb": "GB stored for a cycle",
+    "million_requests": "million requests",
+    "million_events": "million events",
 }
+"""The unit of each price, as it follows the word *per*."""
 
-Change = Callable[[Visit, Form], str]
-"""Applies a form and returns the notice to show. Raises RequestError; nothing changed then."""
+_LIMIT_FIELDS = {field.name: field.encode_name for field in msgspec.structs.fields(LimitsPatch)}
+PRICE_FIELDS = {field.name: field.encode_name for field in msgspec.structs.fields(PricesPatch)}
+"""The JSON name of each price."""
+
+_MAX_DIGITS = 18
 
 
-class Changes:
-    """Looked up by the last part of a form's address."""
+class SettingsForm(NamedTuple):
+    """A form of the page: the permission to submit it, its section, and the change it makes.
 
-    def __init__(self, dashboard: Dashboard) -> None:
-        self._accounts = dashboard.office.accounts
-        self._clock = dashboard.clock
-        self.parts: dict[str, tuple[Permission, str, Change]] = {
-            "team": (Permission.SETTINGS, "team", self._team),
-            "limits": (Permission.BILLING, "limits", self._limits),
-            "add-member": (Permission.MEMBERS, "members", self._add_member),
-            "change-member": (Permission.MEMBERS, "members", self._change_member),
-            "remove-member": (Permission.MEMBERS, "members", self._remove_member),
-            "revoke-token": (Permission.TOKENS, "tokens", self._revoke_token),
-        }
+    `apply` returns the key of the notice to display. If it raises BadRequest or NotFound, nothing
+    was changed.
+    """
 
-    def make_token(self, visit: Visit, form: Form) -> tuple[Token, str]:
-        """A token of the team, and its secret. Raises BadRequest."""
-        fields = parse_token_fields(form, SCOPES_OFFERED)
-        return self._accounts.tokens.create(
-            visit.team,
-            fields.label,
-            scopes=fields.scopes,
-            lifetime_s=fields.lifetime_s,
-            actor=visit.actor,
+    permission: Permission
+    section: str
+    apply: Callable[[AccountStore, Clock, PageContext, Form], str]
+
+
+def create_token(accounts: AccountStore, context: PageContext, form: Form) -> tuple[Token, str]:
+    """Create a team token and return it with its secret. Raises BadRequest."""
+    fields = parse_token_fields(form, TEAM_SCOPES)
+    return accounts.tokens.create(
+        context.team,
+        fields.label,
+        scopes=fields.scopes,
+        lifetime_s=fields.lifetime_s,
+        actor=context.actor,
+    )
+
+
+def _change_team(accounts: AccountStore, _clock: Clock, context: PageContext, form: Form) -> str:
+    rate = _parse_count(form.one("requests_per_minute"), "Rate limit")
+    patch = SettingsPatch(
+        remote_caching=form.one("remote_caching") == "on", requests_per_minute=rate
+    )
+    accounts.teams.change(
+        context.team,
+        lambda settings: apply_settings(patch, settings),
+        context.actor,
+        "settings.change",
+        name=form.one("name").strip(),
+    )
+    return "team"
+
+
+def _change_billing(accounts: AccountStore, clock: Clock, context: PageContext, form: Form) -> str:
+    limits = {_LIMIT_FIELDS[name]: _parse_limit(form.one(name), name) for name in MEASURES}
+    prices = {PRICE_FIELDS[name]: form.one(f"price_{name}").strip() or "0" for name in PRICES}
+    changes = {
+        "limits": limits,
+        "prices": prices,
+        "currency": form.one("currency").strip().upper(),
+        "spendCap": form.one("spend_cap").strip() or None,
+        "cycleDay": _parse_count(form.one("cycle_day"), "Cycle start day") or 0,
+    }
+    now_ms = clock.now_ms()
+    with _field_labels_in_errors():
+        patch = msgspec.convert(changes, BillingPatch)
+        accounts.teams.change(
+            context.team,
+            lambda settings: apply_billing(patch, settings, now_ms),
+            context.actor,
+            "billing.change",
         )
-
-    def _team(self, visit: Visit, form: Form) -> str:
-        rate = _count(form.one("requests_per_minute"), "Requests a minute")
-        name = validate_name(form.one("name").strip())
-        patch = SettingsPatch(
-            remote_caching=form.one("remote_caching") == "on", requests_per_minute=rate
-        )
-        self._accounts.teams.change(
-            visit.team,
-            lambda settings: apply_settings(patch, settings),
-            visit.actor,
-            "settings.change",
-            name=name,
-        )
-        return "team"
-
-    def _limits(self, visit: Visit, form: Form) -> str:
-        limits = {name: _limit(form.one(name), name) for name in MEASURES}
-        prices = {name: form.one(f"price_{name}").strip() or "0" for name in PRICES}
-        changes = {
-            "limits": {wire_name(name): value for name, value in limits.items()},
-            "prices": {wire_name(name): value for name, value in prices.items()},
-            "currency": form.one("currency").strip().upper(),
-            "spendCap": form.one("spend_cap").strip() or None,
-            "cycleDay": _count(form.one("cycle_day"), "The cycle's day") or 0,
-        }
-        now_ms = self._clock.now_ms()
-        with _as_the_form_has_it():
-            patch = msgspec.convert(changes, BillingPatch)
-            self._accounts.teams.change(
-                visit.team,
-                lambda settings: apply_billing(patch, settings, now_ms),
-                visit.actor,
-                "billing.change",
-            )
-        return "limits"
-
-    def _add_member(self, visit: Visit, form: Form) -> str:
-        user = self._accounts.users.get(form.one("email"))
-        self._accounts.members.add(visit.team, user, _role(form), visit.actor)
-        return "member-added"
-
-    def _change_member(self, visit: Visit, form: Form) -> str:
-        self._accounts.members.change(
-            visit.team,
-            form.one("user"),
-            visit.actor,
-            role=_role(form),
-            remote_caching=form.one("remote_caching") == "on",
-        )
-        return "member-changed"
-
-    def _remove_member(self, visit: Visit, form: Form) -> str:
-        self._accounts.members.remove(visit.team, form.one("user"), visit.actor)
-        return "member-removed"
-
-    def _revoke_token(self, visit: Visit, form: Form) -> str:
-        for token in self._accounts.tokens.list_for_team(visit.team):
-            if token.id == form.one("token"):
-                self._accounts.tokens.revoke(token, visit.actor)
-                return "revoked"
-        raise NotFound("This team has no such token.")
+    return "limits"
 
 
-def _role(form: Form) -> Role:
+def _add_member(accounts: AccountStore, _clock: Clock, context: PageContext, form: Form) -> str:
+    user = accounts.users.get(form.one("email"))
+    accounts.members.add(context.team, user, _parse_role(form), context.actor)
+    return "member-added"
+
+
+def _change_member(accounts: AccountStore, _clock: Clock, context: PageContext, form: Form) -> str:
+    accounts.members.change(
+        context.team,
+        form.one("user"),
+        context.actor,
+        role=_parse_role(form),
+        remote_caching=form.one("remote_caching") == "on",
+    )
+    return "member-changed"
+
+
+def _remove_member(accounts: AccountStore, _clock: Clock, context: PageContext, form: Form) -> str:
+    accounts.members.remove(context.team, form.one("user"), context.actor)
+    return "member-removed"
+
+
+def _revoke_token(accounts: AccountStore, _clock: Clock, context: PageContext, form: Form) -> str:
+    for token in accounts.tokens.list_for_team(context.team):
+        if token.id == form.one("token"):
+            accounts.tokens.revoke(token, context.actor)
+            return "token-revoked"
+    raise NotFound("This team has no such token.")
+
+
+FORMS: Mapping[str, SettingsForm] = {
+    "team": SettingsForm(Permission.SETTINGS, "team", _change_team),
+    "limits": SettingsForm(Permission.BILLING, "limits", _change_billing),
+    "add-member": SettingsForm(Permission.MEMBERS, "members", _add_member),
+    "change-member": SettingsForm(Permission.MEMBERS, "members", _change_member),
+    "remove-member": SettingsForm(Permission.MEMBERS, "members", _remove_member),
+    "revoke-token": SettingsForm(Permission.TOKENS, "tokens", _revoke_token),
+}
+"""By the last segment of the URL that the form is sent to."""
+
+
+def _parse_role(form: Form) -> Role:
     try:
         return Role(form.one("role"))
     except ValueError as error:
         raise BadRequest("Choose a role.") from error
 
 
-def _limit(text: str, name: str) -> int | None:
-    """A limit as it is typed: empty for none, `200 GB` of bytes. Raises BadRequest."""
-    digits = text.strip().replace(",", "")
-    if not name.endswith("_bytes") or digits.isdecimal() or not digits:
-        return _count(text, MEASURES[name])
-    shown = f"{MEASURES[name]}: {text[:40]!r}"
+def _parse_limit(text: str, name: str) -> int | None:
+    """Parse a limit; None for an empty field. Bytes may have a unit. Raises BadRequest."""
+    size_text = text.strip().replace(",", "")
+    if not name.endswith("_bytes") or size_text.isdecimal() or not size_text:
+        return _parse_count(text, MEASURES[name])
+    field = f"{MEASURES[name]}: {text[:40]!r}"
     try:
-        size = parse_size(digits)
+        size = parse_size(size_text)
     except (ValueError, OverflowError) as error:
-        raise BadRequest(f"{shown} is no size; write 1500, 200 MB or 4 GiB.") from error
+        raise BadRequest(f"{field} is not a size. Enter 1500, 200 MB or 4 GiB.") from error
     if size > COUNT_MOST:
-        raise BadRequest(f"{shown} is more than there can be.")
+        raise BadRequest(f"{field} is too large.")
     return size
 
 
-def _count(text: str, name: str) -> int | None:
-    text = text.strip().replace(",", "")
-    if not text:
+def _parse_count(text: str, label: str) -> int | None:
+    """Parse a count; None for an empty field. Raises BadRequest."""
+    digits = text.strip().replace(",", "")
+    if not digits:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise BadRequest(f"{name}: {text[:40]!r} is no whole number; leave it empty for none.")
-    return int(text)
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS):
+        raise BadRequest(f"{label}: {digits[:40]!r} is not a whole number.")
+    return int(digits)
 
 
-def wire_name(name: str) -> str:
-    """`spendCap` for `spend_cap`."""
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
-
-
-_TITLES = {
-    "$.currency": "The currency",
-    "$.spendCap": "The spend cap",
-    "$.cycleDay": "The cycle's day",
-    **{f"$.prices.{wire_name(name)}": f"The price of {title}" for name, title in PRICES.items()},
+_FIELD_LABELS = {
+    "$.currency": "Currency",
+    "$.spendCap": "Spend cap",
+    "$.cycleDay": "Cycle start day",
+    **{f"$.prices.{PRICE_FIELDS[name]}": f"Price per {unit}" for name, unit in PRICES.items()},
 }
 
 
 @contextmanager
-def _as_the_form_has_it() -> Iterator[None]:
-    """Refusals call fields as the form does. Raises BadRequest."""
+def _field_labels_in_errors() -> Iterator[None]:
+    """Replace JSON paths in errors by the labels of the form's fields. Raises BadRequest."""
     try:
         yield
     except (msgspec.ValidationError, BadRequest) as error:
-        text = re.sub(r"\$[\w.]+", lambda found: _TITLES.get(found[0], found[0]), str(error))
+        text = re.sub(r"\$[\w.]+", lambda match: _FIELD_LABELS.get(match[0], match[0]), str(error))
         raise BadRequest(text) from error

@@ -1,8 +1,9 @@
-"""The charts of the overview: hit rate, outcomes and time saved over the parts of a period."""
+"""The charts of the overview: hit rate, outcomes and time saved over the buckets of a period."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hitrate.analytics.period import bucket_starts
 from hitrate.analytics.reports import Reports
@@ -10,104 +11,125 @@ from hitrate.api_schemas import Bucket, Timeseries
 from hitrate.errors import BadRequest
 from hitrate.pages import charts, formatting
 from hitrate.pages.charts import Drawing, Point, Values
-from hitrate.pages.context import Visit
-from hitrate.pages.query import Question
+from hitrate.pages.context import PageContext
+from hitrate.pages.query import PageQuery
 
-_DRAWN_MOST = 400
-_POINTS_MOST = 100
-"""Narrower parts could not be met by a finger, nor gone through with the arrow keys."""
+_MAX_BUCKETS = 400
+_MAX_POINTS = 100
+"""More links are too narrow to touch, and too many to step through with the arrow keys."""
 
 _COARSER = {"hour": "day", "day": "week", "week": "month", "month": "month"}
+_ADVERBS = {"hour": "hourly", "day": "daily", "week": "weekly", "month": "monthly"}
 
 OUTCOMES = ("local", "remote", "miss")
-SAVED = ("local", "remote")
+TIME_SAVED = ("local", "remote")
+
+
+class Chart(NamedTuple):
+    """A drawing and the links over it."""
+
+    drawing: Drawing
+    points: list[Point]
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Three drawings of the same parts, called `drawn_by`, and under them some `names`; `rows` are
-    the numbers behind their points, each of which stands for a `pointed_by`."""
+    """Three charts of the same buckets, and the table of their numbers.
 
-    drawn_by: str
-    pointed_by: str
-    names: Sequence[str]
-    rate: tuple[Drawing, list[Point]]
-    outcomes: tuple[Drawing, list[Point]]
-    saved: tuple[Drawing, list[Point]]
+    Shapes are drawn by `bucket`. Links and the rows of the table are by `point_bucket`, which is
+    coarser where there are many buckets.
+    """
+
+    bucket: str
+    point_bucket: str
+    labels: Sequence[str]
+    rate: Chart
+    outcomes: Chart
+    time_saved: Chart
     rows: Sequence[tuple[Point, Bucket]]
 
+    @property
+    def table_title(self) -> str:
+        return f"Data table ({_ADVERBS[self.point_bucket]})"
 
-def timeline(reports: Reports, visit: Visit, question: Question) -> Timeline:
-    """Raises BadRequest for too many parts."""
-    drawn_by = question.bucket
-    count = _count_parts(question, visit)
-    pointed_by = drawn_by if count <= _POINTS_MOST else _COARSER[drawn_by]
-    drawn = reports.timeseries(question.scope, drawn_by, visit.zone)
-    pointed = drawn
-    if pointed_by != drawn_by:
-        pointed = reports.timeseries(question.scope, pointed_by, visit.zone)
-    reach = _reach(drawn, pointed)
 
-    def points(says: Callable[[Bucket], str]) -> list[Point]:
+def timeline(reports: Reports, context: PageContext, query: PageQuery) -> Timeline:
+    """Build the charts of a period. Raises BadRequest for too many buckets."""
+    bucket = query.bucket
+    count = _count_buckets(query, context)
+    point_bucket = bucket if count <= _MAX_POINTS else _COARSER[bucket]
+    series = reports.timeseries(query.report, bucket, context.zone)
+    point_series = series
+    if point_bucket != bucket:
+        point_series = reports.timeseries(query.report, point_bucket, context.zone)
+    widths = _buckets_per_point(series, point_series)
+
+    def points(describe: Callable[[Bucket], str]) -> list[Point]:
         return [
             Point(
-                formatting.bucket_name(bucket.from_, pointed_by, visit.zone),
-                says(bucket),
-                visit.link(
+                formatting.bucket_name(point.from_, point_bucket, context.zone),
+                describe(point),
+                context.link(
                     "/runs",
-                    since=formatting.short_moment(bucket.from_),
-                    until=formatting.short_moment(bucket.to),
-                    **question.filters,
+                    since=formatting.url_time(point.from_),
+                    until=formatting.url_time(point.to),
+                    **query.filters,
                 ),
-                parts,
+                width,
             )
-            for bucket, parts in zip(pointed.buckets, reach, strict=True)
+            for point, width in zip(point_series.buckets, widths, strict=True)
         ]
 
-    parts = drawn.buckets
+    buckets = series.buckets
+    labels = [formatting.bucket_label(b.from_, bucket, context.zone) for b in buckets]
+    rate = charts.rate_line([_rate(b) for b in buckets])
+    outcomes = charts.stacked_bars([_outcomes(b) for b in buckets], OUTCOMES)
+    time_saved = charts.stacked_bars(
+        [_time_saved(b) for b in buckets], TIME_SAVED, charts.round_up_duration
+    )
     return Timeline(
-        drawn_by,
-        pointed_by,
-        charts.labels([formatting.bucket_label(b.from_, drawn_by, visit.zone) for b in parts]),
-        (charts.rates([_rate(b) for b in parts]), points(_rate_in_words)),
-        (charts.bars([_outcomes(b) for b in parts], OUTCOMES), points(_outcomes_in_words)),
-        (charts.bars([_saved(b) for b in parts], SAVED, charts.nice_span), points(_saved_in_words)),
-        list(zip(points(_rate_in_words), pointed.buckets, strict=True)),
+        bucket,
+        point_bucket,
+        charts.axis_labels(labels),
+        Chart(rate, points(_describe_rate)),
+        Chart(outcomes, points(_describe_outcomes)),
+        Chart(time_saved, points(_describe_time_saved)),
+        list(zip(points(_describe_rate), point_series.buckets, strict=True)),
     )
 
 
-def _count_parts(question: Question, visit: Visit) -> int:
+def _count_buckets(query: PageQuery, context: PageContext) -> int:
     try:
-        count = len(bucket_starts(question.scope.period, question.bucket, visit.zone))
-    except BadRequest:  # there are many more
-        count = _DRAWN_MOST + 1
-    if count > _DRAWN_MOST:
+        count = len(bucket_starts(query.report.period, query.bucket, context.zone))
+    except BadRequest:  # more than reports allow
+        count = _MAX_BUCKETS + 1
+    if count > _MAX_BUCKETS:
         raise BadRequest(
-            f"A chart of this period by {question.bucket} would have more than {_DRAWN_MOST} "
-            "parts: choose a shorter period, or longer parts."
+            f"A chart of this period by {query.bucket} would have more than {_MAX_BUCKETS} "
+            "intervals. Choose a shorter period or a longer interval."
         )
     return count
 
 
-def _reach(drawn: Timeseries, pointed: Timeseries) -> list[int]:
-    """How many of the drawn parts begin in each of the longer ones."""
-    starts = [bucket.from_ for bucket in drawn.buckets]
-    ends = [bisect_left(starts, bucket.to) for bucket in pointed.buckets]
+def _buckets_per_point(series: Timeseries, point_series: Timeseries) -> list[int]:
+    """Count the buckets of `series` that begin in each bucket of the coarser `point_series`."""
+    starts = [bucket.from_ for bucket in series.buckets]
+    ends = [bisect_left(starts, bucket.to) for bucket in point_series.buckets]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _rate(bucket: Bucket) -> Values:
-    bands = bucket.hit_rate_quartiles
-    return (bucket.hit_rate, bands.p25, bands.p75)
+    quartiles = bucket.hit_rate_quartiles
+    return (bucket.hit_rate, quartiles.p25, quartiles.p75)
 
 
-def _rate_in_words(bucket: Bucket) -> str:
+def _describe_rate(bucket: Bucket) -> str:
     if bucket.hit_rate is None:
         return "no tasks"
-    bands = bucket.hit_rate_quartiles
+    quartiles = bucket.hit_rate_quartiles
     return (
-        f"hit rate {formatting.percent(bucket.hit_rate)}; half of the runs between "
-        f"{formatting.percent(bands.p25)} and {formatting.percent(bands.p75)}"
+        f"hit rate {formatting.percent(bucket.hit_rate)}; middle 50 % of runs: "
+        f"{formatting.percent(quartiles.p25)} to {formatting.percent(quartiles.p75)}"
     )
 
 
@@ -115,21 +137,21 @@ def _outcomes(bucket: Bucket) -> Values:
     return (bucket.local_hits, bucket.remote_hits, bucket.misses)
 
 
-def _outcomes_in_words(bucket: Bucket) -> str:
+def _describe_outcomes(bucket: Bucket) -> str:
     return ", ".join(
         (
-            formatting.counted(bucket.local_hits, "local hit"),
-            formatting.counted(bucket.remote_hits, "remote hit"),
-            formatting.counted(bucket.misses, "miss"),
+            formatting.pluralize(bucket.local_hits, "local hit"),
+            formatting.pluralize(bucket.remote_hits, "remote hit"),
+            formatting.pluralize(bucket.misses, "miss"),
         )
     )
 
 
-def _saved(bucket: Bucket) -> Values:
+def _time_saved(bucket: Bucket) -> Values:
     return (bucket.time_saved_ms.local, bucket.time_saved_ms.remote)
 
 
-def _saved_in_words(bucket: Bucket) -> str:
+def _describe_time_saved(bucket: Bucket) -> str:
     saved = bucket.time_saved_ms
     return (
         f"{formatting.duration(saved.local)} saved by local hits, "

@@ -1,29 +1,38 @@
-"""Usage and limits: the billing cycle with its forecast, and the cycles before it."""
+"""The page of billing cycles: usage, limits and forecast of the current one, and past usage."""
 
 from litestar import get
-from litestar.handlers import HTTPRouteHandler
+from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from hitrate.auth.models import Permission
+from hitrate.billing.meter import Meter
+from hitrate.billing.quotas import QuotaEnforcer
+from hitrate.billing.usage import team_usage
+from hitrate.billing.usage_cycles import UsageCycleStore
+from hitrate.clock import Clock
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
-from hitrate.pages.context import MEASURES, Dashboard
+from hitrate.pages.context import MEASURES, TeamPages
 
 _PAST_CYCLES = 12
 
 
-def usage_pages_api(dashboard: Dashboard) -> list[HTTPRouteHandler]:
-    """The routes of this file."""
+@get("/teams/{slug:str}/usage", permission=Permission.SESSION)
+@run_in_thread
+def show_usage(
+    request: AnyRequest,
+    slug: FromPath[str],
+    team_pages: NamedDependency[TeamPages],
+    quotas: NamedDependency[QuotaEnforcer],
+    meter: NamedDependency[Meter],
+    usage_cycles: NamedDependency[UsageCycleStore],
+    clock: NamedDependency[Clock],
+) -> Page:
+    """Show the usage, limits and forecast of the current billing cycle, and past cycles."""
+    context = team_pages.context(request, slug, Permission.USAGE)
+    team, state = context.team, quotas.team_state(context.team)
+    usage = team_usage(team, state, meter, usage_cycles, clock.now_ms(), _PAST_CYCLES)
+    return team_pages.render(context, "usage.html", usage=usage, measures=MEASURES)
 
-    @get("/teams/{slug:str}/usage", **dashboard.page)
-    @run_in_thread
-    def usage(request: AnyRequest, slug: FromPath[str]) -> Page:
-        visit = dashboard.visit(request, slug, Permission.USAGE)
-        return dashboard.show(
-            visit,
-            "usage.html",
-            usage=dashboard.office.usage(visit.team, _PAST_CYCLES),
-            measures=MEASURES,
-        )
 
-    return [usage]
+HANDLERS = (show_usage,)

@@ -1,6 +1,6 @@
-"""The audit log: who changed what, and when. Written in the transaction of the change itself.
+"""The audit log: records of every change, their responses, and exports as NDJSON and CSV.
 
-The audit log as it is shown and exported: JSON, lines of JSON, CSV. Pure.
+An entry is written in the transaction of the change that it records.
 """
 
 import csv
@@ -18,14 +18,14 @@ from hitrate.db.engine import map_database_errors
 from hitrate.db.tables import AUDIT
 from hitrate.teams.models import Actor
 
-_MANY = 1000
+_BATCH_SIZE = 1000
 
 
-class AuditEntry(msgspec.Struct, rename="camel"):
-    """One change. `at` in UTC milliseconds; `details` says what it was before and is now."""
+class AuditEntry(msgspec.Struct):
+    """A recorded change. `at_ms` is UTC; `details` holds the values before and after the change."""
 
     id: int
-    at: int
+    at_ms: int
     team_id: str | None
     actor_kind: str
     actor_id: str
@@ -33,6 +33,32 @@ class AuditEntry(msgspec.Struct, rename="camel"):
     action: str
     target: str
     details: dict[str, Any]
+
+
+class AuditEntryResponse(msgspec.Struct, rename="camel"):
+    """A recorded change: `actor` did `action` to `target`. `details` has the previous values."""
+
+    id: int
+    at: str
+    actor_kind: str
+    actor_id: str
+    actor: str
+    action: str
+    target: str
+    details: dict[str, object]
+
+    @classmethod
+    def from_entry(cls, entry: AuditEntry) -> "AuditEntryResponse":
+        return cls(
+            entry.id,
+            iso(entry.at_ms),
+            entry.actor_kind,
+            entry.actor_id,
+            entry.actor_name,
+            entry.action,
+            entry.target,
+            entry.details,
+        )
 
 
 def record(
@@ -44,7 +70,10 @@ def record(
     target: str,
     **details: Any,
 ) -> None:
-    """Write down a change. `action` is a thing and a verb: `token.create`."""
+    """Insert an entry in the transaction of the change.
+
+    `action` is a noun and a verb, such as `token.create`. `details` must be JSON values.
+    """
     row = {
         "at": now_ms,
         "team_id": team_id,
@@ -59,7 +88,7 @@ def record(
 
 
 class AuditLog:
-    """Reading. There is no way to change or remove an entry."""
+    """Reads the audit log. Entries cannot be changed or removed."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -73,7 +102,10 @@ class AuditLog:
         action: str | None = None,
         since_ms: int | None = None,
     ) -> list[AuditEntry]:
-        """The newest entries of one team, or of everything when `team_id` is None."""
+        """Return the newest entries of a team, or of all teams if `team_id` is None.
+
+        `before` is the id of an entry; only older entries are returned.
+        """
         query = sa.select(AUDIT).order_by(AUDIT.c.id.desc()).limit(limit)
         if team_id is not None:
             query = query.where(AUDIT.c.team_id == team_id)
@@ -84,17 +116,38 @@ class AuditLog:
         if since_ms is not None:
             query = query.where(AUDIT.c.at >= since_ms)
         with map_database_errors(), self._engine.connect() as connection:
-            return [_entry(row) for row in connection.execute(query)]
+            return [_entry_from_row(row) for row in connection.execute(query)]
 
     def all(self, team_id: str | None) -> Iterator[AuditEntry]:
-        """Every entry, newest first, in flat memory."""
+        """Iterate over all entries, newest first. Holds one batch in memory at a time."""
         before: int | None = None
-        while entries := self.page(team_id, _MANY, before=before):
+        while entries := self.page(team_id, _BATCH_SIZE, before=before):
             yield from entries
             before = entries[-1].id
 
 
-def _entry(row: Row[*tuple[Any, ...]]) -> AuditEntry:
+def as_ndjson(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
+    """Encode entries as one JSON line each."""
+    for entry in entries:
+        yield msgspec.json.encode(AuditEntryResponse.from_entry(entry)) + b"\n"
+
+
+def as_csv(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
+    """Encode entries as CSV: a header, then a row for each entry, with formulas escaped."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(field.encode_name for field in msgspec.structs.fields(AuditEntryResponse))
+    for entry in entries:
+        row = msgspec.structs.asdict(AuditEntryResponse.from_entry(entry))
+        row["details"] = msgspec.json.encode(entry.details).decode()
+        writer.writerow(escape_formula(str(value)) for value in row.values())
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue().encode()
+
+
+def _entry_from_row(row: Row[*tuple[Any, ...]]) -> AuditEntry:
     return AuditEntry(
         row.id,
         row.at,
@@ -106,51 +159,3 @@ def _entry(row: Row[*tuple[Any, ...]]) -> AuditEntry:
         row.target,
         msgspec.json.decode(row.details, type=dict[str, Any]),
     )
-
-
-class AuditInfo(msgspec.Struct, rename="camel"):
-    """One change: `actor` did `action` to `target`; `details` say what it was and is."""
-
-    id: int
-    at: str
-    actor_kind: str
-    actor_id: str
-    actor: str
-    action: str
-    target: str
-    details: dict[str, object]
-
-
-def audit_info(entry: AuditEntry) -> AuditInfo:
-    """As it is shown."""
-    return AuditInfo(
-        entry.id,
-        iso(entry.at),
-        entry.actor_kind,
-        entry.actor_id,
-        entry.actor_name,
-        entry.action,
-        entry.target,
-        entry.details,
-    )
-
-
-def as_ndjson(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
-    """A line of JSON each."""
-    for entry in entries:
-        yield msgspec.json.encode(audit_info(entry)) + b"\n"
-
-
-def as_csv(entries: Iterable[AuditEntry]) -> Iterator[bytes]:
-    """A header and a row each; a value that a spreadsheet would run as a formula is quoted."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(field.encode_name for field in msgspec.structs.fields(AuditInfo))
-    for entry in entries:
-        row = msgspec.structs.asdict(audit_info(entry))
-        row["details"] = msgspec.json.encode(entry.details).decode()
-        writer.writerow(escape_formula(str(value)) for value in row.values())
-        yield text.getvalue().encode()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue().encode()

@@ -1,4 +1,4 @@
-"""Who is in which team, as what. A team that has owners keeps at least one who is not disabled."""
+"""Members of teams. A team with owners always has one who is not disabled."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -18,16 +18,15 @@ from hitrate.teams.store import team_from_row
 from hitrate.teams.users import user_from_row
 
 _LAST_OWNER = (
-    "This is the team's last owner who can act, and can neither leave nor be demoted: make "
-    "somebody else an OWNER first."
+    "This is the team's last owner who is not disabled. Give another member the role OWNER first."
 )
 _MEMBERSHIP = (MEMBERS.c.role, MEMBERS.c.remote_caching, MEMBERS.c.created_at.label("since"))
-_SHOWN = {"role": "role", "remote_caching": "remoteCaching"}
+_WIRE_NAMES = {"role": "role", "remote_caching": "remoteCaching"}
 _Row = Row[*tuple[Any, ...]]
 
 
 def find_membership(memberships: Iterable[Member], team: str) -> Member | None:
-    """Find the membership in the team with this id or slug, if there is one."""
+    """Find the membership in the team with this id or slug."""
     for member in memberships:
         if team in (member.team.id, member.team.slug):
             return member
@@ -35,14 +34,14 @@ def find_membership(memberships: Iterable[Member], team: str) -> Member | None:
 
 
 class MemberStore:
-    """Safe to use from several threads and processes."""
+    """Reads and changes memberships. Safe to use from several threads and processes."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
 
     def add(self, team: Team, user: User, role: Role, actor: Actor) -> None:
-        """Let a person into a team. Raises BadRequest when they are in it."""
+        """Add a user to a team. Raises BadRequest if they are a member already."""
         row = {
             "team_id": team.id,
             "user_id": user.id,
@@ -66,9 +65,12 @@ class MemberStore:
         role: Role | None = None,
         remote_caching: bool | None = None,
     ) -> None:
-        """A new role; or Remote Caching on or off for one person. Raises NotFound, BadRequest."""
+        """Change a member's role, or whether they may use the cache.
+
+        Raises NotFound, or BadRequest for the last owner.
+        """
         with transaction(self._engine) as connection:
-            old = _row(connection, team, user_id)
+            old = _member_row(connection, team, user_id)
             after: dict[str, object] = {}
             if role is not None and role.value != old.role:
                 _require_other_owner(connection, team, old)
@@ -76,19 +78,24 @@ class MemberStore:
             if remote_caching is not None and remote_caching != old.remote_caching:
                 after["remote_caching"] = remote_caching
             if after:
-                connection.execute(sa.update(MEMBERS).where(_is(team.id, user_id)).values(after))
-                before = {_SHOWN[name]: getattr(old, name) for name in after}
+                connection.execute(
+                    sa.update(MEMBERS).where(_is_member(team.id, user_id)).values(after)
+                )
+                before = {_WIRE_NAMES[name]: getattr(old, name) for name in after}
                 self._record(
                     connection, actor, "member.change", team, old.email,
-                    before=before, after={_SHOWN[name]: new for name, new in after.items()},
+                    before=before, after={_WIRE_NAMES[name]: new for name, new in after.items()},
                 )  # fmt: skip
 
     def remove(self, team: Team, user_id: str, actor: Actor) -> None:
-        """Take a person out of a team, and revoke the tokens they have for it alone."""
+        """Remove a member and revoke the tokens that they have for this team only.
+
+        Raises NotFound, or BadRequest for the last owner.
+        """
         with transaction(self._engine) as connection:
-            old = _row(connection, team, user_id)
+            old = _member_row(connection, team, user_id)
             _require_other_owner(connection, team, old)
-            connection.execute(sa.delete(MEMBERS).where(_is(team.id, user_id)))
+            connection.execute(sa.delete(MEMBERS).where(_is_member(team.id, user_id)))
             revoked = connection.execute(
                 sa.update(TOKENS)
                 .where(
@@ -105,7 +112,7 @@ class MemberStore:
             )  # fmt: skip
 
     def list_for_team(self, team: Team) -> list[Member]:
-        """Everybody in a team, by address."""
+        """List the members of a team, ordered by email address."""
         query = (
             sa.select(USERS, *_MEMBERSHIP)
             .join(MEMBERS, MEMBERS.c.user_id == USERS.c.id)
@@ -119,7 +126,7 @@ class MemberStore:
             ]
 
     def list_for_user(self, user: User) -> list[Member]:
-        """The teams that a person is in, by slug."""
+        """List the memberships of a user, ordered by team slug."""
         query = (
             sa.select(TEAMS, *_MEMBERSHIP)
             .join(MEMBERS, MEMBERS.c.team_id == TEAMS.c.id)
@@ -138,21 +145,21 @@ class MemberStore:
         actor: Actor,
         action: str,
         team: Team,
-        who: str,
+        email: str,
         **details: Any,
     ) -> None:
-        record(connection, self._clock.now_ms(), actor, action, team.id, who, **details)
+        record(connection, self._clock.now_ms(), actor, action, team.id, email, **details)
 
 
-def _is(team_id: str, user_id: str) -> sa.ColumnElement[bool]:
+def _is_member(team_id: str, user_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(MEMBERS.c.team_id == team_id, MEMBERS.c.user_id == user_id)
 
 
-def _row(connection: Connection, team: Team, user_id: str) -> _Row:
+def _member_row(connection: Connection, team: Team, user_id: str) -> _Row:
     query = (
         sa.select(MEMBERS, USERS.c.email)
         .join(USERS, USERS.c.id == MEMBERS.c.user_id)
-        .where(_is(team.id, user_id))
+        .where(_is_member(team.id, user_id))
     )
     row = connection.execute(query).first()
     if row is None:
@@ -160,16 +167,17 @@ def _row(connection: Connection, team: Team, user_id: str) -> _Row:
     return row
 
 
-def _require_other_owner(connection: Connection, team: Team, leaving: _Row) -> None:
+def _require_other_owner(connection: Connection, team: Team, member: _Row) -> None:
+    """Raise BadRequest if the member is the team's last owner who is not disabled."""
     others = (
         sa.select(MEMBERS.c.user_id)
         .join(USERS, USERS.c.id == MEMBERS.c.user_id)
         .where(
             MEMBERS.c.team_id == team.id,
             MEMBERS.c.role == Role.OWNER.value,
-            MEMBERS.c.user_id != leaving.user_id,
+            MEMBERS.c.user_id != member.user_id,
             USERS.c.disabled_at.is_(None),
         )
     )
-    if leaving.role == Role.OWNER and connection.execute(others).first() is None:
+    if member.role == Role.OWNER and connection.execute(others).first() is None:
         raise BadRequest(_LAST_OWNER)

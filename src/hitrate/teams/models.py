@@ -1,4 +1,4 @@
-"""People, teams, tokens, and what a request may do once it is admitted."""
+"""Teams, users, members and the actors of the audit log."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from hitrate.teams.settings import TeamSettings
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A wall: nothing of one team is seen or changed by another's token."""
+    """The unit of isolation: a token of one team never reads or changes data of another."""
 
     id: str
     slug: str
@@ -19,7 +19,7 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person. One without a password signs in through the identity provider only."""
+    """A person with an account. Without a password, they log in through the identity provider."""
 
     id: str
     email: str
@@ -32,7 +32,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person in a team. `remote_caching` False shuts the cache for them alone."""
+    """A user in a team. With `remote_caching` False, the cache is disabled for this member only."""
 
     team: Team
     user: User
@@ -43,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes something: `kind` is user, token or operator."""
+    """Who makes a change. `kind` is `user`, `token`, `operator` or `system`."""
 
     kind: str
     id: str
@@ -51,7 +51,7 @@ class Actor:
 
     @classmethod
     def from_user(cls, user: User) -> "Actor":
-        """The actor of a change made by a user."""
+        """Return the actor of changes made by a user."""
         return cls("user", user.id, user.email)
 
 

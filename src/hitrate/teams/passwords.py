@@ -1,5 +1,8 @@
-"""Passwords: what is kept is an argon2id hash. Checking one takes a core for some milliseconds,
-on purpose; so it never happens on the event loop, and few at a time."""
+"""Password hashing with argon2id.
+
+A hash takes a CPU core for some milliseconds on purpose. So it is never computed on the event loop,
+and at most two are computed at a time.
+"""
 
 import threading
 from functools import cache
@@ -9,41 +12,46 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from hitrate.errors import BadRequest
 
-_LEAST = 10
-_MOST = 1024
-_AT_ONCE = threading.BoundedSemaphore(2)
+_MIN_LENGTH = 10
+_MAX_LENGTH = 1024
+_MAX_CONCURRENT_HASHES = 2
 
+_hash_slots = threading.BoundedSemaphore(_MAX_CONCURRENT_HASHES)
 _hasher = PasswordHasher()
 
 
 @cache
-def _nobodys() -> str:
-    """Checked when there is nothing to check: an unknown address takes as long as a known one."""
+def _dummy_hash() -> str:
+    """Return a hash to verify for an unknown address, so that the response takes as long."""
     return _hasher.hash("nobody has this password")
 
 
 def hash_password(password: str) -> str:
-    """What to keep. Raises BadRequest for one that is too short or too long."""
-    if not _LEAST <= len(password) <= _MOST or not _is_text(password):
-        raise BadRequest(f"A password has {_LEAST} to {_MOST} characters; choose another.")
-    with _AT_ONCE:
+    """Return the hash to store. Raises BadRequest for a password of the wrong length."""
+    if not _MIN_LENGTH <= len(password) <= _MAX_LENGTH or not _is_encodable(password):
+        raise BadRequest(
+            f"A password has {_MIN_LENGTH} to {_MAX_LENGTH} characters; choose another."
+        )
+    with _hash_slots:
         return _hasher.hash(password)
 
 
-def password_matches(kept: str | None, password: str) -> bool:
-    """Whether this is the password. Takes as long when there is none."""
-    possible = len(password) <= _MOST and _is_text(password)
-    with _AT_ONCE:
-        nobodys = _nobodys()  # for known addresses too: the first of either takes longer
+def password_matches(password_hash: str | None, password: str) -> bool:
+    """Return whether the password has this hash. Takes as long if there is no hash."""
+    possible = len(password) <= _MAX_LENGTH and _is_encodable(password)
+    with _hash_slots:
+        dummy = _dummy_hash()  # always, because the first call takes longer
         try:
-            _hasher.verify(nobodys if kept is None else kept, password if possible else "")
+            _hasher.verify(
+                dummy if password_hash is None else password_hash, password if possible else ""
+            )
         except (VerificationError, InvalidHashError):
             return False
-    return kept is not None and possible
+    return password_hash is not None and possible
 
 
-def _is_text(password: str) -> bool:
-    """Whether it has bytes: half a surrogate pair has none."""
+def _is_encodable(password: str) -> bool:
+    """Return whether the password is valid Unicode, without lone surrogates."""
     try:
         password.encode()
     except UnicodeEncodeError:

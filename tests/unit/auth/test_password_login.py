@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.password_login import FREE, PasswordAuthenticator
+from hitrate.auth.password_login import FREE_ATTEMPTS, PasswordAuthenticator
 from hitrate.clock import ManualClock
 from hitrate.db.engine import open_database
 from hitrate.errors import HitrateError, RateLimited
@@ -49,7 +49,7 @@ def wait_s(password_login: PasswordAuthenticator, email: str = ANN) -> int:
 def test_the_wait_begins_after_five_and_doubles_to_a_minute(
     password_login: PasswordAuthenticator, clock: ManualClock, metrics: Metrics
 ) -> None:
-    for _ in range(FREE):
+    for _ in range(FREE_ATTEMPTS):
         assert password_login.authenticate(ANN, "a guess") is None
     waits = []
     for _ in range(8):
@@ -57,7 +57,7 @@ def test_the_wait_begins_after_five_and_doubles_to_a_minute(
         clock.advance(waits[-1])
         assert password_login.authenticate(f" {ANN.upper()}", "a guess") is None
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert metrics.counters["hitrate_login_failures"] == FREE + 2 * 8
+    assert metrics.counters["hitrate_login_failures"] == FREE_ATTEMPTS + 2 * 8
     clock.advance(60)
     assert password_login.authenticate(ANN, RIGHT) is not None
     assert password_login.authenticate(ANN, "a guess") is None
@@ -66,11 +66,11 @@ def test_the_wait_begins_after_five_and_doubles_to_a_minute(
 def test_it_is_forgotten_after_a_quarter_of_an_hour(
     password_login: PasswordAuthenticator, clock: ManualClock
 ) -> None:
-    for _ in range(FREE):
+    for _ in range(FREE_ATTEMPTS):
         password_login.authenticate("nobody@example.com", "a guess")
     assert wait_s(password_login, "nobody@example.com") == 1
     clock.advance(15 * 60)
-    for _ in range(FREE):
+    for _ in range(FREE_ATTEMPTS):
         assert password_login.authenticate("nobody@example.com", "a guess") is None
 
 
@@ -83,4 +83,4 @@ def test_guessing_at_once_is_no_way_around_it(password_login: PasswordAuthentica
         return True
 
     with ThreadPoolExecutor(12) as pool:
-        assert sum(pool.map(guess, range(12))) == FREE
+        assert sum(pool.map(guess, range(12))) == FREE_ATTEMPTS

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.sessions import SESSION_S, OneTimeStore, Sessions
+from hitrate.auth.sessions import SESSION_TTL_S, OneTimeStore, Sessions
 from hitrate.clock import ManualClock
 from hitrate.db.engine import open_database
 from hitrate.db.tables import PENDING_AUTH, SESSIONS
@@ -65,7 +65,7 @@ def rows(engine: Engine, table: sa.Table) -> int:
 
 def test_a_session_lasts_twelve_hours(sessions: Sessions, ann: User, clock: ManualClock) -> None:
     session = sessions.create(ann)
-    clock.advance(SESSION_S - 1)
+    clock.advance(SESSION_TTL_S - 1)
     found = sessions.find(session.secret)
     assert found is not None
     assert found.user == ann
@@ -77,7 +77,7 @@ def test_what_is_over_goes_when_the_next_begins(
     sessions: Sessions, ann: User, clock: ManualClock, engine: Engine
 ) -> None:
     sessions.create(ann)
-    clock.advance(SESSION_S)
+    clock.advance(SESSION_TTL_S)
     sessions.create(ann)
     assert rows(engine, SESSIONS) == 1
 

@@ -112,7 +112,7 @@ def test_reached_spend_cap_is_recorded_in_settings_and_audit_log(capped: Billing
     capped.run_once()
     assert capped.paused_at_ms == paused_at_ms
     [entry] = [e for e in capped.accounts.audit.page(capped.team.id, 9) if "pause" in e.action]
-    assert (entry.actor_kind, entry.at, entry.details["after"]) == (
+    assert (entry.actor_kind, entry.at_ms, entry.details["after"]) == (
         "system",
         paused_at_ms,
         {"pausedAtMs": paused_at_ms},

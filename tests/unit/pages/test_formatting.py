@@ -1,4 +1,4 @@
-"""Numbers and moments in words: each with its unit, and none that says more than is known."""
+"""Formatting of numbers, sizes, durations and times on pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitrate.pages import formatting
-from hitrate.units import parse_size
+from hitrate.units import format_exact_size, parse_size
 
 KATHMANDU, NEW_YORK, KIRITIMATI = map(
     ZoneInfo, ("Asia/Kathmandu", "America/New_York", "Pacific/Kiritimati")
@@ -22,40 +22,44 @@ UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
     ("rate", "text"),
     [(0.7239, "72.4 %"), (0.0, "0.0 %"), (1.0, "100.0 %"), (1 / 3, "33.3 %"), (None, "–")],
 )
-def test_a_rate_is_a_percentage_and_none_is_a_dash(rate: float | None, text: str) -> None:
+def test_percent_has_one_decimal_and_none_is_a_dash(rate: float | None, text: str) -> None:
     assert formatting.percent(rate) == text
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "text"),
+    ("current", "previous", "text"),
     [
         (0.724, 0.693, "up 3.1 points from 69.3 %"),
         (0.5, 0.75, "down 25.0 points from 75.0 %"),
-        (0.5, 0.5, "the same as before, 50.0 %"),
-        (0.50001, 0.5, "the same as before, 50.0 %"),
+        (0.5, 0.5, "unchanged at 50.0 %"),
+        (0.50001, 0.5, "unchanged at 50.0 %"),
         (0.0, 0.001, "down 0.1 points from 0.1 %"),
-        (0.5, None, "no tasks before"),
-        (None, None, "no tasks before"),
-        (None, 0.5, "50.0 % before"),
+        (0.5, None, "no tasks in the previous period"),
+        (None, None, "no tasks in the previous period"),
+        (None, 0.5, "was 50.0 %"),
     ],
 )
-def test_rates_are_compared_in_points(now: float | None, before: float | None, text: str) -> None:
-    assert formatting.points(now, before) == text
+def test_rate_change_is_in_percentage_points(
+    current: float | None, previous: float | None, text: str
+) -> None:
+    assert formatting.rate_change(current, previous) == text
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_the_points_between_two_rates_are_those_between_the_rates_as_shown(
-    now: float, before: float
+def test_rate_change_is_the_difference_of_the_displayed_percentages(
+    current: float, previous: float
 ) -> None:
-    said = formatting.points(now, before)
-    shown = [float(formatting.percent(rate).removesuffix(" %")) for rate in (now, before)]
-    found = re.match(r"(up|down) ([\d.]+) points", said)
-    moved = float(found[2]) * (1 if found[1] == "up" else -1) if found else 0.0
-    assert moved == pytest.approx(shown[0] - shown[1], abs=0.001)
+    text = formatting.rate_change(current, previous)
+    percentages = [
+        float(formatting.percent(rate).removesuffix(" %")) for rate in (current, previous)
+    ]
+    match = re.match(r"(up|down) ([\d.]+) points", text)
+    points = float(match[2]) * (1 if match[1] == "up" else -1) if match else 0.0
+    assert points == pytest.approx(percentages[0] - percentages[1], abs=0.001)
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "text"),
+    ("current", "previous", "text"),
     [
         (814, 726, "up 12 % from 726"),
         (1, 4, "down 75 % from 4"),
@@ -63,25 +67,24 @@ def test_the_points_between_two_rates_are_those_between_the_rates_as_shown(
         (44, 4, "up 1,000 % from 4"),
         (1001, 1000, "up less than 1 % from 1,000"),
         (999, 1000, "down less than 1 % from 1,000"),
-        (7, 7, "the same as before, 7"),
-        (7, 0, "none before"),
-        (0, 0, "none before"),
+        (7, 7, "unchanged at 7"),
+        (7, 0, "none in the previous period"),
+        (0, 0, "none in the previous period"),
     ],
 )
-def test_amounts_are_compared_in_per_cent(now: int, before: int, text: str) -> None:
-    assert formatting.change(now, before, formatting.number) == text
+def test_amount_change_is_in_percent(current: int, previous: int, text: str) -> None:
+    assert formatting.amount_change(current, previous, formatting.number) == text
 
 
-def test_what_was_before_has_its_unit() -> None:
-    assert (
-        formatting.change(7_200_000, 3_600_000, formatting.duration) == "up 100 % from 1 h 00 min"
-    )
+def test_amount_change_formats_the_previous_amount() -> None:
+    text = formatting.amount_change(7_200_000, 3_600_000, formatting.duration)
+    assert text == "up 100 % from 1 h 00 min"
 
 
-def test_one_of_a_thing_is_one() -> None:
-    assert formatting.counted(1, "artifact") == "1 artifact"
-    assert formatting.counted(0, "local hit") == "0 local hits"
-    assert formatting.counted(12345, "miss") == "12,345 misses"
+def test_pluralize_uses_the_singular_for_one() -> None:
+    assert formatting.pluralize(1, "artifact") == "1 artifact"
+    assert formatting.pluralize(0, "local hit") == "0 local hits"
+    assert formatting.pluralize(12345, "miss") == "12,345 misses"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_one_of_a_thing_is_one() -> None:
         (None, "–"),
     ],
 )
-def test_sizes(size: int | None, text: str) -> None:
+def test_size_has_a_decimal_unit_and_none_is_a_dash(size: int | None, text: str) -> None:
     assert formatting.size(size) == text
 
 
@@ -107,17 +110,17 @@ def test_sizes(size: int | None, text: str) -> None:
     ("size", "text"),
     [(0, "0"), (1500, "1500"), (2000, "2 kB"), (200 * 10**6, "200 MB"), (5 * 10**15, "5000 TB")],
 )
-def test_a_size_in_a_field_is_short(size: int, text: str) -> None:
-    assert formatting.exact_size(size) == text
+def test_exact_size_uses_a_unit_only_if_it_is_exact(size: int, text: str) -> None:
+    assert format_exact_size(size) == text
 
 
 @given(st.integers(0, 10**9), st.sampled_from([1, 10**3, 10**6]))
-def test_a_size_in_a_field_is_read_again_as_the_same(number: int, unit: int) -> None:
-    assert parse_size(formatting.exact_size(number * unit)) == number * unit
+def test_exact_size_parses_to_the_same_number(number: int, unit: int) -> None:
+    assert parse_size(format_exact_size(number * unit)) == number * unit
 
 
 @pytest.mark.parametrize(
-    ("span", "text", "short"),
+    ("duration_ms", "text", "axis_text"),
     [
         (0, "0 ms", "0"),
         (350, "350 ms", "350 ms"),
@@ -135,38 +138,40 @@ def test_a_size_in_a_field_is_read_again_as_the_same(number: int, unit: int) -> 
         (None, "–", None),
     ],
 )
-def test_spans_of_time(span: float | None, text: str, short: str | None) -> None:
-    assert formatting.duration(span) == text
-    if span is not None:
-        assert formatting.short_duration(span) == short
+def test_duration_has_up_to_two_units_and_axis_duration_drops_zeros(
+    duration_ms: float | None, text: str, axis_text: str | None
+) -> None:
+    assert formatting.duration(duration_ms) == text
+    if duration_ms is not None:
+        assert formatting.axis_duration(duration_ms) == axis_text
 
 
 @given(st.integers(0, 10**12))
-def test_a_span_in_words_is_less_than_its_last_unit_away(span_ms: int) -> None:
-    parts = re.findall(r"([\d.,]+) (\w+)", formatting.duration(span_ms))
-    said_ms = sum(float(number.replace(",", "")) * UNITS_MS[unit] for number, unit in parts)
+def test_duration_is_accurate_to_its_last_unit(duration_ms: int) -> None:
+    parts = re.findall(r"([\d.,]+) (\w+)", formatting.duration(duration_ms))
+    text_ms = sum(float(number.replace(",", "")) * UNITS_MS[unit] for number, unit in parts)
     last_ms = UNITS_MS[parts[-1][1]]
-    assert abs(said_ms - span_ms) < (last_ms if len(parts) == 2 else last_ms / 10 + 1)
+    assert abs(text_ms - duration_ms) < (last_ms if len(parts) == 2 else last_ms / 10 + 1)
 
 
-def test_moments_are_those_of_the_zone() -> None:
-    moment = "2026-11-21T20:33:01.250Z"
-    assert formatting.moment(moment, KATHMANDU) == "22 Nov 2026, 02:18"
-    assert formatting.moment(moment, NEW_YORK) == "21 Nov 2026, 15:33"
-    assert formatting.exact_moment(moment, NEW_YORK) == "2026-11-21 15:33:01 EST"
-    assert formatting.exact_moment(moment, KIRITIMATI) == "2026-11-22 10:33:01 +14"
+def test_times_are_in_the_time_zone() -> None:
+    iso_time = "2026-11-21T20:33:01.250Z"
+    assert formatting.time_text(iso_time, KATHMANDU) == "22 Nov 2026, 02:18"
+    assert formatting.time_text(iso_time, NEW_YORK) == "21 Nov 2026, 15:33"
+    assert formatting.exact_time_text(iso_time, NEW_YORK) == "2026-11-21 15:33:01 EST"
+    assert formatting.exact_time_text(iso_time, KIRITIMATI) == "2026-11-22 10:33:01 +14"
 
 
 @pytest.mark.parametrize(
-    ("moment", "short"),
+    ("iso_time", "short"),
     [
         ("2026-11-21T00:00:00.000Z", "2026-11-21T00:00Z"),
         ("2026-11-21T20:33:01.000Z", "2026-11-21T20:33:01Z"),
         ("2026-11-21T20:33:00.001Z", "2026-11-21T20:33:00.001Z"),
     ],
 )
-def test_a_moment_in_an_address_is_as_exact_as_it_is(moment: str, short: str) -> None:
-    assert formatting.short_moment(moment) == short
+def test_url_time_drops_zero_seconds_without_rounding(iso_time: str, short: str) -> None:
+    assert formatting.url_time(iso_time) == short
 
 
 @pytest.mark.parametrize(
@@ -178,7 +183,7 @@ def test_a_moment_in_an_address_is_as_exact_as_it_is(moment: str, short: str) ->
         ("month", "November 2026", "Nov 2026"),
     ],
 )
-def test_parts_of_a_period_have_names(bucket: str, name: str, label: str) -> None:
+def test_bucket_name_and_label_depend_on_the_bucket(bucket: str, name: str, label: str) -> None:
     begins = "2026-11-21T20:30:00.000Z"
     assert formatting.bucket_name(begins, bucket, KATHMANDU) == name
     assert formatting.bucket_label(begins, bucket, KATHMANDU) == label

@@ -1,4 +1,4 @@
-"""What a page was asked, by its address."""
+"""The query string of a page: period, filters and the choices of the filter bar."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hitrate.auth.sessions import Session
 from hitrate.clock import ManualClock
 from hitrate.errors import BadRequest
 from hitrate.http.litestar import AnyRequest
-from hitrate.pages.context import Visit
-from hitrate.pages.query import Question, choices, question_of
+from hitrate.pages.context import PageContext
+from hitrate.pages.query import PageQuery, filter_bar, parse_query
 from hitrate.roles import Role
 from hitrate.teams.models import Member, Team, User
 
@@ -22,53 +22,53 @@ DAY_MS = 86_400_000
 USER = User("usr", "ann@example.com", "ann", "Ann", 0, None, True)
 TEAM = Team("team_1", "web", "Web", 0)
 MEMBER = Member(TEAM, USER, Role.OWNER, True, 0)
+CONTEXT = PageContext(Session(USER, "secret"), MEMBER, [MEMBER], ZoneInfo("UTC"))
 
 
-class Address(NamedTuple):
-    """As much of a request as a question is read from."""
+class FakeRequest(NamedTuple):
+    """The part of a request that a query is parsed from."""
 
     query_params: dict[str, str]
 
 
-def asked(**query: str) -> Question:
-    request = cast("AnyRequest", Address(query))
-    visit = Visit(request, Session(USER, "secret"), MEMBER, [MEMBER], ZoneInfo("UTC"))
-    return question_of(request, visit, ManualClock(NOW_MS))
+def parse(**params: str) -> PageQuery:
+    request = cast("AnyRequest", FakeRequest(params))
+    return parse_query(request, CONTEXT, ManualClock(NOW_MS))
 
 
-def test_what_was_not_asked_is_the_last_30_days_of_the_whole_team() -> None:
-    question = asked()
-    assert question.scope.team_id == TEAM.id
-    span = question.scope.period
-    assert (span.from_ms, span.to_ms) == (NOW_MS - 30 * DAY_MS, NOW_MS + 1)
-    assert question.query == {"since": "30d"}
-    assert question.words == "30 days before"
+def test_default_query_is_the_last_30_days_of_the_whole_team() -> None:
+    query = parse()
+    assert query.report.team_id == TEAM.id
+    period = query.report.period
+    assert (period.from_ms, period.to_ms) == (NOW_MS - 30 * DAY_MS, NOW_MS + 1)
+    assert query.params == {"since": "30d"}
+    assert query.previous_period == "previous 30 days"
 
 
-def test_empty_fields_of_a_form_are_as_good_as_none() -> None:
-    assert asked(since="", until="", ci="", agent="", bucket="") == asked()
+def test_empty_parameters_equal_missing_parameters() -> None:
+    assert parse(since="", until="", ci="", agent="", bucket="") == parse()
 
 
 @pytest.mark.parametrize(
-    "query",
+    "params",
     [
         {"since": "2027-01-01", "until": "2027-01-02"},
         {"since": "2027-01-01/2027-01-02"},
         {"since": "2027-01-01/", "until": "2027-01-02"},
     ],
 )
-def test_both_ends_of_a_period_may_come_as_one(query: dict[str, str]) -> None:
-    question = asked(**query)
-    assert question.scope.period.to_ms - question.scope.period.from_ms == DAY_MS
-    assert question.query == {"since": "2027-01-01/2027-01-02"}
-    assert question.words == "period before"
-    assert asked(**question.query) == question
+def test_since_may_contain_both_ends_of_a_period(params: dict[str, str]) -> None:
+    query = parse(**params)
+    assert query.report.period.to_ms - query.report.period.from_ms == DAY_MS
+    assert query.params == {"since": "2027-01-01/2027-01-02"}
+    assert query.previous_period == "previous period"
+    assert parse(**query.params) == query
 
 
-def test_a_link_to_the_same_question_asks_the_same() -> None:
-    question = asked(since="7d", ci="GITHUB_ACTIONS", interactive="false", agent="none", token="t")
-    assert asked(**question.query) == question
-    assert question.filters == {
+def test_link_parameters_parse_to_the_same_query() -> None:
+    query = parse(since="7d", ci="GITHUB_ACTIONS", interactive="false", agent="none", token="t")
+    assert parse(**query.params) == query
+    assert query.filters == {
         "ci": "GITHUB_ACTIONS",
         "interactive": "false",
         "agent": "none",
@@ -88,16 +88,16 @@ def test_a_link_to_the_same_question_asks_the_same() -> None:
         ("10000d", "month"),
     ],
 )
-def test_charts_have_about_as_many_parts_as_fit(since: str, bucket: str) -> None:
-    assert asked(since=since).bucket == bucket
+def test_default_bucket_suits_the_length_of_the_period(since: str, bucket: str) -> None:
+    assert parse(since=since).bucket == bucket
 
 
-def test_the_parts_may_be_chosen() -> None:
-    assert asked(since="365d", bucket="day").bucket == "day"
+def test_chosen_bucket_replaces_the_default() -> None:
+    assert parse(since="365d", bucket="day").bucket == "day"
 
 
 @pytest.mark.parametrize(
-    ("query", "why"),
+    ("params", "message"),
     [
         ({"since": "yesterday"}, "since is 'yesterday'"),
         ({"since": "7d", "until": "30d"}, "since is not before until"),
@@ -107,25 +107,30 @@ def test_the_parts_may_be_chosen() -> None:
         ({"bucket": "year"}, "send one of hour, day, week, month"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_a_reason(query: dict[str, str], why: str) -> None:
-    with pytest.raises(BadRequest, match=why):
-        asked(**query)
+def test_invalid_parameters_are_rejected_with_the_reason(
+    params: dict[str, str], message: str
+) -> None:
+    with pytest.raises(BadRequest, match=message):
+        parse(**params)
 
 
-class Reported:
-    """Reports of a team to which one CI sends, and a client that says nothing."""
+class FakeReports:
+    """Reports of a team with one CI and a client that sends no metadata."""
 
     def filter_options(self, _team_id: str) -> FilterOptions:
         return FilterOptions(["", "GITHUB_ACTIONS"], [], [("tok_1", "pipeline")])
 
 
-def offered(**query: str) -> dict[str, Any]:
-    found: dict[str, Any] = choices(cast("Reports", Reported()), asked(**query))["offered"]
-    return {name: [value for value, _ in values] for name, (_, values) in found.items()}
+def filter_values(**params: str) -> dict[str, list[str]]:
+    """Return the values that the filter bar offers, by filter."""
+    values: dict[str, Any] = filter_bar(cast("Reports", FakeReports()), parse(**params))
+    return {
+        name: [value for value, _ in choices] for name, (_, _, choices) in values["filters"].items()
+    }
 
 
-def test_what_may_be_filtered_by_is_what_was_sent() -> None:
-    assert offered() == {
+def test_filter_bar_offers_what_clients_have_sent() -> None:
+    assert filter_values() == {
         "ci": ["any", "GITHUB_ACTIONS", "none"],
         "interactive": ["true", "false", "none"],
         "agent": ["any", "none"],
@@ -133,10 +138,10 @@ def test_what_may_be_filtered_by_is_what_was_sent() -> None:
     }
 
 
-def test_a_filter_that_is_set_is_offered_whatever_it_is() -> None:
-    assert offered(ci="JENKINS", interactive="1", token="tok_gone") == {
+def test_filter_bar_offers_the_current_filter_even_if_unknown() -> None:
+    assert filter_values(ci="JENKINS", interactive="1", token="tok_deleted") == {
         "ci": ["any", "GITHUB_ACTIONS", "none", "JENKINS"],
         "interactive": ["true", "false", "none", "1"],
         "agent": ["any", "none"],
-        "token": ["tok_1", "tok_gone"],
+        "token": ["tok_1", "tok_deleted"],
     }

@@ -60,7 +60,7 @@ def test_every_kind_of_change_is_written_down_by_whoever_made_it(
         "member.remove",
     ]  # fmt: skip
     assert {e.actor_id for e in accounts.audit.page(team.id, 10)} == {"usr_ann"}
-    assert {e.at for e in accounts.audit.page(team.id, 10)} == {
+    assert {e.at_ms for e in accounts.audit.page(team.id, 10)} == {
         account_fixture.manual_clock.value_ms
     }
 

@@ -89,7 +89,7 @@ def test_the_last_owner_is_not_demoted(account_fixture: AccountFixture, role: Ro
 def test_the_last_owner_does_not_leave(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
     owner = account_fixture.create_user((team, Role.OWNER))
-    with pytest.raises(BadRequest, match="make somebody else an OWNER first"):
+    with pytest.raises(BadRequest, match="Give another member the role OWNER first"):
         account_fixture.members.remove(team, owner.id, OPERATOR)
     heir = account_fixture.create_user((team, Role.OWNER))
     account_fixture.members.remove(team, owner.id, OPERATOR)

@@ -1,125 +1,127 @@
-// What pages do by themselves; without this script they show the same, in UTC, as they were loaded.
+// Progressive enhancement of the dashboard. Without this script, pages show the same content, in
+// UTC, as of the time they were loaded.
 "use strict";
 
-const POLL_MS = 4000;
+const POLL_INTERVAL_MS = 4000;
 const FOCUSABLE = "a, button, summary, [tabindex]";
 
-// Tell the server where the browser is, so that days begin when they do here.
-function tellTimeZone(content) {
+// Send the browser's time zone to the server in a cookie, so that days begin at local midnight.
+function sendTimeZone(content) {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const known = document.cookie.split("; ").includes(`hitrate_timezone=${zone}`);
-  if (zone && !known) {
-    document.cookie = `hitrate_timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
-    if (document.cookie.includes(`hitrate_timezone=${zone}`) && content.dataset.zone !== zone) {
-      refresh(content).catch(() => null);
-    }
+  const cookie = `hitrate_timezone=${zone}`;
+  if (!zone || document.cookie.split("; ").includes(cookie)) return;
+  document.cookie = `${cookie}; path=/; max-age=31536000; samesite=lax`;
+  if (document.cookie.includes(cookie) && content.dataset.zone !== zone) {
+    refresh(content).catch(() => null);
   }
 }
 
-// What is there by what it is called: the first, second ... of its kind and name.
-function named(content, selector) {
+// Elements by a key that survives a refresh: tag, name and position among those with the same name.
+function elementsByKey(content, selector) {
   const counts = new Map();
-  return new Map(Array.from(content.querySelectorAll(selector), (one) => {
-    const called = ["href", "name", "aria-labelledby", "aria-label"].map((name) => one.getAttribute(name));
-    const name = `${one.tagName} ${called.find((text) => text !== null) ?? one.textContent}`;
-    counts.set(name, (counts.get(name) ?? 0) + 1);
-    return [`${name} ${counts.get(name)}`, one];
+  return new Map(Array.from(content.querySelectorAll(selector), (element) => {
+    const names = ["href", "name", "aria-labelledby", "aria-label"].map((name) => element.getAttribute(name));
+    const key = `${element.tagName} ${names.find((name) => name !== null) ?? element.textContent}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+    return [`${key} ${counts.get(key)}`, element];
   }));
 }
 
-// Somebody chooses, types or marks text: what they do would be lost.
+// Whether a refresh would interrupt the user, who is filling in a form or has selected text.
 function isBusy(content) {
-  const marked = getSelection();
+  const selection = getSelection();
   return (
     content.querySelector("form :focus") !== null
-    || (marked !== null && !marked.isCollapsed && content.contains(marked.anchorNode))
+    || (selection !== null && !selection.isCollapsed && content.contains(selection.anchorNode))
   );
 }
 
-// What was chosen in a form that is not sent yet.
-function isChosen(select) {
-  const usual = Array.from(select.options).findIndex((option) => option.defaultSelected);
-  return select.selectedIndex !== Math.max(0, usual);
+// Whether the user has changed the value of a select in a form that is not submitted yet.
+function isChanged(select) {
+  const initial = Array.from(select.options).findIndex((option) => option.defaultSelected);
+  return select.selectedIndex !== Math.max(0, initial);
 }
 
-// What is opened, chosen, focused and scrolled; what it returns does so anew with what is there then.
-function remember(content) {
-  const elements = Array.from(named(content, FOCUSABLE));
-  const focus = elements.findIndex(([, one]) => one === document.activeElement);
-  const opened = Array.from(named(content, "summary")).filter(([, one]) => one.parentNode.open);
-  const chosen = Array.from(named(content, "form select"))
-    .filter(([, one]) => isChosen(one)).map(([name, one]) => [name, one.value]);
-  const scrolled = Array.from(named(content, ".wide-table"), ([name, one]) => [name, one.scrollLeft]);
+// Save open details, changed selects, focus and scroll positions. Returns a function that restores
+// them in the new content.
+function saveState(content) {
+  const focusable = Array.from(elementsByKey(content, FOCUSABLE));
+  const focusIndex = focusable.findIndex(([, element]) => element === document.activeElement);
+  const open = Array.from(elementsByKey(content, "summary"))
+    .filter(([, summary]) => summary.parentNode.open).map(([key]) => key);
+  const changed = Array.from(elementsByKey(content, "form select"))
+    .filter(([, select]) => isChanged(select)).map(([key, select]) => [key, select.value]);
+  const scrolled = Array.from(elementsByKey(content, ".table-scroll"), ([key, table]) => [key, table.scrollLeft]);
   return () => {
-    const summaries = named(content, "summary");
-    for (const [name] of opened) {
-      if (summaries.has(name)) summaries.get(name).parentNode.open = true;
+    const summaries = elementsByKey(content, "summary");
+    for (const key of open) {
+      if (summaries.has(key)) summaries.get(key).parentNode.open = true;
     }
-    const selects = named(content, "form select");
-    for (const [name, value] of chosen) {
-      if (selects.has(name)) selects.get(name).value = value;
+    const selects = elementsByKey(content, "form select");
+    for (const [key, value] of changed) {
+      if (selects.has(key)) selects.get(key).value = value;
     }
-    const tables = named(content, ".wide-table");
-    for (const [name, left] of scrolled) {
-      if (left && tables.has(name)) tables.get(name).scrollLeft = left;
+    const tables = elementsByKey(content, ".table-scroll");
+    for (const [key, left] of scrolled) {
+      if (left && tables.has(key)) tables.get(key).scrollLeft = left;
     }
-    if (focus < 0) return;
-    const now = named(content, FOCUSABLE);
-    // The ends of a period move on, and with them an address: then it is the one in that place.
-    const same = now.get(elements[focus][0]) ?? Array.from(now.values())[focus];
-    same?.focus({ preventScroll: true });
+    if (focusIndex < 0) return;
+    const current = elementsByKey(content, FOCUSABLE);
+    // A link to a period has a new URL when the period moves on; then focus the link at the same position.
+    const element = current.get(focusable[focusIndex][0]) ?? Array.from(current.values())[focusIndex];
+    element?.focus({ preventScroll: true });
   };
 }
 
-// Take over what the server shows now. Whether that was done.
+// Replace the content by what the server renders now. Returns whether it was replaced.
 async function refresh(content) {
-  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-  if (!answer.ok || answer.redirected) return false;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const fresh = page.getElementById("content");
-  if (!fresh || isBusy(content)) return false;
-  const restore = remember(content);
-  content.replaceChildren(...fresh.childNodes);
-  content.dataset.zone = fresh.dataset.zone;
-  prepare(content);
-  restore();
+  const response = await fetch(location.href, { headers: { accept: "text/html" } });
+  if (!response.ok || response.redirected) return false;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const newContent = page.getElementById("content");
+  if (!newContent || isBusy(content)) return false;
+  const restoreState = saveState(content);
+  content.replaceChildren(...newContent.childNodes);
+  content.dataset.zone = newContent.dataset.zone;
+  enhance(content);
+  restoreState();
   return true;
 }
 
-// Ask now and then whether anything has changed, while somebody looks.
-function follow(content) {
-  const { pulse: address } = content.dataset;
-  let { seen } = content.dataset;
-  async function look() {
+// Poll the version of the data while the page is visible, and refresh the content when it changes.
+function followUpdates(content) {
+  const { versionUrl } = content.dataset;
+  let { version } = content.dataset;
+  async function poll() {
     if (document.visibilityState === "visible") {
-      const answer = await fetch(address, { headers: { accept: "text/plain" } }).catch(() => null);
-      if ([401, 403, 404].includes(answer?.status) || answer?.redirected) return;
-      if (answer?.ok) {
-        const pulse = await answer.text();
-        if (pulse !== seen && await refresh(content).catch(() => false)) seen = pulse;
+      const response = await fetch(versionUrl, { headers: { accept: "text/plain" } }).catch(() => null);
+      if ([401, 403, 404].includes(response?.status) || response?.redirected) return;
+      if (response?.ok) {
+        const newVersion = await response.text();
+        if (newVersion !== version && await refresh(content).catch(() => false)) version = newVersion;
       }
     }
-    setTimeout(look, POLL_MS);
+    setTimeout(poll, POLL_INTERVAL_MS);
   }
-  setTimeout(look, POLL_MS);
+  setTimeout(poll, POLL_INTERVAL_MS);
 }
 
-// One stop of the Tab key for each chart; the arrow keys go from part to part.
-function prepare(content) {
+// Make each chart one tab stop with arrow keys between its links, and connect the copy buttons.
+function enhance(content) {
   for (const drawing of content.querySelectorAll(".drawing")) {
-    const parts = Array.from(drawing.querySelectorAll("a"));
-    parts.forEach((part, number) => part.setAttribute("tabindex", number ? "-1" : "0"));
-    // Not on the drawing: one that listens for the focus could have it.
-    const around = drawing.parentNode;
-    around.addEventListener("focusin", (event) => {
-      for (const part of parts) part.setAttribute("tabindex", part === event.target ? "0" : "-1");
+    const links = Array.from(drawing.querySelectorAll("a"));
+    links.forEach((link, index) => link.setAttribute("tabindex", index ? "-1" : "0"));
+    // Not on the drawing itself: an SVG element with a focus listener becomes focusable.
+    const plot = drawing.parentNode;
+    plot.addEventListener("focusin", (event) => {
+      for (const link of links) link.setAttribute("tabindex", link === event.target ? "0" : "-1");
     });
-    around.addEventListener("keydown", (event) => {
-      const from = parts.indexOf(document.activeElement);
-      const to = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: parts.length - 1 }[event.key];
-      if (from < 0 || to === undefined || !parts[to]) return;
+    plot.addEventListener("keydown", (event) => {
+      const from = links.indexOf(document.activeElement);
+      const to = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: links.length - 1 }[event.key];
+      if (from < 0 || to === undefined || !links[to]) return;
       event.preventDefault();
-      parts[to].focus();
+      links[to].focus();
     });
   }
   for (const button of content.querySelectorAll("[data-copy]")) {
@@ -128,13 +130,14 @@ function prepare(content) {
 }
 
 async function copy(button) {
-  const text = document.getElementById(button.dataset.copy);
+  const source = document.getElementById(button.dataset.copy);
   try {
-    await navigator.clipboard.writeText(text.textContent);
+    await navigator.clipboard.writeText(source.value ?? source.textContent);
     button.textContent = "Copied";
   } catch {
-    // Browsers allow the clipboard on https and on this computer only.
-    getSelection().selectAllChildren(text);
+    // Browsers allow clipboard access over HTTPS and on localhost only.
+    if (source.select) source.select();
+    else getSelection().selectAllChildren(source);
     button.textContent = "Selected";
   }
   setTimeout(() => { button.textContent = "Copy"; }, 2000);
@@ -142,7 +145,7 @@ async function copy(button) {
 
 const content = document.getElementById("content");
 if (content) {
-  prepare(content);
-  tellTimeZone(content);
-  if (content.dataset.pulse) follow(content);
+  enhance(content);
+  sendTimeZone(content);
+  if (content.dataset.versionUrl) followUpdates(content);
 }
