@@ -1,4 +1,4 @@
-"""The browser that tests look through shows what is there, and is not noticed by other tests."""
+"""The browser harness of the tests itself, and that it leaves other tests undisturbed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import browser as module
+from tests.support import browser as browser_module
 from tests.support import node_packages
-from tests.support.browser import Browser, UnavailableError, errors_of, serious_findings
-from tests.support.browser_fixtures import HERE, go_without
+from tests.support.browser import (
+    Browser,
+    UnavailableError,
+    accessibility_violations,
+    console_errors,
+)
+from tests.support.browser_fixtures import NODE_PROJECT_DIR, skip_or_fail
 
-GOOD = """<!doctype html><html lang="en"><title>Good</title>
+ACCESSIBLE_PAGE = """<!doctype html><html lang="en"><title>Good</title>
 <main><h1>Good</h1><label>Name <input></label></main></html>"""
-BAD = """<!doctype html><html lang="en"><title>Bad</title>
-<main><h1>Bad</h1><input><p style="color: #ccc">faint</p></main></html>"""
-STRICT = {
+INACCESSIBLE_PAGE = """<!doctype html><html lang="en"><title>Bad</title>
+<main><h1>Bad</h1><input><p style="color: #ccc">low contrast</p></main></html>"""
+STRICT_CSP_HEADERS = {
     "content-type": "text/html",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
 }
@@ -29,7 +34,7 @@ def chromium() -> Iterator[Browser]:
         with Browser() as browser:
             yield browser
     except UnavailableError as error:
-        go_without(error)
+        skip_or_fail(error)
 
 
 @pytest.fixture
@@ -42,96 +47,104 @@ def browser(chromium: Browser) -> Iterator[Browser]:
 def axe() -> Path:
     try:
         return (
-            node_packages.install(source=HERE).folder / "node_modules" / "axe-core" / "axe.min.js"
+            node_packages.install(source=NODE_PROJECT_DIR).folder
+            / "node_modules"
+            / "axe-core"
+            / "axe.min.js"
         )
     except node_packages.UnavailableError as error:
-        go_without(error)
+        skip_or_fail(error)
 
 
-def test_a_page_shows_what_is_there(browser: Browser) -> None:
+def test_page_renders_html(browser: Browser) -> None:
     page = browser.new_page()
-    page.set_content(GOOD)
+    page.set_content(ACCESSIBLE_PAGE)
     assert page.get_by_role("heading").inner_text() == "Good"
     assert page.evaluate("[innerWidth, innerHeight]") == [1280, 800]
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
-def test_a_page_is_as_wide_and_as_dark_as_asked(browser: Browser) -> None:
-    page = browser.new_page(viewport=(320, 640), colour_scheme="dark")
+def test_page_has_the_requested_width_and_color_scheme(browser: Browser) -> None:
+    page = browser.new_page(viewport=(320, 640), color_scheme="dark")
     assert page.evaluate("innerWidth") == 320
     assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
 
 
-def test_a_page_may_go_without_scripts(browser: Browser) -> None:
+def test_page_can_disable_scripts(browser: Browser) -> None:
     page = browser.new_page(scripts=False)
     page.set_content("<noscript>none</noscript><script>document.write('some')</script>")
     assert page.inner_text("body") == "none"
 
 
-def test_each_page_has_its_own_cookies(browser: Browser) -> None:
+def test_pages_do_not_share_cookies(browser: Browser) -> None:
     one, other = browser.new_page(), browser.new_page()
     one.context.add_cookies([{"name": "who", "value": "one", "url": "http://127.0.0.1"}])
     assert len(one.context.cookies()) == 1
     assert other.context.cookies() == []
 
 
-def test_what_goes_wrong_on_a_page_is_known(browser: Browser) -> None:
+def test_console_errors_include_logged_and_thrown_errors_of_that_page_only(
+    browser: Browser,
+) -> None:
     page, other = browser.new_page(), browser.new_page()
-    page.set_content("<script>console.error('said'); console.log('aside'); thrown()</script>")
-    said, thrown = errors_of(page)
-    assert said.startswith("said")
-    assert "thrown is not defined" in thrown
-    assert errors_of(other) == []
+    page.set_content(
+        "<script>console.error('logged'); console.log('info'); undefined_function()</script>"
+    )
+    logged, thrown = console_errors(page)
+    assert logged.startswith("logged")
+    assert "undefined_function is not defined" in thrown
+    assert console_errors(other) == []
 
 
-async def one() -> int:
+async def return_one() -> int:
     await asyncio.sleep(0)
     return 1
 
 
-def test_other_tests_may_run_event_loops_once_the_pages_are_closed(browser: Browser) -> None:
+def test_asyncio_run_works_after_pages_are_closed(browser: Browser) -> None:
     for _ in range(2):
         page = browser.new_page()
-        page.set_content(GOOD)
+        page.set_content(ACCESSIBLE_PAGE)
         browser.close_pages()
-        assert asyncio.run(one()) == 1
+        assert asyncio.run(return_one()) == 1
 
 
 @pytest.mark.usefixtures("browser")
-def test_they_may_also_once_a_browser_with_pages_is_closed() -> None:
+def test_asyncio_run_works_after_a_browser_with_open_pages_is_closed() -> None:
     with Browser() as another:
-        another.new_page().set_content(GOOD)
+        another.new_page().set_content(ACCESSIBLE_PAGE)
     another.close()
-    assert asyncio.run(one()) == 1
+    assert asyncio.run(return_one()) == 1
 
 
-def test_a_page_that_ended_badly_does_not_stay(browser: Browser) -> None:
+def test_close_pages_accepts_pages_and_contexts_that_are_already_closed(browser: Browser) -> None:
     browser.new_page().close()
     browser.new_page().context.close()
     browser.close_pages()
     assert browser.new_page().evaluate("1 + 1") == 2
 
 
-def test_what_is_hard_to_use_is_found(browser: Browser, axe: Path) -> None:
+def test_accessibility_violations_are_found(browser: Browser, axe: Path) -> None:
     page = browser.new_page()
-    page.set_content(BAD)
-    label, contrast = sorted(serious_findings(page, axe))
+    page.set_content(INACCESSIBLE_PAGE)
+    label, contrast = sorted(accessibility_violations(page, axe))
     assert label.startswith("critical: label at input")
     assert contrast.startswith("serious: color-contrast at p")
 
 
-def test_what_is_easy_to_use_is_not_found_also_under_a_strict_policy(
-    browser: Browser, axe: Path
-) -> None:
+def test_accessible_page_has_no_violations_under_a_strict_csp(browser: Browser, axe: Path) -> None:
     page = browser.new_page()
-    page.route("**", lambda route: route.fulfill(status=200, headers=STRICT, body=GOOD))
+    page.route(
+        "**",
+        lambda route: route.fulfill(status=200, headers=STRICT_CSP_HEADERS, body=ACCESSIBLE_PAGE),
+    )
     page.goto("http://127.0.0.1/")
-    assert serious_findings(page, axe) == []
-    assert errors_of(page) == []
+    assert accessibility_violations(page, axe) == []
+    assert console_errors(page) == []
 
 
-def test_without_chromium_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NAMES", ("no-such-chromium",))
+def test_missing_chromium_raises_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser_module, "EXECUTABLES", ("no-such-chromium",))
     with pytest.raises(UnavailableError, match="no-such-chromium"):
         Browser().open()
-    assert asyncio.run(one()) == 1
+    assert asyncio.run(return_one()) == 1

@@ -19,7 +19,7 @@ from hitrate.clock import ManualClock
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team, User
 from hitrate.teams.settings import TeamSettings
-from tests.support.browser import Browser, errors_of, serious_findings
+from tests.support.browser import Browser, accessibility_violations, console_errors
 from tests.support.scenario import (
     DAY_MS,
     HOUR_MS,
@@ -157,12 +157,12 @@ def test_page_is_accessible_fits_all_widths_and_loads_only_from_the_server(
     for scheme, width in schemes:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 800})
-        assert serious_findings(page, axe) == [], scheme
+        assert accessibility_violations(page, axe) == [], scheme
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-    rejections = [e for e in errors_of(page) if "the server responded with a status of 4" in e]
-    assert errors_of(page) == rejections
+    rejections = [e for e in console_errors(page) if "the server responded with a status of 4" in e]
+    assert console_errors(page) == rejections
     assert page.title().endswith(" · hitrate")
     assert page.get_by_role("main").count() == page.get_by_role("heading", level=1).count() == 1
     assert [response.url for response in responses if not response.url.startswith(own_urls)] == []
@@ -344,7 +344,7 @@ def test_days_begin_at_midnight_in_the_time_zone_of_the_browser(
     expect(rows.last).to_contain_text(started)
     rows.last.get_by_role("link").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Run started {started}")
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
 @pytest.mark.parametrize("zone", ["Nowhere/At_All", "../../etc/passwd", "%00", "x" * 4000, '"'])

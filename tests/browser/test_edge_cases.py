@@ -18,7 +18,7 @@ from hitrate.clock import Clock
 from hitrate.roles import Role
 from hitrate.teams.models import Team, User
 from tests.faults.test_event_store_unavailable import locked
-from tests.support.browser import errors_of
+from tests.support.browser import console_errors
 from tests.support.dashboard_fixture import DashboardFixture, is_html_page, submit_form
 from tests.support.html_page import HtmlPage, text_of
 from tests.support.scenario import PageServer, miss, remote_hit, run_page_server
@@ -113,7 +113,7 @@ def test_markup_in_names_is_escaped(
         assert page.title().startswith(
             f"{page.get_by_role('heading', level=1).inner_text()} · \"'>"
         )
-        assert errors_of(page) == []
+        assert console_errors(page) == []
     page.goto(f"{page_server.server.url}/teams/{team.slug}")
     expect(page.get_by_role("region", name="By agent").first).to_contain_text(
         UNUSUAL_TEXTS["markup"]

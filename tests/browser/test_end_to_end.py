@@ -15,8 +15,8 @@ from playwright.sync_api import Locator, Page, expect
 from hitrate.clock import Clock
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team, User
-from tests.support.browser import Browser, errors_of
-from tests.support.browser_user import fill_in
+from tests.support.browser import Browser, console_errors
+from tests.support.browser_user import submit_login
 from tests.support.scenario import (
     BuildClient,
     PageServer,
@@ -128,7 +128,7 @@ def test_navigation_from_login_to_the_run_that_produced_an_artifact(
     setup.server.accounts.users.set_password(setup.owner, PASSWORD)
     page.context.clear_cookies()
     page.goto(setup.server.url)
-    fill_in(page, setup.owner.email, PASSWORD)
+    submit_login(page, setup.owner.email, PASSWORD)
     page.wait_for_url(setup.url)
     expect(tile(page, "hit-rate")).to_have_text("40.0 %")
     expect(tile(page, "time-saved")).to_have_text("8.0 s")
@@ -170,7 +170,7 @@ def test_navigation_from_login_to_the_run_that_produced_an_artifact(
     page.wait_for_url(f"**/run?session={first}")
     expect(page.locator("#totals")).to_contain_text("0 of 2 tasks from the cache (0.0 %)")
     expect(page.get_by_role("row", name=SECOND)).to_contain_text("this run")
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
 def test_links_keep_period_and_filters(
@@ -235,7 +235,7 @@ def test_limit_set_by_the_owner_is_displayed_and_blocks_the_cache(
     limits.get_by_role("button", name="Save").click()
     expect(page.locator("#blocked")).to_have_count(0)
     assert setup.server.get_json(setup.client, STATUS_PATH) == {"status": "enabled"}
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
 def test_invalid_limit_is_rejected_and_stays_in_the_field(page: Page, setup: TeamSetup) -> None:
@@ -345,7 +345,7 @@ def test_copy_buttons_copy_the_snippets(page: Page, setup: TeamSetup) -> None:
         copied = page.evaluate("navigator.clipboard.readText()")
         assert line in copied
         assert copied == block.locator("code").inner_text()
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
 def test_page_updates_while_a_build_runs(page: Page, setup: TeamSetup) -> None:
@@ -372,7 +372,7 @@ def test_page_updates_while_a_build_runs(page: Page, setup: TeamSetup) -> None:
     expect(page.locator("#misses")).to_have_text("3")
     expect(page.get_by_role("link", name="c" * 16)).to_be_visible()
     assert page.evaluate("window.notReloaded")
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
 def test_page_does_not_update_while_a_form_field_has_focus(page: Page, setup: TeamSetup) -> None:

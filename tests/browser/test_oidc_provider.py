@@ -1,16 +1,13 @@
-"""The provider that signing in is tested with is a real one: the whole flow, without hitrate."""
+"""The identity provider of the tests itself: the whole login flow, without hitrate."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import secrets
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
@@ -19,39 +16,17 @@ from joserfc.errors import InvalidKeyIdError
 from joserfc.jwk import KeySet
 from playwright.sync_api import Page
 
-from tests.support.browser import Browser, errors_of
+from tests.support.browser import Browser, console_errors
 from tests.support.browser_fixtures import StartProvider
-from tests.support.oidc_provider import Provider, cancel, sign_in
-
-
-class Listener:
-    """Where the provider sends people back to; `answers` has what they bring."""
-
-    def __init__(self) -> None:
-        self.answers: list[dict[str, str]] = []
-        answers = self.answers
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                parts = urlsplit(self.path)
-                if parts.path == "/callback":
-                    answers.append({name: first for name, [first] in parse_qs(parts.query).items()})
-                self.send_response(200)
-                self.send_header("content-type", "text/plain")
-                self.end_headers()
-                self.wfile.write(b"back")
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/callback"
+from tests.support.callback_listener import CallbackListener
+from tests.support.oidc_provider import ProviderProcess, cancel, log_in
 
 
 @dataclass
 class Flow:
-    """One attempt to sign in, as a relying party makes it."""
+    """One login, as a relying party performs it."""
 
-    provider: Provider
+    provider: ProviderProcess
     redirect_uri: str
     state: str = field(default_factory=secrets.token_urlsafe)
     nonce: str = field(default_factory=secrets.token_urlsafe)
@@ -74,7 +49,7 @@ class Flow:
     def exchange(
         self, code: str, *, secret: str | None = None, verifier: str = ""
     ) -> httpx.Response:
-        # RFC 6749 2.3.1: both are form-encoded before they become a user and a password.
+        # RFC 6749 2.3.1: both are form-encoded before they become user name and password.
         user = quote(self.provider.client_id, safe="")
         password = quote(secret or self.provider.client_secret, safe="")
         return httpx.post(
@@ -89,7 +64,7 @@ class Flow:
         )
 
     def claims(self, id_token: str) -> dict[str, Any]:
-        """The claims of a token that holds against the provider's keys."""
+        """Verify an ID token with the provider's current keys and return its claims."""
         keys = httpx.get(self.provider.discovery()["jwks_uri"]).json()
         token = jwt.decode(id_token, KeySet.import_key_set(keys), algorithms=["RS256"])
         jwt.JWTClaimsRegistry(
@@ -102,36 +77,27 @@ class Flow:
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    listener = Listener()
-    thread = threading.Thread(target=listener.server.serve_forever, args=[0.02])
-    thread.start()
-    yield listener
-    listener.server.shutdown()
-    thread.join()
-    listener.server.server_close()
+def flow(start_provider: StartProvider, listener: CallbackListener) -> Flow:
+    callback_url = f"{listener.url}/callback"
+    return Flow(start_provider(callback_url), callback_url)
 
 
-@pytest.fixture
-def flow(start_provider: StartProvider, listener: Listener) -> Flow:
-    return Flow(start_provider(listener.url), listener.url)
-
-
-def signed_in(page: Page, flow: Flow, listener: Listener, login: str) -> str:
-    """The code with which somebody comes back."""
+def log_in_for_code(page: Page, flow: Flow, listener: CallbackListener, login: str) -> str:
+    """Log in at the provider and return the code in the callback."""
     page.goto(flow.start_url())
-    sign_in(page, login)
+    log_in(page, login)
     assert page.url.startswith(listener.url)
-    answer = listener.answers.pop()
-    assert answer["state"] == flow.state
-    assert answer["iss"] == flow.provider.url
-    return answer["code"]
+    query = listener.queries.pop()
+    assert query["state"] == [flow.state]
+    assert query["iss"] == [flow.provider.url]
+    [code] = query["code"]
+    return code
 
 
-def test_who_signs_in_comes_back_with_a_code_that_buys_a_token(
-    page: Page, flow: Flow, listener: Listener
+def test_login_returns_a_code_that_is_exchanged_for_an_id_token(
+    page: Page, flow: Flow, listener: CallbackListener
 ) -> None:
-    code = signed_in(page, flow, listener, "dora")
+    code = log_in_for_code(page, flow, listener, "dora")
     tokens = flow.exchange(code)
     assert tokens.status_code == 200, tokens.text
     claims = flow.claims(tokens.json()["id_token"])
@@ -139,7 +105,7 @@ def test_who_signs_in_comes_back_with_a_code_that_buys_a_token(
     assert claims["email"] == "dora@example.com"
     assert claims["email_verified"] is True
     assert claims["name"] == "Dora"
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
 @pytest.mark.parametrize(
@@ -149,18 +115,18 @@ def test_who_signs_in_comes_back_with_a_code_that_buys_a_token(
         ("Finn@example.org", "Finn@example.org", True),
     ],
 )
-def test_the_login_says_what_the_address_is_worth(
-    page: Page, flow: Flow, listener: Listener, login: str, email: str, verified: bool
+def test_login_name_determines_the_email_claims(
+    page: Page, flow: Flow, listener: CallbackListener, login: str, email: str, verified: bool
 ) -> None:
-    tokens = flow.exchange(signed_in(page, flow, listener, login)).json()
+    tokens = flow.exchange(log_in_for_code(page, flow, listener, login)).json()
     claims = flow.claims(tokens["id_token"])
     assert (claims["email"], claims["email_verified"]) == (email, verified)
 
 
-def test_who_is_signed_in_at_the_provider_is_not_asked_again(
-    browser: Browser, page: Page, flow: Flow, listener: Listener
+def test_provider_session_skips_the_login_page_in_the_same_browser(
+    browser: Browser, page: Page, flow: Flow, listener: CallbackListener
 ) -> None:
-    signed_in(page, flow, listener, "dora")
+    log_in_for_code(page, flow, listener, "dora")
     page.goto(flow.start_url())
     assert page.url.startswith(listener.url)
     other = browser.new_page()
@@ -168,41 +134,43 @@ def test_who_is_signed_in_at_the_provider_is_not_asked_again(
     assert other.url.startswith(flow.provider.url)
 
 
-def test_who_says_no_comes_back_without_a_code(page: Page, flow: Flow, listener: Listener) -> None:
+def test_cancel_returns_an_error_without_a_code(
+    page: Page, flow: Flow, listener: CallbackListener
+) -> None:
     page.goto(flow.start_url())
     cancel(page)
-    [answer] = listener.answers
-    assert answer["error"] == "access_denied"
-    assert answer["state"] == flow.state
-    assert "code" not in answer
+    [query] = listener.queries
+    assert query["error"] == ["access_denied"]
+    assert query["state"] == [flow.state]
+    assert "code" not in query
 
 
-def test_a_code_is_good_once(page: Page, flow: Flow, listener: Listener) -> None:
-    code = signed_in(page, flow, listener, "dora")
+def test_code_is_accepted_once(page: Page, flow: Flow, listener: CallbackListener) -> None:
+    code = log_in_for_code(page, flow, listener, "dora")
     assert flow.exchange(code).status_code == 200
     assert flow.exchange(code).json()["error"] == "invalid_grant"
 
 
-def test_a_code_is_worth_nothing_without_its_verifier_or_the_secret(
-    page: Page, flow: Flow, listener: Listener
+def test_code_requires_its_verifier_and_the_client_secret(
+    page: Page, flow: Flow, listener: CallbackListener
 ) -> None:
-    code = signed_in(page, flow, listener, "dora")
+    code = log_in_for_code(page, flow, listener, "dora")
     assert flow.exchange(code, secret="guessed").json()["error"] == "invalid_client"
     guessed = flow.exchange(code, verifier=secrets.token_urlsafe(48))
     assert guessed.json()["error"] == "invalid_grant"
 
 
-def test_nobody_is_sent_to_an_address_that_is_not_the_clients(page: Page, flow: Flow) -> None:
+def test_unregistered_redirect_uri_is_rejected(page: Page, flow: Flow) -> None:
     response = page.goto(flow.start_url(redirect_uri="http://127.0.0.1:1/callback"))
     assert response is not None
     assert response.status == 400
     assert "redirect_uri" in page.inner_text("body")
 
 
-def test_a_token_from_before_a_restart_does_not_hold_against_the_new_key(
-    page: Page, flow: Flow, listener: Listener
+def test_id_token_is_not_valid_with_the_key_of_a_restarted_provider(
+    page: Page, flow: Flow, listener: CallbackListener
 ) -> None:
-    tokens = flow.exchange(signed_in(page, flow, listener, "dora")).json()
+    tokens = flow.exchange(log_in_for_code(page, flow, listener, "dora")).json()
     flow.claims(tokens["id_token"])
     flow.provider.stop()
     flow.provider.start()

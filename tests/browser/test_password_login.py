@@ -1,4 +1,4 @@
-"""Signing in and out with a password: who gets in, where to, and how long it holds."""
+"""Login and logout with a password: sessions, redirects, CSRF protection and cookies."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import httpx
 import pytest
 from playwright.sync_api import Page
 
-from tests.support.browser import errors_of
+from tests.support.browser import console_errors
 from tests.support.browser_user import (
     PASSWORD,
-    Visitor,
-    accounts_of,
-    add_person,
-    fill_in,
-    sign_in,
-    visitor,
+    BrowserUser,
+    browser_user,
+    create_user,
+    log_in,
+    open_accounts,
+    submit_login,
 )
 from tests.support.server import Server
 
-WRONG = "Wrong e-mail address or password."
-ELSEWHERE = [
+WRONG_CREDENTIALS = "Wrong e-mail address or password."
+UNSAFE_REDIRECTS = [
     "https://evil.example/",
     "//evil.example/",
     "/\\evil.example/",
@@ -42,213 +42,213 @@ ELSEWHERE = [
     "/logout",
     "/" + "x" * 5000,
 ]
-FORMS = ("/account/tokens", "/account/tokens/tok_x/revoke", "/account/password", "/logout")
+FORM_PATHS = ("/account/tokens", "/account/tokens/tok_x/revoke", "/account/password", "/logout")
 
 
 @pytest.fixture
 def ann(shared_server: Server) -> str:
-    """The address of somebody new."""
-    return add_person(shared_server, f"ann-{uuid.uuid4().hex}@example.com", "default").email
+    """The e-mail address of a new user."""
+    return create_user(shared_server, f"ann-{uuid.uuid4().hex}@example.com", "default").email
 
 
-def refused(server: Server) -> float:
+def login_failures(server: Server) -> float:
     return server.metric("hitrate_login_failures_total")
 
 
-def test_who_is_not_signed_in_is_asked_to_and_then_comes_back(
-    page: Page, shared_server: Server, ann: str
-) -> None:
-    wanted = f"{shared_server.url}/account?done=revoked"
-    page.goto(wanted)
+def test_login_returns_to_the_requested_page(page: Page, shared_server: Server, ann: str) -> None:
+    requested = f"{shared_server.url}/account?done=revoked"
+    page.goto(requested)
     assert page.url.startswith(f"{shared_server.url}/login?next=")
-    fill_in(page, ann)
-    page.wait_for_url(wanted)
+    submit_login(page, ann)
+    page.wait_for_url(requested)
     assert ann in page.inner_text("header")
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
-def test_the_address_is_known_in_any_case_and_with_spaces(shared_server: Server, ann: str) -> None:
-    with visitor(shared_server) as someone:
-        assert someone.sign_in(f"  {ann.upper()} ").status_code == 303
-
-
-def test_signing_out_ends_the_session_not_just_the_cookie(
-    page: Page, shared_server: Server, ann: str
+def test_login_ignores_case_and_spaces_of_the_email_address(
+    shared_server: Server, ann: str
 ) -> None:
-    sign_in(page, shared_server, ann)
-    [kept] = [c for c in page.context.cookies() if c["name"] == "hitrate_session"]
+    with browser_user(shared_server) as user:
+        assert user.log_in(f"  {ann.upper()} ").status_code == 303
+
+
+def test_logout_ends_the_session_on_the_server(page: Page, shared_server: Server, ann: str) -> None:
+    log_in(page, shared_server, ann)
+    [cookie] = [c for c in page.context.cookies() if c["name"] == "hitrate_session"]
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{shared_server.url}/login")
     assert "hitrate_session" not in {c["name"] for c in page.context.cookies()}
-    answer = httpx.get(
+    response = httpx.get(
         f"{shared_server.url}/account",
-        headers={"accept": "text/html", "cookie": f"hitrate_session={kept['value']}"},
+        headers={"accept": "text/html", "cookie": f"hitrate_session={cookie['value']}"},
     )
-    assert answer.headers["location"].startswith("/login")
+    assert response.headers["location"].startswith("/login")
 
 
-def test_who_is_signed_in_is_not_asked_again(page: Page, shared_server: Server, ann: str) -> None:
-    sign_in(page, shared_server, ann)
+def test_login_page_redirects_users_who_are_logged_in(
+    page: Page, shared_server: Server, ann: str
+) -> None:
+    log_in(page, shared_server, ann)
     page.goto(f"{shared_server.url}/login")
     assert page.url.startswith(f"{shared_server.url}/teams/")
     page.goto(shared_server.url)
     assert page.url.startswith(f"{shared_server.url}/teams/")
 
 
-def test_all_failures_look_the_same_and_are_counted(shared_server: Server, ann: str) -> None:
-    disabled = add_person(shared_server, f"gone-{uuid.uuid4().hex}@example.com")
-    without = add_person(shared_server, f"sso-{uuid.uuid4().hex}@example.com", password=None)
-    with accounts_of(shared_server) as accounts:
+def test_login_failures_are_indistinguishable_and_counted(shared_server: Server, ann: str) -> None:
+    disabled = create_user(shared_server, f"disabled-{uuid.uuid4().hex}@example.com")
+    passwordless = create_user(shared_server, f"sso-{uuid.uuid4().hex}@example.com", password=None)
+    with open_accounts(shared_server) as accounts:
         accounts.users.disable(disabled)
-    before = refused(shared_server)
-    tries = [
+    before = login_failures(shared_server)
+    attempts = [
         (ann, "not her password"),
         ("nobody@example.com", PASSWORD),
         (disabled.email, PASSWORD),
-        (without.email, ""),
+        (passwordless.email, ""),
     ]
     pages = set()
-    for email, password in tries:
-        with visitor(shared_server) as someone:
-            answer = someone.sign_in(email, password)
-            assert answer.status_code == 403
-            assert WRONG in answer.text
-            assert someone.cookie() is None
-            token = someone.form_token()
-            pages.add(answer.text.replace(email, "").replace(token, ""))
+    for email, password in attempts:
+        with browser_user(shared_server) as user:
+            response = user.log_in(email, password)
+            assert response.status_code == 403
+            assert WRONG_CREDENTIALS in response.text
+            assert user.cookie() is None
+            token = user.form_token()
+            pages.add(response.text.replace(email, "").replace(token, ""))
     assert len(pages) == 1
-    assert refused(shared_server) == before + len(tries)
+    assert login_failures(shared_server) == before + len(attempts)
 
 
-def test_a_failure_is_announced_and_the_address_stays(
+def test_login_failure_is_announced_and_keeps_the_email_address(
     page: Page, shared_server: Server, ann: str
 ) -> None:
     page.goto(f"{shared_server.url}/login")
-    fill_in(page, ann, "not her password")
-    assert page.get_by_role("alert").inner_text() == WRONG
+    submit_login(page, ann, "not her password")
+    assert page.get_by_role("alert").inner_text() == WRONG_CREDENTIALS
     field = page.get_by_label("Password")
     assert field.get_attribute("aria-describedby") == page.get_by_role("alert").get_attribute("id")
     assert field.input_value() == ""
     assert page.get_by_label("E-mail address").input_value() == ann
 
 
-def test_who_guesses_has_to_wait_and_nobody_else(shared_server: Server, ann: str) -> None:
-    other = add_person(shared_server, f"bob-{uuid.uuid4().hex}@example.com")
-    with visitor(shared_server) as someone:
-        # On a busy machine the first waits may be over before the next try.
-        tries = [someone.sign_in(ann, "a guess") for _ in range(5)]
-        while tries[-1].status_code == 403 and len(tries) < 12:
-            tries.append(someone.sign_in(ann.upper(), "a guess"))
-        assert [answer.status_code for answer in tries] == [403] * (len(tries) - 1) + [429]
-        assert 1 <= int(tries[-1].headers["retry-after"]) <= 60
-        assert "Too many attempts for this address; try again in" in tries[-1].text
-        assert someone.sign_in(other.email).status_code == 303
+def test_repeated_login_failures_delay_only_that_account(shared_server: Server, ann: str) -> None:
+    other = create_user(shared_server, f"bob-{uuid.uuid4().hex}@example.com")
+    with browser_user(shared_server) as user:
+        # On a busy machine the first delays may have passed before the next attempt.
+        attempts = [user.log_in(ann, "a guess") for _ in range(5)]
+        while attempts[-1].status_code == 403 and len(attempts) < 12:
+            attempts.append(user.log_in(ann.upper(), "a guess"))
+        assert [response.status_code for response in attempts] == [403] * (len(attempts) - 1) + [
+            429
+        ]
+        assert 1 <= int(attempts[-1].headers["retry-after"]) <= 60
+        assert "Too many attempts for this address; try again in" in attempts[-1].text
+        assert user.log_in(other.email).status_code == 303
 
 
-def test_nobody_is_sent_to_another_server(shared_server: Server, ann: str) -> None:
-    with visitor(shared_server) as someone:
-        someone.sign_in(ann)
-        for wanted in ELSEWHERE:
-            answer = someone.http.get("/login", params={"next": wanted})
-            assert answer.headers["location"] == "/", wanted
-    for wanted in ELSEWHERE[:4]:
-        with visitor(shared_server) as someone:
-            assert someone.sign_in(ann, wanted=wanted).headers["location"] == "/"
+def test_login_never_redirects_to_another_server(shared_server: Server, ann: str) -> None:
+    with browser_user(shared_server) as user:
+        user.log_in(ann)
+        for url in UNSAFE_REDIRECTS:
+            response = user.http.get("/login", params={"next": url})
+            assert response.headers["location"] == "/", url
+    for url in UNSAFE_REDIRECTS[:4]:
+        with browser_user(shared_server) as user:
+            assert user.log_in(ann, next_url=url).headers["location"] == "/"
 
 
-def test_a_session_that_somebody_planted_is_not_the_one_that_begins(
-    shared_server: Server, ann: str
-) -> None:
-    with visitor(shared_server) as someone:
-        someone.http.cookies.set("hitrate_session", "planted", domain="127.0.0.1", path="/")
-        someone.sign_in(ann)
-        first = someone.http.cookies.get("hitrate_session", domain="127.0.0.1")
+def test_login_replaces_a_preset_session_cookie(shared_server: Server, ann: str) -> None:
+    with browser_user(shared_server) as user:
+        user.http.cookies.set("hitrate_session", "planted", domain="127.0.0.1", path="/")
+        user.log_in(ann)
+        first = user.http.cookies.get("hitrate_session", domain="127.0.0.1")
         assert first not in (None, "planted")
-    with visitor(shared_server) as someone:
-        someone.sign_in(ann)
-        assert someone.cookie() != first
+    with browser_user(shared_server) as user:
+        user.log_in(ann)
+        assert user.cookie() != first
 
 
-def test_a_session_ends_when_its_person_is_disabled(
+def test_session_ends_when_its_user_is_disabled(
     page: Page, shared_server: Server, ann: str
 ) -> None:
-    sign_in(page, shared_server, ann)
-    with accounts_of(shared_server) as accounts:
+    log_in(page, shared_server, ann)
+    with open_accounts(shared_server) as accounts:
         accounts.users.disable(accounts.users.get(ann))
     page.reload()
     assert page.url.startswith(f"{shared_server.url}/login")
-    with accounts_of(shared_server) as accounts:
+    with open_accounts(shared_server) as accounts:
         accounts.users.disable(accounts.users.get(ann), disabled=False)
     page.goto(f"{shared_server.url}/account")
     assert page.url.startswith(f"{shared_server.url}/login")
 
 
-def refuses(someone: Visitor, path: str, token: str | None, **headers: str) -> bool:
-    answer = someone.post(path, token, headers, label="x", scopes="read", email="e", password="p")
-    return answer.status_code == 403 and "alert" in answer.text
+def is_rejected(user: BrowserUser, path: str, token: str | None, **headers: str) -> bool:
+    response = user.post(path, token, headers, label="x", scopes="read", email="e", password="p")
+    return response.status_code == 403 and "alert" in response.text
 
 
-@pytest.mark.parametrize("path", FORMS)
-def test_a_form_is_taken_only_from_a_page_of_this_session(
+@pytest.mark.parametrize("path", FORM_PATHS)
+def test_form_requires_the_csrf_token_of_its_session(
     shared_server: Server, ann: str, path: str
 ) -> None:
-    with visitor(shared_server) as someone, visitor(shared_server) as other:
-        before = someone.form_token()
-        someone.sign_in(ann)
-        other.sign_in(ann)
-        own = someone.form_token("/account")
-        assert refuses(someone, path, None)
-        assert refuses(someone, path, "")
-        assert refuses(someone, path, "0" * 64)
-        assert refuses(someone, path, "ü")
-        assert refuses(someone, path, before)
-        assert refuses(someone, path, other.form_token("/account"))
-        assert refuses(someone, path, own, origin="https://evil.example")
-        assert refuses(someone, path, own, **{"sec-fetch-site": "cross-site"})
-        assert refuses(someone, path, own, **{"sec-fetch-site": "same-site"})
-        assert someone.get("/account").status_code == 200
-        with accounts_of(shared_server) as accounts:
+    with browser_user(shared_server) as user, browser_user(shared_server) as other:
+        before = user.form_token()
+        user.log_in(ann)
+        other.log_in(ann)
+        own = user.form_token("/account")
+        assert is_rejected(user, path, None)
+        assert is_rejected(user, path, "")
+        assert is_rejected(user, path, "0" * 64)
+        assert is_rejected(user, path, "ü")
+        assert is_rejected(user, path, before)
+        assert is_rejected(user, path, other.form_token("/account"))
+        assert is_rejected(user, path, own, origin="https://evil.example")
+        assert is_rejected(user, path, own, **{"sec-fetch-site": "cross-site"})
+        assert is_rejected(user, path, own, **{"sec-fetch-site": "same-site"})
+        assert user.get("/account").status_code == 200
+        with open_accounts(shared_server) as accounts:
             assert accounts.tokens.list_for_user(accounts.users.get(ann)) == []
 
 
-def test_the_sign_in_form_is_taken_only_from_its_page(shared_server: Server, ann: str) -> None:
-    with visitor(shared_server) as someone, visitor(shared_server) as other:
-        own = someone.form_token()
-        assert refuses(someone, "/login", None)
-        assert refuses(someone, "/login", other.form_token())
-        assert refuses(someone, "/login", own, origin="http://evil.example")
-        assert refuses(someone, "/login", own, **{"sec-fetch-site": "cross-site"})
-        answer = someone.post(
+def test_login_form_requires_the_csrf_token_of_its_browser(shared_server: Server, ann: str) -> None:
+    with browser_user(shared_server) as user, browser_user(shared_server) as other:
+        own = user.form_token()
+        assert is_rejected(user, "/login", None)
+        assert is_rejected(user, "/login", other.form_token())
+        assert is_rejected(user, "/login", own, origin="http://evil.example")
+        assert is_rejected(user, "/login", own, **{"sec-fetch-site": "cross-site"})
+        response = user.post(
             "/login",
             own,
             {"origin": shared_server.url, "sec-fetch-site": "same-origin"},
             email=ann,
             password=PASSWORD,
         )
-        assert answer.status_code == 303
+        assert response.status_code == 303
 
 
-def test_what_is_no_form_is_refused(shared_server: Server, ann: str) -> None:
-    with visitor(shared_server) as someone:
-        someone.sign_in(ann)
+def test_invalid_form_body_is_rejected(shared_server: Server, ann: str) -> None:
+    with browser_user(shared_server) as user:
+        user.log_in(ann)
         for body in (b"\xff\xfe=1", b"&".join(b"a=1" for _ in range(100))):
-            assert someone.http.post("/account/tokens", content=body).status_code == 400
-        large = someone.http.post(
+            assert user.http.post("/account/tokens", content=body).status_code == 400
+        large = user.http.post(
             "/account/tokens", content=b"a" * 100_000, headers={"accept": "text/html"}
         )
         assert large.status_code == 413
         assert "alert" in large.text
 
 
-def test_without_a_browser_a_refusal_is_json(shared_server: Server) -> None:
-    answer = httpx.get(f"{shared_server.url}/account")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
+def test_error_is_json_for_clients_other_than_browsers(shared_server: Server) -> None:
+    response = httpx.get(f"{shared_server.url}/account")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "unauthorized")
 
 
-def test_cookies_are_kept_from_scripts_and_other_sites(shared_server: Server, ann: str) -> None:
-    with visitor(shared_server) as someone:
-        before = someone.get("/login").headers["set-cookie"]
-        after = someone.sign_in(ann).headers.get_list("set-cookie")[0]
+def test_cookies_are_http_only_and_same_site(shared_server: Server, ann: str) -> None:
+    with browser_user(shared_server) as user:
+        before = user.get("/login").headers["set-cookie"]
+        after = user.log_in(ann).headers.get_list("set-cookie")[0]
     assert before.startswith("hitrate_browser=")
     assert after.startswith("hitrate_session=")
     assert "Max-Age=43200" in after
@@ -258,20 +258,20 @@ def test_cookies_are_kept_from_scripts_and_other_sites(shared_server: Server, an
         assert "Domain" not in cookie
 
 
-def test_behind_a_proxy_with_tls_cookies_are_secure(tmp_path: Path) -> None:
+def test_cookies_are_secure_behind_a_tls_proxy(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", "--public-url", "https://cache.example.com/")
     server.start()
     try:
-        add_person(server, "ann@example.com")
-        with visitor(server) as someone:
-            cookie = someone.get("/login").headers["set-cookie"]
+        create_user(server, "ann@example.com")
+        with browser_user(server) as user:
+            cookie = user.get("/login").headers["set-cookie"]
             assert cookie.startswith("__Host-hitrate_browser=")
             assert "Secure" in cookie
     finally:
         server.kill()
 
 
-def test_over_tls_cookies_are_secure_and_bound_to_the_host(tmp_path: Path) -> None:
+def test_cookies_are_secure_and_bound_to_the_host_over_tls(tmp_path: Path) -> None:
     if shutil.which("openssl") is None and "CI" not in os.environ:
         pytest.skip("openssl, which makes the certificate, is not installed")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
@@ -282,24 +282,24 @@ def test_over_tls_cookies_are_secure_and_bound_to_the_host(tmp_path: Path) -> No
     server.scheme, server.verify = "https", ssl.create_default_context(cafile=str(cert))
     server.start()
     try:
-        add_person(server, "ann@example.com")
-        with visitor(server) as someone:
-            cookie = someone.sign_in("ann@example.com").headers.get_list("set-cookie")[0]
+        create_user(server, "ann@example.com")
+        with browser_user(server) as user:
+            cookie = user.log_in("ann@example.com").headers.get_list("set-cookie")[0]
             assert cookie.startswith("__Host-hitrate_session=")
             assert {"HttpOnly", "Path=/", "SameSite=lax", "Secure"} <= set(cookie.split("; "))
-            assert someone.get("/account").status_code == 200
+            assert user.get("/account").status_code == 200
     finally:
         server.kill()
 
 
-def test_neither_password_nor_cookie_is_in_the_log(server: Server) -> None:
-    add_person(server, "ann@example.com")
-    with visitor(server) as someone:
-        someone.sign_in("ann@example.com", "not the password")
-        someone.sign_in("ann@example.com")
-        secret = someone.cookie()
+def test_passwords_and_cookies_are_not_logged(server: Server) -> None:
+    create_user(server, "ann@example.com")
+    with browser_user(server) as user:
+        user.log_in("ann@example.com", "not the password")
+        user.log_in("ann@example.com")
+        secret = user.cookie()
         assert secret is not None
-        someone.get("/account")
+        user.get("/account")
     server.stop()
     for hidden in ("not the password", PASSWORD, secret):
         assert hidden not in server.log

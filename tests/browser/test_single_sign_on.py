@@ -1,4 +1,4 @@
-"""Signing in at an identity provider, a real one, in a real browser."""
+"""Single sign-on with a real identity provider in a real browser."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from playwright.sync_api import Page
 
 from hitrate.roles import Role
 from tests.support import oidc_provider as at_provider
-from tests.support.browser import Browser, errors_of
-from tests.support.browser_user import Visitor, accounts_of, add_person, visitor
-from tests.support.callback_listener import Listener
+from tests.support.browser import Browser, console_errors
+from tests.support.browser_user import BrowserUser, browser_user, create_user, open_accounts
+from tests.support.callback_listener import CallbackListener
 from tests.support.node_packages import Clients
-from tests.support.oidc_provider import Provider
+from tests.support.oidc_provider import ProviderProcess
 from tests.support.server import Server
 
-TURBO = "http://127.0.0.1:9789"
-CALLBACK = "/login/sso/callback"
-StartBoth = Callable[..., tuple[Server, Provider]]
+TURBO_URL = "http://127.0.0.1:9789"
+CALLBACK_PATH = "/login/sso/callback"
+StartSso = Callable[..., tuple[Server, ProviderProcess]]
 
 
 @pytest.fixture(scope="module")
-def start_both(packages: Clients, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartBoth]:
-    """Starts a server and the provider that its people sign in with; ends them."""
-    running: list[tuple[Server, Provider]] = []
+def start_sso(packages: Clients, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSso]:
+    """A function that starts a server and the identity provider that it uses."""
+    running: list[tuple[Server, ProviderProcess]] = []
 
-    def start(*options: str) -> tuple[Server, Provider]:
-        folder = tmp_path_factory.mktemp("sso")
-        server = Server(folder / "data")
-        provider = Provider(packages, folder / "provider.log", server.url + CALLBACK)
+    def start(*options: str) -> tuple[Server, ProviderProcess]:
+        directory = tmp_path_factory.mktemp("sso")
+        server = Server(directory / "data")
+        provider = ProviderProcess(packages, directory / "provider.log", server.url + CALLBACK_PATH)
         running.append((server, provider))
         server.options = (
             *("--oidc-issuer", provider.url, "--oidc-name", "Acme ID"),
@@ -42,7 +42,7 @@ def start_both(packages: Clients, tmp_path_factory: pytest.TempPathFactory) -> I
         )
         provider.start()
         server.start()
-        add_person(server, "dora@example.com", "web", password=None)
+        create_user(server, "dora@example.com", "web", password=None)
         return server, provider
 
     yield start
@@ -52,86 +52,86 @@ def start_both(packages: Clients, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(scope="module")
-def both(start_both: StartBoth) -> tuple[Server, Provider]:
-    return start_both()
+def sso(start_sso: StartSso) -> tuple[Server, ProviderProcess]:
+    return start_sso()
 
 
 @pytest.fixture
-def server(both: tuple[Server, Provider]) -> Server:
-    return both[0]
+def server(sso: tuple[Server, ProviderProcess]) -> Server:
+    return sso[0]
 
 
 @pytest.fixture
-def provider(both: tuple[Server, Provider]) -> Provider:
-    return both[1]
+def provider(sso: tuple[Server, ProviderProcess]) -> ProviderProcess:
+    return sso[1]
 
 
-def begin(page: Page, server: Server, path: str = "/login") -> None:
-    """Up to the provider's page."""
+def open_provider(page: Page, server: Server, path: str = "/login") -> None:
+    """Open a page of the server and go to the provider's login page."""
     page.goto(server.url + path)
     page.get_by_role("link", name="Sign in with Acme ID").click()
 
 
-def way_back(someone: Visitor, login: str) -> str:
-    """Sign in at the provider without a browser; the address with its answer."""
-    location = someone.get("/login/sso").headers["location"]
-    return at_provider.sign_in_without_browser(location, login, CALLBACK)
+def callback_url(user: BrowserUser, login: str) -> str:
+    """Log in at the provider over HTTP and return the callback URL."""
+    location = user.get("/login/sso").headers["location"]
+    return at_provider.log_in_without_browser(location, login, CALLBACK_PATH)
 
 
-def changed(url: str, **changes: str) -> str:
-    """The address with other parameters."""
+def with_changes(url: str, **changes: str) -> str:
+    """Return the URL with changed query parameters."""
     parts = urlsplit(url)
     query = {name: value for name, [value] in parse_qs(parts.query).items()} | changes
     return parts._replace(query=urlencode(query)).geturl()
 
 
-def turned_away(someone: Visitor, url: str) -> str:
-    """What the page says that nobody gets past."""
-    answer = someone.get(url)
-    assert answer.status_code in (400, 403, 503)
-    assert someone.cookie() is None
-    return answer.text
+def rejected_callback(user: BrowserUser, url: str) -> str:
+    """Request a callback that must start no session, and return the error page."""
+    response = user.get(url)
+    assert response.status_code in (400, 403, 503)
+    assert user.cookie() is None
+    return response.text
 
 
-def test_who_is_known_here_signs_in_at_the_provider(page: Page, server: Server) -> None:
-    begin(page, server, "/login?next=/account%3Fdone%3Drevoked")
-    at_provider.sign_in(page, "dora")
+def test_existing_user_logs_in_at_the_provider(page: Page, server: Server) -> None:
+    open_provider(page, server, "/login?next=/account%3Fdone%3Drevoked")
+    at_provider.log_in(page, "dora")
     page.wait_for_url(f"{server.url}/account?done=revoked")
     assert "dora@example.com" in page.inner_text("header")
     password = page.get_by_role("region", name="Password")
     assert "You sign in with Acme ID" in password.inner_text()
     assert password.get_by_role("button").count() == 0
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
-def test_a_session_of_the_provider_signs_out_like_any_other(page: Page, server: Server) -> None:
-    begin(page, server)
-    at_provider.sign_in(page, "dora")
+def test_logout_ends_a_session_of_single_sign_on(page: Page, server: Server) -> None:
+    open_provider(page, server)
+    at_provider.log_in(page, "dora")
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{server.url}/login")
 
 
-def refused(page: Page, text: str) -> None:
+def assert_refused(page: Page, text: str) -> None:
     assert text in page.get_by_role("alert").inner_text()
     assert "hitrate_session" not in {c["name"] for c in page.context.cookies()}
 
 
-def test_strangers_stay_out_and_are_not_made(page: Page, server: Server) -> None:
+def test_unknown_user_is_refused_and_not_created(page: Page, server: Server) -> None:
     before = server.metric("hitrate_login_failures_total")
-    begin(page, server)
-    at_provider.sign_in(page, "eve")
-    refused(page, "eve@example.com has no account on this server.")
-    with accounts_of(server) as accounts:
+    open_provider(page, server)
+    at_provider.log_in(page, "eve")
+    assert_refused(page, "eve@example.com has no account on this server.")
+    with open_accounts(server) as accounts:
         assert accounts.users.find("eve@example.com") is None
     assert server.metric("hitrate_login_failures_total") == before + 1
 
 
-def test_strangers_join_where_the_operator_says_so(page: Page, start_both: StartBoth) -> None:
-    server, _ = start_both("--oidc-join", "web:viewer")
-    begin(page, server)
-    at_provider.sign_in(page, "Finn@Example.org")
+def test_unknown_user_is_created_in_the_configured_team(page: Page, start_sso: StartSso) -> None:
+    server, _ = start_sso("--oidc-join", "web:viewer")
+    open_provider(page, server)
+    at_provider.log_in(page, "Finn@Example.org")
     page.wait_for_url(f"{server.url}/teams/*")
-    with accounts_of(server) as accounts:
+    with open_accounts(server) as accounts:
         finn = accounts.users.get("finn@example.org")
         [member] = accounts.members.list_for_user(finn)
         entries = accounts.audit.page(None, 2)
@@ -143,180 +143,184 @@ def test_strangers_join_where_the_operator_says_so(page: Page, start_both: Start
     ]
 
 
-def test_a_team_to_join_that_is_not_there_makes_nobody(page: Page, start_both: StartBoth) -> None:
-    server, _ = start_both("--oidc-join", "nowhere:MEMBER")
-    begin(page, server)
-    at_provider.sign_in(page, "eve")
-    refused(page, "The team that new users join does not exist")
-    with accounts_of(server) as accounts:
+def test_unknown_user_is_not_created_if_the_configured_team_is_missing(
+    page: Page, start_sso: StartSso
+) -> None:
+    server, _ = start_sso("--oidc-join", "nowhere:MEMBER")
+    open_provider(page, server)
+    at_provider.log_in(page, "eve")
+    assert_refused(page, "The team that new users join does not exist")
+    with open_accounts(server) as accounts:
         assert accounts.users.find("eve@example.com") is None
 
 
-def test_an_address_that_nobody_verified_is_nobodys(page: Page, server: Server) -> None:
-    add_person(server, "unverified-eve@example.com")
-    begin(page, server)
-    at_provider.sign_in(page, "unverified-eve")
-    refused(page, "has not verified your e-mail address")
+def test_unverified_email_address_is_refused(page: Page, server: Server) -> None:
+    create_user(server, "unverified-eve@example.com")
+    open_provider(page, server)
+    at_provider.log_in(page, "unverified-eve")
+    assert_refused(page, "has not verified your e-mail address")
 
 
-def test_who_is_disabled_stays_out(page: Page, server: Server) -> None:
-    user = add_person(server, "gone@example.com")
-    with accounts_of(server) as accounts:
+def test_disabled_user_is_refused(page: Page, server: Server) -> None:
+    user = create_user(server, "disabled@example.com")
+    with open_accounts(server) as accounts:
         accounts.users.disable(user)
-    begin(page, server)
-    at_provider.sign_in(page, "gone")
-    refused(page, "is disabled")
+    open_provider(page, server)
+    at_provider.log_in(page, "disabled")
+    assert_refused(page, "is disabled")
 
 
-def test_who_cancels_at_the_provider_is_not_signed_in(page: Page, server: Server) -> None:
-    begin(page, server)
+def test_cancelled_login_starts_no_session(page: Page, server: Server) -> None:
+    open_provider(page, server)
     at_provider.cancel(page)
-    refused(page, "Signing in with Acme ID was cancelled.")
+    assert_refused(page, "Signing in with Acme ID was cancelled.")
 
 
-def test_an_answer_counts_once(server: Server) -> None:
-    with visitor(server) as someone:
-        back = way_back(someone, "dora")
-        assert someone.get(back).headers["location"] == "/"
-        someone.http.cookies.delete("hitrate_session")
-        assert "This login has expired" in turned_away(someone, back)
+def test_callback_is_accepted_once(server: Server) -> None:
+    with browser_user(server) as user:
+        callback = callback_url(user, "dora")
+        assert user.get(callback).headers["location"] == "/"
+        user.http.cookies.delete("hitrate_session")
+        assert "This login has expired" in rejected_callback(user, callback)
 
 
-def test_an_answer_counts_only_in_the_browser_that_began(server: Server) -> None:
-    with visitor(server) as someone, visitor(server) as other, visitor(server) as third:
-        back = way_back(someone, "mallory")
-        other.get("/login")  # it has a cookie of its own
-        assert "began in another browser" in turned_away(other, back)
-        # Nor does a try that failed leave anything behind.
-        assert "This login has expired" in turned_away(someone, back)
-        assert "began in another browser" in turned_away(third, way_back(someone, "mallory"))
+def test_callback_is_accepted_only_in_the_browser_that_started_the_login(server: Server) -> None:
+    with browser_user(server) as user, browser_user(server) as other, browser_user(server) as third:
+        callback = callback_url(user, "mallory")
+        other.get("/login")  # gives this browser a cookie of its own
+        assert "began in another browser" in rejected_callback(other, callback)
+        # A failed attempt uses up the state, too.
+        assert "This login has expired" in rejected_callback(user, callback)
+        assert "began in another browser" in rejected_callback(third, callback_url(user, "mallory"))
 
 
 @pytest.mark.parametrize(
     "changes", [{"state": "guessed"}, {"code": "guessed"}, {"code": ""}, {"iss": "http://evil"}]
 )
-def test_an_answer_that_was_changed_is_refused(server: Server, changes: dict[str, str]) -> None:
-    with visitor(server) as someone:
-        turned_away(someone, changed(way_back(someone, "dora"), **changes))
-
-
-def test_a_code_from_another_flow_does_not_fit(server: Server) -> None:
-    with visitor(server) as someone, visitor(server) as other:
-        [code] = parse_qs(urlsplit(way_back(other, "mallory")).query)["code"]
-        injected = changed(way_back(someone, "dora"), code=code)
-        assert "rejected the login" in turned_away(someone, injected)
-
-
-def test_a_new_session_begins_at_each_sign_in(server: Server) -> None:
-    with visitor(server) as someone:
-        someone.http.cookies.set("hitrate_session", "planted", domain="127.0.0.1", path="/")
-        someone.get(way_back(someone, "dora"))
-        first = someone.http.cookies.get("hitrate_session", domain="127.0.0.1")
-        someone.get(way_back(someone, "dora"))
-        second = someone.http.cookies.get("hitrate_session", domain="127.0.0.1")
-        assert len({"planted", first, second}) == 3
-    with visitor(server) as someone:
-        someone.http.cookies.set("hitrate_session", str(first), domain="127.0.0.1", path="/")
-        assert someone.get("/account").status_code == 303
-
-
-def test_nothing_that_is_secret_is_in_the_log(
-    page: Page, server: Server, provider: Provider
+def test_callback_with_changed_parameters_is_rejected(
+    server: Server, changes: dict[str, str]
 ) -> None:
-    seen: list[str] = []
-    page.on("request", lambda r: seen.append(r.url) if "/callback?" in r.url else None)
-    begin(page, server)
-    at_provider.sign_in(page, "dora")
+    with browser_user(server) as user:
+        rejected_callback(user, with_changes(callback_url(user, "dora"), **changes))
+
+
+def test_code_of_another_login_is_rejected(server: Server) -> None:
+    with browser_user(server) as user, browser_user(server) as other:
+        [code] = parse_qs(urlsplit(callback_url(other, "mallory")).query)["code"]
+        injected = with_changes(callback_url(user, "dora"), code=code)
+        assert "rejected the login" in rejected_callback(user, injected)
+
+
+def test_each_login_starts_a_new_session(server: Server) -> None:
+    with browser_user(server) as user:
+        user.http.cookies.set("hitrate_session", "planted", domain="127.0.0.1", path="/")
+        user.get(callback_url(user, "dora"))
+        first = user.http.cookies.get("hitrate_session", domain="127.0.0.1")
+        user.get(callback_url(user, "dora"))
+        second = user.http.cookies.get("hitrate_session", domain="127.0.0.1")
+        assert len({"planted", first, second}) == 3
+    with browser_user(server) as user:
+        user.http.cookies.set("hitrate_session", str(first), domain="127.0.0.1", path="/")
+        assert user.get("/account").status_code == 303
+
+
+def test_secrets_are_not_logged(page: Page, server: Server, provider: ProviderProcess) -> None:
+    callbacks: list[str] = []
+    page.on("request", lambda r: callbacks.append(r.url) if "/callback?" in r.url else None)
+    open_provider(page, server)
+    at_provider.log_in(page, "dora")
     page.wait_for_url(f"{server.url}/teams/*")
-    query = parse_qs(urlsplit(seen[0]).query)
+    query = parse_qs(urlsplit(callbacks[0]).query)
     cookies = [c.get("value", "") for c in page.context.cookies(server.url)]
     for hidden in (query["code"][0], query["state"][0], provider.client_secret, *cookies):
         assert hidden not in server.log
 
 
-def test_after_a_restart_of_the_provider_its_new_key_is_fetched(
-    page: Page, start_both: StartBoth, browser: Browser
+def test_new_key_of_the_provider_is_fetched_after_its_restart(
+    page: Page, start_sso: StartSso, browser: Browser
 ) -> None:
-    server, provider = start_both()
-    begin(page, server)
-    at_provider.sign_in(page, "dora")
+    server, provider = start_sso()
+    open_provider(page, server)
+    at_provider.log_in(page, "dora")
     page.wait_for_url(f"{server.url}/teams/*")
     provider.stop()
     provider.start()
     again = browser.new_page()
-    begin(again, server)
-    at_provider.sign_in(again, "dora")
+    open_provider(again, server)
+    at_provider.log_in(again, "dora")
     again.wait_for_url(f"{server.url}/teams/*")
 
 
-def test_a_provider_that_is_down_is_a_page_that_says_so(page: Page, start_both: StartBoth) -> None:
-    server, provider = start_both()
+def test_unreachable_provider_responds_503_with_a_page(page: Page, start_sso: StartSso) -> None:
+    server, provider = start_sso()
     provider.stop()
-    answer = page.goto(f"{server.url}/login/sso")
-    assert answer is not None
-    assert (answer.status, answer.headers["retry-after"]) == (503, "30")
-    refused(page, "not responding correctly")
+    response = page.goto(f"{server.url}/login/sso")
+    assert response is not None
+    assert (response.status, response.headers["retry-after"]) == (503, "30")
+    assert_refused(page, "not responding correctly")
     provider.start()
-    with visitor(server) as someone:
-        back = way_back(someone, "dora")
-        provider.stop()  # while somebody is on their way
-        assert "not responding correctly" in turned_away(someone, back)
+    with browser_user(server) as user:
+        callback = callback_url(user, "dora")
+        provider.stop()  # between login and callback
+        assert "not responding correctly" in rejected_callback(user, callback)
 
 
-def test_a_provider_that_does_not_know_us_is_no_500(page: Page, start_both: StartBoth) -> None:
-    server, _ = start_both("--oidc-client-secret", "another")
-    begin(page, server)
-    at_provider.sign_in(page, "dora")
-    refused(page, "rejected this server's client id and secret")
+def test_rejected_client_secret_responds_503_with_a_page(page: Page, start_sso: StartSso) -> None:
+    server, _ = start_sso("--oidc-client-secret", "another")
+    open_provider(page, server)
+    at_provider.log_in(page, "dora")
+    assert_refused(page, "rejected this server's client id and secret")
 
 
-def test_the_public_address_is_where_the_provider_sends_people_back(
-    start_both: StartBoth,
+def test_callback_url_uses_the_public_url(
+    start_sso: StartSso,
 ) -> None:
-    server, _ = start_both("--public-url", "https://cache.example.com")
-    with visitor(server) as someone:
-        location = someone.get("/login/sso").headers["location"]
+    server, _ = start_sso("--public-url", "https://cache.example.com")
+    with browser_user(server) as user:
+        location = user.get("/login/sso").headers["location"]
     query = parse_qs(urlsplit(location).query)
     assert query["redirect_uri"] == ["https://cache.example.com/login/sso/callback"]
     assert query["code_challenge_method"] == ["S256"]
     assert query["scope"] == ["openid email profile"]
 
 
-def sso(team: str = "web", target: str = TURBO) -> str:
+def team_consent_path(team: str = "web", target: str = TURBO_URL) -> str:
     query = {"teamId": team, "mode": "login", "next": target, "state": "S"}
     return f"/api/auth/sso?{urlencode(query)}"
 
 
-def test_for_turbo_the_sign_in_at_the_provider_leads_back_to_it_if_the_person_allows_it(
-    page: Page, server: Server, listener: Listener
+def test_turbo_login_at_the_provider_sends_a_verification_token_after_consent(
+    page: Page, server: Server, listener: CallbackListener
 ) -> None:
-    page.goto(server.url + sso(target=listener.url))
-    at_provider.sign_in(page, "dora")
+    page.goto(server.url + team_consent_path(target=listener.url))
+    at_provider.log_in(page, "dora")
     page.get_by_role("button", name="Allow").click()
     page.wait_for_url(f"{listener.url}/**")
     [query] = listener.queries
     assert query["email"] == ["dora@example.com"]
     assert query["state"] == ["S"]
-    answer = httpx.get(
+    response = httpx.get(
         f"{server.url}/registration/verify", params={"token": query["token"][0], "tokenName": "t"}
     )
-    assert answer.status_code == 200
-    who = server.request("GET", "/v2/teams", token=answer.json()["token"]).json()
-    assert [team["id"] for team in who["teams"]] == [answer.json()["teamId"]]
+    assert response.status_code == 200
+    teams = server.request("GET", "/v2/teams", token=response.json()["token"]).json()
+    assert [team["id"] for team in teams["teams"]] == [response.json()["teamId"]]
 
 
-def test_for_turbo_too_only_members_get_anything(page: Page, server: Server) -> None:
-    page.goto(server.url + sso("default"))
-    at_provider.sign_in(page, "dora")
+def test_turbo_login_at_the_provider_is_refused_to_users_outside_the_team(
+    page: Page, server: Server
+) -> None:
+    page.goto(server.url + team_consent_path("default"))
+    at_provider.log_in(page, "dora")
     assert "is not in the team 'default'" in page.get_by_role("alert").inner_text()
 
 
-def test_many_may_be_on_their_way_at_once(server: Server) -> None:
+def test_concurrent_logins_have_different_states(server: Server) -> None:
     locations: list[str] = []
 
     def start() -> None:
-        with visitor(server) as someone:
-            locations.append(someone.get("/login/sso").headers["location"])
+        with browser_user(server) as user:
+            locations.append(user.get("/login/sso").headers["location"])
 
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
@@ -326,7 +330,7 @@ def test_many_may_be_on_their_way_at_once(server: Server) -> None:
     assert len({parse_qs(urlsplit(one).query)["state"][0] for one in locations}) == 8
 
 
-def test_without_a_provider_there_is_no_way_to_one(shared_server: Server) -> None:
-    with visitor(shared_server) as someone:
-        assert "sso" not in someone.get("/login").text
-        assert someone.get("/login/sso").status_code == 404
+def test_single_sign_on_does_not_exist_without_a_provider(shared_server: Server) -> None:
+    with browser_user(shared_server) as user:
+        assert "sso" not in user.get("/login").text
+        assert user.get("/login/sso").status_code == 404

@@ -1,4 +1,4 @@
-"""What `turbo login` opens: a person lets turbo use the cache, and nothing goes anywhere else."""
+"""The consent pages of `turbo login`: tokens are sent to turbo on this computer only."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from playwright.sync_api import Page
 from hitrate.auth.models import Token
 from hitrate.teams.models import OPERATOR
 from tests.conftest import StartServer
-from tests.support.browser import errors_of
-from tests.support.browser_user import Visitor, accounts_of, add_person, fill_in, visitor
-from tests.support.callback_listener import Listener
+from tests.support.browser import console_errors
+from tests.support.browser_user import (
+    BrowserUser,
+    browser_user,
+    create_user,
+    open_accounts,
+    submit_login,
+)
+from tests.support.callback_listener import CallbackListener
 from tests.support.server import Server
 
-TURBO = "http://127.0.0.1:9789"
-ELSEWHERE = [
+TURBO_URL = "http://127.0.0.1:9789"
+INVALID_TARGETS = [
     None,
     "",
     "https://127.0.0.1:9789",
@@ -41,26 +47,26 @@ ELSEWHERE = [
 
 @pytest.fixture
 def ann(shared_server: Server) -> str:
-    """The address of somebody new, who is in two teams."""
+    """The e-mail address of a new user in two teams."""
     email = f"ann-{uuid.uuid4().hex}@example.com"
-    return add_person(shared_server, email, "default", "web").email
+    return create_user(shared_server, email, "default", "web").email
 
 
 def tokens_of(server: Server, email: str) -> list[Token]:
-    with accounts_of(server) as accounts:
+    with open_accounts(server) as accounts:
         return accounts.tokens.list_for_user(accounts.users.get(email))
 
 
-def connect(path: str = "/turborepo/token", **query: str | None) -> str:
+def consent_path(path: str = "/turborepo/token", **query: str | None) -> str:
     return f"{path}?{urlencode({k: v for k, v in query.items() if v is not None})}"
 
 
-def test_who_allows_it_sends_a_token_and_the_state_to_turbo(
-    page: Page, shared_server: Server, ann: str, listener: Listener
+def test_allow_sends_a_token_and_the_state_to_turbo(
+    page: Page, shared_server: Server, ann: str, listener: CallbackListener
 ) -> None:
     target = f"{listener.url}/here?kept=1&kept=2"
-    page.goto(shared_server.url + connect(redirect_uri=target, state="S t+a/te"))
-    fill_in(page, ann)
+    page.goto(shared_server.url + consent_path(redirect_uri=target, state="S t+a/te"))
+    submit_login(page, ann)
     page.get_by_role("heading", name="Let turbo on this computer use the cache as").wait_for()
     assert listener.url in page.inner_text("main")
     assert tokens_of(shared_server, ann) == []
@@ -79,104 +85,112 @@ def test_who_allows_it_sends_a_token_and_the_state_to_turbo(
     assert (token.label, token.team) == ("turbo login", None)
     assert sorted(token.scopes) == ["analytics", "events", "read", "write"]
     assert token.expires_at_ms == token.created_at_ms + 90 * 86400 * 1000
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
-def test_who_cancels_sends_nothing(
-    page: Page, shared_server: Server, ann: str, listener: Listener
+def test_cancel_creates_and_sends_no_token(
+    page: Page, shared_server: Server, ann: str, listener: CallbackListener
 ) -> None:
-    page.goto(shared_server.url + connect(redirect_uri=listener.url))
-    fill_in(page, ann)
+    page.goto(shared_server.url + consent_path(redirect_uri=listener.url))
+    submit_login(page, ann)
     page.get_by_role("button", name="Cancel").click()
     assert "No token was sent" in page.get_by_role("status").inner_text()
     assert listener.queries == []
     assert tokens_of(shared_server, ann) == []
 
 
-def allow(someone: Visitor, path: str) -> httpx.Response:
-    return someone.post(path, someone.form_token(path), answer="allow")
+def allow(user: BrowserUser, path: str) -> httpx.Response:
+    return user.post(path, user.form_token(path), answer="allow")
 
 
-def test_older_clients_send_no_state_and_get_none(shared_server: Server, ann: str) -> None:
-    with visitor(shared_server) as someone:
-        someone.sign_in(ann)
-        answer = allow(someone, connect(redirect_uri=TURBO))
-    assert answer.status_code == 303
-    assert set(parse_qs(urlsplit(answer.headers["location"]).query)) == {"token"}
+def test_callback_has_no_state_if_the_client_sent_none(shared_server: Server, ann: str) -> None:
+    with browser_user(shared_server) as user:
+        user.log_in(ann)
+        response = allow(user, consent_path(redirect_uri=TURBO_URL))
+    assert response.status_code == 303
+    assert set(parse_qs(urlsplit(response.headers["location"]).query)) == {"token"}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:1", "[::1]:9789", "LOCALHOST"])
-def test_any_port_of_this_computer_will_do(shared_server: Server, ann: str, host: str) -> None:
-    with visitor(shared_server) as someone:
-        someone.sign_in(ann)
-        answer = allow(someone, connect(redirect_uri=f"http://{host}"))
-    assert answer.headers["location"].startswith(f"http://{host}/?token=hr_")
+def test_redirect_uri_may_have_any_loopback_host_and_port(
+    shared_server: Server, ann: str, host: str
+) -> None:
+    with browser_user(shared_server) as user:
+        user.log_in(ann)
+        response = allow(user, consent_path(redirect_uri=f"http://{host}"))
+    assert response.headers["location"].startswith(f"http://{host}/?token=hr_")
 
 
-def test_also_a_program_that_listens_on_ipv6_only_is_reached(
+def test_redirect_uri_may_be_an_ipv6_loopback_address(
     page: Page, shared_server: Server, ann: str
 ) -> None:
     page.route("http://[::1]:9789/**", lambda route: route.fulfill(body="back"))
-    page.goto(shared_server.url + connect(redirect_uri="http://[::1]:9789"))
-    fill_in(page, ann)
+    page.goto(shared_server.url + consent_path(redirect_uri="http://[::1]:9789"))
+    submit_login(page, ann)
     page.get_by_role("button", name="Allow").click()
     page.wait_for_url("http://[::1]:9789/**")
-    assert errors_of(page) == []
+    assert console_errors(page) == []
 
 
 @pytest.mark.parametrize("signed_in", [False, True])
-def test_a_token_goes_nowhere_else(shared_server: Server, ann: str, signed_in: bool) -> None:
+def test_redirect_uri_outside_this_computer_is_rejected(
+    shared_server: Server, ann: str, signed_in: bool
+) -> None:
     token = None
-    with visitor(shared_server) as someone:
+    with browser_user(shared_server) as user:
         if signed_in:
-            someone.sign_in(ann)
-            token = someone.form_token("/account")
-        for target in ELSEWHERE:
+            user.log_in(ann)
+            token = user.form_token("/account")
+        for target in INVALID_TARGETS:
             for path in (
-                connect(redirect_uri=target, state="s"),
-                connect("/api/auth/sso", teamId="default", next=target, state="s"),
+                consent_path(redirect_uri=target, state="s"),
+                consent_path("/api/auth/sso", teamId="default", next=target, state="s"),
             ):
-                for answer in (someone.get(path), someone.post(path, token, answer="allow")):
-                    if answer.status_code == 303:  # signed out, forms lead to the sign-in page
-                        assert answer.headers["location"] == "/login"
+                for response in (user.get(path), user.post(path, token, answer="allow")):
+                    if (
+                        response.status_code == 303
+                    ):  # without a session, forms redirect to the login page
+                        assert response.headers["location"] == "/login"
                     else:
-                        assert answer.status_code == 400, target
-                        assert "on this computer" in answer.text
+                        assert response.status_code == 400, target
+                        assert "on this computer" in response.text
     assert tokens_of(shared_server, ann) == []
 
 
 @pytest.mark.parametrize("path", ["/turborepo/token", "/api/auth/sso"])
-def test_no_other_site_can_press_the_button(shared_server: Server, ann: str, path: str) -> None:
-    where = connect(path, redirect_uri=TURBO, next=TURBO, teamId="default")
-    with visitor(shared_server) as someone:
-        someone.sign_in(ann)
-        own = someone.form_token(where)
+def test_consent_form_from_another_site_is_rejected(
+    shared_server: Server, ann: str, path: str
+) -> None:
+    path_with_query = consent_path(path, redirect_uri=TURBO_URL, next=TURBO_URL, teamId="default")
+    with browser_user(shared_server) as user:
+        user.log_in(ann)
+        own = user.form_token(path_with_query)
         for token, headers in (
             (None, {}),
             ("0" * 64, {}),
             (own, {"origin": "https://evil.example"}),
             (own, {"sec-fetch-site": "cross-site"}),
         ):
-            assert someone.post(where, token, headers, answer="allow").status_code == 403
+            assert user.post(path_with_query, token, headers, answer="allow").status_code == 403
     assert tokens_of(shared_server, ann) == []
 
 
-def test_the_lifetime_is_a_setting(start_server: StartServer) -> None:
+def test_token_lifetime_follows_the_setting(start_server: StartServer) -> None:
     server = start_server("--login-token-ttl", "never")
-    add_person(server, "ann@example.com", "default")
-    with visitor(server) as someone:
-        someone.sign_in("ann@example.com")
-        path = connect(redirect_uri=TURBO)
-        assert "Never; you can revoke it" in someone.get(path).text
-        allow(someone, path)
+    create_user(server, "ann@example.com", "default")
+    with browser_user(server) as user:
+        user.log_in("ann@example.com")
+        path = consent_path(redirect_uri=TURBO_URL)
+        assert "Never; you can revoke it" in user.get(path).text
+        allow(user, path)
     [token] = tokens_of(server, "ann@example.com")
     assert token.expires_at_ms is None
 
 
-def verification_token(someone: Visitor, team: str = "default") -> str:
-    answer = allow(someone, connect("/api/auth/sso", teamId=team, next=TURBO, state="S"))
-    assert answer.status_code == 303
-    query = parse_qs(urlsplit(answer.headers["location"]).query)
+def verification_token(user: BrowserUser, team: str = "default") -> str:
+    response = allow(user, consent_path("/api/auth/sso", teamId=team, next=TURBO_URL, state="S"))
+    assert response.status_code == 303
+    query = parse_qs(urlsplit(response.headers["location"]).query)
     assert query["state"] == ["S"]
     [[token]] = [query["token"]]
     return token
@@ -186,77 +200,82 @@ def verify(server: Server, **query: str) -> httpx.Response:
     return httpx.get(f"{server.url}/registration/verify", params=query)
 
 
-def test_for_one_team_a_verification_token_buys_a_confined_token_once(
+def test_verification_token_is_exchanged_once_for_a_token_of_its_team(
     shared_server: Server, ann: str
 ) -> None:
-    with visitor(shared_server) as someone:
-        someone.sign_in(ann)
-        token = verification_token(someone)
-    answer = verify(shared_server, token=token, tokenName="Turbo\x00 CLI on vm\n" + "x" * 300)
-    assert answer.status_code == 200
-    with accounts_of(shared_server) as accounts:
+    with browser_user(shared_server) as user:
+        user.log_in(ann)
+        token = verification_token(user)
+    response = verify(shared_server, token=token, tokenName="Turbo\x00 CLI on vm\n" + "x" * 300)
+    assert response.status_code == 200
+    with open_accounts(shared_server) as accounts:
         team = accounts.teams.find(slug="default")
     assert team is not None
-    assert answer.json()["teamId"] == team.id
-    [kept] = tokens_of(shared_server, ann)
-    assert kept.team is not None
-    assert kept.team.id == team.id
-    assert kept.label == ("Turbo CLI on vm" + "x" * 300)[:200]
+    assert response.json()["teamId"] == team.id
+    [created] = tokens_of(shared_server, ann)
+    assert created.team is not None
+    assert created.team.id == team.id
+    assert created.label == ("Turbo CLI on vm" + "x" * 300)[:200]
     again = verify(shared_server, token=token, tokenName="t")
     assert (again.status_code, again.json()["error"]["code"]) == (401, "unauthorized")
     assert again.json()["code"] == "unauthorized"
     assert len(tokens_of(shared_server, ann)) == 1
 
 
-def test_a_verification_token_is_worth_nothing_to_who_lost_their_place(
+def test_verification_token_is_rejected_after_the_user_left_the_team_or_was_disabled(
     shared_server: Server, ann: str
 ) -> None:
-    with visitor(shared_server) as someone:
-        someone.sign_in(ann)
-        of_team, of_person = verification_token(someone, "web"), verification_token(someone)
-    with accounts_of(shared_server) as accounts:
-        user, team = accounts.users.get(ann), accounts.teams.find(slug="web")
+    with browser_user(shared_server) as user:
+        user.log_in(ann)
+        web_verification, default_verification = (
+            verification_token(user, "web"),
+            verification_token(user),
+        )
+    with open_accounts(shared_server) as accounts:
+        account, team = accounts.users.get(ann), accounts.teams.find(slug="web")
         assert team is not None
-        accounts.members.remove(team, user.id, OPERATOR)
-        assert verify(shared_server, token=of_team).status_code == 403
-        accounts.users.disable(user)
-        assert verify(shared_server, token=of_person).status_code == 401
+        accounts.members.remove(team, account.id, OPERATOR)
+        assert verify(shared_server, token=web_verification).status_code == 403
+        accounts.users.disable(account)
+        assert verify(shared_server, token=default_verification).status_code == 401
     assert tokens_of(shared_server, ann) == []
 
 
-def test_a_wrong_verification_token_is_refused(shared_server: Server) -> None:
+def test_invalid_verification_token_is_rejected(shared_server: Server) -> None:
     assert verify(shared_server, token="guessed").status_code == 401
     assert verify(shared_server).status_code == 400
     assert verify(shared_server, token="x" * 1000).status_code == 400
 
 
 @pytest.mark.parametrize("team", ["nobodys", "strangers-of-ann", ""])
-def test_who_is_not_in_the_team_is_told_so(shared_server: Server, ann: str, team: str) -> None:
-    with accounts_of(shared_server) as accounts:
+def test_team_consent_is_refused_to_users_outside_the_team(
+    shared_server: Server, ann: str, team: str
+) -> None:
+    with open_accounts(shared_server) as accounts:
         if accounts.teams.find(slug="strangers-of-ann") is None:
             accounts.teams.create("strangers-of-ann")
-    with visitor(shared_server) as someone:
-        someone.sign_in(ann)
-        answer = someone.get(connect("/api/auth/sso", teamId=team, next=TURBO, state="S"))
-    assert answer.status_code == 403
-    assert "is not in the team" in answer.text
+    with browser_user(shared_server) as user:
+        user.log_in(ann)
+        response = user.get(consent_path("/api/auth/sso", teamId=team, next=TURBO_URL, state="S"))
+    assert response.status_code == 403
+    assert "is not in the team" in response.text
 
 
-def test_signed_out_one_signs_in_first_and_then_allows_it(
-    page: Page, shared_server: Server, ann: str, listener: Listener
+def test_team_consent_follows_a_login(
+    page: Page, shared_server: Server, ann: str, listener: CallbackListener
 ) -> None:
-    with accounts_of(shared_server) as accounts:
+    with open_accounts(shared_server) as accounts:
         team = accounts.teams.find(slug="web")
     assert team is not None
     page.goto(
         shared_server.url
-        + connect("/api/auth/sso", teamId=team.id, mode="login", next=listener.url, state="S")
+        + consent_path("/api/auth/sso", teamId=team.id, mode="login", next=listener.url, state="S")
     )
-    fill_in(page, ann)
+    submit_login(page, ann)
     page.get_by_role("button", name="Allow").click()
     page.wait_for_url(f"{listener.url}/**")
     [query] = listener.queries
     assert query["email"] == [ann]
     assert query["state"] == ["S"]
     assert verify(shared_server, token=query["token"][0]).json()["teamId"] == team.id
-    assert errors_of(page) == []
+    assert console_errors(page) == []

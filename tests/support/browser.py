@@ -1,10 +1,9 @@
-"""Owns a real headless Chromium, for tests that look at pages as a person does.
+"""A headless Chromium for tests of pages.
 
-Promises that each page is a person of its own, with no cookies from another, and that no test
-beside it notices the browser: Playwright marks its thread as running an event loop, which makes
-`asyncio.run` refuse; here the mark stands only while a page is open. A test that has a page open
-cannot call `asyncio.run` itself. Never downloads a browser, and never decides what an absent one
-means for a test.
+Each page has a browser context of its own, so pages share no cookies. Playwright sets the running
+event loop of its thread, which makes `asyncio.run` fail; the loop is set here only while a page is
+open, so that other tests can call `asyncio.run`. The browser must be installed; it is never
+downloaded.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from weakref import WeakKeyDictionary
 from playwright import sync_api
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, WebError
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-SWITCHES = (
-    "--no-sandbox",  # it is not to be had as root
+EXECUTABLES = ("chromium", "chromium-browser", "google-chrome")
+LAUNCH_FLAGS = (
+    "--no-sandbox",  # the sandbox does not work as root
     "--disable-gpu",
-    "--disable-dev-shm-usage",  # which is small in containers
+    "--disable-dev-shm-usage",  # /dev/shm is small in containers
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 )
-WAIT_S = 30.0
+TIMEOUT_S = 30.0
 
-FIND_VIOLATIONS = """async () => {
+FIND_VIOLATIONS_JS = """async () => {
     const { violations } = await axe.run(document, { resultTypes: ["violations"] });
     return violations.flatMap(({ id, impact, nodes }) => nodes.map(
         ({ target, failureSummary }) => [impact, id, target.join(" "), failureSummary]));
@@ -41,7 +40,7 @@ FIND_VIOLATIONS = """async () => {
 
 
 class UnavailableError(Exception):
-    """No browser can be run here; the message says why and what would help."""
+    """No browser can be started; the message says why and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -52,34 +51,34 @@ class _Running:
 
 
 class Browser:
-    """One Chromium for as many pages as tests like; opened and closed, or used with `with`."""
+    """A Chromium process. Open and close it, or use it as a context manager."""
 
     def __init__(self) -> None:
         self._running: _Running | None = None
         self._contexts: list[BrowserContext] = []
 
     def open(self) -> None:
-        """Start it, on a user folder that is new and goes when it ends."""
+        """Start Chromium with an empty profile. Raises UnavailableError."""
         if self._running is not None:
             return
         program = find_chromium()
         playwright = sync_api.sync_playwright().start()
         loop = asyncio.get_running_loop()
         try:
-            chromium = playwright.chromium.launch(executable_path=program, args=SWITCHES)
+            chromium = playwright.chromium.launch(executable_path=program, args=LAUNCH_FLAGS)
         except BaseException:
             playwright.stop()
             raise
-        sync_api.expect.set_options(timeout=WAIT_S * 1000)
+        sync_api.expect.set_options(timeout=TIMEOUT_S * 1000)
         self._running = _Running(playwright, chromium, loop)
-        _mark(None)
+        _set_running_loop(None)
 
     def close(self) -> None:
         if self._running is None:
             return
         running, self._running = self._running, None
         self._contexts.clear()
-        _mark(running.loop)
+        _set_running_loop(running.loop)
         try:
             running.chromium.close()
         finally:
@@ -89,37 +88,34 @@ class Browser:
         self,
         *,
         viewport: tuple[int, int] = (1280, 800),
-        colour_scheme: Literal["light", "dark"] = "light",
+        color_scheme: Literal["light", "dark"] = "light",
         scripts: bool = True,
         time_zone: str = "UTC",
     ) -> Page:
-        """A page in a private context of its own; it lives until `close_pages`.
-
-        Without `scripts` it shows what those see who switched JavaScript off.
-        """
+        """Open a page in a context of its own. It stays open until `close_pages`."""
         assert self._running is not None, "the browser is not open"
         width, height = viewport
-        _mark(self._running.loop)
+        _set_running_loop(self._running.loop)
         context = self._running.chromium.new_context(
             viewport={"width": width, "height": height},
-            color_scheme=colour_scheme,
+            color_scheme=color_scheme,
             java_script_enabled=scripts,
             timezone_id=time_zone,
         )
         self._contexts.append(context)
-        context.set_default_timeout(WAIT_S * 1000)
+        context.set_default_timeout(TIMEOUT_S * 1000)
         _listen(context)
         return context.new_page()
 
     def close_pages(self) -> None:
-        """Close every page and forget its cookies; from then on `asyncio.run` works again."""
+        """Close all pages and delete their cookies. Afterwards `asyncio.run` works again."""
         if not self._contexts:
             return
         try:
             while self._contexts:
                 self._contexts.pop().close()
         finally:
-            _mark(None)
+            _set_running_loop(None)
 
     def __enter__(self) -> Self:
         self.open()
@@ -135,28 +131,28 @@ class Browser:
 
 
 def find_chromium() -> Path:
-    """The Chromium of this machine."""
-    for name in NAMES:
-        found = shutil.which(name) or shutil.which(name, path="/usr/bin")
-        if found:
-            return Path(found)
-    raise UnavailableError(f"no Chromium: install it; looked for {', '.join(NAMES)}")
+    """Return the path of the installed Chromium. Raises UnavailableError."""
+    for name in EXECUTABLES:
+        path = shutil.which(name) or shutil.which(name, path="/usr/bin")
+        if path:
+            return Path(path)
+    raise UnavailableError(f"Chromium is not installed; looked for {', '.join(EXECUTABLES)}")
 
 
-def errors_of(page: Page) -> list[str]:
-    """What the page and its popups put on the console as errors or threw, oldest first.
+def console_errors(page: Page) -> list[str]:
+    """Return errors logged or thrown by the page and its popups, oldest first.
 
-    A refused request is on it too: "Failed to load resource: ... status of 401".
+    A failed request logs one too: "Failed to load resource: ... status of 401".
     """
     if not page.is_closed():
-        page.evaluate("0")  # what was said before this answer has arrived with it
+        page.evaluate("0")  # returns after all earlier events have been received
     return list(_errors[page.context])
 
 
-def serious_findings(page: Page, axe: Path) -> list[str]:
-    """What axe-core, whose script is the file `axe`, finds serious or critical on the page now."""
+def accessibility_violations(page: Page, axe: Path) -> list[str]:
+    """Return the serious and critical violations that the axe-core script `axe` finds."""
     page.evaluate(axe.read_text(encoding="utf-8"))
-    violations: list[tuple[str, str, str, str]] = page.evaluate(FIND_VIOLATIONS)
+    violations: list[tuple[str, str, str, str]] = page.evaluate(FIND_VIOLATIONS_JS)
     return [
         f"{impact}: {rule} at {place}: {' '.join(summary.split())}"
         for impact, rule, place, summary in violations
@@ -170,17 +166,17 @@ _errors: WeakKeyDictionary[BrowserContext, list[str]] = WeakKeyDictionary()
 def _listen(context: BrowserContext) -> None:
     errors = _errors[context] = []
 
-    def said(message: ConsoleMessage) -> None:
+    def on_console(message: ConsoleMessage) -> None:
         if message.type == "error":
             errors.append(f"{message.text} ({message.location['url']})")
 
-    def threw(error: WebError) -> None:
+    def on_error(error: WebError) -> None:
         errors.append(str(error.error))
 
-    context.on("console", said)
-    context.on("weberror", threw)
+    context.on("console", on_console)
+    context.on("weberror", on_error)
 
 
-def _mark(loop: asyncio.AbstractEventLoop | None) -> None:
-    # Playwright itself does so after each call; it has no way to take the mark away again.
+def _set_running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
+    # Playwright sets the loop after each call and never resets it.
     asyncio._set_running_loop(loop)

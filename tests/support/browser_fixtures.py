@@ -1,4 +1,4 @@
-"""Owns the fixtures that put a real browser and a real provider before a server."""
+"""Fixtures: a browser, an identity provider and a callback listener."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from playwright.sync_api import Page
 
 from tests.support import node_packages
 from tests.support.browser import Browser, UnavailableError
-from tests.support.callback_listener import Listener, listening
+from tests.support.callback_listener import CallbackListener, start_callback_listener
 from tests.support.node_packages import Clients
-from tests.support.oidc_provider import Provider
+from tests.support.oidc_provider import ProviderProcess
 
-HERE = Path(__file__).resolve().parents[1] / "browser"
-StartProvider = Callable[..., Provider]
+NODE_PROJECT_DIR = Path(__file__).resolve().parents[1] / "browser"
+StartProvider = Callable[..., ProviderProcess]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One browser for all; what a test opens in it is closed when the test ends."""
+    """The browser of all tests. Pages are closed at the end of each test."""
     browser = Browser()
     try:
         browser.open()
     except UnavailableError as error:
-        go_without(error)
+        skip_or_fail(error)
     yield browser
     browser.close()
 
 
 @pytest.fixture(autouse=True)
-def _pages_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
+def _close_pages(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     browser = getattr(request.node, "funcargs", {}).get("browser")
     if browser is not None:
@@ -42,33 +42,33 @@ def _pages_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]
 
 @pytest.fixture
 def page(browser: Browser) -> Page:
-    """A new person's page."""
+    """A new page without cookies."""
     return browser.new_page()
 
 
 @pytest.fixture(scope="session")
 def packages() -> Clients:
-    """The provider and axe-core."""
+    """The installed Node packages: oidc-provider and axe-core."""
     try:
-        return node_packages.install(source=HERE)
+        return node_packages.install(source=NODE_PROJECT_DIR)
     except node_packages.UnavailableError as error:
-        go_without(error)
+        skip_or_fail(error)
 
 
 @pytest.fixture(scope="session")
 def axe(packages: Clients) -> Path:
-    """The script that `serious_findings` wants."""
+    """The script of axe-core, for `accessibility_violations`."""
     return packages.folder / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
 def start_provider(packages: Clients, tmp_path: Path) -> Iterator[StartProvider]:
-    """Starts providers that send people back to the addresses given; ends them."""
-    providers: list[Provider] = []
+    """A function that starts an identity provider with the given redirect URIs."""
+    providers: list[ProviderProcess] = []
 
-    def start(*redirect_uris: str, **options: str) -> Provider:
+    def start(*redirect_uris: str, **options: str) -> ProviderProcess:
         log_path = tmp_path / f"provider{len(providers)}.log"
-        provider = Provider(packages, log_path, *redirect_uris, **options)
+        provider = ProviderProcess(packages, log_path, *redirect_uris, **options)
         providers.append(provider)
         provider.start()
         return provider
@@ -79,14 +79,14 @@ def start_provider(packages: Clients, tmp_path: Path) -> Iterator[StartProvider]
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    """A program on this computer that a browser is sent back to."""
-    with listening() as listener:
+def listener() -> Iterator[CallbackListener]:
+    """An HTTP server on this computer that records the callbacks of a login."""
+    with start_callback_listener() as listener:
         yield listener
 
 
-def go_without(error: Exception) -> NoReturn:
-    """Where a tool cannot be had the tests are skipped, but never in CI."""
+def skip_or_fail(error: Exception) -> NoReturn:
+    """Skip a test whose tool is missing; in CI, fail it."""
     if os.environ.get("CI"):
         pytest.fail(f"a tool is missing: {error}", pytrace=False)
     pytest.skip(f"a tool is missing: {error}")

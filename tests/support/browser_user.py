@@ -1,4 +1,4 @@
-"""Owns the people of a server, and how one of them uses its pages in a browser."""
+"""Users with accounts on a server, and how they use its pages: in a browser or over HTTP."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PASSWORD = "correct horse battery"
 
 
 @contextmanager
-def accounts_of(server: Server) -> Iterator[AccountStore]:
-    """The accounts of a server, as a command beside it sees them."""
+def open_accounts(server: Server) -> Iterator[AccountStore]:
+    """Open the accounts of a running server, as the `hitrate` command does."""
     engine = open_database(server.data_dir)
     try:
         yield AccountStore(engine, Clock())
@@ -30,15 +30,15 @@ def accounts_of(server: Server) -> Iterator[AccountStore]:
         engine.dispose()
 
 
-def add_person(
+def create_user(
     server: Server,
     email: str,
     *teams: str,
     role: Role = Role.MEMBER,
     password: str | None = PASSWORD,
 ) -> User:
-    """A person in these teams, which are made where they are not there."""
-    with accounts_of(server) as accounts:
+    """Create a user in these teams; teams that do not exist are created."""
+    with open_accounts(server) as accounts:
         user = accounts.users.create(email, email.partition("@")[0].title(), password=password)
         for slug in teams:
             team = accounts.teams.find(slug=slug) or accounts.teams.create(slug)
@@ -46,31 +46,31 @@ def add_person(
         return user
 
 
-def fill_in(page: Page, email: str, password: str = PASSWORD) -> None:
-    """Fill in the sign-in page, which is shown, and send it."""
+def submit_login(page: Page, email: str, password: str = PASSWORD) -> None:
+    """Fill in and submit the login page that is open."""
     page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 
-def sign_in(page: Page, server: Server, email: str, password: str = PASSWORD) -> None:
-    """Sign in; the account page is shown."""
+def log_in(page: Page, server: Server, email: str, password: str = PASSWORD) -> None:
+    """Log in and wait for the account page."""
     page.goto(f"{server.url}/login?next=/account")
-    fill_in(page, email, password)
+    submit_login(page, email, password)
     page.wait_for_url(f"{server.url}/account")
 
 
 @dataclass(frozen=True)
-class Visitor:
-    """Somebody without a browser, who sends what they like; `http` keeps their cookies."""
+class BrowserUser:
+    """A user who sends arbitrary requests with the headers and cookies of a browser."""
 
     http: httpx.Client
 
     def form_token(self, path: str = "/login") -> str:
-        """What the forms on a page carry."""
-        found = re.search(r'name="form_token" value="([0-9a-f]+)"', self.get(path).text)
-        assert found is not None
-        return found[1]
+        """Return the CSRF token in the forms of a page."""
+        match = re.search(r'name="form_token" value="([0-9a-f]+)"', self.get(path).text)
+        assert match is not None
+        return match[1]
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return self.http.get(path, headers={"accept": "text/html", **headers})
@@ -81,20 +81,20 @@ class Visitor:
         data = form | ({} if form_token is None else {"form_token": form_token})
         return self.http.post(path, data=data, headers={"accept": "text/html", **(headers or {})})
 
-    def sign_in(
-        self, email: str, password: str = PASSWORD, *, wanted: str = "/account"
+    def log_in(
+        self, email: str, password: str = PASSWORD, *, next_url: str = "/account"
     ) -> httpx.Response:
         token = self.form_token()
-        return self.post("/login", token, email=email, password=password, next=wanted)
+        return self.post("/login", token, email=email, password=password, next=next_url)
 
     def cookie(self, name: str = "hitrate_session") -> str | None:
         return self.http.cookies.get(name)
 
 
 @contextmanager
-def visitor(server: Server) -> Iterator[Visitor]:
-    """A new visitor; redirects are not followed."""
-    # Where nothing is to be verified, the certificates need not be read, which takes a while.
+def browser_user(server: Server) -> Iterator[BrowserUser]:
+    """A user without cookies. Redirects are not followed."""
+    # Skip reading the CA certificates, which is slow, where there is no TLS.
     verify = server.verify if server.scheme == "https" else False
     with httpx.Client(base_url=server.url, verify=verify, timeout=30) as http:
-        yield Visitor(http)
+        yield BrowserUser(http)

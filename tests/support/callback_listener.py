@@ -1,4 +1,4 @@
-"""Owns a program that waits for the browser on this computer, as turbo does while it logs in."""
+"""A local HTTP server that receives the browser at the end of a login, as `turbo login` does."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 
-class Listener:
-    """`queries` has what each browser brought."""
+class CallbackListener:
+    """Records the query parameters of each request in `queries`, oldest first."""
 
     def __init__(self) -> None:
         self.queries: list[dict[str, list[str]]] = []
@@ -32,9 +32,9 @@ class Listener:
 
 
 @contextmanager
-def listening() -> Iterator[Listener]:
-    """A listener on a port of its own."""
-    listener = Listener()
+def start_callback_listener() -> Iterator[CallbackListener]:
+    """Run a listener on a free port."""
+    listener = CallbackListener()
     thread = threading.Thread(target=listener.server.serve_forever, args=[0.02])
     thread.start()
     try:

@@ -1,9 +1,9 @@
-// A real OpenID Connect provider, told by its one argument what to be:
-// { folder, port, clientId, clientSecret, redirectUris }. It lives as long as its standard input.
+// A real OpenID Connect provider. Its argument is a JSON object:
+// { packagesDir, port, clientId, clientSecret, redirectUris }. It exits when its stdin is closed.
 //
-// Whoever signs in as `dora` is dora@example.com; a login with an @ is itself the address. Those
-// whose login begins with `unverified-` have an address which nobody verified. Nobody is asked for
-// consent. Its signing key is new at each start.
+// The login `dora` has the address dora@example.com; a login with an @ is itself the address. The
+// address of a login that begins with `unverified-` is not verified. There is no consent page.
+// Each start creates a new signing key.
 
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { createServer } from "node:http";
@@ -12,10 +12,10 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
 
-const { folder, port, clientId, clientSecret, redirectUris } = JSON.parse(process.argv[2]);
+const { packagesDir, port, clientId, clientSecret, redirectUris } = JSON.parse(process.argv[2]);
 
-// The package is not installed beside this file, so a plain import would not find it.
-const require = createRequire(join(folder, "package.json"));
+// The package is not installed next to this file, so a plain import would not find it.
+const require = createRequire(join(packagesDir, "package.json"));
 const { Provider } = await import(pathToFileURL(require.resolve("oidc-provider")));
 
 function claims(login) {
@@ -48,9 +48,9 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
     { client_id: clientId, client_secret: clientSecret, redirect_uris: redirectUris },
   ],
   claims: { openid: ["sub"], email: ["email", "email_verified"], profile: ["name"] },
-  conformIdTokenClaims: false, // they are in the ID token, not only at the userinfo endpoint
+  conformIdTokenClaims: false, // include the claims in the ID token
   cookies: { keys: [randomBytes(16).toString("hex")] },
-  features: { devInteractions: { enabled: false } }, // its pages ask the internet for a font
+  features: { devInteractions: { enabled: false } }, // its pages load a font from the internet
   findAccount: (_, login) => ({ accountId: login, claims: () => claims(login) }),
   interactions: { url: (_, { uid }) => `/interaction/${uid}` },
   jwks: { keys: [signingKey()] },
@@ -78,7 +78,7 @@ const PAGE = `<!doctype html>
 </html>`;
 
 async function interact(request, response) {
-  await provider.interactionDetails(request, response); // throws when it is nobody's or over
+  await provider.interactionDetails(request, response); // throws if it is unknown or expired
   if (request.method !== "POST") {
     response.writeHead(200, { "content-type": "text/html; charset=utf-8" }).end(PAGE);
     return;
@@ -86,15 +86,15 @@ async function interact(request, response) {
   const form = new URLSearchParams(await text(request));
   const result =
     form.get("answer") === "cancel"
-      ? { error: "access_denied", error_description: "the person said no" }
+      ? { error: "access_denied", error_description: "cancelled by the user" }
       : { login: { accountId: form.get("login") } };
   await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
 }
 
-const answer = provider.callback();
+const handleRequest = provider.callback();
 
 createServer((request, response) => {
-  if (!request.url.startsWith("/interaction/")) return answer(request, response);
+  if (!request.url.startsWith("/interaction/")) return handleRequest(request, response);
   return interact(request, response).catch((error) => {
     console.error(error);
     response.writeHead(400, { "content-type": "text/plain" }).end(String(error));

@@ -1,7 +1,7 @@
-"""Owns a real OpenID Connect provider as a process of its own; provider.mjs is its other half.
+"""A real OpenID Connect provider in a process of its own; the program is oidc_provider.mjs.
 
-Promises one confidential client, the code flow with PKCE, and an account for any login. Its signing
-key is new at each start, and what it knew before is forgotten.
+It has one confidential client, supports the code flow with PKCE, and accepts any login. Each start
+creates a new signing key and loses all sessions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from playwright.sync_api import Page
 from tests.support.node_packages import Clients
 from tests.support.server import START_S, STOP_S, eventually, free_port
 
-DRIVER = Path(__file__).with_name("oidc_provider.mjs")
+PROGRAM = Path(__file__).with_name("oidc_provider.mjs")
 
 
-class Provider:
-    """One provider on one port; stopped and started again as a test likes."""
+class ProviderProcess:
+    """A provider on a fixed port, which can be stopped and started again."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Provider:
 
     @property
     def url(self) -> str:
-        """The issuer."""
+        """The issuer URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -51,23 +51,23 @@ class Provider:
         return self.log_path.read_text()
 
     def start(self) -> None:
-        """Start, and return when it answers its discovery document."""
-        told = {
-            "folder": str(self.packages.folder),
+        """Start, and wait until the discovery document is served."""
+        options = {
+            "packagesDir": str(self.packages.folder),
             "port": self.port,
             "clientId": self.client_id,
             "clientSecret": self.client_secret,
             "redirectUris": self.redirect_uris,
         }
-        command = [str(self.packages.node), str(DRIVER), json.dumps(told)]
+        command = [str(self.packages.node), str(PROGRAM), json.dumps(options)]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
             )
-        eventually(self._answers, START_S)
+        eventually(self._is_ready, START_S)
 
     def stop(self) -> None:
-        """End it; the next start is a provider that knows nobody."""
+        """Stop; all sessions of the provider are lost."""
         if self.process is None:
             return
         process, self.process = self.process, None
@@ -77,54 +77,57 @@ class Provider:
         process.wait(STOP_S)
 
     def discovery(self) -> dict[str, Any]:
-        """The discovery document."""
-        if self._http is None:  # made once: each would read all the certificates there are
-            none_kept = httpx.Limits(max_keepalive_connections=0)
-            self._http = httpx.Client(base_url=self.url, timeout=5, limits=none_kept)
+        """Return the discovery document."""
+        if (
+            self._http is None
+        ):  # created once: creating a client reads all CA certificates, which is slow
+            no_keepalive = httpx.Limits(max_keepalive_connections=0)
+            self._http = httpx.Client(base_url=self.url, timeout=5, limits=no_keepalive)
         response = self._http.get("/.well-known/openid-configuration")
         response.raise_for_status()
         document: dict[str, Any] = response.json()
         return document
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         assert self.process is not None
-        assert self.process.poll() is None, f"the provider ended: {self.log}"
+        assert self.process.poll() is None, f"the provider exited: {self.log}"
         try:
             return bool(self.discovery()["issuer"] == self.url)
         except httpx.TransportError:
             return False
 
 
-def sign_in(page: Page, login: str) -> None:
-    """Sign in on the provider's page, which is shown or about to be; returns when it has left."""
+def log_in(page: Page, login: str) -> None:
+    """Log in on the provider's page once it is open, and wait until the browser leaves it."""
     field = page.get_by_label("Login")
     field.fill(login)
     _leave(page, "Sign in")
 
 
-def sign_in_without_browser(start_url: str, login: str, ends_with: str) -> str:
-    """Sign in where `start_url` leads; the address, whose path ends so, that one is sent back to.
+def log_in_without_browser(start_url: str, login: str, callback_path: str) -> str:
+    """Log in over HTTP, starting at `start_url`, and return the callback URL.
 
-    Nobody goes there: a test can, or can change it first.
+    The callback URL is the redirect whose path ends with `callback_path`. It is not requested, so
+    that a test can change it first.
     """
     with httpx.Client(timeout=10, verify=False) as http:
-        shown = http.get(start_url, follow_redirects=True)
-        answer = http.post(shown.url, data={"login": login, "answer": "sign in"})
+        login_page = http.get(start_url, follow_redirects=True)
+        response = http.post(login_page.url, data={"login": login, "answer": "sign in"})
         while True:
-            location = answer.headers["location"]
-            if urlsplit(location).path.endswith(ends_with):
+            location = response.headers["location"]
+            if urlsplit(location).path.endswith(callback_path):
                 return str(location)
-            answer = http.get(location)
+            response = http.get(location)
 
 
 def cancel(page: Page) -> None:
-    """Say no on the provider's page, which is shown or about to be; returns when it has left."""
+    """Cancel on the provider's page once it is open, and wait until the browser leaves it."""
     _leave(page, "Cancel")
 
 
 def _leave(page: Page, button: str) -> None:
-    found = page.get_by_role("button", name=button, exact=True)
-    found.wait_for()
-    here = urlsplit(page.url).netloc
-    found.click()
-    page.wait_for_url(lambda url: urlsplit(url).netloc != here)
+    element = page.get_by_role("button", name=button, exact=True)
+    element.wait_for()
+    host = urlsplit(page.url).netloc
+    element.click()
+    page.wait_for_url(lambda url: urlsplit(url).netloc != host)

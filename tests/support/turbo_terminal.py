@@ -1,8 +1,7 @@
-"""Owns the real `turbo` as a person at a terminal has it: a home folder of their own, a terminal,
-and a browser that turbo opens.
+"""The real `turbo` on a terminal, with a home directory and a fake browser of its own.
 
-Promises that turbo sees nothing of this process's environment, and that two of them never log in
-at once: turbo listens for the browser on one fixed port.
+turbo does not inherit the environment of the tests. A file lock prevents concurrent logins, because
+turbo listens for the browser on a fixed port.
 """
 
 from __future__ import annotations
@@ -23,70 +22,70 @@ from typing import Any
 from tests.support.monorepo import Monorepo
 from tests.support.server import Server, eventually
 
-WAIT_S = 60.0
-BROWSER = """\
+TIMEOUT_S = 60.0
+BROWSER_SCRIPT = """\
 #!/bin/sh
 printf '%s\\n' "$1" >> '{urls}'
 """
 
 
-class Command:
-    """A turbo that runs on a terminal."""
+class TurboProcess:
+    """A running turbo."""
 
     def __init__(self, process: subprocess.Popen[bytes], terminal: int, urls: Path) -> None:
         self._process = process
         self._terminal = terminal
         self._urls = urls
-        self._seen = b""
+        self._output = b""
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     @property
     def text(self) -> str:
-        """What the terminal shows, without colours."""
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._seen.decode(errors="replace"))
+        """The terminal output without colors."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._output.decode(errors="replace"))
 
-    def opened(self) -> str:
-        """The address that it opens in the browser."""
+    def opened_url(self) -> str:
+        """Wait until turbo opens the browser, and return the URL."""
 
-        def look() -> str:
+        def read_url() -> str:
             assert self._process.poll() is None, self.text
             return self._urls.read_text().strip() if self._urls.exists() else ""
 
-        return eventually(look, WAIT_S)
+        return eventually(read_url, TIMEOUT_S)
 
-    def shows(self, text: str) -> None:
-        """Wait until the terminal shows this."""
-        eventually(lambda: text in self.text, WAIT_S)
+    def wait_for_text(self, text: str) -> None:
+        """Wait until the terminal output contains a text."""
+        eventually(lambda: text in self.text, TIMEOUT_S)
 
-    def type(self, keys: str) -> None:
+    def type_keys(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
 
-    def finish(self) -> int:
-        """Wait for its end; the exit code."""
-        code = self._process.wait(WAIT_S)
+    def wait(self) -> int:
+        """Wait for the process to exit and return the exit code."""
+        code = self._process.wait(TIMEOUT_S)
         self._reader.join()
         return code
 
-    def end(self) -> None:
+    def kill(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self.finish()
+        self.wait()
         os.close(self._terminal)
 
     def _read(self) -> None:
         while True:
             try:
                 chunk = os.read(self._terminal, 4096)
-            except OSError:  # what a terminal says when the last program on it has ended
+            except OSError:  # raised when the last process on the terminal has exited
                 return
             if not chunk:
                 return
-            self._seen += chunk
+            self._output += chunk
 
 
-class Turbo:
-    """One person's turbo, in one repository, before one server."""
+class TurboTerminal:
+    """The turbo of one user, in one repository, configured for one server."""
 
     def __init__(self, program: Path, repo: Monorepo, server: Server, home: Path) -> None:
         self.program = program
@@ -97,45 +96,45 @@ class Turbo:
         (home / "bin").mkdir(parents=True)
         for name in ("xdg-open", "browser"):
             script = home / "bin" / name
-            script.write_text(BROWSER.format(urls=self.urls))
+            script.write_text(BROWSER_SCRIPT.format(urls=self.urls))
             script.chmod(0o755)
 
     @contextmanager
-    def start(self, *arguments: str, **environment: str) -> Iterator[Command]:
-        """A turbo that is running, ended when the block ends."""
+    def start(self, *arguments: str, **environment: str) -> Iterator[TurboProcess]:
+        """Start turbo; it is killed at the end of the block."""
         self.urls.unlink(missing_ok=True)
-        with _only_one():
-            terminal, its_end = pty.openpty()
+        with _login_lock():
+            terminal, child_terminal = pty.openpty()
             process = subprocess.Popen(
                 [str(self.program), *arguments],
                 cwd=self.repo.root,
                 env=self._environment() | environment,
-                stdin=its_end,
-                stdout=its_end,
-                stderr=its_end,
+                stdin=child_terminal,
+                stdout=child_terminal,
+                stderr=child_terminal,
                 start_new_session=True,
             )
-            os.close(its_end)
-            command = Command(process, terminal, self.urls)
+            os.close(child_terminal)
+            command = TurboProcess(process, terminal, self.urls)
             try:
                 yield command
             finally:
-                command.end()
+                command.kill()
 
     def run(self, *arguments: str, **environment: str) -> str:
-        """What a turbo shows that must succeed."""
+        """Run turbo, require that it succeeds, and return its output."""
         with self.start(*arguments, **environment) as command:
-            assert command.finish() == 0, command.text
+            assert command.wait() == 0, command.text
             return command.text
 
     def saved_token(self) -> str | None:
-        """The token that a login saved."""
-        found: list[str] = []
+        """Return the token that a login has saved; None if there is none."""
+        saved: list[str] = []
         for path in self.home.rglob("*.json"):
             content: Any = json.loads(path.read_text())
             if isinstance(content, dict) and content.get("token"):
-                found.append(content["token"])
-        return found[0] if found else None
+                saved.append(content["token"])
+        return saved[0] if saved else None
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -157,7 +156,7 @@ class Turbo:
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
+def _login_lock() -> Iterator[None]:
     with (Path(tempfile.gettempdir()) / "hitrate-turbo-login.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""ID tokens are believed only when everything about them is right: held to a provider that lies."""
+"""Verification of ID tokens and provider responses, with a provider that sends forged ones."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ ED = OKPKey.generate_key("Ed25519", {"kid": "ed"})
 
 
 @dataclass
-class Liar:
-    """A provider that says whatever a test wants; `asked` has what its token endpoint was sent."""
+class ForgingProvider:
+    """An identity provider whose responses a test can forge; it records its token requests."""
 
     claims: dict[str, Any] = field(default_factory=dict)
-    published: list[Any] = field(default_factory=lambda: [RSA, EC, ED])
+    published_keys: list[Any] = field(default_factory=lambda: [RSA, EC, ED])
     id_token: str | None = None
     discovery: dict[str, Any] = field(default_factory=dict)
     token_status: int = 200
     token_body: bytes | None = None
     url: str = ""
-    asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
-    keys_fetched: int = 0
+    token_requests: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
+    key_requests: int = 0
 
-    def right_claims(self) -> dict[str, Any]:
+    def valid_claims(self) -> dict[str, Any]:
         return {
             "iss": self.url,
             "sub": "dora",
@@ -66,23 +66,23 @@ class Liar:
         }
 
     def sign(self, key: Key = RSA, alg: str = "RS256", **header: Any) -> str:
-        claims = {n: v for n, v in (self.right_claims() | self.claims).items() if v is not None}
+        claims = {n: v for n, v in (self.valid_claims() | self.claims).items() if v is not None}
         return jwt.encode({"alg": alg, "kid": key.kid, **header}, claims, key, algorithms=[alg])
 
-    def answer(self, path: str) -> tuple[int, bytes]:
+    def respond(self, path: str) -> tuple[int, bytes]:
         if path.endswith("/openid-configuration"):
             document = {
                 "issuer": self.url,
-                "authorization_endpoint": f"{self.url}/auth?kept=1",
+                "authorization_endpoint": f"{self.url}/auth?tenant=1",
                 "token_endpoint": f"{self.url}/token",
                 "jwks_uri": f"{self.url}/keys",
             }
             return 200, json.dumps(document | self.discovery).encode()
         if path == "/keys":
-            self.keys_fetched += 1
+            self.key_requests += 1
             keys = [
                 k if isinstance(k, (dict, str)) else k.as_dict(private=False)
-                for k in self.published
+                for k in self.published_keys
             ]
             return 200, json.dumps({"keys": keys}).encode()
         if self.token_body is not None:
@@ -91,12 +91,12 @@ class Liar:
 
 
 @pytest.fixture
-def liar() -> Iterator[Liar]:
-    liar = Liar()
+def forger() -> Iterator[ForgingProvider]:
+    forger = ForgingProvider()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, body = liar.answer(self.path)
+            status, body = forger.respond(self.path)
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.end_headers()
@@ -104,27 +104,27 @@ def liar() -> Iterator[Liar]:
 
         def do_POST(self) -> None:
             form = self.rfile.read(int(self.headers["content-length"])).decode()
-            liar.asked.append((self.headers["authorization"], parse_qs(form)))
+            forger.token_requests.append((self.headers["authorization"], parse_qs(form)))
             self.do_GET()
 
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    liar.url = f"http://127.0.0.1:{server.server_port}"
+    forger.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=[0.02])
     thread.start()
-    yield liar
+    yield forger
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def provider_of(liar: Liar) -> OidcProvider:
-    return OidcProvider(liar.url, "hitrate", SECRET, CLOCK)
+def create_provider(forger: ForgingProvider) -> OidcProvider:
+    return OidcProvider(forger.url, "hitrate", SECRET, CLOCK)
 
 
-def ask(liar: Liar, provider: OidcProvider | None = None) -> OidcIdentity:
-    return (provider or provider_of(liar)).authenticate(
+def authenticate(forger: ForgingProvider, provider: OidcProvider | None = None) -> OidcIdentity:
+    return (provider or create_provider(forger)).authenticate(
         "the code", "http://here/callback", nonce=NONCE, verifier="the verifier", issuer=None
     )
 
@@ -133,14 +133,14 @@ def ask(liar: Liar, provider: OidcProvider | None = None) -> OidcIdentity:
     ("key", "alg"), [(RSA, "RS256"), (RSA, "PS256"), (EC, "ES256"), (ED, "EdDSA")]
 )
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
-def test_what_is_right_is_believed(liar: Liar, key: Key, alg: str) -> None:
-    liar.id_token = liar.sign(key, alg)
-    assert ask(liar) == OidcIdentity("dora@example.com", "Dora")
+def test_valid_token_is_accepted(forger: ForgingProvider, key: Key, alg: str) -> None:
+    forger.id_token = forger.sign(key, alg)
+    assert authenticate(forger) == OidcIdentity("dora@example.com", "Dora")
 
 
-def test_the_code_is_exchanged_as_the_standard_says(liar: Liar) -> None:
-    ask(liar)
-    [(authorization, form)] = liar.asked
+def test_code_is_exchanged_with_client_authentication(forger: ForgingProvider) -> None:
+    authenticate(forger)
+    [(authorization, form)] = forger.token_requests
     scheme, _, credentials = authorization.partition(" ")
     user, _, password = base64.b64decode(credentials).decode().partition(":")
     assert scheme == "Basic"
@@ -175,51 +175,57 @@ WRONG_CLAIMS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("claims", WRONG_CLAIMS, ids=str)
-def test_a_claim_that_is_wrong_is_not_believed(liar: Liar, claims: dict[str, Any]) -> None:
-    liar.claims = claims
+def test_token_with_a_wrong_claim_is_rejected(
+    forger: ForgingProvider, claims: dict[str, Any]
+) -> None:
+    forger.claims = claims
     with pytest.raises(Forbidden, match="could not be verified"):
-        ask(liar)
+        authenticate(forger)
 
 
 @pytest.mark.parametrize(
     "claims", [{"aud": ["hitrate"]}, {"aud": ["hitrate", "x"], "azp": "hitrate"}], ids=str
 )
-def test_an_audience_may_be_a_list_when_it_is_for_us(liar: Liar, claims: dict[str, Any]) -> None:
-    liar.claims = claims
-    assert ask(liar).email == "dora@example.com"
+def test_audience_may_be_a_list_that_names_this_client(
+    forger: ForgingProvider, claims: dict[str, Any]
+) -> None:
+    forger.claims = claims
+    assert authenticate(forger).email == "dora@example.com"
 
 
-def part(value: object) -> str:
-    return encoded(json.dumps(value).encode())
+def encode_json(value: object) -> str:
+    return encode_base64url(json.dumps(value).encode())
 
 
-def encoded(value: bytes) -> str:
+def encode_base64url(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
-def unsigned(liar: Liar) -> str:
-    return f"{part({'alg': 'none'})}.{part(liar.right_claims())}."
+def unsigned(forger: ForgingProvider) -> str:
+    return f"{encode_json({'alg': 'none'})}.{encode_json(forger.valid_claims())}."
 
 
-def signed_with_the_public_key(liar: Liar) -> str:
-    """By hand: no library signs so."""
-    text = f"{part({'alg': 'HS256', 'kid': 'rsa'})}.{part(liar.right_claims())}"
+def signed_with_the_public_key(forger: ForgingProvider) -> str:
+    """Sign by hand, because no library signs with a public key."""
+    text = f"{encode_json({'alg': 'HS256', 'kid': 'rsa'})}.{encode_json(forger.valid_claims())}"
     key = RSA.as_pem(private=False)
-    return f"{text}.{encoded(hmac.digest(key, text.encode(), hashlib.sha256))}"
+    return f"{text}.{encode_base64url(hmac.digest(key, text.encode(), hashlib.sha256))}"
 
 
-def changed(liar: Liar) -> str:
-    head, _, signature = liar.sign().split(".")
-    return f"{head}.{part(liar.right_claims() | {'email': 'root@example.com'})}.{signature}"
+def with_changed_claims(forger: ForgingProvider) -> str:
+    head, _, signature = forger.sign().split(".")
+    return (
+        f"{head}.{encode_json(forger.valid_claims() | {'email': 'root@example.com'})}.{signature}"
+    )
 
 
-FORGERIES: list[Callable[[Liar], str]] = [
+FORGERIES: list[Callable[[ForgingProvider], str]] = [
     unsigned,
     signed_with_the_public_key,
-    changed,
-    lambda liar: liar.sign(OTHER_RSA),
-    lambda liar: liar.sign(rsa("unknown")),
-    lambda liar: liar.sign(RSA, "RS512"),
+    with_changed_claims,
+    lambda forger: forger.sign(OTHER_RSA),
+    lambda forger: forger.sign(rsa("unknown")),
+    lambda forger: forger.sign(RSA, "RS512"),
     lambda _: "no token at all",
     lambda _: "a.b.c",
     lambda _: "..",
@@ -227,61 +233,63 @@ FORGERIES: list[Callable[[Liar], str]] = [
 
 
 @pytest.mark.parametrize("forge", FORGERIES)
-def test_a_forged_token_is_not_believed(liar: Liar, forge: Callable[[Liar], str]) -> None:
-    liar.id_token = forge(liar)
-    with pytest.raises(Forbidden, match="could not be verified") as refused:
-        ask(liar)
-    assert liar.id_token not in str(refused.value)
+def test_forged_token_is_rejected(
+    forger: ForgingProvider, forge: Callable[[ForgingProvider], str]
+) -> None:
+    forger.id_token = forge(forger)
+    with pytest.raises(Forbidden, match="could not be verified") as error_info:
+        authenticate(forger)
+    assert forger.id_token not in str(error_info.value)
 
 
-def test_a_secret_that_is_published_as_a_key_is_none(liar: Liar) -> None:
+def test_symmetric_key_in_the_key_set_is_ignored(forger: ForgingProvider) -> None:
     secret = OctKey.import_key("0" * 64, {"kid": "oct"})
-    liar.published = [secret.as_dict(private=True)]
-    payload = json.dumps(liar.right_claims()).encode()
-    liar.id_token = jws.serialize_compact(
+    forger.published_keys = [secret.as_dict(private=True)]
+    payload = json.dumps(forger.valid_claims()).encode()
+    forger.id_token = jws.serialize_compact(
         {"alg": "HS256", "kid": "oct"}, payload, secret, algorithms=["HS256"]
     )
     with pytest.raises(Forbidden):
-        ask(liar)
+        authenticate(forger)
 
 
-def test_a_key_that_is_new_is_fetched_once(liar: Liar) -> None:
-    provider = provider_of(liar)
-    ask(liar, provider)
-    ask(liar, provider)
-    assert liar.keys_fetched == 1
+def test_unknown_key_makes_the_key_set_be_fetched_once(forger: ForgingProvider) -> None:
+    provider = create_provider(forger)
+    authenticate(forger, provider)
+    authenticate(forger, provider)
+    assert forger.key_requests == 1
     new = rsa("new")
-    liar.published, liar.id_token = [new], liar.sign(new)
-    assert ask(liar, provider).email == "dora@example.com"
-    assert liar.keys_fetched == 2
-    liar.id_token = liar.sign(rsa("nowhere"))
+    forger.published_keys, forger.id_token = [new], forger.sign(new)
+    assert authenticate(forger, provider).email == "dora@example.com"
+    assert forger.key_requests == 2
+    forger.id_token = forger.sign(rsa("nowhere"))
     with pytest.raises(Forbidden):
-        ask(liar, provider)
-    assert liar.keys_fetched == 3
+        authenticate(forger, provider)
+    assert forger.key_requests == 3
 
 
-def test_keys_of_other_kinds_are_left_out(liar: Liar) -> None:
-    liar.published = [{"kty": "new", "kid": "x"}, "no key", {}, RSA]
-    assert ask(liar).email == "dora@example.com"
+def test_unsupported_keys_are_ignored(forger: ForgingProvider) -> None:
+    forger.published_keys = [{"kty": "new", "kid": "x"}, "no key", {}, RSA]
+    assert authenticate(forger).email == "dora@example.com"
 
 
 @pytest.mark.parametrize("verified", [False, "false"])
-def test_an_unverified_address_is_refused(liar: Liar, verified: object) -> None:
-    liar.claims = {"email_verified": verified}
+def test_unverified_email_address_is_rejected(forger: ForgingProvider, verified: object) -> None:
+    forger.claims = {"email_verified": verified}
     with pytest.raises(Forbidden, match="not verified"):
-        ask(liar)
+        authenticate(forger)
 
 
 @pytest.mark.parametrize("email", [None, "", 7])
-def test_an_address_is_needed(liar: Liar, email: object) -> None:
-    liar.claims = {"email": email}
+def test_missing_email_address_is_rejected(forger: ForgingProvider, email: object) -> None:
+    forger.claims = {"email": email}
     with pytest.raises(Forbidden, match="no e-mail address"):
-        ask(liar)
+        authenticate(forger)
 
 
-def test_whether_it_is_verified_may_be_left_out(liar: Liar) -> None:
-    liar.claims = {"email_verified": None, "name": "\x00"}
-    assert ask(liar) == OidcIdentity("dora@example.com", None)
+def test_email_verified_claim_is_optional(forger: ForgingProvider) -> None:
+    forger.claims = {"email_verified": None, "name": "\x00"}
+    assert authenticate(forger) == OidcIdentity("dora@example.com", None)
 
 
 @pytest.mark.parametrize(
@@ -297,32 +305,34 @@ def test_whether_it_is_verified_may_be_left_out(liar: Liar) -> None:
         (302, b"", ServiceUnavailable),
     ],
 )
-def test_a_token_endpoint_that_fails_is_told_apart(
-    liar: Liar, status: int, body: bytes, error: type[Exception]
+def test_token_endpoint_failure_is_classified(
+    forger: ForgingProvider, status: int, body: bytes, error: type[Exception]
 ) -> None:
-    liar.token_status, liar.token_body = status, body
-    with pytest.raises(error) as refused:
-        ask(liar)
-    assert "the code" not in str(refused.value)
+    forger.token_status, forger.token_body = status, body
+    with pytest.raises(error) as error_info:
+        authenticate(forger)
+    assert "the code" not in str(error_info.value)
 
 
 @pytest.mark.parametrize(
     "document", [{"issuer": "http://another"}, {"token_endpoint": None}, {"jwks_uri": "nowhere"}]
 )
-def test_a_discovery_document_that_is_wrong_is_no_provider(
-    liar: Liar, document: dict[str, Any]
+def test_invalid_discovery_document_is_unavailable(
+    forger: ForgingProvider, document: dict[str, Any]
 ) -> None:
-    liar.discovery = document
+    forger.discovery = document
     with pytest.raises(ServiceUnavailable):
-        ask(liar)
+        authenticate(forger)
 
 
-def test_the_address_to_sign_in_at_keeps_what_it_has(liar: Liar) -> None:
-    url = provider_of(liar).authorization_url("http://here", state="s", nonce="n", verifier="v")
-    assert url.startswith(f"{liar.url}/auth?kept=1&response_type=code&client_id=hitrate&")
+def test_authorization_url_keeps_query_parameters_of_the_endpoint(forger: ForgingProvider) -> None:
+    url = create_provider(forger).authorization_url(
+        "http://here", state="s", nonce="n", verifier="v"
+    )
+    assert url.startswith(f"{forger.url}/auth?tenant=1&response_type=code&client_id=hitrate&")
 
 
-def test_nobody_there_is_unavailable(liar: Liar) -> None:
+def test_unreachable_provider_is_unavailable(forger: ForgingProvider) -> None:
     provider = OidcProvider("http://127.0.0.1:1", "hitrate", SECRET, CLOCK)
     with pytest.raises(ServiceUnavailable):
-        ask(liar, provider)
+        authenticate(forger, provider)

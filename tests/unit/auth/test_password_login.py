@@ -1,4 +1,4 @@
-"""Who guesses a password waits, longer each time; who knows it waits as long, and then gets in."""
+"""Password authentication: repeated failures delay every attempt for the account."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hitrate.db.engine import open_database
 from hitrate.errors import HitrateError, RateLimited
 from hitrate.metrics import Metrics
 
-ANN, RIGHT = "ann@example.com", "correct horse"
+EMAIL, PASSWORD = "ann@example.com", "correct horse"
 
 
 @pytest.fixture
@@ -34,50 +34,50 @@ def password_login(
 ) -> Iterator[PasswordAuthenticator]:
     engine = open_database(tmp_path)
     accounts = AccountStore(engine, clock)
-    accounts.users.create(ANN, password=RIGHT)
+    accounts.users.create(EMAIL, password=PASSWORD)
     yield PasswordAuthenticator(accounts.users, metrics, clock)
     engine.dispose()
 
 
-def wait_s(password_login: PasswordAuthenticator, email: str = ANN) -> int:
-    """How long even the right password has to wait."""
-    with pytest.raises(RateLimited) as refused:
-        password_login.authenticate(email, RIGHT)
-    return refused.value.retry_after_s
+def delay_s(password_login: PasswordAuthenticator, email: str = EMAIL) -> int:
+    """Return the delay, in seconds, that even the right password gets."""
+    with pytest.raises(RateLimited) as error_info:
+        password_login.authenticate(email, PASSWORD)
+    return error_info.value.retry_after_s
 
 
-def test_the_wait_begins_after_five_and_doubles_to_a_minute(
+def test_delay_starts_after_five_failures_and_doubles_up_to_a_minute(
     password_login: PasswordAuthenticator, clock: ManualClock, metrics: Metrics
 ) -> None:
     for _ in range(FREE_ATTEMPTS):
-        assert password_login.authenticate(ANN, "a guess") is None
-    waits = []
+        assert password_login.authenticate(EMAIL, "a guess") is None
+    delays = []
     for _ in range(8):
-        waits.append(wait_s(password_login))
-        clock.advance(waits[-1])
-        assert password_login.authenticate(f" {ANN.upper()}", "a guess") is None
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+        delays.append(delay_s(password_login))
+        clock.advance(delays[-1])
+        assert password_login.authenticate(f" {EMAIL.upper()}", "a guess") is None
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
     assert metrics.counters["hitrate_login_failures"] == FREE_ATTEMPTS + 2 * 8
     clock.advance(60)
-    assert password_login.authenticate(ANN, RIGHT) is not None
-    assert password_login.authenticate(ANN, "a guess") is None
+    assert password_login.authenticate(EMAIL, PASSWORD) is not None
+    assert password_login.authenticate(EMAIL, "a guess") is None
 
 
-def test_it_is_forgotten_after_a_quarter_of_an_hour(
+def test_failures_are_forgotten_after_fifteen_minutes(
     password_login: PasswordAuthenticator, clock: ManualClock
 ) -> None:
     for _ in range(FREE_ATTEMPTS):
         password_login.authenticate("nobody@example.com", "a guess")
-    assert wait_s(password_login, "nobody@example.com") == 1
+    assert delay_s(password_login, "nobody@example.com") == 1
     clock.advance(15 * 60)
     for _ in range(FREE_ATTEMPTS):
         assert password_login.authenticate("nobody@example.com", "a guess") is None
 
 
-def test_guessing_at_once_is_no_way_around_it(password_login: PasswordAuthenticator) -> None:
+def test_concurrent_attempts_do_not_bypass_the_limit(password_login: PasswordAuthenticator) -> None:
     def guess(number: int) -> bool:
         try:
-            password_login.authenticate(ANN, f"guess {number}")
+            password_login.authenticate(EMAIL, f"guess {number}")
         except HitrateError:
             return False
         return True

@@ -1,4 +1,4 @@
-"""Sessions and what waits: kept as hashes, over in time, and taken once."""
+"""Browser sessions and one-time values: hashed, expiring, and usable once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hitrate.teams.models import User
 
 
 class Note(msgspec.Struct):
-    """Something that waits."""
+    """A one-time value."""
 
     text: str
 
@@ -58,12 +58,12 @@ def one_time_store(engine: Engine, clock: ManualClock) -> OneTimeStore:
     return OneTimeStore(engine, clock)
 
 
-def rows(engine: Engine, table: sa.Table) -> int:
+def count_rows(engine: Engine, table: sa.Table) -> int:
     with engine.connect() as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
 
 
-def test_a_session_lasts_twelve_hours(sessions: Sessions, ann: User, clock: ManualClock) -> None:
+def test_session_lasts_twelve_hours(sessions: Sessions, ann: User, clock: ManualClock) -> None:
     session = sessions.create(ann)
     clock.advance(SESSION_TTL_S - 1)
     found = sessions.find(session.secret)
@@ -73,25 +73,25 @@ def test_a_session_lasts_twelve_hours(sessions: Sessions, ann: User, clock: Manu
     assert sessions.find(session.secret) is None
 
 
-def test_what_is_over_goes_when_the_next_begins(
+def test_expired_sessions_are_deleted_when_the_next_starts(
     sessions: Sessions, ann: User, clock: ManualClock, engine: Engine
 ) -> None:
     sessions.create(ann)
     clock.advance(SESSION_TTL_S)
     sessions.create(ann)
-    assert rows(engine, SESSIONS) == 1
+    assert count_rows(engine, SESSIONS) == 1
 
 
-def test_no_secret_is_kept(
+def test_secrets_are_not_stored(
     sessions: Sessions, one_time_store: OneTimeStore, ann: User, engine: Engine, tmp_path: Path
 ) -> None:
     secrets = [sessions.create(ann).secret, one_time_store.put("kind", Note("a"), 60)]
     engine.dispose()
-    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert not any(secret.encode() in kept for secret in secrets)
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert not any(secret.encode() in stored for secret in secrets)
 
 
-def test_nothing_and_nonsense_are_no_session(sessions: Sessions) -> None:
+def test_invalid_secrets_find_no_session(sessions: Sessions) -> None:
     assert sessions.find(None) is None
     assert sessions.find("") is None
     assert sessions.find("\x00" * 5000) is None
@@ -99,7 +99,7 @@ def test_nothing_and_nonsense_are_no_session(sessions: Sessions) -> None:
     sessions.delete("nonsense")
 
 
-def test_disabling_and_a_new_password_end_every_session(
+def test_disabling_a_user_and_changing_the_password_end_every_session(
     sessions: Sessions, accounts: AccountStore, ann: User
 ) -> None:
     one, other = sessions.create(ann), sessions.create(ann)
@@ -116,22 +116,26 @@ def test_disabling_and_a_new_password_end_every_session(
     assert sessions.find_user(ann.id) == ann
 
 
-def test_what_waits_is_taken_once(one_time_store: OneTimeStore) -> None:
+def test_one_time_value_is_returned_once_and_only_for_its_kind(
+    one_time_store: OneTimeStore,
+) -> None:
     secret = one_time_store.put("kind", Note("a"), 60)
     assert one_time_store.pop("another kind", secret, Note) is None
     assert one_time_store.pop("kind", secret, Note) == Note("a")
     assert one_time_store.pop("kind", secret, Note) is None
 
 
-def test_of_many_who_take_at_once_one_gets_it(one_time_store: OneTimeStore) -> None:
+def test_one_time_value_is_returned_to_one_of_many_concurrent_callers(
+    one_time_store: OneTimeStore,
+) -> None:
     for _ in range(5):
         secret = one_time_store.put("kind", Note("a"), 60)
         with ThreadPoolExecutor(8) as pool:
-            taken = list(pool.map(lambda s: one_time_store.pop("kind", s, Note), [secret] * 8))
-        assert sorted(t is not None for t in taken) == [False] * 7 + [True]
+            values = list(pool.map(lambda s: one_time_store.pop("kind", s, Note), [secret] * 8))
+        assert sorted(value is not None for value in values) == [False] * 7 + [True]
 
 
-def test_what_waited_too_long_is_gone(
+def test_expired_one_time_value_is_not_returned_and_is_deleted(
     one_time_store: OneTimeStore, clock: ManualClock, engine: Engine
 ) -> None:
     secret = one_time_store.put("kind", Note("a"), 60)
@@ -139,4 +143,4 @@ def test_what_waited_too_long_is_gone(
     clock.advance(60)
     assert one_time_store.pop("kind", secret, Note) is None
     one_time_store.put("kind", Note("c"), 60)
-    assert rows(engine, PENDING_AUTH) == 1
+    assert count_rows(engine, PENDING_AUTH) == 1
