@@ -1,8 +1,8 @@
-"""What is metered is what passed: held against the count of a proxy, through kills and hang-ups.
+"""Metering equals the traffic that a proxy counts, through kills and closed connections.
 
-A request is counted before its answer goes out. So whatever a client has seen of an answer is
-counted; what was counted and not seen was in flight when its server was killed, or stood in
-buffers when its client hung up.
+A request is metered before its response is sent, so everything that a client has received is
+metered. What is metered but was not received was in flight when the server was killed, or in
+buffers when the client disconnected.
 """
 
 import hashlib
@@ -40,22 +40,21 @@ from tests.support.server import Server, eventually
 SEED = 20261122
 CLIENTS = 8
 KILLS = 5
-ROUND_S = 0.8
+MAX_KILL_DELAY_S = 0.8
 
-BUFFERED_BYTES = 24 * 2**20
-"""Most that is metered of a download beyond what its client took, when it goes away: what the
-server has handed to granian and to the kernel's send buffer. 6.8 MB were seen, whatever the
-artifact's size, and 15.2 MB where every program waited for a core; a client's own receive buffer
-comes on top, and here it is small."""
+MAX_BUFFERED_BYTES = 24 * 2**20
+"""Maximum that is metered of an aborted download beyond what the client received: the buffers of
+granian and of the kernel. Measured: 6.8 MB, independent of the artifact's size, and 15.2 MB on a
+busy machine. A client's own receive buffer adds to it, and is small here."""
 
 _SIZES = ((1, 50_000), (300_000, 524_288), (524_289, 3_000_000))
-_MOST_ARTIFACT = 4 * 2**20
-_ARTIFACTS = "/v8/artifacts"
+_MAX_ARTIFACT_BYTES = 4 * 2**20
+_ARTIFACTS_PATH = "/v8/artifacts"
 
 
 @dataclass
-class Use:
-    """What is metered."""
+class MeteredUsage:
+    """The metered measures of a team, except for stored bytes."""
 
     requests: int = 0
     uploadedBytes: int = 0  # noqa: N815  # reason: the name in the API
@@ -64,31 +63,37 @@ class Use:
 
 
 class Team:
-    """A team, and what its clients may do next: batches without an answer are sent again."""
+    """A team as its clients know it: artifact sizes, sent batches and unacknowledged batches."""
 
     def __init__(self, slug: str, token: str) -> None:
         self.slug = slug
         self.token = token
         self.sizes: dict[str, int] = {}
         self.batches: dict[bytes, int] = {}
-        self.unanswered: set[bytes] = set()
+        self.unacknowledged: set[bytes] = set()
 
 
-class Crowd:
-    """Clients that do everything at random, until the `with` ends."""
+class RandomClients:
+    """Concurrent clients that send random requests while the `with` block runs."""
 
     def __init__(
-        self, port: int, teams: list[Team], seed: int, *, rough: bool, rounds: int | None = None
+        self,
+        port: int,
+        teams: list[Team],
+        seed: int,
+        *,
+        disconnect: bool,
+        rounds: int | None = None,
     ) -> None:
-        """`rough` ones hang up; each does `rounds` things, or goes on."""
+        """With `disconnect`, clients also abort requests. With `rounds`, each sends so many."""
         self._port = port
-        self._rough = rough
+        self._disconnect = disconnect
         self._rounds = rounds
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
-        self.done = 0
+        self.resumed = threading.Event()
+        self.resumed.set()
+        self.request_count = 0
         self._threads = [
             threading.Thread(
                 target=self._run, args=(teams[n % len(teams)], n, random.Random(f"{seed}/{n}"))
@@ -104,29 +109,29 @@ class Crowd:
     def __exit__(self, *_: object) -> None:
         if self._rounds is None:
             self._stop.set()
-        self.may_go_on.set()
+        self.resumed.set()
         for thread in self._threads:
             thread.join()
         for failure in self._failures:
             raise failure
 
-    def let_do(self, things: int) -> None:
-        """Return when so many more things were done."""
-        until = self.done + things
-        eventually(lambda: self.done > until, 120)
+    def wait_for_requests(self, requests: int) -> None:
+        """Wait until so many more requests were sent."""
+        until = self.request_count + requests
+        eventually(lambda: self.request_count > until, 120)
 
-    def _run(self, team: Team, number: int, dice: random.Random) -> None:
+    def _run(self, team: Team, number: int, rng: random.Random) -> None:
         try:
-            actions = self._actions(team, number, dice)
-            left = self._rounds
-            while not self._stop.is_set() and left != 0:
-                self.may_go_on.wait()
+            actions = self._actions(team, number, rng)
+            remaining = self._rounds
+            while not self._stop.is_set() and remaining != 0:
+                self.resumed.wait()
                 http_client = http.client.HTTPConnection("127.0.0.1", self._port, TIMEOUT_S)
                 try:
-                    while not self._stop.is_set() and left != 0:
-                        left = None if left is None else left - 1
+                    while not self._stop.is_set() and remaining != 0:
+                        remaining = None if remaining is None else remaining - 1
                         next(actions)(http_client)
-                        self.done += 1
+                        self.request_count += 1
                 except CONNECTION_ERRORS:
                     pass
                 finally:
@@ -135,22 +140,29 @@ class Crowd:
             self._failures.append(failure)
 
     def _actions(
-        self, team: Team, number: int, dice: random.Random
+        self, team: Team, number: int, rng: random.Random
     ) -> Iterator[Callable[[http.client.HTTPConnection], None]]:
-        calm = [self._upload, self._download, self._batch, self._resend, self._ask, self._odd]
+        regular = [
+            self._upload,
+            self._download,
+            self._post_batch,
+            self._resend_batch,
+            self._query,
+            self._send_unmetered,
+        ]
         weights = [5, 6, 4, 2, 4, 2]
-        actions = [*calm, self._hang_up] if self._rough else calm
+        actions = [*regular, self._abort] if self._disconnect else regular
         while True:
-            [action] = dice.choices(actions, [*weights, 2][: len(actions)])
+            [action] = rng.choices(actions, [*weights, 2][: len(actions)])
 
             def act(
                 connection: http.client.HTTPConnection, action: Callable[..., None] = action
             ) -> None:
-                action(connection, team, number, dice)
+                action(connection, team, number, rng)
 
             yield act
 
-    def _say(
+    def _send(
         self,
         connection: http.client.HTTPConnection,
         team: Team,
@@ -159,88 +171,94 @@ class Crowd:
         body: Any = None,
         **headers: str,
     ) -> http.client.HTTPResponse:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, {"authorization": f"Bearer {team.token}", **named})
+        header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(
+            method, path, body, {"authorization": f"Bearer {team.token}", **header_fields}
+        )
         return connection.getresponse()
 
-    def _upload(self, connection: Any, team: Team, number: int, dice: random.Random) -> None:
-        size = dice.randint(*dice.choices(_SIZES, (5, 2, 2))[0])
-        artifact = make_artifact(f"c{number}x{dice.randrange(25)}", dice.randrange(10**6), size)
+    def _upload(self, connection: Any, team: Team, number: int, rng: random.Random) -> None:
+        size = rng.randint(*rng.choices(_SIZES, (5, 2, 2))[0])
+        artifact = make_artifact(f"c{number}x{rng.randrange(25)}", rng.randrange(10**6), size)
         body: Any = artifact.body
-        if dice.random() < 0.4:
-            step = dice.choice((10_000, 200_000))
+        if rng.random() < 0.4:
+            step = rng.choice((10_000, 200_000))
             body = (artifact.body[at : at + step] for at in range(0, size, step))
-        self._say(connection, team, "PUT", artifact.path, body).read()
+        self._send(connection, team, "PUT", artifact.path, body).read()
         team.sizes[artifact.hash] = size
 
-    def _some_hash(self, team: Team, dice: random.Random) -> str:
-        known = list(team.sizes)
-        return dice.choice(known) if known and dice.random() < 0.85 else f"absent{dice.random()}"
+    def _random_hash(self, team: Team, rng: random.Random) -> str:
+        candidates = list(team.sizes)
+        return (
+            rng.choice(candidates)
+            if candidates and rng.random() < 0.85
+            else f"absent{rng.random()}"
+        )
 
-    def _download(self, connection: Any, team: Team, _: int, dice: random.Random) -> None:
-        self._say(connection, team, "GET", artifact_path(self._some_hash(team, dice))).read()
+    def _download(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+        self._send(connection, team, "GET", artifact_path(self._random_hash(team, rng))).read()
 
-    def _batch(self, connection: Any, team: Team, _: int, dice: random.Random) -> None:
-        session = f"{dice.getrandbits(128):032x}"
+    def _post_batch(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+        session = f"{rng.getrandbits(128):032x}"
         events = [
             {"sessionId": session, "source": "REMOTE", "event": "HIT", "hash": f"h{n}"}
-            for n in range(dice.randint(0, 30))
+            for n in range(rng.randint(0, 30))
         ]
         body = json.dumps(events).encode()
         team.batches[body] = len(events)
-        self._post(connection, team, body)
+        self._post_events(connection, team, body)
 
-    def _resend(self, connection: Any, team: Team, _: int, dice: random.Random) -> None:
-        known = list(team.unanswered) or list(team.batches)[-8:]
-        if known:
-            self._post(connection, team, dice.choice(known))
+    def _resend_batch(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+        candidates = list(team.unacknowledged) or list(team.batches)[-8:]
+        if candidates:
+            self._post_events(connection, team, rng.choice(candidates))
 
-    def _post(self, connection: Any, team: Team, body: bytes) -> None:
-        team.unanswered.add(body)
-        self._say(
+    def _post_events(self, connection: Any, team: Team, body: bytes) -> None:
+        team.unacknowledged.add(body)
+        self._send(
             connection, team, "POST", EVENTS_PATH, body, content_type="application/json"
         ).read()
-        team.unanswered.discard(body)
+        team.unacknowledged.discard(body)
 
-    def _ask(self, connection: Any, team: Team, _: int, dice: random.Random) -> None:
-        kind = dice.randrange(5)
+    def _query(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+        kind = rng.randrange(5)
         if kind < 2:
-            path = artifact_path(self._some_hash(team, dice))
-            self._say(connection, team, "HEAD", path).read()
+            path = artifact_path(self._random_hash(team, rng))
+            self._send(connection, team, "HEAD", path).read()
         elif kind == 2:
-            hashes = [self._some_hash(team, dice) for _ in range(dice.randrange(9))]
+            hashes = [self._random_hash(team, rng) for _ in range(rng.randrange(9))]
             body = json.dumps({"hashes": hashes}).encode()
-            self._say(connection, team, "POST", _ARTIFACTS, body).read()
+            self._send(connection, team, "POST", _ARTIFACTS_PATH, body).read()
         elif kind == 3:
-            self._say(connection, team, "GET", f"{_ARTIFACTS}/status").read()
-        elif dice.random() < 0.15:
-            self._say(connection, team, "DELETE", _ARTIFACTS).read()
+            self._send(connection, team, "GET", f"{_ARTIFACTS_PATH}/status").read()
+        elif rng.random() < 0.15:
+            self._send(connection, team, "DELETE", _ARTIFACTS_PATH).read()
 
-    def _odd(self, connection: Any, team: Team, _: int, dice: random.Random) -> None:
-        """What is refused, or is none of the contract: free."""
-        kind = dice.randrange(7)
+    def _send_unmetered(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+        """Send a request that is rejected or not part of the Remote Cache API: not metered."""
+        kind = rng.randrange(7)
         if kind == 0:
-            self._post(connection, team, b'[{"sessionId": 5}]')
+            self._post_events(connection, team, b'[{"sessionId": 5}]')
         elif kind == 1:
-            self._say(connection, team, "POST", _ARTIFACTS, b"no JSON").read()
+            self._send(connection, team, "POST", _ARTIFACTS_PATH, b"no JSON").read()
         elif kind == 2:
-            self._say(connection, team, "PUT", artifact_path("bad"), b"x", x_artifact_duration="y")
+            self._send(connection, team, "PUT", artifact_path("bad"), b"x", x_artifact_duration="y")
             connection.close()
         elif kind == 3:
-            self._post(connection, team, b"x" * 70_000)
+            self._post_events(connection, team, b"x" * 70_000)
             connection.close()
         elif kind == 4:
-            self._say(connection, team, "OPTIONS", artifact_path("any")).read()
+            self._send(connection, team, "OPTIONS", artifact_path("any")).read()
         elif kind == 5:
-            self._say(connection, team, "GET", "/v8/elsewhere").read()
+            self._send(connection, team, "GET", "/v8/elsewhere").read()
         else:
-            self._say(connection, team, "PATCH", _ARTIFACTS).read()
+            self._send(connection, team, "PATCH", _ARTIFACTS_PATH).read()
 
-    def _hang_up(self, connection: Any, team: Team, number: int, dice: random.Random) -> None:
+    def _abort(self, connection: Any, team: Team, number: int, rng: random.Random) -> None:
         large = [h for h, size in team.sizes.items() if size > 600_000]
-        if large and dice.random() < 0.7:
-            self._say(connection, team, "GET", artifact_path(dice.choice(large))).read(100_000)
-        else:  # an upload of which half comes
+        if large and rng.random() < 0.7:
+            self._send(connection, team, "GET", artifact_path(rng.choice(large))).read(100_000)
+        else:  # an upload that stops halfway
             connection.putrequest("PUT", artifact_path(f"c{number}half"))
             connection.putheader("authorization", f"Bearer {team.token}")
             connection.putheader("content-length", "500000")
@@ -248,214 +266,233 @@ class Crowd:
         connection.close()
 
 
-class Count:
-    """What the proxy saw of one team, by the definition of what counts."""
+class ProxyCount:
+    """Usage of one team as the proxy counted it.
+
+    `seen` is certainly metered. `doubtful` may be: it was in flight, or in buffers.
+    """
 
     def __init__(self, exchanges: list[Exchange], team: Team) -> None:
-        self.seen, self.doubtful = Use(), Use()
+        self.seen, self.doubtful = MeteredUsage(), MeteredUsage()
         self.statuses: Counter[int | None] = Counter()
-        self.cut = 0
+        self.aborted_downloads = 0
         sizes = {_digest(body): count for body, count in team.batches.items()}
-        kept: set[str] = set()
+        acknowledged: set[str] = set()
         doubtful: set[str] = set()
-        for one in exchanges:
-            if one.authorization != f"Bearer {team.token}":
+        for exchange in exchanges:
+            if exchange.authorization != f"Bearer {team.token}":
                 continue
-            self.statuses[one.status] += 1
-            if not _counts(one):
+            self.statuses[exchange.status] += 1
+            if not _is_metered(exchange):
                 continue
-            if one.status is None:
-                self._count_doubtful(one)
-                doubtful.add(one.asked_digest)
+            if exchange.status is None:
+                self._count_doubtful(exchange)
+                doubtful.add(exchange.request_digest)
                 continue
             self.seen.requests += 1
-            if one.method == "PUT":
-                self.seen.uploadedBytes += one.asked_bytes
-            if one.method == "GET" and one.status == 200:
-                self.seen.downloadedBytes += one.answered_bytes
-                if not one.answered_whole:
-                    self.cut += 1
-                    left = one.announced_bytes - one.answered_bytes
-                    self.doubtful.downloadedBytes += min(left, BUFFERED_BYTES)
-            if one.path == EVENTS_PATH:
-                kept.add(one.asked_digest)
-        self.seen.events = sum(sizes.get(digest, 0) for digest in kept)
-        self.doubtful.events = sum(sizes.get(digest, 0) for digest in doubtful - kept)
-        self.resent = sum(sizes.get(digest, 0) for digest in doubtful & kept)
-        """Of batches that a kill met, and that were then sent again."""
+            if exchange.method == "PUT":
+                self.seen.uploadedBytes += exchange.request_bytes
+            if exchange.method == "GET" and exchange.status == 200:
+                self.seen.downloadedBytes += exchange.response_bytes
+                if not exchange.response_complete:
+                    self.aborted_downloads += 1
+                    remaining = exchange.content_length - exchange.response_bytes
+                    self.doubtful.downloadedBytes += min(remaining, MAX_BUFFERED_BYTES)
+            if exchange.path == EVENTS_PATH:
+                acknowledged.add(exchange.request_digest)
+        self.seen.events = sum(sizes.get(digest, 0) for digest in acknowledged)
+        self.doubtful.events = sum(sizes.get(digest, 0) for digest in doubtful - acknowledged)
+        self.resent_events = sum(sizes.get(digest, 0) for digest in doubtful & acknowledged)
+        """Events of batches that were in flight during a kill and then sent again."""
 
-    def _count_doubtful(self, one: Exchange) -> None:
-        """It was in flight: nobody knows whether it was counted."""
-        if one.asked_whole:
+    def _count_doubtful(self, exchange: Exchange) -> None:
+        """Count a request in flight, which may or may not be metered."""
+        if exchange.request_complete:
             self.doubtful.requests += 1
-            if one.method == "PUT":
-                self.doubtful.uploadedBytes += one.asked_bytes
-            if one.method == "GET":
-                self.doubtful.downloadedBytes += _MOST_ARTIFACT
+            if exchange.method == "PUT":
+                self.doubtful.uploadedBytes += exchange.request_bytes
+            if exchange.method == "GET":
+                self.doubtful.downloadedBytes += _MAX_ARTIFACT_BYTES
 
-    def assert_met_by(self, metered: Use) -> None:
-        for one in fields(Use):
-            seen, doubtful = getattr(self.seen, one.name), getattr(self.doubtful, one.name)
-            value = getattr(metered, one.name)
-            assert seen <= value <= seen + doubtful, (one.name, seen, value, doubtful)
+    def assert_agrees(self, metered: MeteredUsage) -> None:
+        for field in fields(MeteredUsage):
+            seen, doubtful = (
+                getattr(self.seen, field.name),
+                getattr(self.doubtful, field.name),
+            )
+            value = getattr(metered, field.name)
+            assert seen <= value <= seen + doubtful, (field.name, seen, value, doubtful)
 
 
 def _digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def _counts(one: Exchange) -> bool:
-    of_contract = one.path == _ARTIFACTS or one.path.startswith(f"{_ARTIFACTS}/")
-    free = one.path == f"{_ARTIFACTS}/status" or one.method in ("OPTIONS", "PATCH")
-    answered = one.status is None or one.status < 300 or one.status == 404
-    return of_contract and not free and answered
+def _is_metered(exchange: Exchange) -> bool:
+    """Return whether a request with this response is metered."""
+    of_cache_api = exchange.path == _ARTIFACTS_PATH or exchange.path.startswith(
+        f"{_ARTIFACTS_PATH}/"
+    )
+    exempt = exchange.path == f"{_ARTIFACTS_PATH}/status" or exchange.method in ("OPTIONS", "PATCH")
+    successful = exchange.status is None or exchange.status < 300 or exchange.status == 404
+    return of_cache_api and not exempt and successful
 
 
-def metered(server: Server, team: Team) -> Use:
-    """What the server says; once it has taken over all events, so that resent ones are dropped."""
+def metered_usage(server: Server, team: Team) -> MeteredUsage:
+    """Return what the server has metered, after it has loaded all events and found duplicates."""
     with RawHttpClient(server) as client:
         eventually(lambda: client.pending_segments() == 0, 120)
-    answer = server.request("GET", f"/v1/teams/{team.slug}/usage", token=team.token)
-    assert answer.status_code == 200, answer.text
-    return _use(answer.json())
+    response = server.request("GET", f"/v1/teams/{team.slug}/usage", token=team.token)
+    assert response.status_code == 200, response.text
+    return _parse_usage(response.json())
 
 
-def told_by_command(server: Server, team: Team) -> Use:
-    return _use(json.loads(server.command("team", "usage", team.slug, "--json")))
+def command_usage(server: Server, team: Team) -> MeteredUsage:
+    return _parse_usage(json.loads(server.command("team", "usage", team.slug, "--json")))
 
 
-def _use(usage: dict[str, Any]) -> Use:
+def _parse_usage(usage: dict[str, Any]) -> MeteredUsage:
     used = usage["current"]["used"]
-    return Use(**{one.name: used[one.name] for one in fields(Use)})
+    return MeteredUsage(**{field.name: used[field.name] for field in fields(MeteredUsage)})
 
 
 @pytest.fixture
 def server(start_server: StartServer) -> Server:
-    """With limits that are low enough to be met."""
-    return start_server("--max-body-bytes", "64KiB", "--max-artifact-bytes", str(_MOST_ARTIFACT))
+    """A server with limits that the random requests exceed."""
+    return start_server(
+        "--max-body-bytes", "64KiB", "--max-artifact-bytes", str(_MAX_ARTIFACT_BYTES)
+    )
 
 
 @pytest.fixture
 def teams(server: Server) -> list[Team]:
-    """Two of them."""
+    """Two teams."""
     server.command("team", "create", "theirs")
     return [Team("default", server.token), Team("theirs", server.create_token(team="theirs"))]
 
 
-def test_without_kills_and_hang_ups_metering_equals_what_passed_exactly(
+def test_metering_equals_the_traffic_exactly_without_faults(
     server: Server, teams: list[Team], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
         CountingProxy(server.port) as proxy,
-        Crowd(proxy.port, teams, SEED, rough=False, rounds=100),
+        RandomClients(proxy.port, teams, SEED, disconnect=False, rounds=100),
     ):
         pass
     for team in teams:
-        count, told = Count(proxy.exchanges, team), metered(server, team)
+        count, metered = ProxyCount(proxy.exchanges, team), metered_usage(server, team)
         with capsys.disabled():
-            print(f"\n{team.slug}: proxy {count.seen}\n{' ' * len(team.slug)} metered {told}")
-            print(f"  answers {dict(count.statuses)}")
-        assert count.statuses[None] == count.cut == count.statuses[500] == 0
-        assert told == count.seen
-        assert told == told_by_command(server, team)
+            print(f"\n{team.slug}: proxy {count.seen}\n{' ' * len(team.slug)} metered {metered}")
+            print(f"  responses {dict(count.statuses)}")
+        assert count.statuses[None] == count.aborted_downloads == count.statuses[500] == 0
+        assert metered == count.seen
+        assert metered == command_usage(server, team)
         assert min(count.statuses[s] for s in (200, 202, 404, 400, 413)) > 0
 
 
 @pytest.mark.parametrize(
-    ("number", "times"), [(signal.SIGKILL, KILLS), (signal.SIGTERM, 2)], ids=["kill", "stop"]
+    ("stop_signal", "times"), [(signal.SIGKILL, KILLS), (signal.SIGTERM, 2)], ids=["kill", "stop"]
 )
-def test_through_kills_and_hang_ups_no_seen_byte_is_missing_and_none_is_metered_that_never_was(
+def test_metering_agrees_with_the_traffic_through_kills_and_aborts(
     server: Server,
     teams: list[Team],
-    number: signal.Signals,
+    stop_signal: signal.Signals,
     times: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    dice = random.Random(SEED)
-    with CountingProxy(server.port) as proxy, Crowd(proxy.port, teams, SEED, rough=True) as crowd:
+    rng = random.Random(SEED)
+    with (
+        CountingProxy(server.port) as proxy,
+        RandomClients(proxy.port, teams, SEED, disconnect=True) as clients,
+    ):
         for _ in range(times):
-            crowd.let_do(80)
-            threading.Event().wait(dice.uniform(0, ROUND_S))
-            crowd.may_go_on.clear()
-            if number == signal.SIGKILL:
+            clients.wait_for_requests(80)
+            threading.Event().wait(rng.uniform(0, MAX_KILL_DELAY_S))
+            clients.resumed.clear()
+            if stop_signal == signal.SIGKILL:
                 server.kill()
             else:
                 assert server.stop() == 0
             server.start()
-            crowd.may_go_on.set()
-        crowd.let_do(80)
+            clients.resumed.set()
+        clients.wait_for_requests(80)
     for team in teams:
-        count, told = Count(proxy.exchanges, team), metered(server, team)
+        count, metered = ProxyCount(proxy.exchanges, team), metered_usage(server, team)
         with capsys.disabled():
-            print(f"\n{team.slug}: proxy {count.seen}, {times} x {number.name}")
-            print(f"  metered {told}")
-            print(f"  in flight or buffered: {count.doubtful}, {count.cut} downloads cut")
-            print(f"  {count.resent} events sent again after a kill had met them")
-            print(f"  answers {dict(count.statuses)}")
-        count.assert_met_by(told)
+            print(f"\n{team.slug}: proxy {count.seen}, {times} x {stop_signal.name}")
+            print(f"  metered {metered}")
+            print(f"  in flight or buffered: {count.doubtful}")
+            print(f"  {count.aborted_downloads} aborted downloads")
+            print(f"  {count.resent_events} events resent after a kill")
+            print(f"  responses {dict(count.statuses)}")
+        count.assert_agrees(metered)
         server.kill()
-        assert told == told_by_command(server, team)
+        assert metered == command_usage(server, team)
         server.start()
 
 
-class Downloads:
-    """Counts what one more request has been metered for."""
+class DownloadMeasurement:
+    """Measures the downloaded bytes that are metered after its creation."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._team = Team(server.team, server.token)
-        self._before = metered(server, self._team)
+        self._before = metered_usage(server, self._team)
 
-    def so_far(self) -> int:
-        return metered(self._server, self._team).downloadedBytes - self._before.downloadedBytes
-
-
-def settled(look: Callable[[], int]) -> int:
-    """What `look` says once it has said it for a while."""
-    seen: list[int] = []
-
-    def same() -> bool:
-        seen.append(look())
-        return len(seen) > 10 and len(set(seen[-10:])) == 1
-
-    eventually(same)
-    return seen[-1]
+    def metered_bytes(self) -> int:
+        return (
+            metered_usage(self._server, self._team).downloadedBytes - self._before.downloadedBytes
+        )
 
 
-def take_some(server: Server, artifact: SampleArtifact, how: str) -> tuple[int, int]:
-    """Take a MiB of an artifact, and go away; what was taken and what is metered for it."""
-    downloads, taken = Downloads(server), 0
+def stable_value(read: Callable[[], int]) -> int:
+    """Return the value of `read` once it has been the same ten times."""
+    values: list[int] = []
+
+    def is_stable() -> bool:
+        values.append(read())
+        return len(values) > 10 and len(set(values[-10:])) == 1
+
+    eventually(is_stable)
+    return values[-1]
+
+
+def download_partly(server: Server, artifact: SampleArtifact, ending: str) -> tuple[int, int]:
+    """Download a MiB of an artifact, then stop. Return the received and the metered bytes."""
+    measurement, received = DownloadMeasurement(server), 0
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         client.settimeout(TIMEOUT_S)
         client.connect(("127.0.0.1", server.port))
         head = f"GET {artifact.path} HTTP/1.1\r\nhost: x\r\n"
         client.sendall(f"{head}authorization: Bearer {server.token}\r\n\r\n".encode())
-        while taken < 2**20:
-            taken += len(client.recv(65536))
-        if how == "reset":
+        while received < 2**20:
+            received += len(client.recv(65536))
+        if ending == "reset":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if how != "stall":
+        if ending != "stall":
             client.close()
-        return taken, settled(downloads.so_far)
+        return received, stable_value(measurement.metered_bytes)
 
 
-def test_of_a_large_artifact_that_is_given_up_early_little_more_is_metered_than_was_taken(
+def test_aborted_download_meters_little_more_than_the_client_received(
     start_server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server, artifact = start_server(), make_artifact("big", 1, 128 * 2**20)
     with RawHttpClient(server) as client:
         assert client.put(artifact).status == 202
-    for how in ("close", "reset", "stall"):
-        taken, told = take_some(server, artifact, how)
+    for ending in ("close", "reset", "stall"):
+        received, metered = download_partly(server, artifact, ending)
         with capsys.disabled():
-            print(f"\n{how}: {taken} of {len(artifact.body)} bytes taken, {told} metered")
-        assert taken - 1000 <= told <= taken + BUFFERED_BYTES
-        assert told < len(artifact.body) / 4
+            print(
+                f"\n{ending}: {received} of {len(artifact.body)} bytes received, {metered} metered"
+            )
+        assert received - 1000 <= metered <= received + MAX_BUFFERED_BYTES
+        assert metered < len(artifact.body) / 4
 
 
-def test_an_upload_whose_client_is_gone_counts_exactly_if_it_is_stored(server: Server) -> None:
-    sizes = {f"gone{n}": 1 + n * 40_000 for n in range(24)}
+def test_upload_of_a_disconnected_client_is_metered_if_and_only_if_stored(server: Server) -> None:
+    sizes = {f"upload{n}": 1 + n * 40_000 for n in range(24)}
     for number, (name, size) in enumerate(sizes.items()):
         artifact: SampleArtifact = make_artifact(name, 1, size)
         with StreamedRequest(server, "PUT", artifact.path, content_length=size) as upload:
@@ -467,15 +504,15 @@ def test_an_upload_whose_client_is_gone_counts_exactly_if_it_is_stored(server: S
     def stored() -> int:
         body = json.dumps({"hashes": list(sizes)}).encode()
         with RawHttpClient(server) as client:
-            found = json.loads(client.request("POST", _ARTIFACTS, body).body)
-        return sum(one["size"] for one in found.values() if one)
+            found = json.loads(client.request("POST", _ARTIFACTS_PATH, body).body)
+        return sum(artifact["size"] for artifact in found.values() if artifact)
 
-    kept = settled(stored)
-    assert kept >= sum(list(sizes.values())[::2]) / 2, "nearly nothing was stored"
-    assert metered(server, team).uploadedBytes == kept
+    stored_bytes = stable_value(stored)
+    assert stored_bytes >= sum(list(sizes.values())[::2]) / 2, "almost nothing was stored"
+    assert metered_usage(server, team).uploadedBytes == stored_bytes
 
 
-def test_uploads_that_stop_in_the_middle_are_free(server: Server) -> None:
+def test_incomplete_uploads_are_not_metered(server: Server) -> None:
     for size in (1000, 3_000_000):
         with StreamedRequest(server, "PUT", artifact_path("half"), content_length=size) as upload:
             upload.send(b"x" * (size // 2))
@@ -488,12 +525,12 @@ def test_uploads_that_stop_in_the_middle_are_free(server: Server) -> None:
             upload.send_chunk(b"x" * (size // 2))
             upload.reset()
     team = Team(server.team, server.token)
-    assert settled(lambda: metered(server, team).requests) == 0
-    assert metered(server, team) == Use()
+    assert stable_value(lambda: metered_usage(server, team).requests) == 0
+    assert metered_usage(server, team) == MeteredUsage()
 
 
-def spool_as_a_killed_server_did(server: Server, body: bytes) -> None:
-    """Stop, and leave a batch that is on disk but whose client has no answer: nobody counted it."""
+def spool_unmetered_batch(server: Server, body: bytes) -> None:
+    """Stop the server and leave a batch in its spool that was never metered, as a kill can."""
     [token] = json.loads(server.command("token", "list", "--json"))
     [team] = json.loads(server.command("team", "list", "--json"))
     assert server.stop() == 0
@@ -507,17 +544,15 @@ def spool_as_a_killed_server_did(server: Server, body: bytes) -> None:
     segment.write_bytes(wire.encode_batch(batch))
 
 
-def test_a_batch_that_a_kill_left_uncounted_counts_once_when_it_is_sent_again(
-    server: Server,
-) -> None:
+def test_batch_left_uncounted_by_a_kill_is_metered_once_when_resent(server: Server) -> None:
     events = [
         {"sessionId": "s", "source": "LOCAL", "event": "HIT", "hash": f"h{n}"} for n in range(9)
     ]
     body = json.dumps(events).encode()
-    spool_as_a_killed_server_did(server, body)
+    spool_unmetered_batch(server, body)
     server.start()
     with RawHttpClient(server) as client:
         assert client.post_events(body).status == 200
-        told = metered(server, Team(server.team, server.token))
+        metered = metered_usage(server, Team(server.team, server.token))
         assert len(eventually(client.events)) == 9
-    assert told.events == 9
+    assert metered.events == 9

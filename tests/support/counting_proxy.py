@@ -1,8 +1,8 @@
-"""A proxy that counts for itself what passes between clients and a server that comes and goes.
+"""A proxy that counts the bytes that pass between clients and a server that is restarted.
 
-Leaner than `tests/clients/proxy.py`, and another in two things: who hangs up on one side hangs up
-on the other, at once; and of bodies it keeps the length, and the digest of what was asked. It
-takes few bytes ahead of its client, so that what it has counted is what the client has, nearly.
+Unlike `recording_proxy`, it closes both connections as soon as one is closed, and it records only
+the length of bodies and the digest of request bodies. It reads little ahead of the client, so its
+counts nearly equal what the client has received.
 """
 
 import hashlib
@@ -15,29 +15,29 @@ from typing import BinaryIO, Self
 
 _RECEIVE_BYTES = 64 * 1024
 _TIMEOUT_S = 30.0
-_PIECE_BYTES = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 _NO_BODY = {204, 304}
 
 
 @dataclass
 class Exchange:
-    """One request, and as much of its answer as came."""
+    """One request, and the part of its response that arrived. `status` is None without any."""
 
     method: str
     path: str
     authorization: str
-    asked_bytes: int = 0
-    asked_digest: str = ""
-    asked_whole: bool = False
+    request_bytes: int = 0
+    request_digest: str = ""
+    request_complete: bool = False
     status: int | None = None
-    announced_bytes: int = 0
-    answered_bytes: int = 0
-    answered_whole: bool = False
+    content_length: int = 0
+    response_bytes: int = 0
+    response_complete: bool = False
 
 
 @dataclass
 class CountingProxy:
-    """Listens on `port` from `with` to its end; `exchanges` are those that have ended."""
+    """Listens on `port` while its `with` block runs. `exchanges` holds the finished exchanges."""
 
     server_port: int
     exchanges: list[Exchange] = field(default_factory=list)
@@ -81,78 +81,80 @@ class CountingProxy:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
-            with suppress(OSError), client.makefile("rb") as asked:
+            with suppress(OSError), client.makefile("rb") as requests:
                 server.connect(("127.0.0.1", self.server_port))
-                with server.makefile("rb") as answered:
-                    while self._pass(client, asked, server, answered):
+                with server.makefile("rb") as responses:
+                    while self._forward(client, requests, server, responses):
                         pass
 
-    def _pass(
-        self, client: socket.socket, asked: BinaryIO, server: socket.socket, answered: BinaryIO
+    def _forward(
+        self, client: socket.socket, requests: BinaryIO, server: socket.socket, responses: BinaryIO
     ) -> bool:
-        """One exchange; whether the connection goes on."""
-        head = _head(asked)
+        """Forward one exchange. Return whether the connection can be reused."""
+        head = _read_head(requests)
         if not head:
             return False
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
         exchange = Exchange(method, path, _header(head, b"authorization") or "")
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may answer all the same
+            with suppress(BrokenPipeError, ConnectionResetError):  # the server may still respond
                 server.sendall(head)
-                _pass_question(exchange, head, asked, server)
-            _pass_answer(exchange, answered, client)
+                _forward_request(exchange, head, requests, server)
+            _forward_response(exchange, responses, client)
         except OSError:
             return False
         finally:
             with self._lock:
                 self.exchanges.append(exchange)
-        return exchange.answered_whole and exchange.asked_whole
+        return exchange.response_complete and exchange.request_complete
 
 
-def _pass_question(exchange: Exchange, head: bytes, asked: BinaryIO, server: socket.socket) -> None:
+def _forward_request(
+    exchange: Exchange, head: bytes, requests: BinaryIO, server: socket.socket
+) -> None:
     digest = hashlib.sha256()
     if _header(head, b"transfer-encoding") == "chunked":
-        while size := int(line := asked.readline() or b"!", 16):
-            chunk = asked.read(size + 2)
+        while size := int(line := requests.readline() or b"!", 16):
+            chunk = requests.read(size + 2)
             server.sendall(line + chunk)
             digest.update(chunk[:size])
-            exchange.asked_bytes += len(chunk[:size])
-        server.sendall(line + asked.readline())
+            exchange.request_bytes += len(chunk[:size])
+        server.sendall(line + requests.readline())
     else:
-        left = int(_header(head, b"content-length") or 0)
-        while left > 0:
-            piece = asked.read1(min(left, _PIECE_BYTES))  # type: ignore[attr-defined]  # reason: buffered
-            if not piece:
-                server.shutdown(socket.SHUT_WR)  # the client went away in the middle
-                raise OSError("cut")
-            server.sendall(piece)
-            digest.update(piece)
-            exchange.asked_bytes += len(piece)
-            left -= len(piece)
-    exchange.asked_digest = digest.hexdigest()
-    exchange.asked_whole = True
+        remaining = int(_header(head, b"content-length") or 0)
+        while remaining > 0:
+            chunk = requests.read1(min(remaining, _CHUNK_BYTES))  # type: ignore[attr-defined]  # reason: buffered
+            if not chunk:
+                server.shutdown(socket.SHUT_WR)  # the client disconnected
+                raise OSError("request was cut off")
+            server.sendall(chunk)
+            digest.update(chunk)
+            exchange.request_bytes += len(chunk)
+            remaining -= len(chunk)
+    exchange.request_digest = digest.hexdigest()
+    exchange.request_complete = True
 
 
-def _pass_answer(exchange: Exchange, answered: BinaryIO, client: socket.socket) -> None:
-    head = _head(answered)
+def _forward_response(exchange: Exchange, responses: BinaryIO, client: socket.socket) -> None:
+    head = _read_head(responses)
     if not head:
         return
     exchange.status = int(head.split(b" ", 2)[1])
     client.sendall(head)
     if exchange.method != "HEAD" and exchange.status not in _NO_BODY:
-        exchange.announced_bytes = left = int(_header(head, b"content-length") or 0)
-        while left > 0:
-            piece = answered.read1(min(left, _PIECE_BYTES))  # type: ignore[attr-defined]  # reason: buffered
-            if not piece:
+        exchange.content_length = remaining = int(_header(head, b"content-length") or 0)
+        while remaining > 0:
+            chunk = responses.read1(min(remaining, _CHUNK_BYTES))  # type: ignore[attr-defined]  # reason: buffered
+            if not chunk:
                 return
-            left -= len(piece)
-            exchange.answered_bytes += len(piece)
-            client.sendall(piece)
-    exchange.answered_whole = True
+            remaining -= len(chunk)
+            exchange.response_bytes += len(chunk)
+            client.sendall(chunk)
+    exchange.response_complete = True
 
 
-def _head(source: BinaryIO) -> bytes:
-    """The first line and the headers, or nothing when the peer is gone."""
+def _read_head(source: BinaryIO) -> bytes:
+    """Read the first line and the headers; empty if the peer has disconnected."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         line = source.readline()
