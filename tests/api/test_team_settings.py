@@ -1,4 +1,4 @@
-"""`/v1/teams/{team}/settings` and `/billing`: who may change them, and what they take."""
+"""Team settings and billing over HTTP: permissions, validation and concurrent changes."""
 
 from functools import partial
 from typing import Any
@@ -10,10 +10,10 @@ from hitrate.roles import Role
 from tests.support.account_api import AccountApi
 from tests.support.account_fixture import run_concurrently
 
-NOT_ADMIN = sorted(set(Scope) - {Scope.ADMIN})
+SCOPES_WITHOUT_ADMIN = sorted(set(Scope) - {Scope.ADMIN})
 
 
-def test_an_owner_reads_and_changes_the_switches(api: AccountApi) -> None:
+def test_owner_reads_and_changes_settings(api: AccountApi) -> None:
     team = api.create_team()
     owner, token = api.create_owner(team)
     path = f"{team.slug}/settings"
@@ -35,23 +35,27 @@ def test_an_owner_reads_and_changes_the_switches(api: AccountApi) -> None:
 
 
 @pytest.mark.parametrize("role", Role)
-def test_roles_change_what_is_theirs(api: AccountApi, role: Role) -> None:
+def test_role_decides_which_settings_can_be_read_and_changed(api: AccountApi, role: Role) -> None:
     team = api.create_team()
     _, token = api.create_member(team, role)
     settings, billing = f"{team.slug}/settings", f"{team.slug}/billing"
-    may_set, may_bill = role is Role.OWNER, role in (Role.OWNER, Role.BILLING)
+    can_change_settings, can_change_billing = role is Role.OWNER, role in (Role.OWNER, Role.BILLING)
     assert api.status("GET", settings, token) == 200
     body: dict[str, Any] = {"remoteCaching": False}
-    assert api.status("PATCH", settings, token, json=body) == (200 if may_set else 403)
-    assert api.status("PATCH", billing, token, json={"spendCap": "5"}) == (200 if may_bill else 403)
-    may_look = may_bill or role in (Role.MEMBER, Role.VIEWER)
+    assert api.status("PATCH", settings, token, json=body) == (200 if can_change_settings else 403)
+    assert api.status("PATCH", billing, token, json={"spendCap": "5"}) == (
+        200 if can_change_billing else 403
+    )
+    can_read = can_change_billing or role in (Role.MEMBER, Role.VIEWER)
     for path in (billing, f"{team.slug}/usage"):
-        assert api.status("GET", path, token) == (200 if may_look else 403)
-    assert api.ok("GET", team.slug, api.operator)["state"] == ("disabled" if may_set else "active")
+        assert api.status("GET", path, token) == (200 if can_read else 403)
+    assert api.ok("GET", team.slug, api.operator)["state"] == (
+        "disabled" if can_change_settings else "active"
+    )
 
 
-@pytest.mark.parametrize("scope", NOT_ADMIN)
-def test_a_token_without_the_scope_admin_changes_nothing(api: AccountApi, scope: Scope) -> None:
+@pytest.mark.parametrize("scope", SCOPES_WITHOUT_ADMIN)
+def test_token_without_admin_scope_cannot_change_settings(api: AccountApi, scope: Scope) -> None:
     team = api.create_team()
     owner, _ = api.create_owner(team)
     for token in (api.create_team_token(team, scope), api.create_user_token(owner, scope)):
@@ -60,14 +64,14 @@ def test_a_token_without_the_scope_admin_changes_nothing(api: AccountApi, scope:
     assert api.audit_actions(team)[-1] != "settings.change"
 
 
-def test_only_the_operator_sets_and_clears_a_block_and_a_missing_payment(api: AccountApi) -> None:
+def test_only_the_operator_changes_blocks_and_missing_payments(api: AccountApi) -> None:
     team = api.create_team()
     path = f"{team.slug}/billing"
-    inside = [api.create_member(team, role)[1] for role in (Role.OWNER, Role.BILLING)]
-    inside.append(api.create_team_token(team))
+    team_tokens = [api.create_member(team, role)[1] for role in (Role.OWNER, Role.BILLING)]
+    team_tokens.append(api.create_team_token(team))
     for field, state in (("softBlocked", "soft_blocked"), ("paymentMissing", "payment_missing")):
         assert api.ok("PATCH", path, api.operator, json={field: True})["state"] == state
-        for token in inside:
+        for token in team_tokens:
             for value in (False, True):
                 status, message = api.client_error("PATCH", path, token, json={field: value})
                 assert (status, "operator of the server" in message) == (403, True)
@@ -80,12 +84,12 @@ def test_only_the_operator_sets_and_clears_a_block_and_a_missing_payment(api: Ac
             assert api.status("PATCH", path, token, json={field.lower(): False}) == 400
             settings = f"{team.slug}/settings"
             assert api.status("PATCH", settings, token, json={field: False}) in (400, 403)
-        assert api.ok("GET", path, inside[0])["state"] == state
+        assert api.ok("GET", path, team_tokens[0])["state"] == state
         assert api.ok("PATCH", path, api.operator, json={field: False})["state"] == "active"
-    assert api.ok("GET", path, inside[0])["spendCap"] is None
+    assert api.ok("GET", path, team_tokens[0])["spendCap"] is None
 
 
-def test_two_changes_at_once_both_count(api: AccountApi) -> None:
+def test_concurrent_changes_are_all_applied(api: AccountApi) -> None:
     team = api.create_team()
     tokens = [api.create_owner(team)[1] for _ in range(4)]
     changes: list[tuple[str, dict[str, Any]]] = [
@@ -106,10 +110,10 @@ def test_two_changes_at_once_both_count(api: AccountApi) -> None:
     assert (billing["currency"], billing["limits"]["requests"]) == ("EUR", 9)
 
 
-def test_settings_of_another_team_are_out_of_reach(api: AccountApi) -> None:
+def test_settings_of_another_team_cannot_be_read_or_changed(api: AccountApi) -> None:
     ours, theirs = api.create_team(), api.create_team()
     _, token = api.create_owner(ours)
-    for who in (token, api.create_team_token(ours)):
+    for caller in (token, api.create_team_token(ours)):
         for path in (
             f"{theirs.slug}/settings",
             f"{theirs.id}/billing",
@@ -120,15 +124,15 @@ def test_settings_of_another_team_are_out_of_reach(api: AccountApi) -> None:
             "team_x/billing",
             f"{theirs.id.lower()}/settings",
         ):
-            assert api.status("PATCH", path, who, json={}) == 403, path
-            assert api.status("GET", path, who) == 403, path
+            assert api.status("PATCH", path, caller, json={}) == 403, path
+            assert api.status("GET", path, caller) == 403, path
 
 
-def test_the_operator_reaches_every_team_by_id_and_by_any_slug(api: AccountApi) -> None:
-    odd = api.create_team("team_with-a-slug-like-an-id")
-    for name in (odd.slug, odd.id, f"{odd.slug}?teamId={odd.id}"):
-        assert api.ok("GET", name, api.operator)["id"] == odd.id
-    for name in ("nobodys", "team_x", f"{odd.slug}?slug=default", "%00", "'%20OR%201=1"):
+def test_operator_reaches_every_team_by_id_and_slug(api: AccountApi) -> None:
+    team = api.create_team("team_with-a-slug-like-an-id")
+    for name in (team.slug, team.id, f"{team.slug}?teamId={team.id}"):
+        assert api.ok("GET", name, api.operator)["id"] == team.id
+    for name in ("nobodys", "team_x", f"{team.slug}?slug=default", "%00", "'%20OR%201=1"):
         assert api.status("GET", name, api.operator) == 403
 
 
@@ -142,7 +146,7 @@ def test_the_operator_reaches_every_team_by_id_and_by_any_slug(api: AccountApi) 
      {"pausedAtMs": None}, [], "x"],
     ids=lambda body: repr(body)[:40],
 )  # fmt: skip
-def test_what_is_no_setting_is_refused_and_changes_nothing(api: AccountApi, body: object) -> None:
+def test_invalid_settings_are_rejected_and_change_nothing(api: AccountApi, body: object) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     before = api.ok("GET", f"{team.slug}/settings", token)
@@ -153,7 +157,7 @@ def test_what_is_no_setting_is_refused_and_changes_nothing(api: AccountApi, body
 
 
 @pytest.mark.parametrize(
-    ("body", "word"),
+    ("body", "text"),
     [
         ({"cycleDay": 0}, "$.cycleDay is 0"),
         ({"cycleDay": 32}, "$.cycleDay is 32"),
@@ -188,17 +192,19 @@ def test_what_is_no_setting_is_refused_and_changes_nothing(api: AccountApi, body
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_what_is_no_billing_is_refused_by_name(api: AccountApi, body: object, word: str) -> None:
+def test_invalid_billing_is_rejected_with_the_field_name(
+    api: AccountApi, body: object, text: str
+) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     status, message = api.client_error("PATCH", f"{team.slug}/billing", token, json=body)
     assert status == 400
-    assert word in message
+    assert text in message
     assert len(message) < 300
     assert api.audit_actions(team) == ["team.create", "member.add"]
 
 
-def test_methods_that_are_not_there_are_refused_in_the_same_shape(api: AccountApi) -> None:
+def test_unknown_methods_and_paths_are_rejected_with_the_error_schema(api: AccountApi) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     for method in ("PUT", "DELETE", "POST", "TRACE", "HEAD", "BREW"):
@@ -213,8 +219,8 @@ def test_methods_that_are_not_there_are_refused_in_the_same_shape(api: AccountAp
      b"Bearer hr_" + b"0" * 38, b"Bearer ' OR 1=1 --"],
     ids=lambda value: f"{value[:20]!r}",
 )  # fmt: skip
-def test_without_a_valid_token_nothing_is_shown(api: AccountApi, authorization: bytes) -> None:
+def test_requests_without_a_valid_token_receive_401(api: AccountApi, authorization: bytes) -> None:
     for path in ("default", "default/settings", "nobodys", "/v1/user", "default/audit/export"):
-        answer = api.call("GET", path, "", headers={"authorization": authorization})
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == "Bearer"
+        response = api.call("GET", path, "", headers={"authorization": authorization})
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"

@@ -33,6 +33,7 @@ class RateLimiter:
         tat_us = max(last_tat_us, now_us) + _MINUTE_US // requests_per_minute
         wait_us = tat_us - now_us - _MINUTE_US
         if wait_us > 0:
+            self._tat_us[key] = last_tat_us
             return math.ceil(wait_us / 10**6)
         self._tat_us[key] = tat_us
         return 0
