@@ -35,7 +35,7 @@ _WRONG_TEAM = (
     "This token has no permission for the requested team; "
     "check teamId and slug (TURBO_TEAM, TURBO_TEAMID) or use a token of that team."
 )
-_NO_TEAM = "You are not a member of a team that this token is for; ask a team owner to add you."
+_NO_TEAM = "You are in no team that this token is for; ask a team owner to add you."
 _NAME_ONE = "Name the team by the query parameter `slug` or `teamId` (TURBO_TEAM, TURBO_TEAMID)."
 _NOT_OWN = (
     "This is for a user's own account: use a token of a user with the scope `admin`; create one on "

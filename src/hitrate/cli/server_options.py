@@ -16,7 +16,7 @@ from hitrate.db.engine import open_database
 from hitrate.errors import BadRequest, ConfigError, NotFound
 from hitrate.roles import Role
 from hitrate.teams.models import Team
-from hitrate.teams.settings import COUNT_MOST
+from hitrate.teams.settings import MAX_COUNT
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,9 +91,9 @@ def count_or_none(text: str, option: str) -> int | None:
     """A whole number, or None for 'none'. Raises BadRequest that names the option."""
     if text.lower() == "none":
         return None
-    if not re.fullmatch(r"\d{1,20}", text) or int(text) > COUNT_MOST:
+    if not re.fullmatch(r"\d{1,20}", text) or int(text) > MAX_COUNT:
         raise BadRequest(
-            f"{option} is {text[:40]!r}; it takes a whole number from 0 to {COUNT_MOST}, or 'none'."
+            f"{option} is {text[:40]!r}; it takes a whole number from 0 to {MAX_COUNT}, or 'none'."
         )
     return int(text)
 

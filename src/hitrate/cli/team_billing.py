@@ -29,7 +29,7 @@ from hitrate.errors import BadRequest
 from hitrate.management.schemas import BillingResponse
 from hitrate.teams.audit import AuditEntryResponse, as_csv, as_ndjson
 from hitrate.teams.models import OPERATOR, Team
-from hitrate.teams.settings import COUNT_MOST, MEASURES, BillingPatch, apply_billing
+from hitrate.teams.settings import MAX_COUNT, MEASURES, BillingPatch, apply_billing
 from hitrate.units import parse_size
 
 _PRICES = ("uploadedGb", "downloadedGb", "storedGb", "millionRequests", "millionEvents")
@@ -224,9 +224,9 @@ def _size(text: str, name: str) -> int | None:
     except ValueError as error:
         raise BadRequest(f"{option}; it takes {error}, or 'none'.") from error
     except OverflowError:
-        size = COUNT_MOST + 1
-    if size > COUNT_MOST:
-        raise BadRequest(f"{option}; it takes at most {COUNT_MOST}, or 'none'.")
+        size = MAX_COUNT + 1
+    if size > MAX_COUNT:
+        raise BadRequest(f"{option}; it takes at most {MAX_COUNT}, or 'none'.")
     return size
 
 

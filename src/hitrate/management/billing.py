@@ -53,7 +53,7 @@ def change_billing(
 ) -> BillingResponse:
     """Change limits, prices, spend cap or cycle day; blocks only as the operator."""
     auth = current_auth(request)
-    if data.is_for_operator and not auth.token.is_operator:
+    if data.requires_operator and not auth.token.is_operator:
         raise Forbidden(
             "Only the operator of the server can change softBlocked and paymentMissing, with "
             "`hitrate team block` and `hitrate team payment`."

@@ -16,7 +16,7 @@ from hitrate.pages.context import MEASURES, PageContext
 from hitrate.pages.token_forms import SCOPE_DESCRIPTIONS, parse_token_fields
 from hitrate.roles import Role
 from hitrate.teams.settings import (
-    COUNT_MOST,
+    MAX_COUNT,
     BillingPatch,
     LimitsPatch,
     PricesPatch,
@@ -166,7 +166,7 @@ def _parse_limit(text: str, name: str) -> int | None:
         size = parse_size(size_text)
     except (ValueError, OverflowError) as error:
         raise BadRequest(f"{field} is not a size. Enter 1500, 200 MB or 4 GiB.") from error
-    if size > COUNT_MOST:
+    if size > MAX_COUNT:
         raise BadRequest(f"{field} is too large.")
     return size
 

@@ -1,9 +1,7 @@
-"""What a team has been told to be: switches, limits, prices. Kept as one JSON value with the team.
+"""Settings of a team, and the patches with which the API, pages and commands change them. Pure.
 
-Money is whole millionths of the currency; text with a decimal point at the edges. Sizes are bytes.
-
-What a team may use and what it pays: limits, prices, spend cap, cycle, blocks; shown and changed
-in the same way by the API and by commands. Pure.
+The settings are stored as one JSON value with the team. Money is stored in micros (millionths of
+the currency); patches take decimal text or numbers. Sizes are bytes.
 """
 
 import re
@@ -16,15 +14,15 @@ from hitrate.errors import BadRequest
 from hitrate.money import parse_money
 from hitrate.teams.cycles import BillingSchedule
 
-COUNT_MOST = 2**62
-Count = Annotated[int, Meta(ge=0, le=COUNT_MOST)]
+MAX_COUNT = 2**62
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 MEASURES = ("uploaded_bytes", "downloaded_bytes", "requests", "events", "stored_bytes")
-"""What is metered, limited and priced; all but `stored_bytes` begin at 0 with each cycle."""
+"""The metered, limited and priced quantities. All but `stored_bytes` start at 0 in each cycle."""
 
 
 class Limits(msgspec.Struct, frozen=True, rename="camel"):
-    """Most of each measure in a billing cycle; None is no limit."""
+    """The limit of each measure in a billing cycle. None is no limit."""
 
     uploaded_bytes: Count | None = None
     downloaded_bytes: Count | None = None
@@ -34,8 +32,11 @@ class Limits(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Prices(msgspec.Struct, frozen=True, rename="camel"):
-    """In millionths of the currency: for a GB (10^9 bytes) up, down, and stored for a whole
-    cycle; for a million requests; for a million events."""
+    """Prices in micros.
+
+    Per GB (10^9 bytes) uploaded, downloaded, and stored for a whole cycle; per million requests;
+    per million events.
+    """
 
     uploaded_gb: Count = 0
     downloaded_gb: Count = 0
@@ -45,8 +46,10 @@ class Prices(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TeamSettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """`paused_at_ms` is when the spend cap was reached; an owner who raises or disables the cap
-    clears it."""
+    """Everything about a team that can be changed, apart from its name.
+
+    `paused_at_ms` is when the spend cap was reached. Raising or removing the cap clears it.
+    """
 
     remote_caching: bool = True
     soft_blocked: bool = False
@@ -64,12 +67,12 @@ _decoder = msgspec.json.Decoder(TeamSettings)
 
 
 def decode_settings(text: str) -> TeamSettings:
-    """From the database."""
+    """Decode the JSON of the database column."""
     return _decoder.decode(text)
 
 
 def encode_settings(settings: TeamSettings) -> str:
-    """For the database."""
+    """Encode the JSON of the database column. Defaults are omitted."""
     return msgspec.json.encode(settings).decode()
 
 
@@ -77,13 +80,13 @@ Money = str | int | float
 
 _LAST_DAY = 31
 
-# Said in the documentation; checked by `apply_billing`, whose messages say more.
+# For the documentation only. `apply_billing` checks the values, with better messages.
 _DAY = Meta(extra_json_schema={"minimum": 1, "maximum": _LAST_DAY})
 _CURRENCY = Meta(extra_json_schema={"pattern": "^[A-Z]{3}$"})
 
 
 class SettingsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What is to be changed; the rest stays."""
+    """The settings to change. Fields that are left out stay as they are."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
     remote_caching: bool | UnsetType = UNSET
@@ -91,7 +94,7 @@ class SettingsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 def apply_settings(patch: SettingsPatch, settings: TeamSettings) -> TeamSettings:
-    """The settings with what the patch names."""
+    """Return the settings after the patch. The patch's name is not part of them."""
     changed = {
         name: value
         for name in ("remote_caching", "requests_per_minute")
@@ -101,7 +104,7 @@ def apply_settings(patch: SettingsPatch, settings: TeamSettings) -> TeamSettings
 
 
 class LimitsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Most of each measure in a cycle; null is no limit; what is left out stays."""
+    """Limits per billing cycle. null is no limit; fields that are left out stay as they are."""
 
     uploaded_bytes: Count | UnsetType | None = UNSET
     downloaded_bytes: Count | UnsetType | None = UNSET
@@ -111,7 +114,7 @@ class LimitsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class PricesPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """For a GB (10^9 bytes) up, down, and stored for a cycle; for a million requests or events."""
+    """Prices: per GB (10^9 bytes) uploaded, downloaded and stored; per million requests or events."""
 
     uploaded_gb: Money | UnsetType = UNSET
     downloaded_gb: Money | UnsetType = UNSET
@@ -124,7 +127,10 @@ _WIRE_NAMES = {field.name: field.encode_name for field in msgspec.structs.fields
 
 
 class BillingPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What is to be changed; the rest stays. The two last are for the operator alone."""
+    """The billing settings to change. Fields that are left out stay as they are.
+
+    `softBlocked` and `paymentMissing` are reserved for the operator.
+    """
 
     cycle_day: Annotated[int, _DAY] | UnsetType = UNSET
     limits: LimitsPatch | UnsetType = UNSET
@@ -135,19 +141,19 @@ class BillingPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     payment_missing: bool | UnsetType = UNSET
 
     @property
-    def is_for_operator(self) -> bool:
+    def requires_operator(self) -> bool:
         return self.soft_blocked is not UNSET or self.payment_missing is not UNSET
 
 
 def apply_billing(patch: BillingPatch, settings: TeamSettings, now_ms: int) -> TeamSettings:
-    """The settings with what the patch names. Raises BadRequest; then nothing is changed."""
+    """Return the settings after the patch. Raises BadRequest for an invalid value."""
     changed: dict[str, object] = {}
     if patch.cycle_day is not UNSET and patch.cycle_day != settings.cycle.day:
         if not 1 <= patch.cycle_day <= _LAST_DAY:
             raise BadRequest(f"$.cycleDay is {patch.cycle_day}; it takes a day from 1 to 31.")
         changed["cycle"] = settings.cycle.with_day(patch.cycle_day, now_ms)
     if patch.limits is not UNSET:
-        changed["limits"] = msgspec.structs.replace(settings.limits, **_given(patch.limits))
+        changed["limits"] = msgspec.structs.replace(settings.limits, **_set_fields(patch.limits))
     if patch.currency is not UNSET:
         if not re.fullmatch("[A-Z]{3}", patch.currency):
             raise BadRequest(
@@ -158,7 +164,7 @@ def apply_billing(patch: BillingPatch, settings: TeamSettings, now_ms: int) -> T
     if patch.prices is not UNSET:
         prices = {
             name: _money(value, f"prices.{_WIRE_NAMES[name]}")
-            for name, value in _given(patch.prices).items()
+            for name, value in _set_fields(patch.prices).items()
         }
         changed["prices"] = msgspec.structs.replace(settings.prices, **prices)
     for name in ("soft_blocked", "payment_missing"):
@@ -170,7 +176,7 @@ def apply_billing(patch: BillingPatch, settings: TeamSettings, now_ms: int) -> T
 
 
 def _spend_cap(value: Money | None, settings: TeamSettings) -> dict[str, object]:
-    """A cap that is raised or disabled ends a pause; any other change does not."""
+    """Return the changed fields. Raising or removing the cap ends a pause."""
     cap = None if value is None else _money(value, "spendCap")
     if cap is None or (settings.spend_cap is not None and cap > settings.spend_cap):
         return {"spend_cap": cap, "paused_at_ms": None}
@@ -184,5 +190,5 @@ def _money(value: Money, field: str) -> int:
         raise BadRequest(f"{error}.") from error
 
 
-def _given(patch: msgspec.Struct) -> dict[str, Money]:
+def _set_fields(patch: msgspec.Struct) -> dict[str, Money]:
     return {name: v for name, v in msgspec.structs.asdict(patch).items() if v is not UNSET}
