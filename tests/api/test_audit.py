@@ -1,4 +1,4 @@
-"""`/v1/teams/{team}/audit`: read by owners, paged, exported; changed by nobody."""
+"""`/v1/teams/{team}/audit`: access, pages and exports."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from hitrate.teams.models import Actor
 from tests.support.account_api import AccountApi
 
 
-def test_an_owner_reads_every_change_newest_first(api: AccountApi) -> None:
+def test_owner_reads_changes_newest_first(api: AccountApi) -> None:
     team = api.create_team()
     owner, token = api.create_owner(team)
     api.ok("PATCH", f"{team.slug}/settings", token, json={"requestsPerMinute": 5})
@@ -38,7 +38,7 @@ def test_an_owner_reads_every_change_newest_first(api: AccountApi) -> None:
     }
 
 
-def test_who_changes_by_a_teams_token_or_as_operator_is_told_apart(api: AccountApi) -> None:
+def test_team_token_and_operator_are_distinct_actors(api: AccountApi) -> None:
     team = api.create_team()
     token, secret = api.create_token(team, scopes=Scope, label="operator")
     for number, who in enumerate((secret, api.operator)):
@@ -49,14 +49,14 @@ def test_who_changes_by_a_teams_token_or_as_operator_is_told_apart(api: AccountA
 
 
 @pytest.mark.parametrize("role", sorted(set(Role) - {Role.OWNER}))
-def test_nobody_but_an_owner_reads_it(api: AccountApi, role: Role) -> None:
+def test_other_roles_cannot_read_the_audit_log(api: AccountApi, role: Role) -> None:
     team = api.create_team()
     _, token = api.create_member(team, role)
     for path in ("audit", "audit/export", "audit/export?format=csv"):
         assert api.status("GET", f"{team.slug}/{path}", token) == 403
 
 
-def test_a_token_without_the_scope_admin_does_not_read_it(api: AccountApi) -> None:
+def test_token_without_admin_scope_cannot_read_the_audit_log(api: AccountApi) -> None:
     team = api.create_team()
     owner, _ = api.create_owner(team)
     scopes = set(Scope) - {Scope.ADMIN}
@@ -64,22 +64,22 @@ def test_a_token_without_the_scope_admin_does_not_read_it(api: AccountApi) -> No
         assert api.status("GET", f"{team.slug}/audit", token) == 403
 
 
-def test_each_team_has_its_own(api: AccountApi) -> None:
-    ours, theirs = api.create_team(), api.create_team()
-    _, token = api.create_owner(ours)
-    api.create_owner(theirs)
+def test_audit_log_contains_its_own_team_only(api: AccountApi) -> None:
+    own_team, other_team = api.create_team(), api.create_team()
+    _, token = api.create_owner(own_team)
+    api.create_owner(other_team)
     for path in ("audit", "audit/export?format=csv", "audit/export"):
-        assert theirs.slug not in api.call("GET", f"{ours.slug}/{path}", token).text
-        assert api.status("GET", f"{theirs.slug}/{path}", token) == 403
-    assert api.status("GET", f"{ours.slug}/audit?slug={theirs.slug}", token) == 403
+        assert other_team.slug not in api.call("GET", f"{own_team.slug}/{path}", token).text
+        assert api.status("GET", f"{other_team.slug}/{path}", token) == 403
+    assert api.status("GET", f"{own_team.slug}/audit?slug={other_team.slug}", token) == 403
 
 
-def test_pages_join_and_the_export_is_the_whole(api: AccountApi) -> None:
+def test_pages_and_exports_contain_every_entry(api: AccountApi) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     with api.engine.begin() as connection:
         for number in range(1500):
-            record(connection, number, Actor("user", "u", "u"), "test.note", team.id, str(number))
+            record(connection, number, Actor("user", "u", "u"), "test.create", team.id, str(number))
     paged: list[int] = []
     cursor = ""
     while True:
@@ -90,33 +90,33 @@ def test_pages_join_and_the_export_is_the_whole(api: AccountApi) -> None:
         cursor = f"&cursor={page['nextCursor']}"
     assert len(paged) == 1502
     assert paged == sorted(set(paged), reverse=True)
-    answer = api.call("GET", f"{team.slug}/audit/export", token)
-    assert answer.headers["content-type"] == "application/x-ndjson"
-    assert [json.loads(line)["id"] for line in answer.text.splitlines()] == paged
-    answer = api.call("GET", f"{team.slug}/audit/export?format=csv", token)
-    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert f'filename="{team.slug}-audit.csv"' in answer.headers["content-disposition"]
-    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    response = api.call("GET", f"{team.slug}/audit/export", token)
+    assert response.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line)["id"] for line in response.text.splitlines()] == paged
+    response = api.call("GET", f"{team.slug}/audit/export?format=csv", token)
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert f'filename="{team.slug}-audit.csv"' in response.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
     assert [int(row["id"]) for row in rows] == paged
-    narrowed = api.ok("GET", f"{team.slug}/audit?action=member.add", token)["entries"]
-    assert [entry["action"] for entry in narrowed] == ["member.add"]
+    filtered = api.ok("GET", f"{team.slug}/audit?action=member.add", token)["entries"]
+    assert [entry["action"] for entry in filtered] == ["member.add"]
 
 
-def test_what_people_write_does_not_become_a_formula_or_another_column(api: AccountApi) -> None:
+def test_csv_export_escapes_formulas_and_separators(api: AccountApi) -> None:
     team = api.create_team()
-    evil = "=HYPERLINK(\"http://evil\"),'x'"
+    formula = "=HYPERLINK(\"http://evil\"),'x'"
     _, owner = api.create_owner(team)
-    _, token = api.create_token(team, scopes=Scope, label=evil)
-    api.ok("POST", f"{team.slug}/tokens", token, json={"label": evil})
+    _, token = api.create_token(team, scopes=Scope, label=formula)
+    api.ok("POST", f"{team.slug}/tokens", token, json={"label": formula})
     stranger = api.create_user(email=f"=1+1|{team.slug}@example.com")
     api.ok("POST", f"{team.slug}/members", token, json={"email": stranger.email})
-    api.ok("PATCH", f"{team.slug}/settings", token, json={"name": "+evil"})
+    api.ok("PATCH", f"{team.slug}/settings", token, json={"name": "+formula"})
     text = api.call("GET", f"{team.slug}/audit/export?format=csv", owner).text
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert {len(row) for row in rows} == {8}
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
     assert f"'{stranger.email}" in {row[6] for row in rows}
-    assert f"'{evil}" in {row[4] for row in rows}
+    assert f"'{formula}" in {row[4] for row in rows}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_people_write_does_not_become_a_formula_or_another_column(api: Acco
     ["limit=0", "limit=-1", "limit=1001", "limit=many", "limit=" + "9" * 30, "cursor=x",
      "cursor=-1", "cursor=1.5", "cursor=" + "9" * 19, "cursor=%00", "cursor=1%20OR%201=1"],
 )  # fmt: skip
-def test_a_page_that_cannot_be_is_refused_by_name(api: AccountApi, query: str) -> None:
+def test_invalid_page_parameter_is_refused_by_name(api: AccountApi, query: str) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     status, message = api.client_error("GET", f"{team.slug}/audit?{query}", token)
@@ -133,7 +133,7 @@ def test_a_page_that_cannot_be_is_refused_by_name(api: AccountApi, query: str) -
 
 
 @pytest.mark.parametrize("form", ["xml", "", "CSV", "csv%00"])
-def test_another_format_is_refused_by_name(api: AccountApi, form: str) -> None:
+def test_unknown_export_format_is_refused_by_name(api: AccountApi, form: str) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     status, message = api.client_error("GET", f"{team.slug}/audit/export?format={form}", token)
@@ -145,13 +145,13 @@ def test_another_format_is_refused_by_name(api: AccountApi, form: str) -> None:
     ["limit=1&limit=2", "cursor=0", "cursor=" + "9" * 18, "action=%00", "action=%ED%A0%80",
      "action='%20OR%201=1%20--", "action=" + "x" * 5000, "unknown=1"],
 )  # fmt: skip
-def test_an_odd_page_is_a_page(api: AccountApi, query: str) -> None:
+def test_unusual_page_parameters_are_accepted(api: AccountApi, query: str) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     assert len(api.ok("GET", f"{team.slug}/audit?{query}", token)["entries"]) <= 2
 
 
-def test_nothing_changes_or_removes_an_entry(api: AccountApi) -> None:
+def test_entries_cannot_be_changed_or_removed(api: AccountApi) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     before = api.ok("GET", f"{team.slug}/audit", token)

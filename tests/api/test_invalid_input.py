@@ -1,4 +1,4 @@
-"""What the API for teams does not accept: it is refused by name, and changes nothing."""
+"""Invalid input to the team API is refused by name and changes nothing."""
 
 from typing import Any
 
@@ -7,20 +7,20 @@ import pytest
 from tests.support.client_operations import code_of
 from tests.support.team_fixture import TeamFixture, TeamServer
 
-HUGE = 10**30
+HUGE_NUMBER = 10**30
 
-# What is only nearly of its type; the framework makes do with it.
-
-BAD: list[Any] = [
+INVALID_INPUT: list[Any] = [
     ("PATCH", "settings", {"remoteCaching": "off"}, "remoteCaching"),
     ("PATCH", "settings", {"remoteCaching": None}, "remoteCaching"),
     ("PATCH", "settings", {"requestsPerMinute": -1}, "requestsPerMinute"),
     ("PATCH", "settings", {"requestsPerMinute": 1.5}, "requestsPerMinute"),
     ("PATCH", "settings", {"requestsPerMinute": "many"}, "requestsPerMinute"),
-    ("PATCH", "settings", {"requestsPerMinute": HUGE}, "requestsPerMinute"),
+    ("PATCH", "settings", {"requestsPerMinute": HUGE_NUMBER}, "requestsPerMinute"),
     ("PATCH", "settings", {"name": ""}, "name"),
     ("PATCH", "settings", {"name": "x" * 101}, "name"),
     ("PATCH", "settings", {"name": " "}, "name"),
+    ("PATCH", "settings", {"name": " ", "remoteCaching": False}, "name"),
+    ("PATCH", "settings", {"name": "New", "requestsPerMinute": -1}, "requestsPerMinute"),
     ("PATCH", "settings", {"name": "two\nlines"}, "name"),
     ("PATCH", "settings", {"remoteCaching": 0}, "remoteCaching"),
     ("PATCH", "settings", {"requestsPerMinute": "5"}, "Minute"),
@@ -32,7 +32,7 @@ BAD: list[Any] = [
     ("PATCH", "billing", {"limits": {"events": 0.5}}, "limits.events"),
     ("PATCH", "billing", {"limits": {"requests": True}}, "limits.requests"),
     ("PATCH", "billing", {"limits": {"downloadedBytes": 2**63}}, "limits.downloadedBytes"),
-    ("PATCH", "billing", {"limits": {"downloadedBytes": HUGE}}, "limits.downloadedBytes"),
+    ("PATCH", "billing", {"limits": {"downloadedBytes": HUGE_NUMBER}}, "limits.downloadedBytes"),
     ("PATCH", "billing", {"limits": {"downloads": 1}}, "downloads"),
     ("PATCH", "billing", {"limits": None}, "limits"),
     ("PATCH", "billing", {"limit": {"events": 1}}, "limit"),
@@ -53,7 +53,7 @@ BAD: list[Any] = [
     ("PATCH", "billing", {"cycleDay": 0}, "cycleDay"),
     ("PATCH", "billing", {"cycleDay": 32}, "cycleDay"),
     ("PATCH", "billing", {"cycleDay": "15"}, "cycleDay"),
-    ("PATCH", "billing", {"cycleDay": HUGE}, "cycleDay"),
+    ("PATCH", "billing", {"cycleDay": HUGE_NUMBER}, "cycleDay"),
     ("PATCH", "billing", {"currency": "euro"}, "currency"),
     ("PATCH", "billing", {"currency": "eur"}, "currency"),
     ("PATCH", "billing", {"currency": "EUR\n"}, "currency"),
@@ -72,7 +72,7 @@ BAD: list[Any] = [
     ("DELETE", "members/OWNER", None, "last owner"),
     ("POST", "leave", None, "last owner"),
     ("POST", "tokens", {"scopes": []}, "scopes"),
-    ("POST", "tokens", {"scopes": ["everything"]}, "scopes[0]"),
+    ("POST", "tokens", {"scopes": ["snapshot"]}, "scopes[0]"),
     ("POST", "tokens", {"scopes": "read"}, "scopes"),
     ("POST", "tokens", {"expiresIn": "soon"}, "expiresIn"),
     ("POST", "tokens", {"expiresIn": "-1d"}, "expiresIn"),
@@ -94,41 +94,41 @@ BAD: list[Any] = [
 ]
 
 
-def everything(team: TeamFixture) -> dict[str, Any]:
-    """All that the team has been told to be, and who said so."""
+def snapshot(team: TeamFixture) -> dict[str, Any]:
+    """Everything that the API returns about the team."""
     paths = ("settings", "billing", "members", "tokens", "audit", "/v1/user/tokens")
-    told = {path: team.api("GET", path) for path in paths}
-    for token in told["tokens"]["tokens"] + told["/v1/user/tokens"]["tokens"]:
+    responses = {path: team.api("GET", path) for path in paths}
+    for token in responses["tokens"]["tokens"] + responses["/v1/user/tokens"]["tokens"]:
         del token["lastUsedAt"]
-    return told
+    return responses
 
 
 @pytest.fixture(scope="module")
 def team(team_server: TeamServer) -> TeamFixture:
-    """One team for all: nothing that is sent to it counts."""
+    """One team for all tests, because no request changes it."""
     team = team_server.create_team()
     team.api("POST", "tokens", {"label": "CI"})
     return team
 
 
-@pytest.mark.parametrize(("method", "path", "body", "word"), BAD)
-def test_bad_input_is_named_and_nothing_is_changed(
+@pytest.mark.parametrize(("method", "path", "body", "word"), INVALID_INPUT)
+def test_invalid_input_is_named_and_changes_nothing(
     team: TeamFixture, method: str, path: str, body: Any, word: str
 ) -> None:
-    before = everything(team)
+    before = snapshot(team)
     path = path.replace("DEVELOPER", team.developer.id).replace("OWNER", team.owner.id)
     path = path.replace("TOKEN", before["tokens"]["tokens"][0]["id"])
     path = path if path.startswith("/") else f"/v1/teams/{team.record.slug}/{path}"
     if isinstance(body, dict) and body.get("email") == "DEVELOPER":
         body = {**body, "email": team.developer.email}
 
-    answer = team.server.request(
+    response = team.server.request(
         method, path, token=team.owner_token, **({} if body is None else {"json": body})
     )
 
-    assert (answer.status_code, code_of(answer)) == (400, "bad_request")
-    assert word in answer.json()["message"]
-    assert everything(team) == before
+    assert (response.status_code, code_of(response)) == (400, "bad_request")
+    assert word in response.json()["message"]
+    assert snapshot(team) == before
 
 
 @pytest.mark.parametrize(
@@ -137,22 +137,22 @@ def test_bad_input_is_named_and_nothing_is_changed(
     ids=lambda content: repr(content[:9]),
 )
 @pytest.mark.parametrize("path", ["settings", "billing"])
-def test_what_is_no_json_object_is_refused(team: TeamFixture, path: str, content: bytes) -> None:
-    before = everything(team)
-    answer = team.server.request(
+def test_body_that_is_not_a_json_object_is_refused(
+    team: TeamFixture, path: str, content: bytes
+) -> None:
+    before = snapshot(team)
+    response = team.server.request(
         "PATCH", f"/v1/teams/{team.record.slug}/{path}", token=team.owner_token, content=content
     )
-    assert (answer.status_code, code_of(answer)) == (400, "bad_request")
-    assert everything(team) == before
+    assert (response.status_code, code_of(response)) == (400, "bad_request")
+    assert snapshot(team) == before
 
 
 @pytest.mark.parametrize("body", [{"softBlocked": False}, {"paymentMissing": True, "spendCap": 5}])
-def test_blocks_are_not_an_owners_to_lift_nor_to_make(
-    team: TeamFixture, body: dict[str, Any]
-) -> None:
-    before = everything(team)
-    answer = team.server.request(
+def test_owner_cannot_change_blocks(team: TeamFixture, body: dict[str, Any]) -> None:
+    before = snapshot(team)
+    response = team.server.request(
         "PATCH", f"/v1/teams/{team.record.slug}/billing", token=team.owner_token, json=body
     )
-    assert (answer.status_code, code_of(answer)) == (403, "forbidden")
-    assert everything(team) == before
+    assert (response.status_code, code_of(response)) == (403, "forbidden")
+    assert snapshot(team) == before

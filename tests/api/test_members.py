@@ -1,4 +1,4 @@
-"""`/v1/teams/{team}/members`: who may change whom, and what happens when two do at once."""
+"""`/v1/teams/{team}/members`: permissions, concurrent changes and invalid input."""
 
 import threading
 from functools import partial
@@ -12,10 +12,10 @@ from tests.support.account_api import AccountApi
 from tests.support.account_fixture import run_concurrently
 from tests.support.server import eventually
 
-NO_OWNERS = sorted(set(Role) - {Role.OWNER})
+OTHER_ROLES = sorted(set(Role) - {Role.OWNER})
 
 
-def test_an_owner_adds_changes_and_removes_people(api: AccountApi) -> None:
+def test_owner_adds_changes_and_removes_members(api: AccountApi) -> None:
     team, user = api.create_team(), api.create_user()
     owner, token = api.create_owner(team)
     path = f"{team.slug}/members"
@@ -26,14 +26,14 @@ def test_an_owner_adds_changes_and_removes_people(api: AccountApi) -> None:
     )
     assert (changed["role"], changed["remoteCaching"]) == ("MEMBER", False)
     assert {m["email"] for m in api.ok("GET", path, token)["members"]} == {owner.email, user.email}
-    left = api.ok("DELETE", f"{path}/{user.id}", token)["members"]
-    assert [m["email"] for m in left] == [owner.email]
+    remaining = api.ok("DELETE", f"{path}/{user.id}", token)["members"]
+    assert [m["email"] for m in remaining] == [owner.email]
     assert api.audit_actions(team)[-3:] == ["member.add", "member.change", "member.remove"]
     entry = api.audit.page(team.id, 1)[0]
     assert (entry.actor_kind, entry.actor_name, entry.target) == ("user", owner.email, user.email)
 
 
-def test_a_new_member_is_a_developer_unless_it_is_said(api: AccountApi) -> None:
+def test_default_role_of_a_new_member_is_developer(api: AccountApi) -> None:
     team, user = api.create_team(), api.create_user()
     _, token = api.create_owner(team)
     assert api.ok("POST", f"{team.id}/members", token, json={"email": user.email})["role"] == (
@@ -41,14 +41,14 @@ def test_a_new_member_is_a_developer_unless_it_is_said(api: AccountApi) -> None:
     )
 
 
-@pytest.mark.parametrize("role", NO_OWNERS)
-def test_nobody_but_an_owner_changes_who_is_in_the_team(api: AccountApi, role: Role) -> None:
-    team, stranger = api.create_team(), api.create_user()
+@pytest.mark.parametrize("role", OTHER_ROLES)
+def test_other_roles_cannot_change_members(api: AccountApi, role: Role) -> None:
+    team, outsider = api.create_team(), api.create_user()
     owner, _ = api.create_owner(team)
     user, token = api.create_member(team, role)
     path = f"{team.slug}/members"
     for method, where, body in (
-        ("POST", path, {"email": stranger.email}),
+        ("POST", path, {"email": outsider.email}),
         ("POST", path, {"email": user.email, "role": "OWNER"}),
         ("PATCH", f"{path}/{user.id}", {"role": "OWNER"}),
         ("PATCH", f"{path}/{owner.id}", {"role": "VIEWER"}),
@@ -64,54 +64,55 @@ def test_nobody_but_an_owner_changes_who_is_in_the_team(api: AccountApi, role: R
 
 
 @pytest.mark.parametrize("scope", sorted(set(Scope) - {Scope.ADMIN}))
-def test_an_owners_token_without_the_scope_admin_changes_nobody(
-    api: AccountApi, scope: Scope
-) -> None:
+def test_token_without_admin_scope_cannot_change_members(api: AccountApi, scope: Scope) -> None:
     team = api.create_team()
     owner, _ = api.create_owner(team)
-    heir, _ = api.create_owner(team)
+    other_owner, _ = api.create_owner(team)
     for token in (api.create_user_token(owner, scope), api.create_team_token(team, scope)):
-        path = f"{team.slug}/members/{heir.id}"
+        path = f"{team.slug}/members/{other_owner.id}"
         assert api.status("PATCH", path, token, json={"role": "VIEWER"}) == 403
         assert api.status("DELETE", path, token) == 403
         assert api.status("POST", f"{team.slug}/leave", token) == 403
     assert api.roles(team) == [Role.OWNER, Role.OWNER]
 
 
-def test_members_of_another_team_are_out_of_reach(api: AccountApi) -> None:
-    ours, theirs = api.create_team(), api.create_team()
-    _, token = api.create_owner(ours)
-    victim, _ = api.create_owner(theirs)
-    for team in (ours.slug, ours.id):
-        path = f"{team}/members/{victim.id}"
+def test_owner_cannot_change_members_of_another_team(api: AccountApi) -> None:
+    own_team, other_team = api.create_team(), api.create_team()
+    _, token = api.create_owner(own_team)
+    outsider, _ = api.create_owner(other_team)
+    for team in (own_team.slug, own_team.id):
+        path = f"{team}/members/{outsider.id}"
         assert api.status("PATCH", path, token, json={"role": "VIEWER"}) == 404
         assert api.status("DELETE", path, token) == 404
     for path in (
-        f"{theirs.slug}/members",
-        f"{theirs.id}/members",
-        f"{theirs.slug}/members?slug={ours.slug}",
-        f"{ours.slug}/members?slug={theirs.slug}",
-        f"{ours.slug}/members?teamId={theirs.id}",
-        f"{ours.slug}/members?slug={ours.slug}&slug={theirs.slug}",
-        f"{ours.slug.upper()}/members",
-        f"{ours.slug}%00/members",
-        f"{ours.slug};slug={theirs.slug}/members",
-        f"{ours.slug.replace('t', chr(0x1D42D), 1)}/members",
+        f"{other_team.slug}/members",
+        f"{other_team.id}/members",
+        f"{other_team.slug}/members?slug={own_team.slug}",
+        f"{own_team.slug}/members?slug={other_team.slug}",
+        f"{own_team.slug}/members?teamId={other_team.id}",
+        f"{own_team.slug}/members?slug={own_team.slug}&slug={other_team.slug}",
+        f"{own_team.slug.upper()}/members",
+        f"{own_team.slug}%00/members",
+        f"{own_team.slug};slug={other_team.slug}/members",
+        f"{own_team.slug.replace('t', chr(0x1D42D), 1)}/members",
     ):
         assert api.status("GET", path, token) == 403, path
-    for path in (f"{ours.slug}%2F..%2F{theirs.slug}/members", f"{ours.slug}/members%2F{victim.id}"):
+    for path in (
+        f"{own_team.slug}%2F..%2F{other_team.slug}/members",
+        f"{own_team.slug}/members%2F{outsider.id}",
+    ):
         assert api.status("GET", path, token) in (404, 405), path
-    assert api.roles(theirs) == [Role.OWNER]
+    assert api.roles(other_team) == [Role.OWNER]
 
 
-def test_the_last_owner_neither_leaves_nor_is_demoted(api: AccountApi) -> None:
+def test_last_owner_cannot_leave_or_be_demoted(api: AccountApi) -> None:
     team = api.create_team()
     owner, token = api.create_owner(team)
-    me = f"{team.slug}/members/{owner.id}"
+    own_path = f"{team.slug}/members/{owner.id}"
     for method, path, body in (
         ("POST", f"{team.slug}/leave", None),
-        ("PATCH", me, {"role": "MEMBER"}),
-        ("DELETE", me, None),
+        ("PATCH", own_path, {"role": "MEMBER"}),
+        ("DELETE", own_path, None),
     ):
         for who in (token, api.operator, api.create_team_token(team)):
             if not (path.endswith("leave") and who != token):
@@ -121,8 +122,8 @@ def test_the_last_owner_neither_leaves_nor_is_demoted(api: AccountApi) -> None:
     assert api.roles(team) == [Role.OWNER]
 
 
-@pytest.mark.parametrize("role", NO_OWNERS)
-def test_anybody_may_leave_by_a_token_with_the_scope_admin(api: AccountApi, role: Role) -> None:
+@pytest.mark.parametrize("role", OTHER_ROLES)
+def test_member_of_any_role_may_leave_with_admin_scope(api: AccountApi, role: Role) -> None:
     team = api.create_team()
     user, token = api.create_member(team, role)
     assert api.ok("POST", f"{team.slug}/leave", token) == {"left": team.slug}
@@ -131,7 +132,7 @@ def test_anybody_may_leave_by_a_token_with_the_scope_admin(api: AccountApi, role
     assert api.audit_actions(team)[-1] == "member.remove"
 
 
-def test_only_a_person_leaves(api: AccountApi) -> None:
+def test_leaving_requires_the_token_of_a_user(api: AccountApi) -> None:
     team = api.create_team()
     for token in (api.create_team_token(team), api.operator):
         status, message = api.client_error("POST", f"{team.slug}/leave", token)
@@ -139,33 +140,33 @@ def test_only_a_person_leaves(api: AccountApi) -> None:
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_two_owners_who_demote_each_other_at_once_leave_one(api: AccountApi, attempt: int) -> None:
+def test_concurrent_mutual_demotion_leaves_one_owner(api: AccountApi, attempt: int) -> None:
     team = api.create_team()
-    (ann, anns), (bob, bobs) = api.create_owner(team), api.create_owner(team)
+    (ann, ann_token), (bob, bob_token) = api.create_owner(team), api.create_owner(team)
     path, body = f"{team.slug}/members/", {"role": "VIEWER"}
     run_concurrently(
-        partial(api.call, "PATCH", path + bob.id, anns, json=body),
-        partial(api.call, "PATCH", path + ann.id, bobs, json=body),
+        partial(api.call, "PATCH", path + bob.id, ann_token, json=body),
+        partial(api.call, "PATCH", path + ann.id, bob_token, json=body),
     )
     assert api.roles(team) == [Role.OWNER, Role.VIEWER], attempt
 
 
-def test_who_is_removed_while_they_add_people_adds_no_more(api: AccountApi) -> None:
+def test_removed_owner_cannot_add_further_members(api: AccountApi) -> None:
     team = api.create_team()
-    _, anns = api.create_owner(team)
-    bob, bobs = api.create_owner(team)
+    _, ann_token = api.create_owner(team)
+    bob, bob_token = api.create_owner(team)
     stop, statuses = threading.Event(), []
 
-    def add_people() -> None:
+    def add_members() -> None:
         while not stop.is_set():
             body = {"email": api.create_user().email, "role": "OWNER"}
-            statuses.append(api.status("POST", f"{team.slug}/members", bobs, json=body))
+            statuses.append(api.status("POST", f"{team.slug}/members", bob_token, json=body))
 
-    thread = threading.Thread(target=add_people)
+    thread = threading.Thread(target=add_members)
     thread.start()
     try:
         eventually(lambda: statuses.count(201) >= 2)
-        api.ok("DELETE", f"{team.slug}/members/{bob.id}", anns)
+        api.ok("DELETE", f"{team.slug}/members/{bob.id}", ann_token)
         eventually(lambda: statuses[-1] == 403)
     finally:
         stop.set()
@@ -175,7 +176,7 @@ def test_who_is_removed_while_they_add_people_adds_no_more(api: AccountApi) -> N
     assert set(statuses[first:]) == {403}
 
 
-def test_a_demotion_by_a_command_counts_within_five_seconds(api: AccountApi) -> None:
+def test_demotion_outside_the_server_takes_effect_within_five_seconds(api: AccountApi) -> None:
     team = api.create_team()
     api.create_owner(team)
     user, token = api.create_owner(team)
@@ -192,14 +193,14 @@ def test_a_demotion_by_a_command_counts_within_five_seconds(api: AccountApi) -> 
      [], None, "x", 7],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_new_member_is_refused(api: AccountApi, body: object) -> None:
+def test_invalid_new_member_is_refused(api: AccountApi, body: object) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     assert api.status("POST", f"{team.slug}/members", token, json=body) == 400
     assert api.roles(team) == [Role.OWNER]
 
 
-def test_somebody_unknown_or_there_already_is_said(api: AccountApi) -> None:
+def test_unknown_or_existing_member_is_named_in_the_error(api: AccountApi) -> None:
     team = api.create_team()
     owner, token = api.create_owner(team)
     path = f"{team.slug}/members"
@@ -214,7 +215,7 @@ def test_somebody_unknown_or_there_already_is_said(api: AccountApi) -> None:
     "user_id",
     ["%00", "%FF", "%ED%A0%80", "%F0%9F%98%80", "' OR 1=1 --", "x" * 3000, "%2e%2e", "usr_%0a"],
 )
-def test_an_id_that_is_nobodys_is_not_found(api: AccountApi, user_id: str) -> None:
+def test_unknown_user_id_is_not_found(api: AccountApi, user_id: str) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     path = f"{team.slug}/members/{user_id}"
@@ -225,10 +226,10 @@ def test_an_id_that_is_nobodys_is_not_found(api: AccountApi, user_id: str) -> No
     assert api.roles(team) == [Role.OWNER]
 
 
-def test_a_disabled_person_is_shown_as_such(api: AccountApi) -> None:
+def test_disabled_member_is_listed_as_disabled(api: AccountApi) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     user, _ = api.create_member(team, Role.MEMBER)
     api.users.disable(user)
-    shown = api.ok("GET", f"{team.slug}/members", token)["members"]
-    assert {m["userId"]: m["disabled"] for m in shown}[user.id] is True
+    members = api.ok("GET", f"{team.slug}/members", token)["members"]
+    assert {m["userId"]: m["disabled"] for m in members}[user.id] is True

@@ -1,4 +1,4 @@
-"""`/v1/teams/{team}/tokens`: nobody makes, rotates or ends a token that is not theirs to."""
+"""`/v1/teams/{team}/tokens`: permissions, rotation, invalid input and secrecy."""
 
 import json
 import socket
@@ -18,52 +18,52 @@ from tests.support.account_api import AccountApi
 from tests.support.account_fixture import run_concurrently
 from tests.support.server import eventually
 
-NO_OWNERS = sorted(set(Role) - {Role.OWNER})
+OTHER_ROLES = sorted(set(Role) - {Role.OWNER})
 JSON = {"content-type": "application/json"}
 
 
-def listed(api: AccountApi, team: Team) -> dict[str, str]:
-    """State by label."""
-    found = api.ok("GET", f"{team.slug}/tokens", api.operator)["tokens"]
-    return {token["label"]: token["state"] for token in found}
+def state_by_label(api: AccountApi, team: Team) -> dict[str, str]:
+    """State of each token of the team, by its label."""
+    tokens = api.ok("GET", f"{team.slug}/tokens", api.operator)["tokens"]
+    return {token["label"]: token["state"] for token in tokens}
 
 
-def test_a_token_is_made_listed_rotated_and_revoked(api: AccountApi) -> None:
+def test_token_is_created_listed_rotated_and_revoked(api: AccountApi) -> None:
     team = api.create_team()
     owner, token = api.create_owner(team)
     path = f"{team.slug}/tokens"
-    made = api.ok("POST", path, token, json={"label": "ci", "scopes": ["read"], "expiresIn": "30d"})
-    assert (made["label"], made["scopes"], made["state"]) == ("ci", ["read"], "valid")
-    assert (made["team"], made["user"], made["lastUsedAt"]) == (team.slug, None, None)
-    assert api.status("GET", "/v8/artifacts/status", made["token"]) == 200
-    new = api.ok("POST", f"{path}/{made['id']}/rotate", token, json={"overlap": "1h"})
+    created = api.ok(
+        "POST", path, token, json={"label": "ci", "scopes": ["read"], "expiresIn": "30d"}
+    )
+    assert (created["label"], created["scopes"], created["state"]) == ("ci", ["read"], "valid")
+    assert (created["team"], created["user"], created["lastUsedAt"]) == (team.slug, None, None)
+    assert api.status("GET", "/v8/artifacts/status", created["token"]) == 200
+    new = api.ok("POST", f"{path}/{created['id']}/rotate", token, json={"overlap": "1h"})
     assert (new["label"], new["scopes"]) == ("ci", ["read"])
-    for secret in (made["token"], new["token"]):
+    for secret in (created["token"], new["token"]):
         assert api.status("GET", "/v8/artifacts/status", secret) == 200
     assert api.ok("DELETE", f"{path}/{new['id']}", token)["state"] == "revoked"
     assert api.status("GET", "/v8/artifacts/status", new["token"]) == 401
     assert api.ok("DELETE", f"{path}/{new['id']}", token)["state"] == "revoked"
-    shown = api.call("GET", path, token).text
-    assert made["id"] in shown
-    assert not [s for s in (made["token"], new["token"], token) if s in shown]
+    listing = api.call("GET", path, token).text
+    assert created["id"] in listing
+    assert not [s for s in (created["token"], new["token"], token) if s in listing]
     assert api.audit_actions(team)[-3:] == ["token.create", "token.rotate", "token.revoke"]
     assert api.audit.page(team.id, 1)[0].actor_name == owner.email
 
 
-def test_without_a_body_a_rotation_overlaps_for_an_hour(api: AccountApi) -> None:
+def test_default_overlap_of_a_rotation_is_one_hour(api: AccountApi) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     old = api.ok("POST", f"{team.slug}/tokens", token, json={})
     api.ok("POST", f"{team.slug}/tokens/{old['id']}/rotate", token)
-    ends_ms = api.tokens.get(old["id"]).expires_at_ms
-    assert ends_ms is not None
-    assert 0 <= api.clock.now_ms() + 3_600_000 - ends_ms < 60_000
+    expires_at_ms = api.tokens.get(old["id"]).expires_at_ms
+    assert expires_at_ms is not None
+    assert 0 <= api.clock.now_ms() + 3_600_000 - expires_at_ms < 60_000
 
 
-@pytest.mark.parametrize("role", NO_OWNERS)
-def test_nobody_but_an_owner_sees_makes_rotates_or_ends_a_teams_token(
-    api: AccountApi, role: Role
-) -> None:
+@pytest.mark.parametrize("role", OTHER_ROLES)
+def test_other_roles_cannot_manage_team_tokens(api: AccountApi, role: Role) -> None:
     team = api.create_team()
     _, token = api.create_member(team, role)
     other, _ = api.create_token(team)
@@ -72,11 +72,11 @@ def test_nobody_but_an_owner_sees_makes_rotates_or_ends_a_teams_token(
     assert api.status("POST", path, token, json={"scopes": ["read"]}) == 403
     assert api.status("POST", f"{path}/{other.id}/rotate", token, json={}) == 403
     assert api.status("DELETE", f"{path}/{other.id}", token) == 403
-    assert listed(api, team) == {"": "valid"}
+    assert state_by_label(api, team) == {"": "valid"}
 
 
 @pytest.mark.parametrize("scope", sorted(set(Scope) - {Scope.ADMIN}))
-def test_a_token_that_may_only_manage_makes_none_that_does_more(
+def test_admin_token_cannot_create_or_rotate_a_token_with_more_scopes(
     api: AccountApi, scope: Scope
 ) -> None:
     team = api.create_team()
@@ -97,38 +97,38 @@ def test_a_token_that_may_only_manage_makes_none_that_does_more(
         assert api.ok("POST", path, token, json={"scopes": ["admin"]})["scopes"] == ["admin"]
 
 
-def test_a_token_of_a_team_makes_what_it_has_itself(api: AccountApi) -> None:
+def test_team_token_creates_tokens_with_its_own_scopes(api: AccountApi) -> None:
     team = api.create_team()
     for extra in combinations(sorted(set(Scope) - {Scope.ADMIN}), 2):
         token = api.create_team_token(team, Scope.ADMIN, *extra)
-        made = api.ok("POST", f"{team.slug}/tokens", token, json={"scopes": list(extra)})
-        assert made["scopes"] == sorted(extra)
+        created = api.ok("POST", f"{team.slug}/tokens", token, json={"scopes": list(extra)})
+        assert created["scopes"] == sorted(extra)
 
 
-def test_tokens_of_other_teams_and_of_people_are_out_of_reach(api: AccountApi) -> None:
-    ours, theirs = api.create_team(), api.create_team()
-    _, token = api.create_owner(ours)
-    member, _ = api.create_member(ours, Role.MEMBER)
-    strangers = [
-        api.create_token(theirs)[0],
-        api.create_token(ours, member)[0],
+def test_owner_cannot_manage_tokens_of_other_teams_and_users(api: AccountApi) -> None:
+    own_team, other_team = api.create_team(), api.create_team()
+    _, token = api.create_owner(own_team)
+    member, _ = api.create_member(own_team, Role.MEMBER)
+    other_tokens = [
+        api.create_token(other_team)[0],
+        api.create_token(own_team, member)[0],
         api.create_token(None, member)[0],
         api.create_token(scopes=())[0],
     ]
-    for stranger in strangers:
-        for team in (ours.slug, ours.id):
-            path = f"{team}/tokens/{stranger.id}"
+    for other_token in other_tokens:
+        for team in (own_team.slug, own_team.id):
+            path = f"{team}/tokens/{other_token.id}"
             assert api.status("POST", f"{path}/rotate", token, json={}) == 404
             assert api.status("DELETE", path, token) == 404
-        path = f"{theirs.slug}/tokens/{stranger.id}"
+        path = f"{other_team.slug}/tokens/{other_token.id}"
         assert api.status("DELETE", path, token) == 403
-        assert api.status("DELETE", f"{path}?slug={ours.slug}", token) == 403
-        assert api.tokens.get(stranger.id) == stranger
-    assert api.ok("GET", f"{ours.slug}/tokens", token) == {"tokens": []}
+        assert api.status("DELETE", f"{path}?slug={own_team.slug}", token) == 403
+        assert api.tokens.get(other_token.id) == other_token
+    assert api.ok("GET", f"{own_team.slug}/tokens", token) == {"tokens": []}
 
 
 @pytest.mark.parametrize("attempt", range(2))
-def test_rotated_twice_at_once_a_token_has_one_successor(api: AccountApi, attempt: int) -> None:
+def test_concurrent_rotations_create_one_successor(api: AccountApi, attempt: int) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     old, _ = api.create_token(team)
@@ -139,7 +139,7 @@ def test_rotated_twice_at_once_a_token_has_one_successor(api: AccountApi, attemp
     assert len(api.tokens.list_for_team(team)) == 2
 
 
-def test_a_token_may_rotate_and_end_itself(api: AccountApi) -> None:
+def test_token_can_rotate_and_revoke_itself(api: AccountApi) -> None:
     team = api.create_team()
     token, secret = api.create_token(team, scopes=[Scope.ADMIN])
     path = f"{team.slug}/tokens/{token.id}"
@@ -148,7 +148,7 @@ def test_a_token_may_rotate_and_end_itself(api: AccountApi) -> None:
     assert api.status("DELETE", path, new) == 200
 
 
-def test_a_revocation_by_a_command_counts_within_five_seconds(api: AccountApi) -> None:
+def test_revocation_outside_the_server_takes_effect_within_five_seconds(api: AccountApi) -> None:
     team = api.create_team()
     token, secret = api.create_token(team)
     assert api.status("GET", "/v8/artifacts/status", secret) == 200
@@ -157,8 +157,10 @@ def test_a_revocation_by_a_command_counts_within_five_seconds(api: AccountApi) -
     eventually(lambda: api.status("GET", team.slug, secret) == 401, 5)
 
 
-def test_a_revoked_token_does_not_finish_what_it_began(api: AccountApi) -> None:
-    """The body of a request may take its time; the permission is that of its end."""
+def test_request_is_refused_when_its_token_is_revoked_before_the_body_arrives(
+    api: AccountApi,
+) -> None:
+    """The permission counts at the end of the body, however long it takes to arrive."""
     team = api.create_team()
     old, secret = api.create_token(team, scopes=[Scope.ADMIN])
     body = b'{"label": "afterwards", "scopes": ["admin"]}'
@@ -172,9 +174,9 @@ def test_a_revoked_token_does_not_finish_what_it_began(api: AccountApi) -> None:
         assert api.status("GET", team.slug, secret) == 200  # the first was let in before this one
         api.ok("DELETE", f"{team.slug}/tokens/{old.id}", api.operator)
         client.sendall(body[5:])
-        answer = b"".join(iter(partial(client.recv, 65536), b""))
-    assert answer.startswith(b"HTTP/1.1 401 ")
-    assert listed(api, team) == {"": "revoked"}
+        response = b"".join(iter(partial(client.recv, 65536), b""))
+    assert response.startswith(b"HTTP/1.1 401 ")
+    assert state_by_label(api, team) == {"": "revoked"}
 
 
 @pytest.mark.parametrize(
@@ -206,18 +208,18 @@ def test_a_revoked_token_does_not_finish_what_it_began(api: AccountApi) -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_what_is_no_token_is_refused_by_name(api: AccountApi, body: object, word: str) -> None:
+def test_invalid_new_token_is_refused_by_name(api: AccountApi, body: object, word: str) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     status, message = api.client_error("POST", f"{team.slug}/tokens", token, json=body)
     assert status == 400
     assert word in message
     assert len(message) < 500
-    assert listed(api, team) == {}
+    assert state_by_label(api, team) == {}
 
 
 @pytest.mark.parametrize("overlap", ["-1s", "soon", "", "9" * 400])
-def test_what_is_no_overlap_is_refused(api: AccountApi, overlap: str) -> None:
+def test_invalid_overlap_is_refused(api: AccountApi, overlap: str) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     old, _ = api.create_token(team)
@@ -226,22 +228,22 @@ def test_what_is_no_overlap_is_refused(api: AccountApi, overlap: str) -> None:
     assert api.tokens.list_for_team(team) == [old]
 
 
-def test_a_token_that_is_expired_from_the_first_is_shown_as_such(api: AccountApi) -> None:
+def test_token_created_with_zero_lifetime_is_expired(api: AccountApi) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
-    made = api.ok("POST", f"{team.slug}/tokens", token, json={"expiresIn": "0s"})
-    assert made["state"] == "expired"
-    assert api.status("GET", team.slug, made["token"]) == 401
+    created = api.ok("POST", f"{team.slug}/tokens", token, json={"expiresIn": "0s"})
+    assert created["state"] == "expired"
+    assert api.status("GET", team.slug, created["token"]) == 401
 
 
 @pytest.mark.parametrize(
     "label", ["=1+1", "'; DROP TABLE tokens; --", '"}]', "é😀", "[/red]", "%s"]
 )
-def test_any_printable_label_comes_back_as_it_was_given(api: AccountApi, label: str) -> None:
+def test_printable_label_is_returned_unchanged(api: AccountApi, label: str) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     api.ok("POST", f"{team.slug}/tokens", token, json={"label": label})
-    assert listed(api, team) == {label: "valid"}
+    assert state_by_label(api, team) == {label: "valid"}
 
 
 @pytest.mark.parametrize(
@@ -258,16 +260,16 @@ def test_any_printable_label_comes_back_as_it_was_given(api: AccountApi, label: 
     ],
     ids=lambda value: f"{value[:12]!r}" if isinstance(value, bytes) else str(value),
 )
-def test_a_body_that_is_no_json_or_too_large_is_refused(
+def test_invalid_json_or_too_large_body_is_refused(
     api: AccountApi, body: bytes, status: int
 ) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     assert api.status("POST", f"{team.slug}/tokens", token, content=body, headers=JSON) == status
-    assert listed(api, team) == {}
+    assert state_by_label(api, team) == {}
 
 
-def test_ten_thousand_tokens_are_listed_and_any_of_them_is_revoked(api: AccountApi) -> None:
+def test_one_of_ten_thousand_tokens_is_revoked(api: AccountApi) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     secrets = [token_secrets.new_secret() for _ in range(10_000)]
@@ -279,7 +281,7 @@ def test_ten_thousand_tokens_are_listed_and_any_of_them_is_revoked(api: AccountA
     ]  # fmt: skip
     with api.engine.begin() as connection:
         connection.execute(sa.insert(TOKENS), rows)
-    assert len(listed(api, team)) == 10_000
+    assert len(state_by_label(api, team)) == 10_000
     assert api.status("GET", "/v8/artifacts/status", secrets[-1]) == 200
     api.ok("DELETE", f"{team.slug}/tokens/{rows[-1]['id']}", token)
     assert api.status("GET", "/v8/artifacts/status", secrets[-1]) == 401
@@ -287,13 +289,13 @@ def test_ten_thousand_tokens_are_listed_and_any_of_them_is_revoked(api: AccountA
         connection.execute(sa.delete(TOKENS).where(TOKENS.c.team_id == team.id))
 
 
-def test_no_secret_is_in_a_log_an_answer_or_any_file(api: AccountApi) -> None:
+def test_secrets_are_not_in_logs_responses_or_files(api: AccountApi) -> None:
     team = api.create_team()
     owner, token = api.create_owner(team)
     path = f"{team.slug}/tokens"
-    made = [api.ok("POST", path, token, json={"label": str(n)}) for n in range(2)]
-    made.append(api.ok("POST", f"{path}/{made[0]['id']}/rotate", token))
-    secrets = [token, api.operator, api.server.token, *(one["token"] for one in made)]
+    created = [api.ok("POST", path, token, json={"label": str(n)}) for n in range(2)]
+    created.append(api.ok("POST", f"{path}/{created[0]['id']}/rotate", token))
+    secrets = [token, api.operator, api.server.token, *(one["token"] for one in created)]
     for wrong in (token[:-1] + "0", token + "x"):
         api.status("GET", team.slug, wrong)
         api.status("PUT", "/v8/artifacts/x", wrong, content=b"x")
@@ -305,15 +307,15 @@ def test_no_secret_is_in_a_log_an_answer_or_any_file(api: AccountApi) -> None:
         api.status("GET", f"{team.slug}/audit?action={secret}", token)
         api.status("GET", f"{team.slug}/audit?cursor={secret}", token)
         api.status("POST", f"{team.slug}/members", token, json={"email": secret})
-    answers = [
+    responses = [
         api.call("GET", where, token).text
         for where in (path, f"{team.slug}/audit", f"{team.slug}/audit/export?format=csv",
                       f"{team.slug}/members", "/v1/user", "/v1/user/tokens", team.slug)
     ]  # fmt: skip
-    kept = [api.server.log.encode(), *(answer.encode() for answer in answers)]
-    kept += [file.read_bytes() for file in api.server.data_dir.rglob("*") if file.is_file()]
+    contents = [api.server.log.encode(), *(response.encode() for response in responses)]
+    contents += [file.read_bytes() for file in api.server.data_dir.rglob("*") if file.is_file()]
     for secret in secrets:
-        for content in kept:
+        for content in contents:
             assert secret.encode() not in content
             assert secret[3:30].encode() not in content
-    assert json.loads(answers[4])["email"] == owner.email
+    assert json.loads(responses[4])["email"] == owner.email

@@ -114,7 +114,7 @@ class LimitsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class PricesPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Prices: per GB (10^9 bytes) uploaded, downloaded and stored; per million requests or events."""
+    """The prices to change. A GB is 10^9 bytes; `storedGb` is the price for a whole cycle."""
 
     uploaded_gb: Money | UnsetType = UNSET
     downloaded_gb: Money | UnsetType = UNSET

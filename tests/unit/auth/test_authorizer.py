@@ -1,4 +1,4 @@
-"""The authorizer: who is let in, and who is not."""
+"""Authentication and authorization of requests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,52 +16,56 @@ from hitrate.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from hitrate.teams.models import Team
 
 
-class House:
-    """Two teams and a authorizer."""
+class TwoTeams:
+    """Two teams and an authorizer."""
 
-    def __init__(self, folder: Path) -> None:
-        self.engine = open_database(folder)
+    def __init__(self, data_dir: Path) -> None:
+        self.engine = open_database(data_dir)
         self.clock = ManualClock()
         self.accounts = AccountStore(self.engine, self.clock)
         self.authorizer = Authorizer(self.accounts, self.clock)
-        self.ours: Team = self.accounts.teams.create("ours")
-        self.theirs: Team = self.accounts.teams.create("theirs")
+        self.own_team: Team = self.accounts.teams.create("own")
+        self.other_team: Team = self.accounts.teams.create("other")
 
     def token(self, *, read_only: bool = False, lifetime_s: float | None = None) -> bytes:
         scopes = READ_ONLY if read_only else READ_WRITE
-        _, secret = self.accounts.tokens.create(self.ours, "", scopes=scopes, lifetime_s=lifetime_s)
+        _, secret = self.accounts.tokens.create(
+            self.own_team, "", scopes=scopes, lifetime_s=lifetime_s
+        )
         return b"Bearer " + secret.encode()
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
-    yield house
-    house.engine.dispose()
+def teams(tmp_path: Path) -> Iterator[TwoTeams]:
+    teams = TwoTeams(tmp_path)
+    yield teams
+    teams.engine.dispose()
 
 
-def test_a_token_acts_in_its_team_named_by_id_by_slug_by_both_or_not_at_all(house: House) -> None:
-    token, team = house.token(), house.ours
-    for query in ("", f"teamId={team.id}", "slug=ours", f"slug=ours&teamId={team.id}"):
-        assert house.authorizer.authorize(token, query.encode(), Permission.WRITE).team == team
+def test_team_token_is_authorized_with_and_without_naming_its_team(teams: TwoTeams) -> None:
+    token, team = teams.token(), teams.own_team
+    for query in ("", f"teamId={team.id}", "slug=own", f"slug=own&teamId={team.id}"):
+        assert teams.authorizer.authorize(token, query.encode(), Permission.WRITE).team == team
 
 
 @pytest.mark.parametrize(
     "query",
     [
-        "slug=theirs",
+        "slug=other",
         "slug=nobodys",
         "teamId=team_x",
-        "slug=ours&teamId=team_x",
-        "slug=ours&slug=theirs",
+        "slug=own&teamId=team_x",
+        "slug=own&slug=other",
     ],
 )
-def test_another_team_and_an_unknown_one_are_refused_alike(house: House, query: str) -> None:
-    token = house.token()
+def test_response_for_an_unknown_team_equals_that_for_another_team(
+    teams: TwoTeams, query: str
+) -> None:
+    token = teams.token()
     with pytest.raises(Forbidden) as caught:
-        house.authorizer.authorize(token, query.encode(), Permission.READ)
+        teams.authorizer.authorize(token, query.encode(), Permission.READ)
     with pytest.raises(Forbidden) as other:
-        house.authorizer.authorize(token, f"teamId={house.theirs.id}".encode(), Permission.READ)
+        teams.authorizer.authorize(token, f"teamId={teams.other_team.id}".encode(), Permission.READ)
     assert str(caught.value) == str(other.value)
 
 
@@ -69,76 +73,77 @@ def test_another_team_and_an_unknown_one_are_refused_alike(house: House, query: 
     "header",
     [None, b"", b"Bearer", b"Bearer ", b"Basic abc", b"Bearer abc", b"Bearer \xff", b"hr_abc"],
 )
-def test_without_a_valid_token_nobody_comes_in(house: House, header: bytes | None) -> None:
+def test_missing_or_invalid_token_is_unauthorized(teams: TwoTeams, header: bytes | None) -> None:
     with pytest.raises(Unauthorized):
-        house.authorizer.authorize(header, b"", Permission.READ)
+        teams.authorizer.authorize(header, b"", Permission.READ)
 
 
-def test_the_scheme_may_be_written_in_any_case(house: House) -> None:
-    token = house.token().replace(b"Bearer", b"bEARER")
-    house.authorizer.authorize(token, b"", Permission.READ)
+def test_bearer_scheme_is_case_insensitive(teams: TwoTeams) -> None:
+    token = teams.token().replace(b"Bearer", b"bEARER")
+    teams.authorizer.authorize(token, b"", Permission.READ)
 
 
-def test_a_read_only_token_reads_and_sends_events_but_does_not_write(house: House) -> None:
-    token = house.token(read_only=True)
-    house.authorizer.authorize(token, b"", Permission.READ)
-    house.authorizer.authorize(token, b"", Permission.EVENTS)
+def test_read_only_token_reads_and_sends_events_but_does_not_write(teams: TwoTeams) -> None:
+    token = teams.token(read_only=True)
+    teams.authorizer.authorize(token, b"", Permission.READ)
+    teams.authorizer.authorize(token, b"", Permission.EVENTS)
     with pytest.raises(Forbidden, match="`write`"):
-        house.authorizer.authorize(token, b"", Permission.WRITE)
+        teams.authorizer.authorize(token, b"", Permission.WRITE)
 
 
-def test_an_expired_token_is_refused_at_once(house: House) -> None:
-    token = house.token(lifetime_s=60)
-    house.authorizer.authorize(token, b"", Permission.READ)
-    house.clock.advance(60)
+def test_expired_token_is_refused_immediately(teams: TwoTeams) -> None:
+    token = teams.token(lifetime_s=60)
+    teams.authorizer.authorize(token, b"", Permission.READ)
+    teams.clock.advance(60)
     with pytest.raises(Unauthorized):
-        house.authorizer.authorize(token, b"", Permission.READ)
+        teams.authorizer.authorize(token, b"", Permission.READ)
 
 
-def test_a_revoked_token_is_refused_within_five_seconds(house: House) -> None:
-    token = house.token()
-    house.authorizer.authorize(token, b"", Permission.READ)
-    [kept] = house.accounts.tokens.list_for_team(house.ours)
-    house.accounts.tokens.revoke(kept)
-    house.clock.advance(5)
+def test_revoked_token_is_refused_within_five_seconds(teams: TwoTeams) -> None:
+    token = teams.token()
+    teams.authorizer.authorize(token, b"", Permission.READ)
+    [token_record] = teams.accounts.tokens.list_for_team(teams.own_team)
+    teams.accounts.tokens.revoke(token_record)
+    teams.clock.advance(5)
     with pytest.raises(Unauthorized):
-        house.authorizer.authorize(token, b"", Permission.READ)
+        teams.authorizer.authorize(token, b"", Permission.READ)
 
 
-def test_a_token_made_while_the_server_runs_is_known(house: House) -> None:
+def test_token_created_at_runtime_is_authorized(teams: TwoTeams) -> None:
     for _ in range(3):
-        house.authorizer.authorize(house.token(), b"", Permission.READ)
+        teams.authorizer.authorize(teams.token(), b"", Permission.READ)
 
 
-def test_only_the_operators_token_is_the_operators(house: House) -> None:
-    _, secret = house.accounts.tokens.create(None, "operator", lifetime_s=60)
+def test_operator_permission_requires_the_operator_token(teams: TwoTeams) -> None:
+    _, secret = teams.accounts.tokens.create(None, "operator", lifetime_s=60)
     operator = b"Bearer " + secret.encode()
-    house.authorizer.authorize_operator(operator)
+    teams.authorizer.authorize_operator(operator)
     assert (
-        house.authorizer.authorize(operator, b"slug=theirs", Permission.READ).team == house.theirs
+        teams.authorizer.authorize(operator, b"slug=other", Permission.READ).team
+        == teams.other_team
     )
     with pytest.raises(BadRequest, match="slug"):
-        house.authorizer.authorize(operator, b"", Permission.READ)
+        teams.authorizer.authorize(operator, b"", Permission.READ)
     with pytest.raises(Forbidden):
-        house.authorizer.authorize(operator, b"slug=nobodys", Permission.READ)
+        teams.authorizer.authorize(operator, b"slug=nobodys", Permission.READ)
     with pytest.raises(Forbidden):
-        house.authorizer.authorize_operator(house.token())
+        teams.authorizer.authorize_operator(teams.token())
 
 
-def test_no_secret_is_kept(house: House, tmp_path: Path) -> None:
-    secret = house.token().removeprefix(b"Bearer ")
-    house.engine.dispose()
+def test_secret_is_not_stored(teams: TwoTeams, tmp_path: Path) -> None:
+    secret = teams.token().removeprefix(b"Bearer ")
+    teams.engine.dispose()
     for file in tmp_path.iterdir():
         assert secret not in file.read_bytes(), file.name
     assert (DataDir(tmp_path).database).exists()
 
 
-def test_a_slug_is_taken_once_and_has_a_form(house: House) -> None:
-    for slug in ("ours", "", "-x", "Upper", "a b", "ä", "x" * 101, "../x"):
+def test_duplicate_or_malformed_slug_is_refused(teams: TwoTeams) -> None:
+    for slug in ("own", "", "-x", "Upper", "a b", "ä", "x" * 101, "../x"):
         with pytest.raises(BadRequest):
-            house.accounts.teams.create(slug)
+            teams.accounts.teams.create(slug)
 
 
-def test_an_unknown_token_is_named(house: House) -> None:
+def test_get_unknown_token_raises_not_found_with_its_id(teams: TwoTeams) -> None:
     with pytest.raises(NotFound, match="tok_nope"):
-        house.accounts.tokens.get("tok_nope")
+        teams.accounts.tokens.get("tok_nope")

@@ -1,4 +1,4 @@
-"""Tokens in the database: made, rotated, revoked, listed; and what is kept of them."""
+"""Tokens in the database: creation, rotation, revocation, lists and last use."""
 
 from itertools import pairwise
 
@@ -19,57 +19,63 @@ DAY_S = 86400.0
 YEAR_S = 366 * DAY_S
 
 
-def test_a_token_is_of_a_team_of_a_person_of_both_or_the_operators(
+def test_token_belongs_to_a_team_a_user_both_or_the_operator(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
     user = account_fixture.create_user((team, Role.MEMBER))
-    made = [
+    created = [
         account_fixture.create_token(team)[0],
         account_fixture.create_token(None, user)[0],
         account_fixture.create_token(team, user)[0],
     ]
-    operators, _ = account_fixture.create_token(scopes=())
-    assert [(t.team, t.user, t.is_operator) for t in made] == [
+    operator_token, _ = account_fixture.create_token(scopes=())
+    assert [(t.team, t.user, t.is_operator) for t in created] == [
         (team, None, False),
         (None, user, False),
         (team, user, False),
     ]
-    assert operators.is_operator
-    for token in (*made, operators):
+    assert operator_token.is_operator
+    for token in (*created, operator_token):
         assert account_fixture.tokens.get(token.id) == token
 
 
-def test_each_list_has_what_belongs_to_it_by_age(account_fixture: AccountFixture) -> None:
-    ours, theirs = account_fixture.create_team(), account_fixture.create_team()
-    user = account_fixture.create_user((ours, Role.MEMBER))
-    made = []
-    for team, who in [(ours, None), (ours, user), (None, user), (theirs, None), (ours, None)]:
+def test_lists_contain_their_tokens_oldest_first(account_fixture: AccountFixture) -> None:
+    own_team, other_team = account_fixture.create_team(), account_fixture.create_team()
+    user = account_fixture.create_user((own_team, Role.MEMBER))
+    created = []
+    for team, who in [
+        (own_team, None),
+        (own_team, user),
+        (None, user),
+        (other_team, None),
+        (own_team, None),
+    ]:
         account_fixture.manual_clock.advance(1)
-        made.append(account_fixture.create_token(team, who)[0])
+        created.append(account_fixture.create_token(team, who)[0])
     store = account_fixture.tokens
-    assert store.list_for_team(ours) == [made[0], made[4]]
-    assert store.list_for_team() == [made[0], made[3], made[4]]
-    assert store.list_for_user(user) == [made[1], made[2]]
-    assert store.all() == made
+    assert store.list_for_team(own_team) == [created[0], created[4]]
+    assert store.list_for_team() == [created[0], created[3], created[4]]
+    assert store.list_for_user(user) == [created[1], created[2]]
+    assert store.all() == created
 
 
-def test_an_operators_token_is_listed_unless_a_command_made_it_for_itself(
+def test_operator_token_is_listed_unless_a_command_created_it_for_itself(
     account_fixture: AccountFixture,
 ) -> None:
-    fleeting, _ = account_fixture.tokens.create(None, "", scopes=(), lifetime_s=60, actor=None)
-    lasting = [
+    command_token, _ = account_fixture.tokens.create(None, "", scopes=(), lifetime_s=60, actor=None)
+    listed = [
         account_fixture.create_token(scopes=(), lifetime_s=lifetime)[0]
         for lifetime in (None, DAY_S)
     ]
-    assert account_fixture.tokens.all() == lasting
-    account_fixture.tokens.delete(fleeting)
+    assert account_fixture.tokens.all() == listed
+    account_fixture.tokens.delete(command_token)
     with pytest.raises(NotFound):
-        account_fixture.tokens.get(fleeting.id)
+        account_fixture.tokens.get(command_token.id)
     assert account_fixture.audit_actions() == ["token.create", "token.create"]
 
 
-def test_of_a_secret_only_its_hash_is_kept(account_fixture: AccountFixture) -> None:
+def test_only_the_digest_of_a_secret_is_stored(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
     token, secret = account_fixture.create_token(team)
     rotated, second = account_fixture.tokens.rotate(token, 60, OPERATOR)
@@ -86,7 +92,7 @@ def test_of_a_secret_only_its_hash_is_kept(account_fixture: AccountFixture) -> N
 
 
 @pytest.mark.parametrize("lifetime_s", [-1, -0.001, 101 * YEAR_S, float("inf"), float("nan")])
-def test_a_lifetime_is_not_negative_and_not_endless(
+def test_lifetime_is_between_zero_and_100_years(
     account_fixture: AccountFixture, lifetime_s: float
 ) -> None:
     with pytest.raises(BadRequest, match="at most 100 years"):
@@ -96,15 +102,15 @@ def test_a_lifetime_is_not_negative_and_not_endless(
         account_fixture.tokens.rotate(token, lifetime_s, OPERATOR)
 
 
-def test_a_lifetime_ends_to_the_millisecond(account_fixture: AccountFixture) -> None:
+def test_token_expires_to_the_millisecond(account_fixture: AccountFixture) -> None:
     _, secret = account_fixture.create_token(account_fixture.create_team(), lifetime_s=0.25)
     account_fixture.manual_clock.advance(0.249)
     account_fixture.authorizer.authenticate(bearer(secret))
     account_fixture.manual_clock.advance(0.001)
     with pytest.raises(Unauthorized):
         account_fixture.authorizer.authenticate(bearer(secret))
-    born_dead, secret = account_fixture.create_token(account_fixture.create_team(), lifetime_s=0)
-    assert not born_dead.valid_at(account_fixture.manual_clock.value_ms)
+    expired, secret = account_fixture.create_token(account_fixture.create_team(), lifetime_s=0)
+    assert not expired.valid_at(account_fixture.manual_clock.value_ms)
     with pytest.raises(Unauthorized):
         account_fixture.authorizer.authenticate(bearer(secret))
 
@@ -112,21 +118,19 @@ def test_a_lifetime_ends_to_the_millisecond(account_fixture: AccountFixture) -> 
 @pytest.mark.parametrize(
     "label", ["x" * 201, "a\nb", "a\tb", "a\x1b[31m", "a\0", "a\u202e", "\ud800"]
 )
-def test_a_label_is_printable_and_not_too_long(account_fixture: AccountFixture, label: str) -> None:
+def test_unprintable_or_long_label_is_refused(account_fixture: AccountFixture, label: str) -> None:
     with pytest.raises(BadRequest, match="200 printable characters"):
         account_fixture.create_token(account_fixture.create_team(), label=label)
 
 
 @pytest.mark.parametrize("label", ["", "x" * 200, "'; DROP TABLE tokens; --", '{"a": [1]}', "é😀"])
-def test_any_other_label_comes_back_as_it_was_given(
-    account_fixture: AccountFixture, label: str
-) -> None:
+def test_label_is_stored_unchanged(account_fixture: AccountFixture, label: str) -> None:
     token, _ = account_fixture.create_token(account_fixture.create_team(), label=label)
     assert account_fixture.tokens.get(token.id).label == label
     assert account_fixture.audit.page(None, 1)[0].details["label"] == label
 
 
-def test_a_token_does_what_its_scopes_let_through(account_fixture: AccountFixture) -> None:
+def test_scopes_limit_the_permissions_of_a_token(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
     for scope in Scope:
         _, secret = account_fixture.create_token(team, scopes=[scope])
@@ -137,7 +141,7 @@ def test_a_token_does_what_its_scopes_let_through(account_fixture: AccountFixtur
     assert account_fixture.create_token(team)[0].scopes == READ_WRITE == READ_ONLY | {Scope.WRITE}
 
 
-def test_revoking_ends_a_token_within_five_seconds_and_twice_is_no_error(
+def test_revocation_takes_effect_within_five_seconds_and_is_idempotent(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
@@ -153,7 +157,9 @@ def test_revoking_ends_a_token_within_five_seconds_and_twice_is_no_error(
     assert account_fixture.audit_actions(team) == ["team.create", "token.create", "token.revoke"]
 
 
-def test_after_rotation_both_work_until_the_overlap_ends(account_fixture: AccountFixture) -> None:
+def test_rotated_token_and_successor_are_valid_during_the_overlap(
+    account_fixture: AccountFixture,
+) -> None:
     team = account_fixture.create_team()
     user = account_fixture.create_user((team, Role.MEMBER))
     for owner in (None, user):
@@ -173,7 +179,7 @@ def test_after_rotation_both_work_until_the_overlap_ends(account_fixture: Accoun
             account_fixture.authorizer.authorize(bearer(old_secret), b"", Permission.READ)
 
 
-def test_a_token_without_an_end_is_followed_by_one_without_an_end(
+def test_successor_of_a_token_without_expiry_does_not_expire(
     account_fixture: AccountFixture,
 ) -> None:
     old, _ = account_fixture.create_token(account_fixture.create_team())
@@ -182,37 +188,37 @@ def test_a_token_without_an_end_is_followed_by_one_without_an_end(
     assert not account_fixture.tokens.get(old.id).valid_at(account_fixture.manual_clock.value_ms)
 
 
-def test_an_overlap_never_prolongs_the_old_token(account_fixture: AccountFixture) -> None:
+def test_overlap_does_not_extend_the_rotated_token(account_fixture: AccountFixture) -> None:
     old, _ = account_fixture.create_token(account_fixture.create_team(), lifetime_s=60)
     account_fixture.tokens.rotate(old, DAY_S, ANN)
     assert account_fixture.tokens.get(old.id).expires_at_ms == old.expires_at_ms
 
 
-def test_the_new_token_was_not_used_yet(account_fixture: AccountFixture) -> None:
+def test_successor_has_no_last_use(account_fixture: AccountFixture) -> None:
     old, _ = account_fixture.create_token(account_fixture.create_team())
     account_fixture.tokens.save_last_used({old.id: account_fixture.manual_clock.value_ms})
     new, _ = account_fixture.tokens.rotate(account_fixture.tokens.get(old.id), 60, ANN)
     assert account_fixture.tokens.get(new.id).used_at_ms is None
 
 
-def test_what_is_expired_revoked_or_somebody_disableds_is_not_rotated(
+def test_rotating_an_invalid_token_is_refused(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
     user = account_fixture.create_user((team, Role.MEMBER))
-    expired, revoked, disableds = (
+    expired, revoked, of_disabled_user = (
         account_fixture.create_token(team, lifetime_s=0)[0],
         *(account_fixture.create_token(team, who)[0] for who in (None, user)),
     )
     account_fixture.tokens.revoke(revoked)
     account_fixture.users.disable(user)
-    for token in (expired, revoked, disableds):
+    for token in (expired, revoked, of_disabled_user):
         with pytest.raises(BadRequest, match="create a new one"):
             account_fixture.tokens.rotate(token, 60, ANN)
     assert len(account_fixture.tokens.all()) == 3
 
 
-def test_a_token_is_rotated_once_and_then_the_one_that_took_its_place(
+def test_token_is_rotated_once_and_then_its_successor(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
@@ -230,7 +236,7 @@ def test_a_token_is_rotated_once_and_then_the_one_that_took_its_place(
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_rotated_twice_at_once_it_has_one_successor(
+def test_concurrent_rotations_create_one_successor(
     account_fixture: AccountFixture, attempt: int
 ) -> None:
     team = account_fixture.create_team()
@@ -242,29 +248,29 @@ def test_rotated_twice_at_once_it_has_one_successor(
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_a_token_that_is_revoked_has_no_successor_afterwards(
+def test_token_revoked_during_rotation_is_not_rotated_afterwards(
     account_fixture: AccountFixture, attempt: int
 ) -> None:
     token, _ = account_fixture.create_token(account_fixture.create_team())
     store = account_fixture.tokens
     refusals = run_concurrently(lambda: store.revoke(token), lambda: store.rotate(token, 60, ANN))
-    done = [
+    actions = [
         action
         for action in account_fixture.audit_actions()
         if action in ("token.revoke", "token.rotate")
     ]
     refused = refusals[1] is not None
-    assert done == (["token.revoke"] if refused else ["token.rotate", "token.revoke"]), attempt
+    assert actions == (["token.revoke"] if refused else ["token.rotate", "token.revoke"]), attempt
 
 
-def test_a_revocation_that_the_rotator_did_not_see_counts(account_fixture: AccountFixture) -> None:
+def test_rotation_reads_the_current_state_of_the_token(account_fixture: AccountFixture) -> None:
     seen, _ = account_fixture.create_token(account_fixture.create_team())
     account_fixture.tokens.revoke(seen)
     with pytest.raises(BadRequest):
         account_fixture.tokens.rotate(seen, 60, ANN)
 
 
-def test_the_last_use_is_shown_once_it_is_written(account_fixture: AccountFixture) -> None:
+def test_last_use_is_returned_after_it_is_saved(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
     token, secret = account_fixture.create_token(team)
     other, _ = account_fixture.create_token(team)
@@ -277,7 +283,7 @@ def test_the_last_use_is_shown_once_it_is_written(account_fixture: AccountFixtur
     account_fixture.tokens.save_last_used({"tok_gone": 1})
 
 
-def test_a_refused_use_is_none(account_fixture: AccountFixture) -> None:
+def test_forbidden_request_is_not_a_use(account_fixture: AccountFixture) -> None:
     _, secret = account_fixture.create_token(account_fixture.create_team(), scopes=[Scope.READ])
     with pytest.raises(RequestError):
         account_fixture.authorizer.authorize(bearer(secret), b"", Permission.WRITE)
@@ -285,14 +291,14 @@ def test_a_refused_use_is_none(account_fixture: AccountFixture) -> None:
 
 
 @pytest.mark.parametrize("token_id", ["tok_none", "", "' OR 1=1 --", "tok_\0", "x" * 10_000])
-def test_an_unknown_token_is_named_shortly(account_fixture: AccountFixture, token_id: str) -> None:
+def test_unknown_token_error_is_short(account_fixture: AccountFixture, token_id: str) -> None:
     account_fixture.create_token(account_fixture.create_team())
     with pytest.raises(NotFound) as caught:
         account_fixture.tokens.get(token_id)
     assert len(str(caught.value)) < 200
 
 
-def test_ten_thousand_tokens_are_as_good_as_one(account_fixture: AccountFixture) -> None:
+def test_ten_thousand_tokens_are_listed_found_and_revoked(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
     secrets = [token_secrets.new_secret() for _ in range(10_000)]
     rows = [
@@ -313,7 +319,7 @@ def test_ten_thousand_tokens_are_as_good_as_one(account_fixture: AccountFixture)
         account_fixture.authorizer.authorize(bearer(secrets[5_000]), b"", Permission.READ)
 
 
-def test_what_is_said_of_a_token_in_the_log_is_no_secret(account_fixture: AccountFixture) -> None:
+def test_audit_entries_of_a_token_contain_no_secret(account_fixture: AccountFixture) -> None:
     token, secret = account_fixture.create_token(
         account_fixture.create_team(), scopes=ALL_SCOPES, lifetime_s=60
     )

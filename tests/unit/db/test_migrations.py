@@ -1,4 +1,4 @@
-"""A data folder of the release before: its tokens keep what they could do."""
+"""Migration of a database of the first schema version."""
 
 import sqlite3
 from pathlib import Path
@@ -22,28 +22,28 @@ from hitrate.teams.settings import TeamSettings
 from tests.support.account_fixture import AccountFixture, bearer
 from tests.support.server import Server, free_port, run_hitrate, try_hitrate
 
-READER, WRITER, REVOKED, EXPIRED, OPERATORS = (token_secrets.new_secret() for _ in range(5))
+READER, WRITER, REVOKED, EXPIRED, OPERATOR_TOKEN = (token_secrets.new_secret() for _ in range(5))
 NOW = ManualClock().now_ms()
 
 
 @pytest.fixture
-def old_folder(tmp_path: Path) -> Path:
-    """As the first schema kept it: two teams, tokens of each kind, two artifacts."""
-    folder = tmp_path / "data"
-    folder.mkdir(mode=0o700)
-    engine = sa.create_engine(f"sqlite:///{DataDir(folder).database}")
+def first_version_dir(tmp_path: Path) -> Path:
+    """Data directory of schema 0001: two teams, tokens of each kind, two artifacts."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    engine = sa.create_engine(f"sqlite:///{DataDir(data_dir).database}")
     config = Config()
     config.set_main_option("script_location", "hitrate.db:migrations")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
     with engine.begin() as connection:
-        _fill(connection)
+        _insert_rows(connection)
     engine.dispose()
-    return folder
+    return data_dir
 
 
-def _fill(connection: sa.Connection) -> None:
+def _insert_rows(connection: sa.Connection) -> None:
     add_team = "INSERT INTO teams VALUES (?, ?, ?, ?)"
     for slug in ("web", "ops"):
         connection.exec_driver_sql(add_team, (f"team_{slug}", slug, f"{slug} people", NOW))
@@ -53,7 +53,7 @@ def _fill(connection: sa.Connection) -> None:
         ("writer", WRITER, "team_web", False, NOW + 86_400_000, None),
         ("revoked", REVOKED, "team_ops", False, None, NOW),
         ("expired", EXPIRED, "team_ops", False, NOW - 1, None),
-        ("operators", OPERATORS, None, False, NOW + 60_000, None),
+        ("operators", OPERATOR_TOKEN, None, False, NOW + 60_000, None),
     ):
         digest = token_secrets.digest(secret.encode())
         row = (f"tok_{name}", digest, team, name, read_only, NOW, expires_at, revoked_at)
@@ -66,8 +66,8 @@ def _fill(connection: sa.Connection) -> None:
         )
 
 
-def test_teams_and_artifacts_are_still_there(old_folder: Path) -> None:
-    engine = open_database(old_folder)
+def test_migration_keeps_teams_and_artifacts(first_version_dir: Path) -> None:
+    engine = open_database(first_version_dir)
     teams = AccountStore(engine, ManualClock()).teams.all()
     assert [(t.id, t.slug, t.name, t.settings) for t in teams] == [
         ("team_ops", "ops", "ops people", TeamSettings()),
@@ -81,8 +81,8 @@ def test_teams_and_artifacts_are_still_there(old_folder: Path) -> None:
     engine.dispose()
 
 
-def test_tokens_do_what_they_did_and_no_more(old_folder: Path) -> None:
-    engine = open_database(old_folder)
+def test_migration_keeps_what_tokens_may_do(first_version_dir: Path) -> None:
+    engine = open_database(first_version_dir)
     accounts = AccountStore(engine, ManualClock())
     authorizer = Authorizer(accounts, ManualClock())
     assert accounts.tokens.get("tok_reader").scopes == READ_ONLY
@@ -92,7 +92,7 @@ def test_tokens_do_what_they_did_and_no_more(old_folder: Path) -> None:
         assert (Permission.WRITE in auth.permissions) == may_write
         authorizer.authorize(bearer(secret), b"", Permission.EVENTS)
         authorizer.authorize(bearer(secret), b"", Permission.ANALYTICS)
-        for need in (
+        for permission in (
             Permission.TOKENS,
             Permission.MEMBERS,
             Permission.SETTINGS,
@@ -100,13 +100,13 @@ def test_tokens_do_what_they_did_and_no_more(old_folder: Path) -> None:
             Permission.BILLING,
         ):
             with pytest.raises(Forbidden):
-                authorizer.authorize(bearer(secret), b"", need)
+                authorizer.authorize(bearer(secret), b"", permission)
         with pytest.raises(Forbidden):
             authorizer.authorize(bearer(secret), b"slug=ops", Permission.READ)
     for secret in (REVOKED, EXPIRED):
         with pytest.raises(Unauthorized):
             authorizer.authorize(bearer(secret), b"", Permission.READ)
-    authorizer.authorize_operator(bearer(OPERATORS))
+    authorizer.authorize_operator(bearer(OPERATOR_TOKEN))
     writer = accounts.tokens.get("tok_writer")
     assert (writer.label, writer.expires_at_ms, writer.user) == ("writer", NOW + 86_400_000, None)
     assert writer.used_at_ms is None
@@ -114,8 +114,8 @@ def test_tokens_do_what_they_did_and_no_more(old_folder: Path) -> None:
     engine.dispose()
 
 
-def test_what_is_new_can_be_used_at_once(old_folder: Path) -> None:
-    account_fixture = AccountFixture(old_folder)
+def test_migrated_database_accepts_new_features(first_version_dir: Path) -> None:
+    account_fixture = AccountFixture(first_version_dir)
     [_, web] = account_fixture.teams.all()
     user = account_fixture.create_user()
     token, _ = account_fixture.create_token(web, user)
@@ -127,21 +127,23 @@ def test_what_is_new_can_be_used_at_once(old_folder: Path) -> None:
     account_fixture.close()
 
 
-def test_opening_it_again_changes_nothing(old_folder: Path) -> None:
+def test_opening_a_migrated_database_again_changes_nothing(first_version_dir: Path) -> None:
     for _ in range(2):
-        open_database(old_folder).dispose()
-    assert _version(old_folder) == SCHEMA_VERSION
+        open_database(first_version_dir).dispose()
+    assert _version(first_version_dir) == SCHEMA_VERSION
 
 
-def test_a_server_on_it_serves_its_tokens(old_folder: Path) -> None:
-    fresh = run_hitrate("token", "create", "--team", "web", "--data-dir", str(old_folder)).strip()
-    server = Server(old_folder)
+def test_server_on_a_migrated_database_accepts_its_tokens(first_version_dir: Path) -> None:
+    fresh = run_hitrate(
+        "token", "create", "--team", "web", "--data-dir", str(first_version_dir)
+    ).strip()
+    server = Server(first_version_dir)
     server.port, server.token = free_port(), fresh
     server.start()
     try:
         for secret in (READER, fresh):
-            answer = server.request("GET", "/v8/artifacts/status", token=secret)
-            assert answer.json() == {"status": "enabled"}
+            response = server.request("GET", "/v8/artifacts/status", token=secret)
+            assert response.json() == {"status": "enabled"}
         assert (
             server.request("PUT", "/v8/artifacts/h2", token=READER, content=b"x").status_code == 403
         )
@@ -153,23 +155,23 @@ def test_a_server_on_it_serves_its_tokens(old_folder: Path) -> None:
         server.kill()
 
 
-def test_a_newer_schema_is_refused_with_a_sentence(old_folder: Path) -> None:
-    open_database(old_folder).dispose()
-    connection = sqlite3.connect(DataDir(old_folder).database)
+def test_commands_refuse_a_newer_schema_with_one_line(first_version_dir: Path) -> None:
+    open_database(first_version_dir).dispose()
+    connection = sqlite3.connect(DataDir(first_version_dir).database)
     with connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    before = (DataDir(old_folder).database).read_bytes()
+    before = (DataDir(first_version_dir).database).read_bytes()
     for arguments in (["user", "list"], ["serve", "--port", str(free_port())]):
-        done = try_hitrate(*arguments, "--data-dir", str(old_folder))
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "newer hitrate" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
-    assert (DataDir(old_folder).database).read_bytes() == before
+        process = try_hitrate(*arguments, "--data-dir", str(first_version_dir))
+        assert (process.returncode, process.stdout) == (1, "")
+        assert "newer hitrate" in process.stderr
+        assert len(process.stderr.splitlines()) == 1
+    assert (DataDir(first_version_dir).database).read_bytes() == before
 
 
-def test_an_upgrade_that_is_interrupted_is_done_again(
-    old_folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_interrupted_migration_is_repeated(
+    first_version_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise DatabaseError("the power is cut")
@@ -177,13 +179,13 @@ def test_an_upgrade_that_is_interrupted_is_done_again(
     with monkeypatch.context() as patch:
         patch.setattr(op, "create_index", fail)
         with pytest.raises(DatabaseError, match="the power is cut"):
-            open_database(old_folder)
-    open_database(old_folder).dispose()
-    assert _version(old_folder) == SCHEMA_VERSION
+            open_database(first_version_dir)
+    open_database(first_version_dir).dispose()
+    assert _version(first_version_dir) == SCHEMA_VERSION
 
 
-def _version(folder: Path) -> str:
-    connection = sqlite3.connect(DataDir(folder).database)
+def _version(data_dir: Path) -> str:
+    connection = sqlite3.connect(DataDir(data_dir).database)
     [(version,)] = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     connection.close()
     return str(version)

@@ -1,4 +1,4 @@
-"""The audit log: every change, in order, unchangeable, and harmless when it is exported."""
+"""The audit log: completeness, order, immutability and export."""
 
 import csv
 import io
@@ -18,14 +18,14 @@ from hitrate.teams.models import OPERATOR, Actor
 from tests.support.account_fixture import AccountFixture
 
 ANN = Actor("user", "usr_ann", "ann@example.com")
-TO_CLOSED = partial(msgspec.structs.replace, remote_caching=False)
-TO_BLOCKED = partial(msgspec.structs.replace, soft_blocked=True)
+DISABLE_CACHING = partial(msgspec.structs.replace, remote_caching=False)
+SOFT_BLOCK = partial(msgspec.structs.replace, soft_blocked=True)
 
 
-def write(
+def record_entries(
     account_fixture: AccountFixture,
     count: int,
-    action: str = "test.note",
+    action: str = "test.create",
     team_id: str | None = None,
 ) -> None:
     with account_fixture.engine.begin() as connection:
@@ -39,7 +39,7 @@ def targets(entries: list[AuditEntry]) -> list[str]:
     return [entry.target for entry in entries]
 
 
-def test_every_kind_of_change_is_written_down_by_whoever_made_it(
+def test_every_kind_of_change_is_recorded_with_its_actor(
     account_fixture: AccountFixture,
 ) -> None:
     accounts, team = account_fixture.accounts, account_fixture.create_team()
@@ -50,8 +50,8 @@ def test_every_kind_of_change_is_written_down_by_whoever_made_it(
     new, _ = accounts.tokens.rotate(token, 60, ANN)
     accounts.tokens.revoke(new, ANN)
     accounts.teams.rename(team, "Ours", ANN)
-    accounts.teams.change(team, TO_CLOSED, ANN, "settings.change")
-    accounts.teams.change(team, TO_BLOCKED, ANN, "billing.change")
+    accounts.teams.change(team, DISABLE_CACHING, ANN, "settings.change")
+    accounts.teams.change(team, SOFT_BLOCK, ANN, "billing.change")
     accounts.members.add(team, account_fixture.create_user(), Role.OWNER, ANN)
     accounts.members.remove(team, user.id, ANN)
     assert account_fixture.audit_actions(team) == [
@@ -65,7 +65,7 @@ def test_every_kind_of_change_is_written_down_by_whoever_made_it(
     }
 
 
-def test_a_token_acts_for_its_person_for_its_team_or_as_the_operator(
+def test_actor_of_a_token_is_its_user_the_token_or_the_operator(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
@@ -86,10 +86,10 @@ def test_a_token_acts_for_its_person_for_its_team_or_as_the_operator(
         sa.text("INSERT OR REPLACE INTO audit SELECT * FROM audit"),
     ],
 )
-def test_the_database_refuses_to_change_or_remove_an_entry(
+def test_database_refuses_to_change_or_remove_an_entry(
     account_fixture: AccountFixture, statement: sa.Executable
 ) -> None:
-    write(account_fixture, 2)
+    record_entries(account_fixture, 2)
     with (
         account_fixture.engine.connect() as connection,
         pytest.raises(DBAPIError, match="append-only"),
@@ -98,7 +98,7 @@ def test_the_database_refuses_to_change_or_remove_an_entry(
     assert targets(account_fixture.audit.page(None, 9)) == ["1", "0"]
 
 
-def test_a_change_that_fails_leaves_no_entry_and_no_entry_leaves_no_change(
+def test_change_and_entry_are_committed_together(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
@@ -120,59 +120,59 @@ def test_a_change_that_fails_leaves_no_entry_and_no_entry_leaves_no_change(
     assert account_fixture.users.all() == []
 
 
-def test_the_newest_come_first_and_pages_join(account_fixture: AccountFixture) -> None:
-    write(account_fixture, 10)
+def test_pages_are_newest_first_without_gaps(account_fixture: AccountFixture) -> None:
+    record_entries(account_fixture, 10)
     log = account_fixture.audit
-    whole = targets(log.page(None, 100))
-    assert whole == [str(n) for n in reversed(range(10))]
+    all_targets = targets(log.page(None, 100))
+    assert all_targets == [str(n) for n in reversed(range(10))]
     paged: list[str] = []
     before = None
     while page := log.page(None, 3, before=before):
         paged += targets(page)
         before = page[-1].id
-    assert paged == whole
+    assert paged == all_targets
 
 
-def test_all_of_a_long_log_comes_whole(account_fixture: AccountFixture) -> None:
+def test_all_returns_every_entry_of_a_long_log(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
-    write(account_fixture, 2500, team_id=team.id)
+    record_entries(account_fixture, 2500, team_id=team.id)
     entries = list(account_fixture.audit.all(team.id))
     assert targets(entries) == [str(n) for n in reversed(range(2500))] + [team.slug]
 
 
-def test_filters_narrow(account_fixture: AccountFixture) -> None:
-    ours, theirs = account_fixture.create_team(), account_fixture.create_team()
-    write(account_fixture, 1, "token.create", ours.id)
+def test_page_filters_by_team_action_time_and_cursor(account_fixture: AccountFixture) -> None:
+    own_team, other_team = account_fixture.create_team(), account_fixture.create_team()
+    record_entries(account_fixture, 1, "token.create", own_team.id)
     account_fixture.manual_clock.advance(60)
-    write(account_fixture, 2, "member.add", ours.id)
-    write(account_fixture, 3, "token.create", theirs.id)
+    record_entries(account_fixture, 2, "member.add", own_team.id)
+    record_entries(account_fixture, 3, "token.create", other_team.id)
     log = account_fixture.audit
-    assert len(log.page(ours.id, 9)) == 4
-    assert len(log.page(ours.id, 9, action="token.create")) == 1
-    assert len(log.page(ours.id, 9, since_ms=account_fixture.manual_clock.value_ms)) == 2
+    assert len(log.page(own_team.id, 9)) == 4
+    assert len(log.page(own_team.id, 9, action="token.create")) == 1
+    assert len(log.page(own_team.id, 9, since_ms=account_fixture.manual_clock.value_ms)) == 2
     assert len(log.page(None, 9, action="token.create")) == 4
-    assert log.page(ours.id, 9, action="' OR 1=1 --") == []
-    assert log.page(ours.id, 9, before=0) == []
+    assert log.page(own_team.id, 9, action="' OR 1=1 --") == []
+    assert log.page(own_team.id, 9, before=0) == []
     assert log.page("", 9) == []
 
 
 def entry(**values: object) -> AuditEntry:
-    usual = AuditEntry(1, 0, None, "token", "tok_1", "ci", "token.create", "tok_2", {})
-    return msgspec.structs.replace(usual, **values)
+    default = AuditEntry(1, 0, None, "token", "tok_1", "ci", "token.create", "tok_2", {})
+    return msgspec.structs.replace(default, **values)
 
 
 @pytest.mark.parametrize(
     "start", ["=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20"]
 )
-def test_no_value_of_the_csv_begins_as_a_formula(start: str) -> None:
-    evil = f"{start}cmd|' /C calc'!A0"
-    entries = [entry(actor_name=evil, target=evil, action=evil, actor_id=evil)]
+def test_csv_escapes_formulas(start: str) -> None:
+    formula = f"{start}cmd|' /C calc'!A0"
+    entries = [entry(actor_name=formula, target=formula, action=formula, actor_id=formula)]
     rows = list(csv.reader(io.StringIO(b"".join(as_csv(entries)).decode(), newline="")))
-    assert rows[1].count("'" + evil) == 4
+    assert rows[1].count("'" + formula) == 4
     assert not [cell for row in rows for cell in row if cell.startswith(start)]
 
 
-def test_the_csv_has_a_header_and_keeps_quotes_and_lines_within_their_cell() -> None:
+def test_csv_has_a_header_and_quotes_special_characters() -> None:
     odd = 'a,"b";\nc'
     text = b"".join(as_csv([entry(actor_name=odd, details={"before": odd})])).decode()
     header, row = csv.reader(io.StringIO(text, newline=""))
@@ -184,7 +184,7 @@ def test_the_csv_has_a_header_and_keeps_quotes_and_lines_within_their_cell() -> 
     assert b"".join(as_csv([])).decode().strip() == ",".join(header)
 
 
-def test_each_line_of_the_ndjson_is_an_entry() -> None:
+def test_ndjson_has_one_entry_per_line() -> None:
     lines = b"".join(as_ndjson([entry(id=2, details={"a": "\n\u2028"}), entry()])).split(b"\n")
     assert lines.pop() == b""
     assert [json.loads(line)["id"] for line in lines] == [2, 1]

@@ -1,4 +1,4 @@
-"""Billing cycles, held against a calendar that is walked day by day."""
+"""Billing cycles, compared with a reference that walks the calendar day by day."""
 
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -22,7 +22,7 @@ def ms(text: str) -> int:
 
 @cache
 def starts(day: int) -> list[int]:
-    """Every moment on which a cycle of this day begins: found by asking each day in turn."""
+    """Start of every cycle of this day, found by checking each calendar day."""
     found = []
     today = FIRST
     while today <= LAST:
@@ -34,61 +34,61 @@ def starts(day: int) -> list[int]:
     return found
 
 
-def whole_cycle(day: int, now_ms: int) -> Cycle:
-    """The slow and obvious one, when the day never changed."""
+def reference_cycle(day: int, now_ms: int) -> Cycle:
+    """The cycle of a schedule whose day never changed, by linear search."""
     before = [start for start in starts(day) if start <= now_ms]
     after = [start for start in starts(day) if start > now_ms]
     return Cycle(before[-1], after[0])
 
 
-class Walk:
-    """A team's cycles as a clerk would keep them: a list that each midnight may add to."""
+class ReferenceSchedule:
+    """Reference implementation: a list of past cycles and the current one."""
 
     def __init__(self, day: int, now_ms: int) -> None:
         self.day = day
-        self.start_ms = whole_cycle(day, now_ms).start_ms
-        self.end_ms = whole_cycle(day, now_ms).end_ms
+        self.start_ms = reference_cycle(day, now_ms).start_ms
+        self.end_ms = reference_cycle(day, now_ms).end_ms
         self.past: list[Cycle] = []
 
-    def go_to(self, now_ms: int) -> None:
+    def advance_to(self, now_ms: int) -> None:
         while now_ms >= self.end_ms:
             self.past.append(Cycle(self.start_ms, self.end_ms))
             self.start_ms = self.end_ms
             self.end_ms = next(start for start in starts(self.day) if start > self.start_ms)
 
     def change(self, day: int, now_ms: int) -> None:
-        """The cycle in progress ends where it would have, or on the first new day before that."""
+        """End the current cycle on its original end or on the first new day, if that is earlier."""
         self.day = day
         self.end_ms = min(self.end_ms, next(start for start in starts(day) if start > now_ms))
 
 
 class Change(NamedTuple):
-    """So long after the one before, to this day."""
+    """A change of the day, some time after the previous change."""
 
     after_ms: int
     day: int
 
 
 days = st.integers(1, 31)
-moments = st.integers(ms("2000-01-01"), ms("2099-12-31"))
+times = st.integers(ms("2000-01-01"), ms("2099-12-31"))
 spans = st.one_of(st.integers(0, 3 * DAY_MS), st.integers(0, 100 * DAY_MS))
 changes = st.lists(st.builds(Change, spans, days), max_size=12)
 
 
-@given(days, moments)
+@given(days, times)
 @example(31, ms("2024-02-29"))
 @example(29, ms("2100-02-28"))
-def test_a_moment_is_in_the_cycle_that_the_calendar_says(day: int, now_ms: int) -> None:
-    assert BillingSchedule(day).at(now_ms) == whole_cycle(day, now_ms)
+def test_cycle_of_a_time_matches_the_calendar(day: int, now_ms: int) -> None:
+    assert BillingSchedule(day).at(now_ms) == reference_cycle(day, now_ms)
 
 
-@given(days, moments)
-def test_cycles_tile_time_without_gap_or_overlap(day: int, now_ms: int) -> None:
-    plan, cycle = BillingSchedule(day), BillingSchedule(day).at(now_ms)
+@given(days, times)
+def test_cycles_cover_time_without_gap_or_overlap(day: int, now_ms: int) -> None:
+    schedule, cycle = BillingSchedule(day), BillingSchedule(day).at(now_ms)
     assert cycle.start_ms <= now_ms < cycle.end_ms
-    assert plan.at(cycle.start_ms) == plan.at(cycle.end_ms - 1) == cycle
-    assert plan.at(cycle.end_ms).start_ms == cycle.end_ms
-    assert plan.at(cycle.start_ms - 1).end_ms == cycle.start_ms
+    assert schedule.at(cycle.start_ms) == schedule.at(cycle.end_ms - 1) == cycle
+    assert schedule.at(cycle.end_ms).start_ms == cycle.end_ms
+    assert schedule.at(cycle.start_ms - 1).end_ms == cycle.start_ms
     assert 28 * DAY_MS <= cycle.end_ms - cycle.start_ms <= 31 * DAY_MS
 
 
@@ -109,82 +109,80 @@ def test_cycles_tile_time_without_gap_or_overlap(day: int, now_ms: int) -> None:
         (31, "2025-01-01", "2024-12-31", "2025-01-31"),
     ],
 )
-def test_a_cycle_begins_at_midnight_utc_on_its_day_or_on_the_months_last(
+def test_cycle_starts_on_its_day_or_on_the_last_day_of_the_month(
     day: int, now: str, start: str, end: str
 ) -> None:
     assert BillingSchedule(day).at(ms(now)) == Cycle(ms(start), ms(end))
 
 
-@given(days, moments, changes)
-def test_after_any_changes_of_the_day_cycles_are_as_a_clerk_keeps_them(
+@given(days, times, changes)
+def test_cycles_match_the_reference_after_any_changes_of_the_day(
     day: int, now_ms: int, changed: list[Change]
 ) -> None:
-    plan, clerk = BillingSchedule(day), Walk(day, now_ms)
+    schedule, reference = BillingSchedule(day), ReferenceSchedule(day, now_ms)
     for change in changed:
         now_ms += change.after_ms
-        clerk.go_to(now_ms)
-        before = plan.at(now_ms)
-        assert before == Cycle(clerk.start_ms, clerk.end_ms)
-        plan = plan.with_day(change.day, now_ms)
-        clerk.change(change.day, now_ms)
-        after = plan.at(now_ms)
-        assert after == Cycle(clerk.start_ms, clerk.end_ms)
-        assert after.start_ms == before.start_ms, "the cycle in progress began anew"
+        reference.advance_to(now_ms)
+        before = schedule.at(now_ms)
+        assert before == Cycle(reference.start_ms, reference.end_ms)
+        schedule = schedule.with_day(change.day, now_ms)
+        reference.change(change.day, now_ms)
+        after = schedule.at(now_ms)
+        assert after == Cycle(reference.start_ms, reference.end_ms)
+        assert after.start_ms == before.start_ms, "the current cycle was restarted"
         assert now_ms < after.end_ms <= before.end_ms
     for _ in range(5):
-        now_ms = plan.at(now_ms).end_ms
-        clerk.go_to(now_ms)
-        assert plan.at(now_ms) == Cycle(clerk.start_ms, clerk.end_ms)
-    kept = [*clerk.past, plan.at(now_ms)]
-    for one, following in pairwise(kept):
+        now_ms = schedule.at(now_ms).end_ms
+        reference.advance_to(now_ms)
+        assert schedule.at(now_ms) == Cycle(reference.start_ms, reference.end_ms)
+    cycles = [*reference.past, schedule.at(now_ms)]
+    for one, following in pairwise(cycles):
         assert one.end_ms == following.start_ms
-    assert all(0 < cycle.end_ms - cycle.start_ms <= 31 * DAY_MS for cycle in kept)
+    assert all(0 < cycle.end_ms - cycle.start_ms <= 31 * DAY_MS for cycle in cycles)
 
 
-@given(days, moments, changes)
-def test_a_changed_plan_tiles_time_also_before_the_change(
+@given(days, times, changes)
+def test_changed_schedule_covers_time_before_the_change_too(
     day: int, now_ms: int, changed: list[Change]
 ) -> None:
-    plan = BillingSchedule(day)
+    schedule = BillingSchedule(day)
     for change in changed:
         now_ms += change.after_ms
-        plan = plan.with_day(change.day, now_ms)
+        schedule = schedule.with_day(change.day, now_ms)
     for _ in range(4):
-        cycle = plan.at(now_ms)
-        assert plan.at(cycle.start_ms) == plan.at(cycle.end_ms - 1) == cycle
-        before = plan.at(cycle.start_ms - 1)
+        cycle = schedule.at(now_ms)
+        assert schedule.at(cycle.start_ms) == schedule.at(cycle.end_ms - 1) == cycle
+        before = schedule.at(cycle.start_ms - 1)
         assert before.end_ms == cycle.start_ms, "a gap, or an overlap"
         now_ms = before.start_ms
 
 
-@given(days, moments, changes, st.integers(0, 31 * DAY_MS))
-def test_all_moments_of_a_cycle_have_the_same_cycle(
+@given(days, times, changes, st.integers(0, 31 * DAY_MS))
+def test_all_times_in_a_cycle_have_the_same_cycle(
     day: int, now_ms: int, changed: list[Change], offset_ms: int
 ) -> None:
-    plan = BillingSchedule(day)
+    schedule = BillingSchedule(day)
     for change in changed:
         now_ms += change.after_ms
-        plan = plan.with_day(change.day, now_ms)
-    cycle = plan.at(now_ms)
-    assert plan.at(min(now_ms + offset_ms, cycle.end_ms - 1)) == cycle
+        schedule = schedule.with_day(change.day, now_ms)
+    cycle = schedule.at(now_ms)
+    assert schedule.at(min(now_ms + offset_ms, cycle.end_ms - 1)) == cycle
 
 
-@given(days, days, moments)
-def test_once_a_change_has_settled_cycles_begin_on_the_new_day(
-    old: int, new: int, now_ms: int
-) -> None:
-    plan = BillingSchedule(old).with_day(new, now_ms)
-    settled_ms = plan.at(now_ms).end_ms
-    settled_ms = plan.at(settled_ms).end_ms
-    assert plan.at(settled_ms) == whole_cycle(new, settled_ms)
+@given(days, days, times)
+def test_cycles_start_on_the_new_day_after_the_transition(old: int, new: int, now_ms: int) -> None:
+    schedule = BillingSchedule(old).with_day(new, now_ms)
+    after_transition_ms = schedule.at(now_ms).end_ms
+    after_transition_ms = schedule.at(after_transition_ms).end_ms
+    assert schedule.at(after_transition_ms) == reference_cycle(new, after_transition_ms)
 
 
-@given(days, moments, changes)
-def test_a_change_to_the_same_day_changes_no_cycle_of_that_day(
+@given(days, times, changes)
+def test_changing_to_the_same_day_changes_no_cycle(
     day: int, now_ms: int, changed: list[Change]
 ) -> None:
-    plan = BillingSchedule(day)
+    schedule = BillingSchedule(day)
     for change in changed:
         now_ms += change.after_ms
-        plan = plan.with_day(day, now_ms)
-        assert plan.at(now_ms) == whole_cycle(day, now_ms)
+        schedule = schedule.with_day(day, now_ms)
+        assert schedule.at(now_ms) == reference_cycle(day, now_ms)

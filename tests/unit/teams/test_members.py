@@ -1,4 +1,4 @@
-"""Who is in a team: added, changed and removed; and the last owner, who stays."""
+"""Members of teams: changes, concurrency, and the last owner."""
 
 from collections.abc import Callable
 
@@ -14,17 +14,17 @@ ANN = Actor("user", "usr_ann", "ann@example.com")
 
 
 def demote(account_fixture: AccountFixture, team: Team, user: User) -> Callable[[], None]:
-    """To be done later."""
+    """Return a function that makes the user a viewer."""
     members = account_fixture.members
     return lambda: members.change(team, user.id, OPERATOR, role=Role.VIEWER)
 
 
 def add(account_fixture: AccountFixture, team: Team, user: User, role: Role) -> Callable[[], None]:
-    """To be done later."""
+    """Return a function that adds the user."""
     return lambda: account_fixture.members.add(team, user, role, OPERATOR)
 
 
-def test_a_person_is_in_a_team_once_with_one_role(account_fixture: AccountFixture) -> None:
+def test_adding_a_member_again_is_refused(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
     user = account_fixture.create_user((team, Role.DEVELOPER))
     with pytest.raises(BadRequest, match="already"):
@@ -32,7 +32,7 @@ def test_a_person_is_in_a_team_once_with_one_role(account_fixture: AccountFixtur
     assert account_fixture.roles(team) == [Role.DEVELOPER]
 
 
-def test_added_twice_at_once_they_are_in_it_once(account_fixture: AccountFixture) -> None:
+def test_concurrent_adds_create_one_membership(account_fixture: AccountFixture) -> None:
     team, user = account_fixture.create_team(), account_fixture.create_user()
     roles = (Role.VIEWER, Role.OWNER, Role.MEMBER)
     outcomes = run_concurrently(*(add(account_fixture, team, user, role) for role in roles))
@@ -41,7 +41,9 @@ def test_added_twice_at_once_they_are_in_it_once(account_fixture: AccountFixture
     assert len(account_fixture.members_by_id(team)) == 1
 
 
-def test_teams_are_listed_by_slug_and_members_by_address(account_fixture: AccountFixture) -> None:
+def test_memberships_are_ordered_by_slug_and_members_by_address(
+    account_fixture: AccountFixture,
+) -> None:
     teams = [account_fixture.create_team(slug) for slug in ("b", "a")]
     cid = account_fixture.create_user(
         *((team, Role.MEMBER) for team in teams), email="cid@example.com"
@@ -55,7 +57,7 @@ def test_teams_are_listed_by_slug_and_members_by_address(account_fixture: Accoun
 
 
 @pytest.mark.parametrize("user_id", ["usr_nobody", "", "' OR 1=1 --", "usr_\0"])
-def test_who_is_not_in_the_team_is_neither_changed_nor_removed(
+def test_changing_or_removing_an_unknown_member_raises_not_found(
     account_fixture: AccountFixture, user_id: str
 ) -> None:
     team = account_fixture.create_team()
@@ -66,18 +68,20 @@ def test_who_is_not_in_the_team_is_neither_changed_nor_removed(
         account_fixture.members.remove(team, user_id, OPERATOR)
 
 
-def test_a_member_of_another_team_is_not_in_this_one(account_fixture: AccountFixture) -> None:
-    ours, theirs = account_fixture.create_team(), account_fixture.create_team()
-    stranger = account_fixture.create_user(
-        (theirs, Role.OWNER), (theirs_too := account_fixture.create_team(), Role.OWNER)
+def test_removing_a_member_of_another_team_raises_not_found(
+    account_fixture: AccountFixture,
+) -> None:
+    own_team, other_team = account_fixture.create_team(), account_fixture.create_team()
+    outsider = account_fixture.create_user(
+        (other_team, Role.OWNER), (third_team := account_fixture.create_team(), Role.OWNER)
     )
     with pytest.raises(NotFound):
-        account_fixture.members.remove(ours, stranger.id, OPERATOR)
-    assert account_fixture.roles(theirs) == account_fixture.roles(theirs_too) == [Role.OWNER]
+        account_fixture.members.remove(own_team, outsider.id, OPERATOR)
+    assert account_fixture.roles(other_team) == account_fixture.roles(third_team) == [Role.OWNER]
 
 
 @pytest.mark.parametrize("role", sorted(set(Role) - {Role.OWNER}))
-def test_the_last_owner_is_not_demoted(account_fixture: AccountFixture, role: Role) -> None:
+def test_last_owner_cannot_be_demoted(account_fixture: AccountFixture, role: Role) -> None:
     team = account_fixture.create_team()
     owner = account_fixture.create_user((team, Role.OWNER))
     account_fixture.create_user((team, Role.MEMBER))
@@ -86,17 +90,17 @@ def test_the_last_owner_is_not_demoted(account_fixture: AccountFixture, role: Ro
     assert account_fixture.members_by_id(team)[owner.id].role is Role.OWNER
 
 
-def test_the_last_owner_does_not_leave(account_fixture: AccountFixture) -> None:
+def test_last_owner_cannot_be_removed(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
     owner = account_fixture.create_user((team, Role.OWNER))
     with pytest.raises(BadRequest, match="Give another member the role OWNER first"):
         account_fixture.members.remove(team, owner.id, OPERATOR)
-    heir = account_fixture.create_user((team, Role.OWNER))
+    other_owner = account_fixture.create_user((team, Role.OWNER))
     account_fixture.members.remove(team, owner.id, OPERATOR)
-    assert list(account_fixture.members_by_id(team)) == [heir.id]
+    assert list(account_fixture.members_by_id(team)) == [other_owner.id]
 
 
-def test_an_owner_who_is_disabled_is_not_one_who_can_act(account_fixture: AccountFixture) -> None:
+def test_disabled_owner_does_not_count_as_an_owner(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
     ann, bob = (account_fixture.create_user((team, Role.OWNER)) for _ in range(2))
     account_fixture.users.disable(bob)
@@ -108,7 +112,7 @@ def test_an_owner_who_is_disabled_is_not_one_who_can_act(account_fixture: Accoun
     assert account_fixture.roles(team) == [Role.OWNER]
 
 
-def test_the_last_owner_may_be_called_an_owner_again_and_lose_the_cache(
+def test_last_owner_may_keep_the_role_and_lose_the_cache(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
@@ -119,7 +123,9 @@ def test_the_last_owner_may_be_called_an_owner_again_and_lose_the_cache(
     assert (member.role, member.remote_caching) == (Role.OWNER, False)
 
 
-def test_a_team_without_owners_may_lose_everybody(account_fixture: AccountFixture) -> None:
+def test_last_member_of_a_team_without_owners_can_be_removed(
+    account_fixture: AccountFixture,
+) -> None:
     team = account_fixture.create_team()
     user = account_fixture.create_user((team, Role.BILLING))
     account_fixture.members.remove(team, user.id, OPERATOR)
@@ -127,7 +133,7 @@ def test_a_team_without_owners_may_lose_everybody(account_fixture: AccountFixtur
 
 
 @pytest.mark.parametrize("attempt", range(5))
-def test_two_owners_demoted_at_once_leave_one_owner(
+def test_concurrent_demotions_leave_one_owner(
     account_fixture: AccountFixture, attempt: int
 ) -> None:
     team = account_fixture.create_team()
@@ -138,7 +144,7 @@ def test_two_owners_demoted_at_once_leave_one_owner(
 
 
 @pytest.mark.parametrize("attempt", range(5))
-def test_an_owner_demoted_and_the_other_gone_at_once_leave_one_owner(
+def test_concurrent_demotion_and_removal_leave_one_owner(
     account_fixture: AccountFixture, attempt: int
 ) -> None:
     team = account_fixture.create_team()
@@ -150,7 +156,7 @@ def test_an_owner_demoted_and_the_other_gone_at_once_leave_one_owner(
     assert account_fixture.roles(team).count(Role.OWNER) == 1, attempt
 
 
-def test_the_last_two_owners_removed_by_two_processes_leave_one(
+def test_concurrent_removals_through_two_engines_leave_one_owner(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
@@ -164,31 +170,33 @@ def test_the_last_two_owners_removed_by_two_processes_leave_one(
     assert account_fixture.roles(team) == [Role.OWNER]
 
 
-def test_who_leaves_loses_the_tokens_for_this_team_and_keeps_the_others(
+def test_removal_revokes_the_tokens_for_this_team_only(
     account_fixture: AccountFixture,
 ) -> None:
-    ours, theirs = account_fixture.create_team(), account_fixture.create_team()
-    user = account_fixture.create_user((ours, Role.MEMBER), (theirs, Role.MEMBER))
-    confined, _ = account_fixture.create_token(ours, user)
+    own_team, other_team = account_fixture.create_team(), account_fixture.create_team()
+    user = account_fixture.create_user((own_team, Role.MEMBER), (other_team, Role.MEMBER))
+    confined, _ = account_fixture.create_token(own_team, user)
     elsewhere, everywhere = (
-        account_fixture.create_token(theirs, user),
+        account_fixture.create_token(other_team, user),
         account_fixture.create_token(None, user),
     )
-    of_team, _ = account_fixture.create_token(ours)
-    account_fixture.members.remove(ours, user.id, ANN)
+    of_team, _ = account_fixture.create_token(own_team)
+    account_fixture.members.remove(own_team, user.id, ANN)
     state = {t.id: t.revoked_at_ms for t in account_fixture.tokens.all()}
     assert state[confined.id] == account_fixture.manual_clock.value_ms
     assert state[elsewhere[0].id] is state[everywhere[0].id] is state[of_team.id] is None
     account_fixture.authorizer.authorize(
-        bearer(everywhere[1]), f"slug={theirs.slug}".encode(), Permission.READ
+        bearer(everywhere[1]), f"slug={other_team.slug}".encode(), Permission.READ
     )
     with pytest.raises(Forbidden):
         account_fixture.authorizer.authorize(
-            bearer(everywhere[1]), f"slug={ours.slug}".encode(), Permission.READ
+            bearer(everywhere[1]), f"slug={own_team.slug}".encode(), Permission.READ
         )
 
 
-def test_who_comes_back_does_not_get_the_old_tokens_back(account_fixture: AccountFixture) -> None:
+def test_tokens_stay_revoked_after_the_member_is_added_again(
+    account_fixture: AccountFixture,
+) -> None:
     team = account_fixture.create_team()
     user = account_fixture.create_user((team, Role.MEMBER))
     old, _ = account_fixture.create_token(team, user)
@@ -197,7 +205,7 @@ def test_who_comes_back_does_not_get_the_old_tokens_back(account_fixture: Accoun
     assert account_fixture.tokens.get(old.id).revoked_at_ms is not None
 
 
-def test_a_change_counts_for_tokens_that_exist_within_five_seconds(
+def test_role_change_takes_effect_for_tokens_within_five_seconds(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
@@ -212,7 +220,7 @@ def test_a_change_counts_for_tokens_that_exist_within_five_seconds(
         account_fixture.authorizer.authorize(bearer(secret), b"", Permission.MEMBERS)
 
 
-def test_every_change_is_written_down_with_what_it_was_and_is(
+def test_changes_are_recorded_with_the_values_before_and_after(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()

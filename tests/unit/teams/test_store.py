@@ -1,4 +1,4 @@
-"""Teams: slugs, names, and changes of settings that never lose each other."""
+"""Teams: slugs, names, and concurrent changes of settings."""
 
 from collections.abc import Callable
 
@@ -16,12 +16,12 @@ from tests.support.account_fixture import AccountFixture, run_concurrently
 ANN = Actor("user", "usr_ann", "ann@example.com")
 
 
-def to(**values: object) -> SettingsChange:
-    """A change to these values."""
+def set_values(**values: object) -> SettingsChange:
+    """Return a change that sets these values."""
     return lambda settings: msgspec.structs.replace(settings, **values)
 
 
-def test_a_new_team_has_an_open_cache_without_limits(account_fixture: AccountFixture) -> None:
+def test_new_team_has_default_settings(account_fixture: AccountFixture) -> None:
     team = account_fixture.teams.create("web", "Web people")
     assert (team.slug, team.name, team.settings) == ("web", "Web people", TeamSettings())
     assert team.id.startswith("team_")
@@ -29,17 +29,21 @@ def test_a_new_team_has_an_open_cache_without_limits(account_fixture: AccountFix
     assert account_fixture.teams.create("ops").name == "ops"
 
 
-def test_a_team_is_found_by_slug_by_id_and_by_both(account_fixture: AccountFixture) -> None:
-    ours, theirs = account_fixture.create_team(), account_fixture.create_team()
+def test_team_is_found_by_slug_by_id_and_by_both(account_fixture: AccountFixture) -> None:
+    own_team, other_team = account_fixture.create_team(), account_fixture.create_team()
     find = account_fixture.teams.find
-    assert find(slug=ours.slug) == find(team_id=ours.id) == find(slug=ours.slug, team_id=ours.id)
-    assert find(slug=ours.slug, team_id=theirs.id) is None
-    for wrong in (ours.slug.upper(), ours.id, "", "' OR 1=1 --", f"{ours.slug}\0"):
+    assert (
+        find(slug=own_team.slug)
+        == find(team_id=own_team.id)
+        == find(slug=own_team.slug, team_id=own_team.id)
+    )
+    assert find(slug=own_team.slug, team_id=other_team.id) is None
+    for wrong in (own_team.slug.upper(), own_team.id, "", "' OR 1=1 --", f"{own_team.slug}\0"):
         assert find(slug=wrong) is None
 
 
 @pytest.mark.parametrize("name", [" ", "x" * 101, "a\nb", "a\x1b[31m", "\ud800"])
-def test_a_name_is_printable_and_not_too_long(account_fixture: AccountFixture, name: str) -> None:
+def test_unprintable_or_long_name_is_refused(account_fixture: AccountFixture, name: str) -> None:
     team = account_fixture.create_team()
     with pytest.raises(BadRequest, match="1 to 100 printable"):
         account_fixture.teams.rename(team, name, ANN)
@@ -48,7 +52,7 @@ def test_a_name_is_printable_and_not_too_long(account_fixture: AccountFixture, n
     assert account_fixture.teams.all() == [team]
 
 
-def test_a_name_is_changed_and_slug_and_id_stay(account_fixture: AccountFixture) -> None:
+def test_rename_changes_the_name_only_and_is_recorded_once(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team("web")
     for _ in range(2):
         account_fixture.teams.rename(team, "'; DROP TABLE teams; -- 😀", ANN)
@@ -60,17 +64,19 @@ def test_a_name_is_changed_and_slug_and_id_stay(account_fixture: AccountFixture)
     assert entry.details == {"before": "web", "after": renamed.name}
 
 
-def test_a_slug_is_taken_once_also_at_once(account_fixture: AccountFixture) -> None:
+def test_concurrent_creates_with_one_slug_create_one_team(account_fixture: AccountFixture) -> None:
     refusals = run_concurrently(*[lambda: account_fixture.teams.create("web")] * 3)
     assert sum(refusal is None for refusal in refusals) == 1
     assert len(account_fixture.teams.all()) == 1
 
 
-def test_two_changes_at_once_both_count(account_fixture: AccountFixture) -> None:
+def test_concurrent_changes_are_all_applied(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
 
     def change(values: dict[str, object]) -> Callable[[], Team]:
-        return lambda: account_fixture.teams.change(team, to(**values), ANN, "settings.change")
+        return lambda: account_fixture.teams.change(
+            team, set_values(**values), ANN, "settings.change"
+        )
 
     run_concurrently(
         change({"remote_caching": False}),
@@ -85,13 +91,13 @@ def test_two_changes_at_once_both_count(account_fixture: AccountFixture) -> None
     assert account_fixture.audit_actions(team).count("settings.change") == 4
 
 
-def test_a_change_is_made_to_what_is_there_now_not_to_what_was_seen(
+def test_change_receives_the_current_settings(
     account_fixture: AccountFixture,
 ) -> None:
-    seen = account_fixture.create_team()
-    account_fixture.teams.change(seen, to(requests_per_minute=5), ANN, "settings.change")
+    stale = account_fixture.create_team()
+    account_fixture.teams.change(stale, set_values(requests_per_minute=5), ANN, "settings.change")
     account_fixture.teams.change(
-        seen,
+        stale,
         lambda now: msgspec.structs.replace(now, requests_per_minute=now.requests_per_minute + 1),  # type: ignore[operator]  # reason: it is 5
         ANN,
         "settings.change",
@@ -99,11 +105,11 @@ def test_a_change_is_made_to_what_is_there_now_not_to_what_was_seen(
     assert account_fixture.teams.all()[0].settings.requests_per_minute == 6
 
 
-def test_what_changed_is_written_down_as_it_was_and_is_and_nothing_else(
+def test_change_records_the_differing_values_before_and_after(
     account_fixture: AccountFixture,
 ) -> None:
     team = account_fixture.create_team()
-    new = to(remote_caching=False, limits=Limits(requests=7))
+    new = set_values(remote_caching=False, limits=Limits(requests=7))
     for _ in range(2):
         account_fixture.teams.change(team, new, ANN, "settings.change")
     assert account_fixture.audit_actions(team) == ["team.create", "settings.change"]
@@ -114,7 +120,7 @@ def test_what_changed_is_written_down_as_it_was_and_is_and_nothing_else(
     }
 
 
-def test_a_change_that_is_refused_changes_nothing(account_fixture: AccountFixture) -> None:
+def test_refused_change_changes_nothing(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
 
     def refuse(_settings: TeamSettings) -> TeamSettings:
@@ -129,7 +135,7 @@ def test_a_change_that_is_refused_changes_nothing(account_fixture: AccountFixtur
 def test_name_and_settings_change_together(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team("web")
     changed = account_fixture.teams.change(
-        team, to(remote_caching=False), ANN, "settings.change", name="Web"
+        team, set_values(remote_caching=False), ANN, "settings.change", name="Web"
     )
     assert (changed.name, changed.settings.remote_caching) == ("Web", False)
     assert account_fixture.teams.all() == [changed]
@@ -153,16 +159,18 @@ def test_name_and_settings_stay_when_either_is_invalid(
     assert account_fixture.audit_actions(team) == ["team.create"]
 
 
-def test_a_team_that_is_gone_is_not_changed(account_fixture: AccountFixture) -> None:
-    ghost = Team("team_ghost", "ghost", "ghost", 0)
+def test_changing_an_unknown_team_is_forbidden(account_fixture: AccountFixture) -> None:
+    unknown_team = Team("team_ghost", "unknown", "unknown", 0)
     with pytest.raises(Forbidden):
-        account_fixture.teams.change(ghost, to(soft_blocked=True), OPERATOR, "billing.change")
+        account_fixture.teams.change(
+            unknown_team, set_values(soft_blocked=True), OPERATOR, "billing.change"
+        )
     with pytest.raises(Forbidden):
-        account_fixture.teams.rename(ghost, "Ghost", OPERATOR)
+        account_fixture.teams.rename(unknown_team, "Ghost", OPERATOR)
     assert account_fixture.audit_actions() == []
 
 
-def test_settings_come_back_as_they_were_kept_and_the_usual_takes_no_room(
+def test_settings_are_decoded_as_encoded_and_defaults_are_omitted(
     account_fixture: AccountFixture,
 ) -> None:
     settings = TeamSettings(
@@ -172,5 +180,5 @@ def test_settings_come_back_as_they_were_kept_and_the_usual_takes_no_room(
     assert encode_settings(TeamSettings()) == "{}"
     team = account_fixture.create_team()
     with account_fixture.engine.connect() as connection:
-        kept = connection.execute(sa.select(TEAMS.c.settings)).scalar()
-    assert kept == encode_settings(team.settings)
+        stored = connection.execute(sa.select(TEAMS.c.settings)).scalar()
+    assert stored == encode_settings(team.settings)

@@ -1,4 +1,4 @@
-"""People: addresses, names, passwords, and being disabled."""
+"""Users: addresses, names, passwords, and disabling."""
 
 from typing import Any
 
@@ -17,20 +17,20 @@ PASSWORD = "correct horse battery"
 pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 
-def sign_in(account_fixture: AccountFixture, user: User) -> None:
-    """A session, as the pages keep it."""
+def add_session(account_fixture: AccountFixture, user: User) -> None:
+    """Insert a session of the user."""
     row = {"hash": user.id.encode(), "user_id": user.id, "created_at": 0, "expires_at": 2**40}
     with account_fixture.engine.begin() as connection:
         connection.execute(sa.insert(SESSIONS), row)
 
 
-def sessions(account_fixture: AccountFixture) -> int:
+def count_sessions(account_fixture: AccountFixture) -> int:
     with account_fixture.engine.connect() as connection:
         return len(connection.execute(sa.select(SESSIONS)).all())
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("entered", "stored"),
     [
         ("Ann@Example.COM", "ann@example.com"),
         ("  ann@example.com\n", "ann@example.com"),
@@ -39,14 +39,14 @@ def sessions(account_fixture: AccountFixture) -> int:
         ("a" * 250 + "@x", "a" * 250 + "@x"),
     ],
 )
-def test_an_address_is_one_person_however_it_is_written(
-    account_fixture: AccountFixture, given: str, kept: str
+def test_address_is_normalized_and_unique(
+    account_fixture: AccountFixture, entered: str, stored: str
 ) -> None:
-    user = account_fixture.users.create(given, "Ann")
-    assert user.email == kept
-    assert account_fixture.users.get(given.upper()) == user
+    user = account_fixture.users.create(entered, "Ann")
+    assert user.email == stored
+    assert account_fixture.users.get(entered.upper()) == user
     with pytest.raises(BadRequest, match="already"):
-        account_fixture.users.create(kept.upper(), "Ann")
+        account_fixture.users.create(stored.upper(), "Ann")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_address_is_one_person_however_it_is_written(
      "änn@x", "\u212aen@x", "a@\uff58",
      "a\x9b31m@x", "a\u200b@x", "a\u202e@x", "a\udcff@x", "a" * 253 + "@x"],
 )  # fmt: skip
-def test_what_is_no_address_is_refused(account_fixture: AccountFixture, email: str) -> None:
+def test_invalid_address_is_refused(account_fixture: AccountFixture, email: str) -> None:
     for step in (
         account_fixture.users.create,
         account_fixture.users.get,
@@ -66,18 +66,18 @@ def test_what_is_no_address_is_refused(account_fixture: AccountFixture, email: s
     assert account_fixture.users.all() == []
 
 
-def test_an_unknown_address_is_said(account_fixture: AccountFixture) -> None:
+def test_get_unknown_address_raises_not_found(account_fixture: AccountFixture) -> None:
     with pytest.raises(NotFound, match="ann@example"):
         account_fixture.users.get("ann@example.com")
     assert account_fixture.users.find("ann@example.com") is None
 
 
-def test_a_username_is_made_from_the_address_and_taken_once(
+def test_username_is_derived_from_the_address_and_unique(
     account_fixture: AccountFixture,
 ) -> None:
     users = account_fixture.users
-    made = [users.create(f"Ann.Lee+x@{host}").username for host in ("a", "b", "c")]
-    assert made == ["ann.lee-x", "ann.lee-x-2", "ann.lee-x-3"]
+    usernames = [users.create(f"Ann.Lee+x@{host}").username for host in ("a", "b", "c")]
+    assert usernames == ["ann.lee-x", "ann.lee-x-2", "ann.lee-x-3"]
     assert users.create("_._@x").username == "user"
     assert users.create("x" * 100 + "@x", "X").username == "x" * 40
     with pytest.raises(BadRequest, match="already"):
@@ -85,19 +85,21 @@ def test_a_username_is_made_from_the_address_and_taken_once(
 
 
 @pytest.mark.parametrize("username", ["", "Ann", "-ann", "a b", "a/b", "ä", "x" * 49, "a\n"])
-def test_a_username_has_a_form(account_fixture: AccountFixture, username: str) -> None:
+def test_malformed_username_is_refused(account_fixture: AccountFixture, username: str) -> None:
     with pytest.raises(BadRequest, match="username"):
         account_fixture.users.create("ann@example.com", username=username)
 
 
 @pytest.mark.parametrize("name", [" ", "x" * 101, "a\nb", "a\x1b[31m", "a\u202e", "\ud800"])
-def test_a_name_is_printable_and_not_too_long(account_fixture: AccountFixture, name: str) -> None:
+def test_unprintable_or_long_name_is_refused(account_fixture: AccountFixture, name: str) -> None:
     with pytest.raises(BadRequest, match="1 to 100 printable"):
         account_fixture.users.create("ann@example.com", name)
     assert account_fixture.users.create("ann@example.com", "Änn 😀 '; DROP TABLE users").name
 
 
-def test_the_same_person_made_at_once_is_made_once(account_fixture: AccountFixture) -> None:
+def test_concurrent_creates_with_one_address_create_one_user(
+    account_fixture: AccountFixture,
+) -> None:
     def create(email: str) -> Any:
         return lambda: account_fixture.users.create(email)
 
@@ -108,7 +110,7 @@ def test_the_same_person_made_at_once_is_made_once(account_fixture: AccountFixtu
     assert len({user.username for user in users}) == 3
 
 
-def test_a_password_is_that_of_one_person(account_fixture: AccountFixture) -> None:
+def test_authenticate_requires_the_password_of_the_user(account_fixture: AccountFixture) -> None:
     users = account_fixture.users
     ann = users.create("ann@example.com", password=PASSWORD)
     users.create("bob@example.com", password="another one, longer")
@@ -128,38 +130,40 @@ def test_a_password_is_that_of_one_person(account_fixture: AccountFixture) -> No
         assert users.authenticate(email, password) is None, (email, password)
 
 
-def test_a_refused_password_makes_nobody(account_fixture: AccountFixture) -> None:
+def test_refused_password_creates_no_user(account_fixture: AccountFixture) -> None:
     with pytest.raises(BadRequest, match="10 to 1024"):
         account_fixture.users.create("ann@example.com", password="short")
     assert account_fixture.users.all() == []
 
 
-def test_a_new_password_ends_sessions_and_the_old_password_but_no_token(
+def test_set_password_ends_sessions_but_keeps_tokens(
     account_fixture: AccountFixture,
 ) -> None:
     users, team = account_fixture.users, account_fixture.create_team()
     ann = users.create("ann@example.com", password=PASSWORD)
     bob = account_fixture.create_user()
     for user in (ann, bob):
-        sign_in(account_fixture, user)
+        add_session(account_fixture, user)
     token, _ = account_fixture.create_token(team, ann)
     users.set_password(ann, "a new one, also long")
     assert users.authenticate(ann.email, PASSWORD) is None
     assert users.authenticate(ann.email, "a new one, also long") == ann
-    assert sessions(account_fixture) == 1
+    assert count_sessions(account_fixture) == 1
     assert account_fixture.tokens.get(token.id).valid_at(account_fixture.manual_clock.value_ms)
 
 
-def test_who_is_disabled_can_do_nothing_within_five_seconds_and_all_when_enabled(
+def test_disabling_takes_effect_within_five_seconds_and_is_reversible(
     account_fixture: AccountFixture,
 ) -> None:
     users, team = account_fixture.users, account_fixture.create_team()
     ann = users.create("ann@example.com", password=PASSWORD)
     account_fixture.members.add(team, ann, Role.MEMBER, OPERATOR)
-    secrets = [bearer(account_fixture.create_token(place, ann)[1]) for place in (team, None)]
+    secrets = [
+        bearer(account_fixture.create_token(token_team, ann)[1]) for token_team in (team, None)
+    ]
     for secret in secrets:
         account_fixture.authorizer.authorize(secret, b"", Permission.WRITE)
-    sign_in(account_fixture, ann)
+    add_session(account_fixture, ann)
     users.disable(ann)
     account_fixture.manual_clock.advance(5)
     for secret in secrets:
@@ -167,7 +171,7 @@ def test_who_is_disabled_can_do_nothing_within_five_seconds_and_all_when_enabled
             account_fixture.authorizer.authorize(secret, b"", Permission.WRITE)
         with pytest.raises(Unauthorized):
             account_fixture.authorizer.authenticate(secret)
-    assert sessions(account_fixture) == 0
+    assert count_sessions(account_fixture) == 0
     assert users.authenticate(ann.email, PASSWORD) is None
     users.disable(ann, disabled=False)
     account_fixture.manual_clock.advance(5)
@@ -176,7 +180,7 @@ def test_who_is_disabled_can_do_nothing_within_five_seconds_and_all_when_enabled
     assert users.authenticate(ann.email, PASSWORD) == ann
 
 
-def test_what_concerns_people_is_written_down_once(account_fixture: AccountFixture) -> None:
+def test_changes_of_a_user_are_recorded_once(account_fixture: AccountFixture) -> None:
     users = account_fixture.users
     ann = users.create("ann@example.com", password=PASSWORD)
     users.disable(ann)
@@ -192,11 +196,11 @@ def test_what_concerns_people_is_written_down_once(account_fixture: AccountFixtu
     assert {entry.target for entry in account_fixture.audit.page(None, 9)} == {ann.email}
 
 
-def test_no_password_is_kept(account_fixture: AccountFixture) -> None:
+def test_password_is_not_stored(account_fixture: AccountFixture) -> None:
     account_fixture.users.create("ann@example.com", password=PASSWORD)
     with account_fixture.engine.connect() as connection:
-        [kept] = connection.execute(sa.select(USERS.c.password_hash)).scalars()
-    assert kept.startswith("$argon2id$")
+        [stored] = connection.execute(sa.select(USERS.c.password_hash)).scalars()
+    assert stored.startswith("$argon2id$")
     account_fixture.close()
     for file in account_fixture.data_dir.iterdir():
         assert PASSWORD.encode() not in file.read_bytes(), file.name
