@@ -1,4 +1,4 @@
-"""Teams, people and tokens in a database, with a clock that the test moves and a authorizer."""
+"""Teams, users and tokens in a database, with an authorizer and a manual clock."""
 
 import secrets
 import threading
@@ -20,7 +20,7 @@ Membership = tuple[Team, Role]
 
 
 class AccountFixture:
-    """A database with its stores, an authorizer and a manual clock."""
+    """The account stores of a data directory, and shortcuts to create accounts in it."""
 
     def __init__(self, data_dir: Path, clock: Clock | None = None) -> None:
         self.data_dir = data_dir
@@ -39,12 +39,12 @@ class AccountFixture:
         self.engine.dispose()
 
     def create_team(self, slug: str | None = None) -> Team:
-        """A new team."""
-        return self.teams.create(slug or self._new_name("team"))
+        """Create a team, by default with a random slug."""
+        return self.teams.create(slug or self._random_name("team"))
 
     def create_user(self, *memberships: Membership, email: str | None = None) -> User:
-        """Somebody new, in these teams."""
-        user = self.users.create(email or f"{self._new_name('person')}@example.com")
+        """Create a user with these memberships."""
+        user = self.users.create(email or f"{self._random_name('user')}@example.com")
         for team, role in memberships:
             self.members.add(team, user, role, OPERATOR)
         return user
@@ -57,51 +57,54 @@ class AccountFixture:
         label: str = "",
         lifetime_s: float | None = None,
     ) -> tuple[Token, str]:
-        """A new token and its secret."""
+        """Create a token and return it with its secret."""
         return self.tokens.create(team, label, user=user, scopes=scopes, lifetime_s=lifetime_s)
 
     def members_by_id(self, team: Team) -> dict[str, Member]:
-        """Everybody in a team as it is now, by id."""
+        """Return the current members of a team by user id."""
         return {member.user.id: member for member in self.members.list_for_team(team)}
 
     def roles(self, team: Team) -> list[Role]:
-        """The roles that are taken in a team."""
+        """Return the roles of a team's members, sorted."""
         return sorted(member.role for member in self.members_by_id(team).values())
 
     def audit_actions(self, team: Team | None = None) -> list[str]:
-        """What the audit log says was done, oldest first."""
+        """Return the recorded actions of a team, or of all teams, oldest first."""
         entries = self.audit.page(team.id if team else None, 1000)
         return [entry.action for entry in reversed(entries)]
 
     @staticmethod
-    def _new_name(kind: str) -> str:
+    def _random_name(kind: str) -> str:
         return f"{kind}-{secrets.token_hex(5)}"
 
 
 def bearer(secret: str) -> bytes:
-    """The value of the header."""
+    """Return the value of the Authorization header."""
     return b"Bearer " + secret.encode()
 
 
 def run_concurrently(*steps: Callable[[], object]) -> list[RequestError | None]:
-    """Take all steps at one moment, each on a thread; what each was refused with, if it was."""
+    """Run each step on its own thread, all started together.
+
+    Returns the RequestError of each step, or None. Fails for any other exception.
+    """
     barrier = threading.Barrier(len(steps))
     outcomes: list[RequestError | None] = [None] * len(steps)
-    others: list[BaseException] = []
+    unexpected: list[BaseException] = []
 
-    def take(number: int, step: Callable[[], object]) -> None:
+    def run(index: int, step: Callable[[], object]) -> None:
         barrier.wait()
         try:
             step()
         except RequestError as error:
-            outcomes[number] = error
+            outcomes[index] = error
         except BaseException as error:
-            others.append(error)
+            unexpected.append(error)
 
-    threads = [threading.Thread(target=take, args=pair) for pair in enumerate(steps)]
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(steps)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not others, others
+    assert not unexpected, unexpected
     return outcomes
