@@ -1,1 +1,1 @@
-"""Benchmarks of hitrate beside its npm peer. See README.md."""
+"""Benchmarks of hitrate next to its npm peer. See README.md."""

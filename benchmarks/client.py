@@ -1,4 +1,4 @@
-"""Plain requests to a server under test, for everything that is not the load itself."""
+"""HTTP requests to a server under test, for everything except the load itself."""
 
 import http.client
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server listens and the token it takes."""
+    """Port and token of a server."""
 
     port: int
     token: str
@@ -30,8 +30,8 @@ class Endpoint:
         return f"Bearer {self.token}"
 
 
-def status_of(endpoint: Endpoint, method: str, path: str, timeout_s: float = 5) -> int | None:
-    """The status of one request, or None while nobody answers."""
+def request_status(endpoint: Endpoint, method: str, path: str, timeout_s: float = 5) -> int | None:
+    """Send one request; return its status, or None if the server does not respond."""
     connection = http.client.HTTPConnection(HOST, endpoint.port, timeout=timeout_s)
     try:
         connection.request(method, path, headers={"Authorization": endpoint.authorization})
@@ -43,28 +43,28 @@ def status_of(endpoint: Endpoint, method: str, path: str, timeout_s: float = 5) 
 
 
 def put_artifact(endpoint: Endpoint, artifact: str, body: bytes) -> None:
-    """Upload one artifact; raises MeasurementError unless it is accepted."""
+    """Upload an artifact. Raises MeasurementError if that fails."""
     headers = {"Content-Type": "application/octet-stream", "x-artifact-duration": "1234"}
-    with _answer(endpoint, "PUT", f"/v8/artifacts/{artifact}{QUERY}", body, headers) as answer:
-        answer.read()
+    with _request(endpoint, "PUT", f"/v8/artifacts/{artifact}{QUERY}", body, headers) as response:
+        response.read()
 
 
 def get_artifact(endpoint: Endpoint, artifact: str) -> bytes:
-    """The bytes of one artifact; raises MeasurementError when it is not there."""
-    with _answer(endpoint, "GET", f"/v8/artifacts/{artifact}{QUERY}") as answer:
-        return answer.read()
+    """Download an artifact. Raises MeasurementError if it does not exist."""
+    with _request(endpoint, "GET", f"/v8/artifacts/{artifact}{QUERY}") as response:
+        return response.read()
 
 
 def artifact_bytes(endpoint: Endpoint, artifact: str) -> int:
-    """How many bytes a download of the artifact gives, without holding them."""
-    with _answer(endpoint, "GET", f"/v8/artifacts/{artifact}{QUERY}") as answer:
-        return sum(iter(lambda: len(answer.read(READ_BYTES)), 0))
+    """Download an artifact without keeping it in memory; return its size in bytes."""
+    with _request(endpoint, "GET", f"/v8/artifacts/{artifact}{QUERY}") as response:
+        return sum(iter(lambda: len(response.read(READ_BYTES)), 0))
 
 
 def counters(endpoint: Endpoint) -> dict[str, float]:
-    """The samples on `/metrics`, summed over their labels."""
-    with _answer(endpoint, "GET", "/metrics") as answer:
-        text = answer.read().decode()
+    """Return the samples of `/metrics`, summed over their labels."""
+    with _request(endpoint, "GET", "/metrics") as response:
+        text = response.read().decode()
     sums: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -73,7 +73,7 @@ def counters(endpoint: Endpoint) -> dict[str, float]:
 
 
 @contextmanager
-def _answer(
+def _request(
     endpoint: Endpoint,
     method: str,
     path: str,
@@ -84,11 +84,13 @@ def _answer(
     try:
         sent = {"Authorization": endpoint.authorization} | (headers or {})
         connection.request(method, path, body, sent)
-        answer = connection.getresponse()
-        if not 200 <= answer.status < 300:
-            raise MeasurementError(f"{method} {path} got {answer.status}: {answer.read(300)!r}")
-        yield answer
+        response = connection.getresponse()
+        if not 200 <= response.status < 300:
+            raise MeasurementError(
+                f"{method} {path} returned {response.status}: {response.read(300)!r}"
+            )
+        yield response
     except (OSError, http.client.HTTPException) as error:
-        raise MeasurementError(f"{method} {path} got no answer: {error}") from error
+        raise MeasurementError(f"{method} {path} failed: {error}") from error
     finally:
         connection.close()

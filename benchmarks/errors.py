@@ -1,18 +1,18 @@
-"""What can go wrong in a benchmark run.
+"""Errors of a benchmark run.
 
 BenchmarkError
-├── MissingToolError    the run cannot begin: something is not installed
-└── MeasurementError    one measurement means nothing: wrong answers, lost events, a dead server
+├── MissingToolError    a required program is not installed, so the run cannot start
+└── MeasurementError    a measurement is invalid: wrong responses, lost events, a crashed server
 """
 
 
 class BenchmarkError(Exception):
-    """The message is for the person at the terminal."""
+    """Base class. The message is printed to the terminal."""
 
 
 class MissingToolError(BenchmarkError):
-    """Says what is missing and how to install it."""
+    """A required program is missing. The message says how to install it."""
 
 
 class MeasurementError(BenchmarkError):
-    """Says what the server did that it must not do."""
+    """The server misbehaved. The message says how."""

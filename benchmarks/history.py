@@ -1,10 +1,7 @@
-"""Owns a year of generated events: made by SQL, taken in by the loader's own statements.
+"""Generator of a year of events: created by SQL, loaded by the event store's own statements.
 
-Only the way over the wire and through the spool is left out; rows, runs and their totals come
-about as they do in a server.
+Only HTTP and the spool are bypassed. Rows, runs and their totals are computed as in a server.
 """
-
-from __future__ import annotations
 
 import sys
 
@@ -12,24 +9,24 @@ from hitrate.events.ingest import ingest_batches
 from hitrate.events.store import DuckDBEventStore
 
 YEAR_MS = 365 * 24 * 3600 * 1000
-RUNS_A_SLICE = 5_000
-EVENTS_A_RUN = 100
-TASKS_A_RUN = 60
+RUNS_PER_SLICE = 5_000
+EVENTS_PER_RUN = 100
+TASKS_PER_RUN = 60
 
-# A task in four was changed and misses (two events); of the others, from a pool that moves with
-# time, half come from the remote cache (two events) and half from the local one.
+# A quarter of the tasks miss (two events each). The hashes of the others come from a pool that
+# moves with time; about half of them are remote hits (two events), half local hits (one event).
 _INCOMING = f"""
 CREATE OR REPLACE TEMP TABLE incoming AS
 WITH batch AS (
     SELECT i AS line, uuid()::VARCHAR AS session,
            ($end - {YEAR_MS} + i::HUGEINT * {YEAR_MS} // $runs)::BIGINT AS received_at
-    FROM range($first, $first + {RUNS_A_SLICE}) t(i)
+    FROM range($first, $first + {RUNS_PER_SLICE}) t(i)
 ), task AS (
     SELECT line, session, j, random() AS r,
            printf('%016x', CASE WHEN random() < 0.3 THEN (random() * 1.8e19)::UBIGINT
                   ELSE hash(line // 2000 * 4000 + (random() * 4000)::BIGINT) END) AS hash,
            (100 + random() * 60000)::INTEGER::DOUBLE AS duration
-    FROM batch, range({TASKS_A_RUN}) u(j)
+    FROM batch, range({TASKS_PER_RUN}) u(j)
 ), event AS (
     SELECT line, unnest(CASE
         WHEN r < 0.25 THEN [
@@ -48,21 +45,21 @@ SELECT line, $team AS team,
        CASE hash(line) % 12 WHEN 0 THEN 'claude-code' END AS agent,
        e.events
 FROM batch JOIN (SELECT line, list(e) AS events FROM event GROUP BY line) e USING (line)
-"""  # noqa: E501  # reason: an event is a line
+"""  # noqa: E501  # reason: one event per line
 
 
-def fill(store: DuckDBEventStore, team_id: str, events: int, end_ms: int) -> int:
-    """Make about that many events of a team, in the year before `end_ms`; how many there are."""
-    runs, made = events // EVENTS_A_RUN, 0
+def generate_year(store: DuckDBEventStore, team_id: str, events: int, end_ms: int) -> int:
+    """Generate about so many events of a team, in the year before `end_ms`; return their number."""
+    runs, loaded = events // EVENTS_PER_RUN, 0
     with store.cursor() as cursor:
         cursor.execute("SELECT setseed(0.5)")
-        for first in range(0, runs, RUNS_A_SLICE):
+        for first in range(0, runs, RUNS_PER_SLICE):
             values = {"first": first, "runs": runs, "end": end_ms, "team": team_id}
             cursor.execute("BEGIN")
             cursor.execute(_INCOMING, values)
-            made += ingest_batches(cursor).events
+            loaded += ingest_batches(cursor).events
             cursor.execute("COMMIT")
-            if first // RUNS_A_SLICE % 20 == 0:
-                print(f"{made:,} events", file=sys.stderr, flush=True)
+            if first // RUNS_PER_SLICE % 20 == 0:
+                print(f"{loaded:,} events", file=sys.stderr, flush=True)
         cursor.execute("CHECKPOINT")
-    return made
+    return loaded

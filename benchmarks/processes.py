@@ -1,4 +1,4 @@
-"""Processor time and resident memory of a server's process tree, as the kernel counts them."""
+"""CPU time and resident memory of a server's process tree, as counted by the kernel."""
 
 import resource
 import threading
@@ -13,12 +13,13 @@ import psutil
 SAMPLE_INTERVAL_S = 0.02
 QUIET_CORES = 0.15
 DISTURBED_CORES = 0.25
-"""More than the kernel's own threads need that write a server's data to the disk."""
+"""Above this other programs disturb a measurement. Kernel threads that write a server's data to
+disk need less."""
 QUIET_PROBE_S = 1.0
 
 
-def tree_of(pid: int) -> list[psutil.Process]:
-    """The process and all its descendants; empty when it is gone."""
+def process_tree(pid: int) -> list[psutil.Process]:
+    """Return the process and its descendants; empty if it has exited."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -27,27 +28,29 @@ def tree_of(pid: int) -> list[psutil.Process]:
 
 
 class CpuMeter:
-    """How much processor time passed between its making and `read`, and who used it."""
+    """Measures CPU time from its creation until `read`."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._began_at = time.perf_counter()
+        self._started_at = time.perf_counter()
         self._server_s = _tree_seconds(pid)
         self._load_s = _load_seconds()
         self._busy_s = _busy_seconds()
 
     def read(self) -> tuple[float, float]:
-        """The seconds that the server's process tree used, and how many cores were busy with
-        neither it, nor this program, nor the load generators it waited for."""
-        lasted_s = time.perf_counter() - self._began_at
+        """Return the CPU seconds of the server's processes, and the busy cores of other programs.
+
+        Other programs are all except the server, this process and the load generator.
+        """
+        duration_s = time.perf_counter() - self._started_at
         server_s = _tree_seconds(self._pid) - self._server_s
-        others_s = _busy_seconds() - self._busy_s - server_s - (_load_seconds() - self._load_s)
-        return server_s, max(0.0, others_s / lasted_s)
+        other_s = _busy_seconds() - self._busy_s - server_s - (_load_seconds() - self._load_s)
+        return server_s, max(0.0, other_s / duration_s)
 
 
-def wait_for_quiet(patience_s: float) -> None:
-    """Wait until less than QUIET_CORES are busy, or until `patience_s` have passed."""
-    deadline = time.monotonic() + patience_s
+def wait_for_quiet(timeout_s: float) -> None:
+    """Wait until fewer than QUIET_CORES are busy, for at most `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         busy_s = _busy_seconds()
         time.sleep(QUIET_PROBE_S)
@@ -61,14 +64,14 @@ def _load_seconds() -> float:
 
 
 def _busy_seconds() -> float:
-    """What all processors did but idle: work, interrupts, and time taken by the hypervisor."""
+    """Return the non-idle time of all CPUs: work, interrupts, and time stolen by the hypervisor."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 
 def _tree_seconds(pid: int) -> float:
     total = 0.0
-    for process in tree_of(pid):
+    for process in process_tree(pid):
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
@@ -79,15 +82,18 @@ def _tree_seconds(pid: int) -> float:
 
 @dataclass(frozen=True)
 class MemoryPeak:
-    """`resident_bytes`: the largest sum over the tree at one moment. `high_water_bytes`: the sum
-    of the kernel's own peaks (VmHWM) since each process began, start-up included."""
+    """Peak memory of a process tree.
+
+    `resident_bytes` is the largest sampled sum over the tree. `high_water_bytes` is the sum of the
+    kernel's own peaks (VmHWM) since the start of each process.
+    """
 
     resident_bytes: int
     high_water_bytes: int
 
 
 class MemorySampler:
-    """Samples the tree's memory on a thread while its `with` block runs."""
+    """Samples the memory of a process tree on a thread during a `with` block."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -109,18 +115,20 @@ class MemorySampler:
         self._thread.join()
 
     def peak(self) -> MemoryPeak:
-        """The peaks so far; call it while the processes still live."""
-        high_water = sum(_status_bytes(process.pid, "VmHWM") for process in tree_of(self._pid))
+        """Return the peaks so far. Call it while the processes are running."""
+        high_water = sum(_status_bytes(process.pid, "VmHWM") for process in process_tree(self._pid))
         return MemoryPeak(self._peak_bytes, high_water)
 
     def _run(self) -> None:
         while not self._stop.wait(SAMPLE_INTERVAL_S):
-            resident = sum(_status_bytes(process.pid, "VmRSS") for process in tree_of(self._pid))
+            resident = sum(
+                _status_bytes(process.pid, "VmRSS") for process in process_tree(self._pid)
+            )
             self._peak_bytes = max(self._peak_bytes, resident)
 
 
 def _status_bytes(pid: int, field: str) -> int:
-    """A field of `/proc/PID/status` in bytes; 0 for a process that is gone or a zombie."""
+    """Read a field of `/proc/PID/status`, in bytes; 0 if the process has exited."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Runs a scenario in alternating rounds and judges its targets."""
+"""Runs a scenario in alternating rounds and checks its targets."""
 
 import statistics
 import sys
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.errors import MeasurementError
-from benchmarks.measure import Bench, Figures
+from benchmarks.measure import Figures, RunConfig
 from benchmarks.processes import DISTURBED_CORES, wait_for_quiet
 from benchmarks.scenarios import Kind, Scenario, Target
 from benchmarks.servers import Contender
 
-TRIES = 3
+MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what it came to; `value` is None when it could not be measured."""
+    """A target and the measured value, which is None if the measurement failed."""
 
     target: Target
     value: float | None
@@ -32,7 +32,7 @@ class Verdict:
 
 @dataclass
 class Outcome:
-    """All rounds of one scenario, by contender, and why a measurement failed if one did."""
+    """The figures of all rounds of a scenario, by contender, and the errors of failed ones."""
 
     scenario: Scenario
     rounds: dict[str, list[Figures]] = field(default_factory=dict)
@@ -45,17 +45,17 @@ class Outcome:
         return statistics.median(values) if values else None
 
     def ratio(self, figure: str) -> float | None:
-        """hitrate / peer: the median of the rounds' own ratios.
+        """Return hitrate / peer: the median of the ratios of all rounds.
 
-        The two halves of a round run one right after the other, so a machine that slows down
-        between rounds does not distort it as it would the quotient of two medians.
+        Both measurements of a round follow each other directly. So a machine that slows down
+        between rounds distorts this median less than it would the quotient of two medians.
         """
         pairs = zip(self.rounds.get("hitrate", []), self.rounds.get("peer", []), strict=False)
         ratios = [ours[figure] / theirs[figure] for ours, theirs in pairs if theirs.get(figure)]
         return statistics.median(ratios) if ratios else None
 
     def verdicts(self) -> list[Verdict]:
-        """One for each target, when hitrate took part."""
+        """Return a verdict for each target."""
         return [Verdict(target, self._value(target)) for target in self.scenario.targets]
 
     def _value(self, target: Target) -> float | None:
@@ -66,38 +66,40 @@ class Outcome:
         return self.median("hitrate", target.figure)
 
 
-def run(scenario: Scenario, contenders: Sequence[Contender], bench: Bench, rounds: int) -> Outcome:
+def run(
+    scenario: Scenario, contenders: Sequence[Contender], config: RunConfig, rounds: int
+) -> Outcome:
     """Measure the contenders in turn, `rounds` times.
 
-    Every second round begins with the other contender, so that neither always goes first. A
-    failed measurement ends the scenario. Progress goes to stderr.
+    Every second round starts with the other contender, so that neither is always first. A failed
+    measurement ends the scenario. Progress is printed to stderr.
     """
     outcome = Outcome(scenario)
     for number in range(1 if scenario.once else rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             name = contender.name
             try:
-                figures = _undisturbed(scenario, contender, bench)
+                figures = _measure_undisturbed(scenario, contender, config)
             except MeasurementError as error:
                 outcome.failures.append(f"{name}: {error}")
-                _tell(scenario, "FAILED", outcome.failures[-1])
+                _print_progress(scenario, "FAILED", outcome.failures[-1])
                 return outcome
             outcome.rounds.setdefault(name, []).append(figures)
-            shown = (f"{figure} {value:,.6g}" for figure, value in figures.items())
-            _tell(scenario, f"round {number + 1}", name, *shown)
+            texts = (f"{figure} {value:,.6g}" for figure, value in figures.items())
+            _print_progress(scenario, f"round {number + 1}", name, *texts)
     return outcome
 
 
-def _undisturbed(scenario: Scenario, contender: Contender, bench: Bench) -> Figures:
-    """Measure, again if other programs were busy meanwhile; without patience, just once."""
-    tries: list[Figures] = []
-    while len(tries) < (TRIES if bench.patience_s else 1):
-        wait_for_quiet(bench.patience_s)
-        tries.append(scenario.measure(contender, bench))
-        if tries[-1].get("others_cores", 0) <= DISTURBED_CORES:
+def _measure_undisturbed(scenario: Scenario, contender: Contender, config: RunConfig) -> Figures:
+    """Measure again if other programs were busy; without a quiet timeout, measure once."""
+    attempts: list[Figures] = []
+    while len(attempts) < (MAX_ATTEMPTS if config.quiet_timeout_s else 1):
+        wait_for_quiet(config.quiet_timeout_s)
+        attempts.append(scenario.measure(contender, config))
+        if attempts[-1].get("other_cores", 0) <= DISTURBED_CORES:
             break
-    return min(tries, key=lambda figures: figures.get("others_cores", 0))
+    return min(attempts, key=lambda figures: figures.get("other_cores", 0))
 
 
-def _tell(scenario: Scenario, *words: str) -> None:
-    print(f"{scenario.name}:", "  ".join(words), file=sys.stderr, flush=True)
+def _print_progress(scenario: Scenario, *parts: str) -> None:
+    print(f"{scenario.name}:", "  ".join(parts), file=sys.stderr, flush=True)

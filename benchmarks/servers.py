@@ -1,4 +1,4 @@
-"""Start and stop of the two servers that are compared, each on a port and a folder of its own."""
+"""Starts and stops the servers that are compared, each on its own port and data directory."""
 
 import importlib.util
 import os
@@ -17,12 +17,12 @@ from typing import Protocol
 
 import psutil
 
-from benchmarks.client import HOST, QUERY, Endpoint, status_of
+from benchmarks.client import HOST, QUERY, Endpoint, request_status
 from benchmarks.errors import MeasurementError, MissingToolError
-from benchmarks.processes import tree_of
+from benchmarks.processes import process_tree
 
-START_LIMIT_S = 60
-STOP_LIMIT_S = 30
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
 LOG_TAIL_LINES = 8
 POLL_INTERVAL_S = 0.005
 STATUS_PATH = f"/v8/artifacts/status{QUERY}"
@@ -31,7 +31,7 @@ PEER_BODY_LIMIT_BYTES = 2_000_000_000
 
 @dataclass(frozen=True)
 class Server:
-    """A server that has answered. `start_s`: from its spawn to its first answer."""
+    """A running server. `start_s` is the time from spawning it to its first response."""
 
     pid: int
     endpoint: Endpoint
@@ -40,9 +40,9 @@ class Server:
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a server: what to run, and what to add to the environment.
+    """How to start a server: its command, and variables to add to the environment.
 
-    `token` gives a token that may read and write; it is called after the server's first answer.
+    `token` returns a token with read and write access; it is called after the first response.
     """
 
     command: list[str]
@@ -51,20 +51,20 @@ class Launch:
 
 
 class Contender(Protocol):
-    """One of the programs compared. `keeps_events`: its `/metrics` says what became of them."""
+    """A program to measure. `stores_events` is set if its `/metrics` count stored events."""
 
     name: str
-    keeps_events: bool
+    stores_events: bool
 
-    def launch(self, port: int, folder: Path) -> Launch:
-        """How to start it so that everything it stores goes below `folder`."""
+    def launch(self, port: int, directory: Path) -> Launch:
+        """Return how to start it so that it stores everything below `directory`."""
 
 
 class Hitrate:
-    """hitrate as `hitrate serve` starts it, with every setting at its default."""
+    """hitrate as `hitrate serve` starts it, with all settings at their defaults."""
 
     name = "hitrate"
-    keeps_events = True
+    stores_events = True
 
     def __init__(self) -> None:
         if importlib.util.find_spec("hitrate") is None:
@@ -74,26 +74,26 @@ class Hitrate:
             )
         self._program = (sys.executable, "-m", "hitrate")
 
-    def launch(self, port: int, folder: Path) -> Launch:
-        serve = ["serve", "--host", HOST, "--port", str(port), "--data-dir", str(folder)]
-        return Launch([*self._program, *serve], {}, partial(self._new_token, folder))
+    def launch(self, port: int, directory: Path) -> Launch:
+        serve = ["serve", "--host", HOST, "--port", str(port), "--data-dir", str(directory)]
+        return Launch([*self._program, *serve], {}, partial(self._new_token, directory))
 
-    def _new_token(self, folder: Path) -> str:
-        create = ["token", "create", "--team", "default", "--data-dir", str(folder)]
-        done = subprocess.run(
+    def _new_token(self, directory: Path) -> str:
+        create = ["token", "create", "--team", "default", "--data-dir", str(directory)]
+        created = subprocess.run(
             [*self._program, *create],
-            cwd=folder, env=self._environment(), capture_output=True, text=True,
+            cwd=directory, env=self._environment(), capture_output=True, text=True,
         )  # fmt: skip
-        if done.returncode != 0:
-            raise MeasurementError(f"hitrate token create failed:\n{done.stderr}")
-        return done.stdout.strip()
+        if created.returncode != 0:
+            raise MeasurementError(f"hitrate token create failed:\n{created.stderr}")
+        return created.stdout.strip()
 
     def _environment(self) -> dict[str, str]:
         return _clean_environment()
 
 
-class Before(Hitrate):
-    """hitrate from another checkout, in the peer's place: what a change costs."""
+class HitrateCheckout(Hitrate):
+    """hitrate of another checkout, as the peer."""
 
     name = "peer"
 
@@ -101,10 +101,12 @@ class Before(Hitrate):
         super().__init__()
         self._source = checkout.resolve() / "src"
         if not (self._source / "hitrate").is_dir():
-            raise MissingToolError(f"{checkout} is no checkout of hitrate: it has no src/hitrate.")
+            raise MissingToolError(
+                f"{checkout} is not a checkout of hitrate: it has no src/hitrate."
+            )
 
-    def launch(self, port: int, folder: Path) -> Launch:
-        launch = super().launch(port, folder)
+    def launch(self, port: int, directory: Path) -> Launch:
+        launch = super().launch(port, directory)
         return replace(launch, environment={"PYTHONPATH": str(self._source)})
 
     def _environment(self) -> dict[str, str]:
@@ -112,25 +114,27 @@ class Before(Hitrate):
 
 
 class Peer:
-    """The npm package `turborepo-remote-cache` in its fastest production setting: one process,
-    local storage, no logging. It offers no way to use more than one process."""
+    """The npm package `turborepo-remote-cache` in its fastest production configuration.
+
+    One process (it cannot use more), local storage, no logging.
+    """
 
     name = "peer"
-    keeps_events = False
+    stores_events = False
 
     def __init__(self, node: Path, entry: Path) -> None:
         self._node = node
         self._entry = entry
         self._token = secrets.token_hex(16)
 
-    def launch(self, port: int, folder: Path) -> Launch:
+    def launch(self, port: int, directory: Path) -> Launch:
         environment = {
             "NODE_ENV": "production",
             "HOST": HOST,
             "PORT": str(port),
             "TURBO_TOKEN": self._token,
             "STORAGE_PROVIDER": "local",
-            "STORAGE_PATH": str(folder / "artifacts"),
+            "STORAGE_PATH": str(directory / "artifacts"),
             "STORAGE_PATH_USE_TMP_FOLDER": "false",
             "BODY_LIMIT": str(PEER_BODY_LIMIT_BYTES),
             "LOG_LEVEL": "silent",
@@ -140,57 +144,57 @@ class Peer:
 
 
 @contextmanager
-def running(contender: Contender, folder: Path, token: str | None = None) -> Iterator[Server]:
-    """A server on `folder` that lives as long as the `with` block.
+def running(contender: Contender, directory: Path, token: str | None = None) -> Iterator[Server]:
+    """Run a server on `directory` during a `with` block.
 
-    With a `token` the first answer is a 200 to that token; without one, any answer counts and a
-    token is asked for afterwards. Raises MeasurementError when the server does not come up, or
-    does not go down within STOP_LIMIT_S of SIGTERM.
+    With a `token` the server counts as started when it responds with 200 to that token. Without
+    one, any response counts and a token is created afterwards. Raises MeasurementError if the
+    server does not start, or does not stop within STOP_TIMEOUT_S after SIGTERM.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     port = _free_port()
-    log = folder.with_suffix(".log")
-    launch = contender.launch(port, folder)
+    log = directory.with_suffix(".log")
+    launch = contender.launch(port, directory)
     with log.open("ab") as output:
-        spawned_at = time.perf_counter()
+        started_at = time.perf_counter()
         process = subprocess.Popen(
-            launch.command, cwd=folder, env=_clean_environment() | launch.environment,
+            launch.command, cwd=directory, env=_clean_environment() | launch.environment,
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
     try:
-        _wait_for_answer(process, Endpoint(port, token or ""), 200 if token else None, log)
-        start_s = time.perf_counter() - spawned_at
+        _wait_for_response(process, Endpoint(port, token or ""), 200 if token else None, log)
+        start_s = time.perf_counter() - started_at
         endpoint = Endpoint(port, token or launch.token())
         yield Server(process.pid, endpoint, start_s)
     finally:
         _stop(process, contender.name)
 
 
-def _wait_for_answer(
-    process: "subprocess.Popen[bytes]", endpoint: Endpoint, wanted: int | None, log: Path
+def _wait_for_response(
+    process: "subprocess.Popen[bytes]", endpoint: Endpoint, expected: int | None, log: Path
 ) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
+    deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
-        status = status_of(endpoint, "GET", STATUS_PATH)
-        if status is not None and wanted in (None, status):
+        status = request_status(endpoint, "GET", STATUS_PATH)
+        if status is not None and expected in (None, status):
             return
         time.sleep(POLL_INTERVAL_S)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
-    raise MeasurementError(f"the server did not answer; its log ends:\n{tail}")
+    raise MeasurementError(f"the server did not respond; the end of its log:\n{tail}")
 
 
 def _stop(process: "subprocess.Popen[bytes]", name: str) -> None:
-    family = tree_of(process.pid)
+    processes = process_tree(process.pid)
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        process.wait(STOP_LIMIT_S)
+        process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
-        raise MeasurementError(f"{name} did not stop {STOP_LIMIT_S} s after SIGTERM") from error
+        raise MeasurementError(f"{name} did not stop {STOP_TIMEOUT_S} s after SIGTERM") from error
     finally:
-        _, left = psutil.wait_procs(family, timeout=1)
-        for survivor in left:
-            survivor.kill()
+        _, alive = psutil.wait_procs(processes, timeout=1)
+        for descendant in alive:
+            descendant.kill()
         process.wait()
 
 
@@ -202,6 +206,6 @@ def _free_port() -> int:
 
 
 def _clean_environment() -> dict[str, str]:
-    """The environment without settings that someone exported for either server or for Node."""
-    foreign = ("HITRATE_", "TURBO_", "STORAGE_", "NODE_", "LOG_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    """Return the environment without settings of any server or of Node."""
+    prefixes = ("HITRATE_", "TURBO_", "STORAGE_", "NODE_", "LOG_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}

@@ -1,4 +1,4 @@
-"""Runs `wrk` with the Lua scripts beside this module and reads the line they print."""
+"""Runs `wrk` with the Lua scripts in `lua/` and parses the line that they print."""
 
 import json
 import secrets
@@ -13,29 +13,29 @@ from benchmarks.client import QUERY, Endpoint
 from benchmarks.errors import MeasurementError, MissingToolError
 
 SCRIPTS = Path(__file__).resolve().parent / "lua"
-RESULT_MARK = "RESULT "
-SEED_BITS = 24  # what lua/common.lua leaves for it
+RESULT_PREFIX = "RESULT "
+SEED_BITS = 24  # see sequence_start in lua/common.lua
 
 
 def require_wrk() -> str:
-    """The path of wrk; raises MissingToolError when it is not installed."""
-    found = shutil.which("wrk")
-    if found is None:
+    """Return the path of wrk. Raises MissingToolError if it is not installed."""
+    path = shutil.which("wrk")
+    if path is None:
         raise MissingToolError(
             "wrk, the load generator, is not on PATH. Debian and Ubuntu: apt-get install wrk. "
             "Elsewhere it builds from source with make."
         )
-    return found
+    return path
 
 
 def new_seed() -> int:
-    """A seed for a script that makes unique identifiers; two runs never share theirs."""
+    """Return a random seed for a script that generates unique identifiers."""
     return secrets.randbits(SEED_BITS)
 
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk shall do: `script` from the lua folder, with `arguments`, against `path`."""
+    """A load for wrk: a script in `lua/` with its arguments, and the path to request."""
 
     script: str
     path: str
@@ -47,11 +47,13 @@ class Load:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What wrk saw. `began_at`: on the clock of `time.perf_counter`. `acked`: requests answered
-    with 2xx."""
+    """Result of a load. `acknowledged` is the number of 2xx responses.
 
-    began_at: float
-    acked: int
+    `started_at` is a time of `time.perf_counter`.
+    """
+
+    started_at: float
+    acknowledged: int
     seconds: float
     bytes_read: int
     p50_ms: float
@@ -60,31 +62,31 @@ class LoadResult:
 
     @property
     def rate(self) -> float:
-        return self.acked / self.seconds
+        return self.acknowledged / self.seconds
 
 
 def run_load(endpoint: Endpoint, load: Load) -> LoadResult:
-    """Raises MeasurementError when wrk fails, or any answer was an error or did not come."""
+    """Run a load. Raises MeasurementError if wrk fails, or on any error or missing response."""
     command: Sequence[str] = [
         require_wrk(), f"-t{load.threads}", f"-c{load.connections}", f"-d{load.seconds}s",
         "--timeout", "20s", "-s", str(SCRIPTS / load.script),
         "-H", f"Authorization: {endpoint.authorization}",
         f"{endpoint.url}{load.path}{QUERY}", "--", *load.arguments,
     ]  # fmt: skip
-    began_at = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith(RESULT_MARK)]
-    if done.returncode != 0 or len(lines) != 1:
-        raise MeasurementError(f"wrk failed:\n{done.stdout}{done.stderr}")
-    raw: dict[str, int] = json.loads(lines[0].removeprefix(RESULT_MARK))
+    started_at = time.perf_counter()
+    process = subprocess.run(command, capture_output=True, text=True)
+    lines = [line for line in process.stdout.splitlines() if line.startswith(RESULT_PREFIX)]
+    if process.returncode != 0 or len(lines) != 1:
+        raise MeasurementError(f"wrk failed:\n{process.stdout}{process.stderr}")
+    raw: dict[str, int] = json.loads(lines[0].removeprefix(RESULT_PREFIX))
     if raw["status_errors"] or raw["socket_errors"]:
         raise MeasurementError(
-            f"{raw['status_errors']} of {raw['requests']} answers were errors and "
+            f"{raw['status_errors']} of {raw['requests']} responses were errors and "
             f"{raw['socket_errors']} connections failed"
         )
     return LoadResult(
-        began_at=began_at,
-        acked=raw["requests"],
+        started_at=started_at,
+        acknowledged=raw["requests"],
         seconds=raw["duration_us"] / 1e6,
         bytes_read=raw["bytes"],
         p50_ms=raw["p50_us"] / 1e3,

@@ -1,7 +1,7 @@
--- Shared by the load scripts: unique identifiers, cheap request building, and the result line.
+-- Common to the load scripts: unique identifiers, cheap request building, and the result line.
 --
--- A request is written once into a C buffer; before each send only its identifier is overwritten
--- in place, so that wrk spends its time on sockets and not on building strings.
+-- A request is built once in a C buffer. Before each send only its identifier is overwritten, so
+-- that wrk spends its time on sockets and not on building strings.
 
 local bit = require("bit")
 local ffi = require("ffi")
@@ -10,13 +10,13 @@ local common = {}
 
 local threads = 0
 
--- wrk calls this once for each thread, before that thread's `init`.
+-- wrk calls `setup` once for each thread, before that thread's `init`.
 function setup(thread)
   thread:set("thread_id", threads)
   threads = threads + 1
 end
 
--- splitmix64: a bijection, so different inputs never give the same identifier.
+-- splitmix64: a bijection, so different inputs give different identifiers.
 function common.mix(z)
   z = z + 0x9E3779B97F4A7C15ULL
   z = bit.bxor(z, bit.rshift(z, 30)) * 0xBF58476D1CE4E5B9ULL
@@ -39,21 +39,21 @@ function common.write_hex(buffer, offset, value)
   end
 end
 
--- 16 hex digits as a string, for building templates.
+-- Return 16 hex digits as a string.
 function common.hex(value)
   local buffer = ffi.new("char[16]")
   common.write_hex(buffer, 0, value)
   return ffi.string(buffer, 16)
 end
 
--- A C copy of a request, and its length.
+-- Copy a request to a C buffer; return it and its length.
 function common.buffer(request)
   local buffer = ffi.new("char[?]", #request)
   ffi.copy(buffer, request, #request)
   return buffer, #request
 end
 
--- One line for the program that started wrk.
+-- Print the result as one line, which benchmarks/wrk.py parses.
 function done(summary, latency)
   io.write(string.format(
     'RESULT {"requests": %d, "duration_us": %d, "bytes": %d, "p50_us": %d, "p99_us": %d, '

@@ -1,5 +1,5 @@
--- POST /v8/artifacts/events as `turbo` sends it: one session a request, new each time.
--- Arguments: seed, number of events in a request.
+-- POST /v8/artifacts/events as `turbo` sends it, with a new session per request.
+-- Arguments: seed, number of events per request.
 
 local ffi = require("ffi")
 local here = debug.getinfo(1, "S").source:match("^@(.*/)") or "./"
@@ -9,7 +9,7 @@ local PLACEHOLDER = "00000000-0000-4000-8000-000000000000"
 local UUID_LENGTH = 36
 local TEMPLATES = 8
 
--- Where the 32 digits go in a UUID; the version and variant digits stay as they are.
+-- Offsets of the 32 random digits in a UUID; the version and variant digits do not change.
 local DIGIT_AT = {}
 for i = 1, UUID_LENGTH do
   if PLACEHOLDER:sub(i, i) == "0" then DIGIT_AT[#DIGIT_AT + 1] = i - 1 end
@@ -25,7 +25,7 @@ local function item(source, event, hash, duration)
     PLACEHOLDER, source, event, hash, duration)
 end
 
--- Of ten tasks: four local hits, four remote hits, two misses.
+-- Of ten tasks, four are local hits, four are remote hits and two are misses.
 local function body(count, number)
   local items, task = {}, 0
   while #items < count do

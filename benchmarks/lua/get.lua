@@ -1,4 +1,4 @@
--- GET of artifacts that are there, in turn. Arguments: the hashes.
+-- GET existing artifacts in turn. Arguments: their hashes.
 
 local here = debug.getinfo(1, "S").source:match("^@(.*/)") or "./"
 dofile(here .. "common.lua")

@@ -1,4 +1,4 @@
--- PUT of artifacts, each under a hash of its own that also begins its body.
+-- PUT artifacts, each under a unique hash, which is also the start of its body.
 -- Arguments: seed, size of an artifact in bytes.
 
 local ffi = require("ffi")
@@ -9,7 +9,7 @@ local PLACEHOLDER = "0000000000000000"
 
 local buffer, length, sequence, path_at, body_at
 
--- Bytes that do not compress, like the zstd archives that `turbo` uploads.
+-- Incompressible bytes, like the zstd archives that `turbo` uploads.
 local function noise(size)
   local words = math.ceil(size / 8)
   local bytes = ffi.new("uint64_t[?]", words)
