@@ -104,7 +104,7 @@ def history(team_server: TeamServer, clock: ManualClock, request: pytest.Fixture
 
 
 @pytest.mark.parametrize(("asked", "from_ms", "to_ms"), PERIODS.values(), ids=PERIODS)
-def test_a_summary_is_of_the_runs_that_began_in_the_period(
+def test_summary_counts_runs_that_began_in_the_period(
     history: History, asked: dict[str, str], from_ms: int, to_ms: int
 ) -> None:
     summary = history.ask(SUMMARY, **asked)
@@ -112,7 +112,7 @@ def test_a_summary_is_of_the_runs_that_began_in_the_period(
     assert said(summary) == counts(ran for ran in history.runs if from_ms <= ran.at_ms < to_ms)
 
 
-def test_what_came_before_is_of_the_period_before_and_as_long(history: History) -> None:
+def test_previous_period_has_equal_length(history: History) -> None:
     summary = history.ask(SUMMARY, since="14d", until="4d")
     before = summary["previous"]
     assert (before["from"], before["to"]) == (iso(END_MS - 24 * DAY_MS), summary["from"])
@@ -120,7 +120,7 @@ def test_what_came_before_is_of_the_period_before_and_as_long(history: History) 
     assert before["runs"] > 0
 
 
-def test_of_no_runs_there_is_no_hit_rate(history: History) -> None:
+def test_hit_rate_is_null_without_runs(history: History) -> None:
     nothing = history.ask(SUMMARY, since=iso(BEGIN_MS - 2), until=iso(BEGIN_MS - 1))
     assert said(nothing) == said(nothing["previous"]) == counts([])
     assert nothing["hitRate"] is None
@@ -133,7 +133,7 @@ def test_all_reports_on_the_same_runs_agree(
     check_that_reports_agree(history, asked, holds)
 
 
-def test_a_token_is_asked_for_by_its_id_or_as_the_one_in_use(history: History) -> None:
+def test_token_filter_accepts_an_id_or_current(history: History) -> None:
     for key in history.keys:
         check_that_reports_agree(history, {"token": key.id}, sent_with(key))
     check_that_reports_agree(history, {"token": "current"}, sent_with(history.asks))
@@ -160,9 +160,7 @@ def check_that_reports_agree(history: History, asked: dict[str, str], holds: Con
 @pytest.mark.parametrize(
     "zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati"]
 )
-def test_buckets_are_the_hours_days_weeks_and_months_of_a_time_zone(
-    history: History, bucket: str, zone: str
-) -> None:
+def test_buckets_follow_the_time_zone(history: History, bucket: str, zone: str) -> None:
     answer = history.ask(TIMESERIES, bucket=bucket, timezone=zone, **WHOLE)
     buckets = answer["buckets"]
     assert (answer["bucket"], answer["timezone"]) == (bucket, zone)
@@ -189,7 +187,7 @@ def begins(bucket: str, zone: ZoneInfo) -> list[str]:
     return [iso(at_ms) for at_ms, wall in walls if begin[bucket](wall)]
 
 
-def test_a_moment_begins_a_period_and_a_bucket_and_ends_none(
+def test_period_includes_its_start_and_excludes_its_end(
     team_server: TeamServer, clock: ManualClock
 ) -> None:
     history = History(team_server, clock, seed=6, count=0)
@@ -204,7 +202,7 @@ def test_a_moment_begins_a_period_and_a_bucket_and_ends_none(
         assert [one["from"] for one in buckets if one["runs"]] == [iso(END_MS)]
 
 
-def test_a_breakdown_is_by_what_runs_have_in_common(history: History) -> None:
+def test_breakdown_groups_runs_by_property(history: History) -> None:
     words = {True: ("true", "interactive"), False: ("false", "non-interactive")}
     named: dict[str, Callable[[Ran], tuple[str | None, str]]] = {
         "ci": lambda ran: (ran.ci, ran.ci or "no CI"),
@@ -237,7 +235,9 @@ ORDERS: dict[str, Callable[[Answer], Any]] = {
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("limit", [1, 7, 1000])
-def test_runs_are_listed_in_order_and_each_once(history: History, order: str, limit: int) -> None:
+def test_runs_are_listed_in_order_without_repetition(
+    history: History, order: str, limit: int
+) -> None:
     listed = history.pages("/v1/runs", "runs", order=order, limit=limit, **WHOLE)
     assert [ORDERS[order](ran) for ran in listed] == sorted(
         (ORDERS[order](ran) for ran in listed), reverse=True
@@ -268,7 +268,7 @@ def shown(ran: Ran) -> Answer:
     }
 
 
-def test_a_run_shows_its_tasks_misses_first_then_those_that_saved_most(history: History) -> None:
+def test_run_lists_misses_first_then_hits_by_time_saved(history: History) -> None:
     for ran in history.runs[:10]:
         path = f"/v1/runs/{ran.session}"
         assert history.ask(path)["run"] == shown(ran)
@@ -280,9 +280,7 @@ def test_a_run_shows_its_tasks_misses_first_then_those_that_saved_most(history: 
         assert {task["artifact"] for task in tasks} == {None}  # nothing was ever stored
 
 
-def test_pages_join_up_also_when_more_runs_come_meanwhile(
-    team_server: TeamServer, clock: ManualClock
-) -> None:
+def test_pages_join_while_new_runs_arrive(team_server: TeamServer, clock: ManualClock) -> None:
     history = History(team_server, clock, seed=3, count=30)
     sessions: list[str] = []
     for run in entries_of(history.ask, "/v1/runs", "runs", limit=4, since="60d"):
@@ -292,7 +290,7 @@ def test_pages_join_up_also_when_more_runs_come_meanwhile(
     assert sessions == [ran.session for ran in reversed(history.runs)]
 
 
-def test_what_was_acknowledged_is_in_the_next_fresh_answer(
+def test_fresh_report_includes_every_acknowledged_event(
     team_server: TeamServer, clock: ManualClock
 ) -> None:
     history = History(team_server, clock, seed=4, count=0)
@@ -301,9 +299,7 @@ def test_what_was_acknowledged_is_in_the_next_fresh_answer(
         assert history.ask(SUMMARY, since="1h")["runs"] == number
 
 
-def test_a_run_that_goes_on_belongs_to_the_moment_in_which_it_began(
-    team_server: TeamServer, clock: ManualClock
-) -> None:
+def test_run_is_attributed_to_its_first_event(team_server: TeamServer, clock: ManualClock) -> None:
     history = History(team_server, clock, seed=5, count=0)
     history.post(history.asks.secret, body(event(sessionId="long", hash="one")))
     clock.advance(2 * DAY_MS / 1000)

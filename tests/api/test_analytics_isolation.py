@@ -105,7 +105,7 @@ def named(row: RouteInfo) -> str:
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
-def test_a_team_sees_what_it_did(inside: Side, row: RouteInfo) -> None:
+def test_team_sees_its_own_data(inside: Side, row: RouteInfo) -> None:
     answer = inside.read(row)
     assert answer.status_code == 200
     traces = {trace for trace in (SESSION, HASH, LABEL, CI) if trace in answer.text}
@@ -113,7 +113,7 @@ def test_a_team_sees_what_it_did(inside: Side, row: RouteInfo) -> None:
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
-def test_another_team_sees_no_trace_of_it(inside: Side, outside: Side, row: RouteInfo) -> None:
+def test_other_team_sees_no_data(inside: Side, outside: Side, row: RouteInfo) -> None:
     for asked in ({}, {"token": inside.token.id}, {"ci": CI}):
         answer = outside.read(row, **asked)
         assert answer.status_code == (404 if row.operation in OF_ONE else 200)
@@ -125,7 +125,7 @@ def test_another_team_sees_no_trace_of_it(inside: Side, outside: Side, row: Rout
 
 
 @pytest.mark.parametrize("row", [row for row in ROUTES if row.operation in OF_ONE], ids=named)
-def test_what_another_team_has_is_answered_like_what_nobody_has(
+def test_404_is_the_same_for_data_of_another_team_and_unknown_data(
     outside: Side, row: RouteInfo
 ) -> None:
     theirs = outside.read(row, since="2020-01-01")
@@ -137,7 +137,7 @@ def test_what_another_team_has_is_answered_like_what_nobody_has(
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
-def test_another_team_cannot_be_named_nor_one_that_does_not_exist(
+def test_403_is_the_same_for_another_team_and_unknown_team(
     inside: Side, outside: Side, owner_outside: str, row: RouteInfo
 ) -> None:
     refused = [
@@ -153,7 +153,7 @@ def test_another_team_cannot_be_named_nor_one_that_does_not_exist(
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
-def test_everybody_in_a_team_but_billing_reads_all_of_it(
+def test_every_role_except_billing_reads_reports(
     inside: Side, people: dict[Role, str], row: RouteInfo
 ) -> None:
     ever = {"since": "2020-01-01", "until": "2100-01-01", "bucket": "month"}
@@ -168,7 +168,7 @@ def test_everybody_in_a_team_but_billing_reads_all_of_it(
             assert answer.text == told.text
 
 
-def test_billing_reads_what_was_used(inside: Side, people: dict[Role, str]) -> None:
+def test_billing_role_reads_usage(inside: Side, people: dict[Role, str]) -> None:
     path = f"/v1/teams/{inside.team.slug}/usage"
     answer = inside.team_server.server.request("GET", path, token=people[Role.BILLING])
     assert answer.status_code == 200
@@ -177,7 +177,7 @@ def test_billing_reads_what_was_used(inside: Side, people: dict[Role, str]) -> N
 
 
 @pytest.mark.parametrize("row", ROUTES, ids=named)
-def test_a_token_reads_reports_with_the_scope_for_them_alone(inside: Side, row: RouteInfo) -> None:
+def test_only_the_analytics_scope_allows_reports(inside: Side, row: RouteInfo) -> None:
     create = inside.team_server.accounts.tokens.create
     for scope in Scope:
         _, secret = create(inside.team, "", scopes=[scope])
@@ -185,7 +185,7 @@ def test_a_token_reads_reports_with_the_scope_for_them_alone(inside: Side, row: 
         assert status == (200 if scope is Scope.ANALYTICS else 403)
 
 
-def test_the_same_session_and_hash_in_two_teams_are_two(
+def test_same_session_and_hash_are_separate_in_two_teams(
     inside: Side, team_server: TeamServer
 ) -> None:
     twin = side(team_server, "twin", "a-label-of-the-twin")

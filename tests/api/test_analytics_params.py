@@ -109,7 +109,7 @@ def named(name: str) -> str:
     BAD,
     ids=[f"{path} {str(asked)[:40]!a}" for path, asked, _ in BAD],
 )
-def test_a_bad_question_is_answered_with_what_to_send(
+def test_invalid_parameter_is_rejected_with_accepted_values(
     reports: Server, path: str, asked: dict[str, str], words: tuple[str, ...]
 ) -> None:
     answer = ask(reports, path, **asked)
@@ -121,7 +121,7 @@ def test_a_bad_question_is_answered_with_what_to_send(
 @pytest.mark.parametrize(
     ("path", "asked"), FINE, ids=[f"{path} {str(asked)[:40]!a}" for path, asked in FINE]
 )
-def test_an_odd_question_is_answered(reports: Server, path: str, asked: dict[str, str]) -> None:
+def test_unusual_parameter_is_accepted(reports: Server, path: str, asked: dict[str, str]) -> None:
     assert ask(reports, path, **asked).status_code == 200
 
 
@@ -140,7 +140,7 @@ def record(server: Server, name: str) -> None:
 
 @pytest.mark.usefixtures("odd_runs")
 @pytest.mark.parametrize("name", [name for name in ODD if name.strip("/")], ids=ascii)
-def test_a_run_and_an_artifact_are_found_by_any_name(reports: Server, name: str) -> None:
+def test_run_and_artifact_are_found_by_any_name(reports: Server, name: str) -> None:
     run = ask(reports, f"runs/{named(name)}").json()
     assert run["run"]["sessionId"] == name
     assert [task["hash"] for task in run["tasks"]] == [name]
@@ -151,7 +151,7 @@ def test_a_run_and_an_artifact_are_found_by_any_name(reports: Server, name: str)
 
 @pytest.mark.usefixtures("odd_runs")
 @pytest.mark.parametrize("name", ["", "/", "//"], ids=ascii)
-def test_a_run_without_a_name_has_no_address_and_is_listed(reports: Server, name: str) -> None:
+def test_run_with_an_empty_session_is_listed_but_has_no_path(reports: Server, name: str) -> None:
     record(reports, "")
     assert "runs" in ask(reports, f"runs/{named(name)}").json()
     listed = ask(reports, "runs", limit="1000", fresh="true").json()["runs"]
@@ -160,7 +160,7 @@ def test_a_run_without_a_name_has_no_address_and_is_listed(reports: Server, name
 
 @pytest.mark.usefixtures("odd_runs")
 @pytest.mark.parametrize("name", ["a/./b", "a///b", "b", "./a/b", "A/B", "a/b ", "é"], ids=ascii)
-def test_a_name_is_not_taken_for_one_that_is_like_it(reports: Server, name: str) -> None:
+def test_similar_name_is_not_found(reports: Server, name: str) -> None:
     for path in (f"runs/{named(name)}", f"artifacts/{named(name)}"):
         answer = ask(reports, path)
         assert (answer.status_code, code_of(answer)) == (404, "not_found")
@@ -169,28 +169,26 @@ def test_a_name_is_not_taken_for_one_that_is_like_it(reports: Server, name: str)
 @pytest.mark.parametrize("path", ["runs", "artifacts"])
 @pytest.mark.parametrize("name", ["unknown", "%ff", "y" * 8000], ids=lambda name: name[:9])
 @pytest.mark.parametrize("cursor", ["0", "5"])
-def test_what_is_not_there_is_said_to_be(
-    reports: Server, path: str, name: str, cursor: str
-) -> None:
+def test_unknown_name_is_not_found(reports: Server, path: str, name: str, cursor: str) -> None:
     answer = ask(reports, f"{path}/{name}", cursor=cursor)
     assert (answer.status_code, code_of(answer)) == (404, "not_found")
     assert len(answer.json()["message"]) < 400
 
 
 @pytest.mark.usefixtures("odd_runs")
-def test_behind_the_last_use_of_an_artifact_there_is_none(reports: Server) -> None:
+def test_uses_are_empty_after_the_last_page(reports: Server) -> None:
     answer = ask(reports, f"artifacts/{named('a/b')}", cursor="1")
     assert (answer.status_code, answer.json()["uses"]) == (200, [])
 
 
-def test_a_long_name_with_slashes_takes_what_its_route_takes(reports: Server) -> None:
+def test_405_lists_allowed_methods_for_names_with_slashes(reports: Server) -> None:
     for path in ("runs/a/b/c", "artifacts/a/b/c"):
         answer = reports.request("PUT", f"/v1/{path}")
         assert (answer.status_code, code_of(answer)) == (405, "method_not_allowed")
         assert set(answer.headers["allow"].split(", ")) == {"GET", "OPTIONS"}
 
 
-def test_the_documentation_has_the_reports_with_their_parameters_and_shapes(
+def test_openapi_documents_parameters_and_schemas_of_reports(
     reports: Server,
 ) -> None:
     document = httpx.get(f"{reports.url}/openapi.json").json()

@@ -95,7 +95,7 @@ def team_server(
 ) -> Iterator[TeamServer]:
     server = ManualClockServer(tmp_path_factory.mktemp("artifacts") / "data", clock)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(gc, "LAST_USES_EVERY_S", 0.0)
+        patched.setattr(gc, "WRITE_LAST_USED_INTERVAL_S", 0.0)
         with run_team_server(server, clock) as team_server:
             yield team_server
 
@@ -113,7 +113,7 @@ def shelf(team_server: TeamServer, clock: ManualClock) -> Shelf:
     return shelf
 
 
-def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualClock) -> None:
+def test_artifact_has_metadata_producer_and_uses(history: History, clock: ManualClock) -> None:
     post(history, *(event(sessionId="maker", hash="abc", event="MISS", source=s) for s in SOURCES))
     send(
         history,
@@ -175,7 +175,7 @@ def test_an_artifact_shows_what_is_known_of_it(history: History, clock: ManualCl
     assert task["artifact"]["sizeBytes"] == 321
 
 
-def test_an_artifact_says_whether_its_files_were_committed(history: History) -> None:
+def test_artifact_has_dirty_state_if_the_client_sent_it(history: History) -> None:
     send(history, "PUT", "clean", b"x", x_artifact_sha=SHA)
     send(history, "PUT", "dirty", b"x", x_artifact_sha=SHA, x_artifact_dirty_hash=DIRTY)
     send(history, "PUT", "silent", b"x")
@@ -186,7 +186,9 @@ def test_an_artifact_says_whether_its_files_were_committed(history: History) -> 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "largest", "smallest", "recent", "idle"])
 @pytest.mark.parametrize("limit", [1, 5, 1000])
-def test_artifacts_are_listed_in_order_and_each_once(shelf: Shelf, order: str, limit: int) -> None:
+def test_artifacts_are_listed_in_order_without_repetition(
+    shelf: Shelf, order: str, limit: int
+) -> None:
     by = {
         "newest": lambda name: -shelf.made_ms[name],
         "oldest": lambda name: shelf.made_ms[name],
@@ -201,13 +203,13 @@ def test_artifacts_are_listed_in_order_and_each_once(shelf: Shelf, order: str, l
 
 
 @pytest.mark.parametrize("limit", [1, 4, 1000])
-def test_those_with_the_most_hits_may_come_first(shelf: Shelf, limit: int) -> None:
+def test_order_hits_lists_most_hit_artifacts_first(shelf: Shelf, limit: int) -> None:
     used = sorted((name for name in HASHES if shelf.hits[name]), key=lambda n: -shelf.hits[n])
     assert hashes(shelf, order="hits", limit=limit) == used
 
 
 @pytest.mark.parametrize("limit", [1, 4, 1000])
-def test_those_without_hits_may_be_asked_for_in_any_order(shelf: Shelf, limit: int) -> None:
+def test_unused_artifacts_are_listed_once_in_order_hits(shelf: Shelf, limit: int) -> None:
     unused = {name for name in HASHES if not shelf.hits[name]}
     listed = hashes(shelf, order="hits", limit=limit, unused="true")
     assert (len(listed), set(listed)) == (len(unused), unused)
@@ -217,7 +219,7 @@ def hashes(shelf: Shelf, **asked: Any) -> list[str]:
     return [found["hash"] for found in shelf.history.pages("/v1/artifacts", "artifacts", **asked)]
 
 
-def test_hits_are_those_of_the_period(shelf: Shelf) -> None:
+def test_hits_cover_the_period(shelf: Shelf) -> None:
     for since, share in (("1d", 1), (iso(shelf.history.clock.now_ms()), 0)):
         listed = shelf.history.ask("/v1/artifacts", since=since)["artifacts"]
         assert {one["hash"]: one["hits"]["remote"] for one in listed} == {
@@ -227,14 +229,14 @@ def test_hits_are_those_of_the_period(shelf: Shelf) -> None:
             assert one["timeSavedMs"] == one["hits"]["remote"] * HIT_MS
 
 
-def test_the_uses_of_an_artifact_are_listed_newest_first_and_each_once(shelf: Shelf) -> None:
+def test_uses_are_listed_newest_first_without_repetition(shelf: Shelf) -> None:
     name = HASHES[6]
     uses = shelf.history.pages(f"/v1/artifacts/{name}", "uses", limit=2)
     assert len({use["sessionId"] for use in uses}) == len(uses) == shelf.hits[name] == 6
     assert [use["at"] for use in uses] == sorted((use["at"] for use in uses), reverse=True)
 
 
-def test_an_artifact_that_is_not_stored_any_more_shows_who_wanted_it(history: History) -> None:
+def test_artifact_that_is_not_stored_has_uses(history: History) -> None:
     post(history, event(sessionId="wanted", hash="gone", event="MISS"))
     detail = history.ask("/v1/artifacts/gone")
     assert detail["artifact"] is None
@@ -243,7 +245,7 @@ def test_an_artifact_that_is_not_stored_any_more_shows_who_wanted_it(history: Hi
     assert task["artifact"] is None
 
 
-def test_an_artifact_is_known_by_its_maker_also_when_nothing_comes_afterwards(
+def test_producer_is_set_without_later_events(
     history: History,
 ) -> None:
     post(history, event(sessionId="early", hash="first", event="MISS"))
@@ -256,7 +258,7 @@ def test_an_artifact_is_known_by_its_maker_also_when_nothing_comes_afterwards(
     eventually(lambda: history.ask("/v1/artifacts/second")["artifact"]["producedBy"] == "late")
 
 
-def test_what_was_moved_is_in_every_report(history: History, clock: ManualClock) -> None:
+def test_transfers_are_in_every_report(history: History, clock: ManualClock) -> None:
     send(history, "PUT", "one", b"x" * 100, x_artifact_client_ci="VERCEL")
     send(history, "PUT", "two", b"x" * 50)
     clock.advance(DAY_MS / 1000)
@@ -295,7 +297,7 @@ def moved(uploads: int, uploaded: int, downloads: int, downloaded: int) -> Answe
     return dict(zip(names, amounts, strict=True))
 
 
-def test_an_upload_is_compared_with_the_period_before(history: History, clock: ManualClock) -> None:
+def test_summary_has_uploads_of_the_previous_period(history: History, clock: ManualClock) -> None:
     send(history, "PUT", "old", b"x" * 10)
     clock.advance(DAY_MS / 1000)
     send(history, "PUT", "new", b"x" * 20)

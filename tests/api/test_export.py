@@ -90,7 +90,7 @@ def client(shared_server: Server) -> Client:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_numbers_are_those_of_the_api(client: Client, form: str) -> None:
+def test_exported_totals_match_the_reports(client: Client, form: str) -> None:
     summary = client.get("analytics/summary").json()
     events = client.export("events", form)
     runs = client.export("runs", form)
@@ -110,7 +110,7 @@ def test_the_numbers_are_those_of_the_api(client: Client, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_runs_and_artifacts_are_those_of_the_lists(client: Client, form: str) -> None:
+def test_exported_runs_and_artifacts_match_the_lists(client: Client, form: str) -> None:
     runs = {run["sessionId"]: flat(run) for run in client.get("runs").json()["runs"]}
     assert {run["sessionId"]: run for run in client.export("runs", form)} == runs
     [listed] = client.get("artifacts").json()["artifacts"]
@@ -133,7 +133,7 @@ def flat(listed: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("what", TABLES)
-def test_an_answer_is_a_file_of_its_type_with_a_name(
+def test_export_has_content_type_and_file_name(
     client: Client, what: DatasetName, form: str
 ) -> None:
     answer = client.get(
@@ -156,7 +156,7 @@ def test_an_answer_is_a_file_of_its_type_with_a_name(
         assert list(row) == COLUMNS[what]
 
 
-def test_without_a_format_it_is_ndjson_and_without_since_it_is_everything(client: Client) -> None:
+def test_export_defaults_to_ndjson_of_everything(client: Client) -> None:
     answer = client.get("export/events")
     assert answer.headers["content-type"] == TYPES["ndjson"]
     assert len(answer.text.splitlines()) == 4
@@ -164,7 +164,7 @@ def test_without_a_format_it_is_ndjson_and_without_since_it_is_everything(client
     assert client.export("runs", "csv", until="2001-01-01") == []
 
 
-def test_filters_narrow(client: Client) -> None:
+def test_filters_select_runs_and_their_events(client: Client) -> None:
     for asked, sessions in (
         ({"ci": "any"}, {"ci"}),
         ({"ci": "none"}, {"laptop"}),
@@ -177,12 +177,12 @@ def test_filters_narrow(client: Client) -> None:
             assert {row["sessionId"] for row in client.export(what, "csv", **asked)} == sessions
 
 
-def test_artifacts_tell_the_hits_of_a_period(client: Client) -> None:
+def test_exported_hits_cover_the_period(client: Client) -> None:
     [row] = client.export("artifacts", "ndjson", since="2099-01-01", until="2099-01-02")
     assert (row["localHits"], row["remoteHits"], row["timeSavedMs"]) == (0, 0, 0)
 
 
-def test_another_team_sees_nothing(client: Client) -> None:
+def test_other_team_exports_nothing(client: Client) -> None:
     lonely = Client(client.server, "lonely")
     for what in TABLES:
         for form in FORMATS:
@@ -193,7 +193,7 @@ def test_another_team_sees_nothing(client: Client) -> None:
         assert answer.status_code == 403
 
 
-def test_whatever_people_write_survives(shared_server: Server) -> None:
+def test_export_preserves_unusual_text(shared_server: Server) -> None:
     client = Client(shared_server, "odd-exports")
     odd = ['a"b', "a\nb", "a\r\nb", "a,b;c\td", "é😀\u2028", "\0", "a\0b", "\\", "'", " x ", "NULL"]
     client.send(*(event(sessionId=text, hash=text) for text in odd), x_ai_agent='"x"')
@@ -215,13 +215,13 @@ def test_whatever_people_write_survives(shared_server: Server) -> None:
         ("interactive=perhaps", "interactive"),
     ],
 )
-def test_a_bad_question_names_the_parameter(client: Client, query: str, word: str) -> None:
+def test_400_names_the_invalid_parameter(client: Client, query: str, word: str) -> None:
     answer = client.server.request("GET", f"/v1/export/events?{query}", token=client.token)
     assert answer.status_code == 400
     assert word in answer.json()["message"]
 
 
-def test_the_documentation_names_the_types(shared_server: Server) -> None:
+def test_openapi_documents_content_types_of_exports(shared_server: Server) -> None:
     paths = httpx.get(f"{shared_server.url}/openapi.json").json()["paths"]
     for what in TABLES:
         operation = paths[f"/v1/export/{what}"]["get"]
@@ -230,7 +230,7 @@ def test_the_documentation_names_the_types(shared_server: Server) -> None:
         assert {"format", "since", "until", "fresh"} <= {p["name"] for p in operation["parameters"]}
 
 
-def test_a_disk_without_room_is_told_before_anything_is_sent(start_server: StartServer) -> None:
+def test_503_is_sent_before_the_body_when_free_space_is_low(start_server: StartServer) -> None:
     server = start_server("--min-free-bytes", "1000TiB")
     eventually(lambda: server.request("GET", "/v1/analytics/summary").status_code == 200)
     for form in FORMATS:
@@ -354,7 +354,7 @@ def rss_bytes(server: Server) -> int:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_an_export_of_many_parts_has_every_event_once(full: Server, form: str) -> None:
+def test_export_of_many_chunks_has_every_event_once(full: Server, form: str) -> None:
     answer = full.request("GET", f"/v1/export/events?format={form}", timeout=120)
     ids = [row["id"] for row in READERS[form](answer.content)]
     assert len(ids) == len(set(ids)) == MANY
@@ -362,7 +362,7 @@ def test_an_export_of_many_parts_has_every_event_once(full: Server, form: str) -
     eventually(lambda: held(full) == [])
 
 
-def test_memory_stays_flat_whether_a_client_reads_fast_or_hardly(full: Server) -> None:
+def test_memory_is_bounded_for_fast_and_slow_clients(full: Server) -> None:
     before = highest = rss_bytes(full)
     for form in FORMATS:
         with stream(full, form) as answer:
@@ -380,7 +380,7 @@ def test_memory_stays_flat_whether_a_client_reads_fast_or_hardly(full: Server) -
 
 
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
-def test_a_client_that_goes_away_leaves_nothing_behind(full: Server, form: str) -> None:
+def test_disconnect_during_the_body_leaves_no_files(full: Server, form: str) -> None:
     with Reader(full, f"/v1/export/events?format={form}") as reader:
         assert reader.status == 200
         assert any(name.endswith("(deleted)") for name in held(full))
@@ -388,13 +388,13 @@ def test_a_client_that_goes_away_leaves_nothing_behind(full: Server, form: str) 
     eventually(lambda: held(full) == [])
 
 
-def test_a_client_that_goes_away_while_its_file_is_made_ends_that(full: Server) -> None:
+def test_disconnect_before_the_body_stops_the_export(full: Server) -> None:
     with Asked(full, "/v1/export/events?format=parquet"):
         eventually(lambda: parts(full))
     eventually(lambda: held(full) == [])
 
 
-def test_what_fails_halfway_breaks_the_connection_off(full: Server) -> None:
+def test_failure_during_the_body_aborts_the_connection(full: Server) -> None:
     with Reader(full, "/v1/export/events") as reader:
         remove_folders(full)
         assert not reader.rest().endswith(END)
@@ -413,7 +413,7 @@ def remove_folders(server: Server) -> None:
         shutil.rmtree(folder)
 
 
-def test_a_client_that_stops_reading_is_given_up(
+def test_export_stops_when_the_client_does_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -433,7 +433,7 @@ def test_a_client_that_stops_reading_is_given_up(
             assert not reader.rest().endswith(END)
 
 
-def test_a_fifth_export_of_a_team_at_once_is_asked_to_come_again(full: Server) -> None:
+def test_fifth_concurrent_export_of_a_team_is_rate_limited(full: Server) -> None:
     with ExitStack() as stack:
         for _ in range(4):
             assert stack.enter_context(Reader(full, "/v1/export/events")).status == 200
@@ -443,7 +443,7 @@ def test_a_fifth_export_of_a_team_at_once_is_asked_to_come_again(full: Server) -
     eventually(lambda: full.request("GET", "/v1/export/runs").status_code == 200)
 
 
-def test_a_server_ends_whatever_exports_are_under_way(full: Server) -> None:
+def test_server_stop_aborts_running_exports(full: Server) -> None:
     with Reader(full, "/v1/export/events") as reader:
         started = time.monotonic()
         assert full.stop() == 0
@@ -453,7 +453,7 @@ def test_a_server_ends_whatever_exports_are_under_way(full: Server) -> None:
     full.start()
 
 
-def test_what_is_left_when_a_server_is_killed_is_removed_at_its_start(full: Server) -> None:
+def test_server_start_removes_files_of_a_killed_server(full: Server) -> None:
     eventually(lambda: summed(full) == MANY)
     with Asked(full, "/v1/export/events?format=parquet"):
         eventually(lambda: parts(full))

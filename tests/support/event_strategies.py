@@ -1,4 +1,4 @@
-"""Batches as clients may send them, and worse, for Hypothesis."""
+"""Hypothesis strategies for batches, including unusual and invalid values that clients may send."""
 
 import itertools
 from typing import Any
@@ -27,13 +27,13 @@ ARTIFACT_DURATIONS = {
     (OTHER_TEAM_ID, "0123456789abcdef"): 33.0,
     (OTHER_TEAM_ID, "é😀"): 5.0,
 }
-"""Durations of stored artifacts: some hashes of some teams have one."""
+"""Durations of stored artifacts; not every hash has one in every team."""
 
 GAPS_MS = (1, 7, 60_000, 299_999, 300_001, 599_999, 600_000, 600_001, 3_600_000, 86_400_000)
 STARTS_MS = (
     1_774_744_200_000,  # 2026-03-29: clocks go forward in Berlin
-    1_775_314_800_000,  # 2026-04-04: they go back by half an hour on Lord Howe Island
-    1_793_505_600_000,  # 2026-11-01: they go back in New York
+    1_775_314_800_000,  # 2026-04-04: clocks go back by half an hour on Lord Howe Island
+    1_793_505_600_000,  # 2026-11-01: clocks go back in New York
     1_800_000_000_000,
 )
 
@@ -58,17 +58,17 @@ _SENDER = st.fixed_dictionaries(
 
 @st.composite
 def batches(draw: st.DrawFn) -> list[wire.Batch]:
-    """In the order in which they came, each at a moment of its own. Some come again."""
+    """Batches in order of arrival, each at a different time. Some are re-sent."""
     at_ms = draw(st.sampled_from(STARTS_MS))
-    came: list[wire.Batch] = []
+    sent: list[wire.Batch] = []
     for _ in range(draw(st.integers(1, 12))):
         at_ms += draw(st.sampled_from(GAPS_MS))
-        if came and draw(st.integers(0, 2)) == 0:
-            came.append(_again(draw, draw(st.sampled_from(came)), at_ms))
+        if sent and draw(st.integers(0, 2)) == 0:
+            sent.append(_resend(draw, draw(st.sampled_from(sent)), at_ms))
         else:
             events = draw(st.lists(_EVENT, max_size=8))
-            came.append(_batch(draw(_SENDER), at_ms, events))
-    return came
+            sent.append(_batch(draw(_SENDER), at_ms, events))
+    return sent
 
 
 def _batch(sender: dict[str, Any], at_ms: int, events: list[wire.CacheEvent]) -> wire.Batch:
@@ -76,20 +76,25 @@ def _batch(sender: dict[str, Any], at_ms: int, events: list[wire.CacheEvent]) ->
     return wire.Batch(**sender, received_at=at_ms, digest=digest, events=events)
 
 
-def _again(draw: st.DrawFn, batch: wire.Batch, at_ms: int) -> wire.Batch:
-    """The same events: mostly from the same sender, else from one that says something else of
-    itself, or from somebody else."""
-    kept = draw(st.sampled_from((_ALL, _ALL, _ALL, ("team", "token"), ())))
-    same = {name: getattr(batch, name) for name in kept}
+def _resend(draw: st.DrawFn, batch: wire.Batch, at_ms: int) -> wire.Batch:
+    """Send the same events again.
+
+    Mostly from the same client; else from a client that reports other properties, or from another
+    token.
+    """
+    kept_fields = draw(
+        st.sampled_from((_ALL_FIELDS, _ALL_FIELDS, _ALL_FIELDS, ("team", "token"), ()))
+    )
+    same = {name: getattr(batch, name) for name in kept_fields}
     return _batch({**draw(_SENDER), **same}, at_ms, batch.events)
 
 
-_ALL = ("team", "token", "ci", "interactive", "agent")
+_ALL_FIELDS = ("team", "token", "ci", "interactive", "agent")
 
 
 @st.composite
-def splits(draw: st.DrawFn, many: list[wire.Batch]) -> list[list[wire.Batch]]:
-    """The batches as they are, cut into segments."""
-    ends = draw(st.sets(st.integers(1, max(1, len(many) - 1)), max_size=4))
-    cuts = [0, *sorted(end for end in ends if end < len(many)), len(many)]
-    return [many[start:end] for start, end in itertools.pairwise(cuts)]
+def splits(draw: st.DrawFn, all_batches: list[wire.Batch]) -> list[list[wire.Batch]]:
+    """Split the batches into segments, in order."""
+    ends = draw(st.sets(st.integers(1, max(1, len(all_batches) - 1)), max_size=4))
+    cuts = [0, *sorted(end for end in ends if end < len(all_batches)), len(all_batches)]
+    return [all_batches[start:end] for start, end in itertools.pairwise(cuts)]

@@ -1,14 +1,15 @@
-"""What events come to, written to be read: slow, plain and apart from the program's own.
+"""Reference implementation of the analytics rules: slow, plain, and independent of the program.
 
-Task: what a run (a session of a team) wanted of one hash. A local hit if it has a LOCAL HIT, else
-a remote hit if it has a REMOTE HIT, else a miss.
-Time saved by a hit: the longest duration that its events of that kind tell, in whole milliseconds,
-from nothing to 24 hours. A REMOTE HIT that tells none, or 0, tells the stored artifact's.
-Anomaly: an event whose duration is negative or above 24 hours.
-Duplicates: events of a task beyond one of each kind, and those of batches that came again, byte
-for byte and with the same token, within ten minutes of one that was recorded. The latter are not.
-Run: begins with its first batch, whose sender is the run's, and ends with its last, recorded or
-come again.
+Task: a pair of run (a session of a team) and hash. A local hit if it has a LOCAL HIT event, else a
+remote hit if it has a REMOTE HIT event, else a miss.
+Time saved by a hit: the longest duration of its events of that kind, in whole milliseconds,
+clamped to 0 and 24 hours. A REMOTE HIT without a duration, or with 0, has that of the artifact.
+Anomaly: an event with a duration below zero or above 24 hours.
+Duplicates: events of a task beyond one of each kind, and events of re-sent batches. A batch is
+re-sent if it equals a recorded one byte for byte, has the same token, and arrives within ten
+minutes of it. Its events are not recorded.
+Run: starts with its first batch, which determines its client, and ends with its last one, recorded
+or re-sent.
 """
 
 import math
@@ -22,20 +23,20 @@ from typing import NamedTuple, TypeVar
 from hitrate.events.wire import Batch, CacheEvent
 
 DAY_MS = 24 * 3600 * 1000
-RESENT_WITHIN_MS = 10 * 60 * 1000
+RESEND_WINDOW_MS = 10 * 60 * 1000
 
 Kind = tuple[str, str]
 LOCAL_HIT: Kind = ("LOCAL", "HIT")
 REMOTE_HIT: Kind = ("REMOTE", "HIT")
 
 ArtifactDurations = Mapping[tuple[str, str], float]
-"""Team and hash -> how long the stored artifact took to make."""
+"""Duration of each stored artifact in ms, by team and hash."""
 
 GroupKey = TypeVar("GroupKey")
 
 
 class Sender(NamedTuple):
-    """Whose a run is."""
+    """The client and token of a run."""
 
     ci: str | None
     interactive: bool | None
@@ -45,49 +46,49 @@ class Sender(NamedTuple):
 
 @dataclass
 class Task:
-    """Events of one hash in one run: how many there were of each kind, and what they tell."""
+    """Events of one hash in one run: their number and longest duration by kind."""
 
     counts: dict[Kind, int] = field(default_factory=dict)
-    told_ms: dict[Kind, int] = field(default_factory=dict)
+    longest_ms: dict[Kind, int] = field(default_factory=dict)
     anomalies: int = 0
     last_at: int = 0
 
     def add(self, kind: Kind, duration: float, at: int) -> None:
-        """One more event."""
-        told_ms = math.floor(min(max(duration, 0.0), DAY_MS) + 0.5)
+        """Add an event."""
+        clamped_ms = math.floor(min(max(duration, 0.0), DAY_MS) + 0.5)
         self.counts[kind] = self.counts.get(kind, 0) + 1
-        self.told_ms[kind] = max(self.told_ms.get(kind, 0), told_ms)
+        self.longest_ms[kind] = max(self.longest_ms.get(kind, 0), clamped_ms)
         self.last_at = max(self.last_at, at)
         if duration < 0 or duration > DAY_MS:
             self.anomalies += 1
 
     @property
     def outcome(self) -> str:
-        """local_hit, remote_hit or miss."""
+        """The outcome: local_hit, remote_hit or miss."""
         if LOCAL_HIT in self.counts:
             return "local_hit"
         return "remote_hit" if REMOTE_HIT in self.counts else "miss"
 
     @property
     def saved_ms(self) -> int:
-        """What the kind of event that decides the outcome tells."""
+        """The longest duration of the events that decide the outcome, or 0 for a miss."""
         deciding = {"local_hit": LOCAL_HIT, "remote_hit": REMOTE_HIT}.get(self.outcome)
-        return self.told_ms[deciding] if deciding else 0
+        return self.longest_ms[deciding] if deciding else 0
 
     @property
     def events(self) -> int:
-        """All that there were."""
+        """The number of events."""
         return sum(self.counts.values())
 
     @property
     def repeats(self) -> int:
-        """Those beyond one of each kind."""
+        """The number of events beyond one of each kind."""
         return self.events - len(self.counts)
 
 
 @dataclass
 class Run:
-    """What one session of a team sent."""
+    """The tasks of one session of a team."""
 
     team: str
     session: str
@@ -98,12 +99,12 @@ class Run:
     resent: int = 0
 
     @cached_property
-    def sums(self) -> "Sums":
-        """What its tasks come to. Not to be asked for before all events have been added."""
+    def totals(self) -> "TaskTotals":
+        """Totals of the tasks. Cached, so read it only after all events have been added."""
         tasks = list(self.tasks.values())
         local = [task.saved_ms for task in tasks if task.outcome == "local_hit"]
         remote = [task.saved_ms for task in tasks if task.outcome == "remote_hit"]
-        return Sums(
+        return TaskTotals(
             tasks=len(tasks),
             local_hits=len(local),
             remote_hits=len(remote),
@@ -116,12 +117,12 @@ class Run:
 
     @property
     def hit_rate(self) -> float:
-        """Tasks that hit, of all."""
-        return (self.sums.local_hits + self.sums.remote_hits) / self.sums.tasks
+        """Hits divided by tasks."""
+        return (self.totals.local_hits + self.totals.remote_hits) / self.totals.tasks
 
 
-class Sums(NamedTuple):
-    """What tasks come to."""
+class TaskTotals(NamedTuple):
+    """Totals of tasks."""
 
     tasks: int = 0
     local_hits: int = 0
@@ -134,11 +135,11 @@ class Sums(NamedTuple):
 
 
 Runs = dict[tuple[str, str], Run]
-"""By team and session."""
+"""Runs by team and session."""
 
 
 class Totals(NamedTuple):
-    """What some runs came to."""
+    """Totals of several runs."""
 
     runs: int
     tasks: int
@@ -154,25 +155,26 @@ class Totals(NamedTuple):
 
 
 def split_duplicates(batches: Iterable[Batch]) -> tuple[list[Batch], list[Batch]]:
-    """Batches that are recorded, and those that came again; both in the order of time."""
+    """Return the batches that are recorded, and the re-sent ones, each in order of time."""
     recorded: list[Batch] = []
-    again: list[Batch] = []
+    resent: list[Batch] = []
     recorded_at: dict[tuple[str, str, str], int] = {}
     for batch in sorted(batches, key=lambda batch: batch.received_at):
-        same = (batch.team, batch.token, batch.digest)
-        if same in recorded_at and batch.received_at - recorded_at[same] < RESENT_WITHIN_MS:
-            again.append(batch)
+        identity = (batch.team, batch.token, batch.digest)
+        last_at = recorded_at.get(identity)
+        if last_at is not None and batch.received_at - last_at < RESEND_WINDOW_MS:
+            resent.append(batch)
         else:
-            recorded_at[same] = batch.received_at
+            recorded_at[identity] = batch.received_at
             recorded.append(batch)
-    return recorded, again
+    return recorded, resent
 
 
 def runs_of(batches: Iterable[Batch], artifact_durations: ArtifactDurations | None = None) -> Runs:
-    """All runs. Of batches that came at the same moment the first is the one named first."""
-    recorded, again = split_duplicates(batches)
+    """Return all runs. Batches with the same time keep their order."""
+    recorded, resent = split_duplicates(batches)
     runs = runs_of_recorded(recorded, artifact_durations)
-    for batch in again:
+    for batch in resent:
         for event in batch.events:
             run = runs[batch.team, event.session_id]
             run.resent += 1
@@ -183,7 +185,7 @@ def runs_of(batches: Iterable[Batch], artifact_durations: ArtifactDurations | No
 def runs_of_recorded(
     recorded: Iterable[Batch], artifact_durations: ArtifactDurations | None = None
 ) -> Runs:
-    """The runs of batches that are in order and of which none came again."""
+    """Return the runs of batches that are in order of time and have no duplicates."""
     artifact_durations = artifact_durations or {}
     runs: Runs = {}
     for batch in recorded:
@@ -203,27 +205,27 @@ def runs_of_recorded(
 
 
 def _duration(event: CacheEvent, artifact_ms: float | None) -> float:
-    told = event.duration if isinstance(event.duration, int | float) else 0.0
-    if told == 0 and (event.source, event.event) == REMOTE_HIT and artifact_ms is not None:
+    duration = event.duration if isinstance(event.duration, int | float) else 0.0
+    if duration == 0 and (event.source, event.event) == REMOTE_HIT and artifact_ms is not None:
         return artifact_ms
-    return told
+    return duration
 
 
 def totals_of(runs: Iterable[Run]) -> Totals:
-    """The sums of some runs."""
+    """Return the totals of several runs."""
     runs = list(runs)
-    sums = Sums(*map(sum, zip(Sums(), *(run.sums for run in runs), strict=True)))
-    hits = sums.local_hits + sums.remote_hits
+    totals = TaskTotals(*map(sum, zip(TaskTotals(), *(run.totals for run in runs), strict=True)))
+    hits = totals.local_hits + totals.remote_hits
     return Totals(
         runs=len(runs),
-        misses=sums.tasks - hits,
-        hit_rate=hits / sums.tasks if sums.tasks else None,
-        **sums._asdict(),
+        misses=totals.tasks - hits,
+        hit_rate=hits / totals.tasks if totals.tasks else None,
+        **totals._asdict(),
     )
 
 
 def quartiles(runs: Sequence[Run]) -> tuple[float, float, float] | None:
-    """The quartiles of the runs' hit rates, between two of them in proportion."""
+    """Return the quartiles of the runs' hit rates, linearly interpolated."""
     rates = [run.hit_rate for run in runs]
     if not rates:
         return None
@@ -232,12 +234,12 @@ def quartiles(runs: Sequence[Run]) -> tuple[float, float, float] | None:
 
 
 def runs_started_in(runs: Runs, team: str, from_ms: int, to_ms: int) -> list[Run]:
-    """A team's runs of a period."""
+    """Return the runs of a team that started in a period."""
     return [run for run in runs.values() if run.team == team and from_ms <= run.started_at < to_ms]
 
 
 def grouped(runs: Iterable[Run], key: Callable[[Run], GroupKey]) -> dict[GroupKey, list[Run]]:
-    """The runs that have something in common."""
+    """Group runs by a key."""
     groups: dict[GroupKey, list[Run]] = defaultdict(list)
     for run in runs:
         groups[key(run)].append(run)
@@ -251,12 +253,12 @@ def tasks_by_hash(
     from_ms: int,
     to_ms: int,
 ) -> dict[str, dict[str, Task]]:
-    """Hash -> session -> the task, as the events that a team sent in a period tell it."""
+    """Return the tasks of a team by hash and session, from the events within a period."""
     recorded, _ = split_duplicates(batches)
     within = [batch for batch in recorded if from_ms <= batch.received_at < to_ms]
-    found: dict[str, dict[str, Task]] = defaultdict(dict)
+    tasks: dict[str, dict[str, Task]] = defaultdict(dict)
     for run in runs_of_recorded(within, artifact_durations).values():
         if run.team == team:
             for name, task in run.tasks.items():
-                found[name][run.session] = task
-    return dict(found)
+                tasks[name][run.session] = task
+    return dict(tasks)

@@ -44,8 +44,8 @@ class Traffic:
 
     def moved(self, team: str = TEAM_ID, **filters: str) -> tuple[int, int, int, int]:
         """Uploads and downloads of a summary."""
-        scope = ReportQuery(team, PERIOD, Filters(**filters))
-        return amounts(self.event_store.reports.summary(scope).artifacts)
+        query = ReportQuery(team, PERIOD, Filters(**filters))
+        return amounts(self.event_store.reports.summary(query).artifacts)
 
 
 def amounts(moved: Transfers) -> tuple[int, int, int, int]:
@@ -60,7 +60,7 @@ def traffic(tmp_path: Path) -> Iterator[Traffic]:
     analytics.close()
 
 
-def test_transfers_of_a_minute_and_sender_are_one_count(traffic: Traffic) -> None:
+def test_counter_adds_up_transfers_of_one_minute_and_client(traffic: Traffic) -> None:
     for size, at_ms in ((10, START), (20, START + MINUTE_MS - 1)):
         traffic.clock.value_ms = at_ms
         traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, size)
@@ -74,7 +74,7 @@ def test_transfers_of_a_minute_and_sender_are_one_count(traffic: Traffic) -> Non
     assert traffic.counter.drain() == {}
 
 
-def test_what_is_put_back_is_added_to_what_came_since(traffic: Traffic) -> None:
+def test_restored_transfers_are_added_to_later_ones(traffic: Traffic) -> None:
     traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 10)
     taken = traffic.counter.drain()
     traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 7)
@@ -85,7 +85,7 @@ def test_what_is_put_back_is_added_to_what_came_since(traffic: Traffic) -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**40), st.integers(0, 3)), max_size=30))
-def test_whatever_is_taken_and_put_back_between_the_sums_stay(
+def test_drain_and_restore_keep_totals_for_any_transfers(
     moved: list[tuple[bool, int, int]],
 ) -> None:
     clock = ManualClock(START)
@@ -101,7 +101,7 @@ def test_whatever_is_taken_and_put_back_between_the_sums_stay(
     assert sums == [len(sizes[0]), sum(sizes[0]), len(sizes[1]), sum(sizes[1])]
 
 
-def test_a_summary_tells_what_was_moved_in_the_period_and_before(traffic: Traffic) -> None:
+def test_summary_has_transfers_of_the_period_and_the_previous_one(traffic: Traffic) -> None:
     traffic.clock.value_ms = START - MINUTE_MS
     traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 1)
     traffic.clock.value_ms = START
@@ -119,7 +119,7 @@ def test_a_summary_tells_what_was_moved_in_the_period_and_before(traffic: Traffi
     assert traffic.moved(ci="any") == (0, 0, 1, 100)
 
 
-def test_a_minute_that_is_written_down_twice_is_added_up(traffic: Traffic) -> None:
+def test_transfers_of_one_minute_are_added_up_when_stored_twice(traffic: Traffic) -> None:
     for _ in range(2):
         traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, CI, 10)
         traffic.write()
@@ -127,7 +127,7 @@ def test_a_minute_that_is_written_down_twice_is_added_up(traffic: Traffic) -> No
     assert traffic.moved() == (2, 20, 0, 0)
 
 
-def test_buckets_tell_what_was_moved_in_them(traffic: Traffic) -> None:
+def test_timeseries_has_transfers_of_each_bucket(traffic: Traffic) -> None:
     for hour in (0, 0, 3):
         traffic.clock.value_ms = START + hour * HOUR_MS + HOUR_MS - 1
         traffic.counter.downloaded(TEAM_ID, TEAM_TOKEN, NOBODY, 10)
@@ -155,7 +155,7 @@ def test_buckets_tell_what_was_moved_in_them(traffic: Traffic) -> None:
         ("user", {None, USER_EMAIL}),
     ],
 )
-def test_groups_tell_what_was_moved_by_them_also_without_runs(
+def test_breakdown_has_transfers_of_groups_without_runs(
     traffic: Traffic, by: str, keys: set[str | None]
 ) -> None:
     assert by in GROUPS
@@ -168,7 +168,7 @@ def test_groups_tell_what_was_moved_by_them_also_without_runs(
     assert [group.runs for group in groups] == [0, 0]
 
 
-def test_many_bytes_are_no_fewer(traffic: Traffic) -> None:
+def test_transfer_totals_do_not_overflow_above_2_61_bytes(traffic: Traffic) -> None:
     for _ in range(3):
         traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NOBODY, 2**60)
     traffic.write()

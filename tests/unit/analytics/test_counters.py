@@ -22,9 +22,9 @@ class Scraped:
         self._metrics = Metrics()
         self._loads = 0
 
-    def load(self, *came: Batch) -> None:
+    def load(self, *sent: Batch) -> None:
         self._loads += 1
-        self._metrics.add_tasks(self._event_store.load(f"{self._loads}", came).totals)
+        self._metrics.add_tasks(self._event_store.load(f"{self._loads}", sent).totals)
 
     def task(self, session: str, *kinds: EventKind, ms: float = 0.0) -> None:
         """Events of a session's only task."""
@@ -52,9 +52,9 @@ NAMES = (
 )
 
 
-def truth(came: list[Batch]) -> tuple[float, ...]:
+def truth(sent: list[Batch]) -> tuple[float, ...]:
     """What all batches so far come to."""
-    all_in_all = totals_of(runs_of(came, ARTIFACT_DURATIONS).values())
+    all_in_all = totals_of(runs_of(sent, ARTIFACT_DURATIONS).values())
     return (
         all_in_all.runs,
         all_in_all.local_hits,
@@ -98,14 +98,14 @@ def test_a_miss_that_becomes_a_hit_is_made_up_for_by_the_next_miss(scraped: Scra
 @settings(max_examples=8)
 @given(batches())
 def test_counters_are_the_highest_that_was_ever_true(
-    analytics: AnalyticsFixture, came: list[Batch]
+    analytics: AnalyticsFixture, sent: list[Batch]
 ) -> None:
     analytics.add_artifacts(ARTIFACT_DURATIONS)
     so_far: list[Batch] = []
     with analytics.event_store() as event_store:
         scraped = Scraped(event_store)
         highest = truth([])
-        for batch in came:
+        for batch in sent:
             so_far.append(batch)
             scraped.load(batch)
             highest = tuple(map(max, highest, truth(so_far)))

@@ -30,18 +30,18 @@ def batch(at_ms: int, session: str, *names: str, token: str = UNKNOWN_TOKEN) -> 
     return Batch(TEAM_ID, token, at_ms, None, None, None, f"{session} {at_ms}", events)
 
 
-@pytest.mark.parametrize("scope", [EVER, A_DAY])
-def test_a_team_without_events_has_reports_of_nothing(
-    analytics: AnalyticsFixture, scope: ReportQuery
+@pytest.mark.parametrize("query", [EVER, A_DAY])
+def test_reports_are_empty_for_a_team_without_events(
+    analytics: AnalyticsFixture, query: ReportQuery
 ) -> None:
     with analytics.event_store() as event_store:
-        summary = event_store.reports.summary(scope)
+        summary = event_store.reports.summary(query)
         assert (summary.runs, summary.tasks, summary.hit_rate) == (0, 0, None)
-        assert event_store.reports.runs(scope, "newest", 10, 0).runs == []
+        assert event_store.reports.runs(query, "newest", 10, 0).runs == []
         for by in GROUPS:
-            assert event_store.reports.breakdown(scope, by).groups == []
+            assert event_store.reports.breakdown(query, by).groups == []
         assert (
-            event_store.artifact_reports.artifacts(scope, "hits", 10, 0, unused=False).artifacts
+            event_store.artifact_reports.artifacts(query, "hits", 10, 0, unused=False).artifacts
             == []
         )
         with pytest.raises(NotFound):
@@ -49,7 +49,7 @@ def test_a_team_without_events_has_reports_of_nothing(
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_buckets_without_runs_are_there(analytics: AnalyticsFixture, bucket: str) -> None:
+def test_timeseries_includes_buckets_without_runs(analytics: AnalyticsFixture, bucket: str) -> None:
     with analytics.event_store() as event_store:
         buckets = event_store.reports.timeseries(A_DAY, bucket, ZoneInfo("UTC")).buckets
     assert {(one.runs, one.hit_rate, one.hit_rate_quartiles.p50) for one in buckets} == {
@@ -62,7 +62,9 @@ def test_buckets_without_runs_are_there(analytics: AnalyticsFixture, bucket: str
 
 
 @pytest.mark.parametrize("by", sorted(GROUPS))
-def test_runs_of_nobody_known_are_a_group(analytics: AnalyticsFixture, by: str) -> None:
+def test_breakdown_has_a_group_for_runs_without_a_value(
+    analytics: AnalyticsFixture, by: str
+) -> None:
     with analytics.event_store() as event_store:
         event_store.load("one", [batch(START, "s", "h")])
         [group] = event_store.reports.breakdown(EVER, by).groups
@@ -71,7 +73,7 @@ def test_runs_of_nobody_known_are_a_group(analytics: AnalyticsFixture, by: str) 
     assert (group.runs, group.hit_rate_quartiles.p25) == (1, 1.0)
 
 
-def test_a_run_belongs_to_the_period_in_which_it_began(analytics: AnalyticsFixture) -> None:
+def test_run_belongs_to_the_period_of_its_first_event(analytics: AnalyticsFixture) -> None:
     last_ms, first_ms = A_DAY.period.to_ms - 1, A_DAY.period.from_ms
     with analytics.event_store() as event_store:
         event_store.load("one", [batch(first_ms - 1, "before", "h"), batch(first_ms, "first", "h")])
@@ -85,12 +87,12 @@ def test_a_run_belongs_to_the_period_in_which_it_began(analytics: AnalyticsFixtu
         assert sessions(event_store, A_DAY) == ["after", "last", "first"]
 
 
-def sessions(event_store: EventStoreFixture, scope: ReportQuery) -> list[str]:
-    return [run.session_id for run in event_store.reports.runs(scope, "newest", 100, 0).runs]
+def sessions(event_store: EventStoreFixture, query: ReportQuery) -> list[str]:
+    return [run.session_id for run in event_store.reports.runs(query, "newest", 100, 0).runs]
 
 
 @pytest.mark.parametrize("order", ["newest", "best", "worst", "saved", "largest"])
-def test_pages_of_runs_join(analytics: AnalyticsFixture, order: str) -> None:
+def test_pages_of_runs_join_without_gaps(analytics: AnalyticsFixture, order: str) -> None:
     with analytics.event_store() as event_store:
         for number in range(7):
             names = [f"{n}" for n in range(number % 3 + 1)]

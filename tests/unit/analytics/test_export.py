@@ -42,7 +42,7 @@ from tests.support.export_harness import (
     parquet_types,
 )
 from tests.support.reference_analytics import Runs, runs_of, runs_started_in, totals_of
-from tests.support.report_comparison import FILTERED, milliseconds
+from tests.support.report_comparison import FILTER_CASES, milliseconds
 from tests.support.server import eventually
 
 DATASETS = sorted(COLUMNS)
@@ -64,7 +64,7 @@ def event_store(analytics: AnalyticsFixture) -> Iterator[EventStoreFixture]:
 
 
 def batch(number: int, *events: CacheEvent, **changes: Any) -> Batch:
-    """A batch of its own that came at its own moment; by default of ten events of one run."""
+    """A batch of its own that sent at its own moment; by default of ten events of one run."""
     items = list(events) or [task(f"{number:08x}{n:08x}", f"run {number}") for n in range(10)]
     known = {"team": TEAM_ID, "token": TEAM_TOKEN, "ci": None, "interactive": None, "agent": None}
     told = {**known, "received_at": START_MS + number, "digest": str(number), "events": items}
@@ -75,8 +75,8 @@ def task(name: str, session: str = "run", duration: float = 7.0) -> CacheEvent:
     return CacheEvent(session, "REMOTE", "HIT", name, duration)
 
 
-def load(event_store: EventStoreFixture, *came: Batch) -> None:
-    event_store.load(f"segment with {came[0].digest}", came)
+def load(event_store: EventStoreFixture, *sent: Batch) -> None:
+    event_store.load(f"segment with {sent[0].digest}", sent)
 
 
 # What an export says
@@ -108,13 +108,13 @@ def as_batches(events: Rows, team_id: str) -> list[Batch]:
     ]
 
 
-def assert_recomputed(events: Rows, runs: Rows, came: Runs, scope: ReportQuery) -> None:
+def assert_recomputed(events: Rows, runs: Rows, sent: Runs, query: ReportQuery) -> None:
     """The exported events come to the exported runs, and both to what the reference says."""
-    from_events = runs_of(as_batches(events, scope.team_id), {})
+    from_events = runs_of(as_batches(events, query.team_id), {})
     for row in runs:
-        expected = totals_of([came[scope.team_id, row["sessionId"]]])
-        told = totals_of([from_events[scope.team_id, row["sessionId"]]])
-        resent = came[scope.team_id, row["sessionId"]].resent
+        expected = totals_of([sent[query.team_id, row["sessionId"]]])
+        told = totals_of([from_events[query.team_id, row["sessionId"]]])
+        resent = sent[query.team_id, row["sessionId"]].resent
         assert told._replace(duplicates=told.duplicates + resent) == expected
         assert row == {**row, **shown_counts(expected)}
 
@@ -137,40 +137,40 @@ def shown_counts(expected: Any) -> dict[str, Any]:
 
 @settings(max_examples=12)
 @given(st.data(), batches(), st.integers(1, 9))
-def test_exports_in_any_parts_tell_what_the_events_come_to(
-    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch], rows: int
+def test_exported_events_and_runs_match_reference_for_any_chunk_size(
+    analytics: AnalyticsFixture, data: st.DataObject, sent: list[Batch], rows: int
 ) -> None:
-    begin = data.draw(st.sampled_from([batch.received_at for batch in came]))
-    scope = ReportQuery(
+    begin = data.draw(st.sampled_from([batch.received_at for batch in sent]))
+    query = ReportQuery(
         data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), Period(begin, EVER.to_ms)
     )
     with (
         analytics.event_store() as event_store,
         export_harness(analytics, event_store, rows) as exports,
     ):
-        event_store.load_all(data.draw(splits(came), label="segments"))
-        events, runs = (exports.rows(what, "ndjson", scope) for what in ("events", "runs"))
-        assert len(events) == event_store.reports.summary(scope).events
-        assert len(runs) == len(runs_started_in(runs_of(came), scope.team_id, begin, EVER.to_ms))
-        assert_recomputed(events, runs, runs_of(came, ARTIFACT_DURATIONS), scope)
+        event_store.load_all(data.draw(splits(sent), label="segments"))
+        events, runs = (exports.rows(what, "ndjson", query) for what in ("events", "runs"))
+        assert len(events) == event_store.reports.summary(query).events
+        assert len(runs) == len(runs_started_in(runs_of(sent), query.team_id, begin, EVER.to_ms))
+        assert_recomputed(events, runs, runs_of(sent, ARTIFACT_DURATIONS), query)
         assert exports.leftovers() == []
 
 
 @settings(max_examples=8)
 @given(st.data(), batches(), st.integers(1, 9))
-def test_all_formats_have_the_same_rows_whatever_people_write(
-    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch], rows: int
+def test_all_formats_have_the_same_rows_for_any_text(
+    analytics: AnalyticsFixture, data: st.DataObject, sent: list[Batch], rows: int
 ) -> None:
-    scope = ReportQuery(data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), EVER)
+    query = ReportQuery(data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), EVER)
     with (
         analytics.event_store() as event_store,
         export_harness(analytics, event_store, rows) as exports,
     ):
-        event_store.load_all([came])
+        event_store.load_all([sent])
         for what in DATASETS:
-            told = exports.rows(what, "ndjson", scope)
-            assert exports.rows(what, "parquet", scope) == told
-            assert exports.rows(what, "csv", scope) == [in_csv(row) for row in told]
+            told = exports.rows(what, "ndjson", query)
+            assert exports.rows(what, "parquet", query) == told
+            assert exports.rows(what, "csv", query) == [in_csv(row) for row in told]
 
 
 def in_csv(row: dict[str, Any]) -> dict[str, Any]:
@@ -186,25 +186,25 @@ SENDERS: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("number", range(len(FILTERED)))
-def test_filters_choose_runs_and_with_them_all_of_their_events(
+@pytest.mark.parametrize("number", range(len(FILTER_CASES)))
+def test_filters_select_runs_and_all_of_their_events(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, number: int
 ) -> None:
-    told, matches = FILTERED[number]
-    came = [batch(n, **changes) for n, changes in enumerate(SENDERS)]
+    told, matches = FILTER_CASES[number]
+    sent = [batch(n, **changes) for n, changes in enumerate(SENDERS)]
     # Of another sender, but of the run that the first has begun.
-    came.append(batch(9, task("late", "run 0"), ci="GITHUB_ACTIONS", agent="claude-code"))
-    load(event_store, *came)
-    expected = {run.session for run in runs_of(came).values() if matches(run)}
-    scope = ReportQuery(TEAM_ID, EVER, Filters(**told))
+    sent.append(batch(9, task("late", "run 0"), ci="GITHUB_ACTIONS", agent="claude-code"))
+    load(event_store, *sent)
+    expected = {run.session for run in runs_of(sent).values() if matches(run)}
+    query = ReportQuery(TEAM_ID, EVER, Filters(**told))
     with export_harness(analytics, event_store) as exports:
-        runs, events = (exports.rows(what, "ndjson", scope) for what in ("runs", "events"))
+        runs, events = (exports.rows(what, "ndjson", query) for what in ("runs", "events"))
     assert {run["sessionId"] for run in runs} == expected
     assert {event["sessionId"] for event in events} == expected
     assert len(events) == sum(run["events"] for run in runs)
 
 
-def test_an_event_tells_who_sent_it_and_a_run_who_began_it(
+def test_event_has_its_own_client_and_run_has_the_client_of_its_first_event(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1, task("a")), batch(2, task("b"), token=USER_TOKEN, ci="GITLAB"))
@@ -219,7 +219,7 @@ def test_an_event_tells_who_sent_it_and_a_run_who_began_it(
     assert (run["tokenLabel"], run["user"]) == (f"label of {TEAM_TOKEN}", None)
 
 
-def test_runs_tell_what_their_token_and_its_person_are_called(
+def test_run_has_label_and_user_of_its_token_if_the_token_exists(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1, token=USER_TOKEN), batch(2, token="tok_nobody_knows"))
@@ -230,7 +230,7 @@ def test_runs_tell_what_their_token_and_its_person_are_called(
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
-def test_artifacts_are_those_of_the_list_with_their_hits(
+def test_exported_artifacts_match_the_artifact_list(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
 ) -> None:
     names = [name for team_id, name in ARTIFACT_DURATIONS if team_id == TEAM_ID]
@@ -265,7 +265,7 @@ def as_listed(row: dict[str, Any]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
 @pytest.mark.parametrize("what", DATASETS)
-def test_an_export_of_nothing_is_a_file_with_all_columns_and_no_rows(
+def test_empty_export_has_all_columns_and_no_rows(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, what: DatasetName, form: str
 ) -> None:
     nobodys = ReportQuery("nobody", EVER)
@@ -281,7 +281,7 @@ def test_an_export_of_nothing_is_a_file_with_all_columns_and_no_rows(
             assert list(parquet_types(content)) == COLUMNS[what]
 
 
-def test_parquet_has_the_types_that_things_have(
+def test_parquet_columns_have_typed_values(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1))
@@ -298,7 +298,7 @@ def test_parquet_has_the_types_that_things_have(
     assert {events["interactive"], artifacts["dirty"]} == {"BOOLEAN"}
 
 
-def test_csv_keeps_from_spreadsheets_what_the_export_of_the_audit_log_keeps_from_them(
+def test_csv_escapes_spreadsheet_formulas(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     formulas = [f"{start}1+1" for start in FORMULA_PREFIXES]
@@ -318,7 +318,7 @@ def test_csv_keeps_from_spreadsheets_what_the_export_of_the_audit_log_keeps_from
     assert [row["hash"] for row in exact] == formulas + harmless
 
 
-def test_a_negative_number_is_a_number_in_csv_too(
+def test_csv_does_not_escape_negative_numbers(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1, task("a", duration=-0.5)))
@@ -329,7 +329,7 @@ def test_a_negative_number_is_a_number_in_csv_too(
 # How it is made
 
 
-def test_an_export_ends_with_what_was_there_when_it_began(
+def test_export_excludes_events_loaded_after_its_start(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))
@@ -342,7 +342,7 @@ def test_an_export_ends_with_what_was_there_when_it_began(
     assert len(b"".join(seen).splitlines()) == 50
 
 
-def test_no_transaction_is_open_while_a_part_is_sent(
+def test_no_transaction_is_open_between_files(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))
@@ -356,7 +356,7 @@ def test_no_transaction_is_open_while_a_part_is_sent(
 
 
 @pytest.mark.parametrize("rows", [1, 7, 49, 50, 51, 1000])
-def test_parts_have_about_as_many_rows_as_they_should(
+def test_chunks_have_about_the_requested_number_of_rows(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, rows: int
 ) -> None:
     for number in range(5):  # the ids of the others lie between ours
@@ -368,7 +368,7 @@ def test_parts_have_about_as_many_rows_as_they_should(
     assert 0 < sizes[-1] < rows + rows // 16 + 1
 
 
-def test_a_file_has_no_name_any_more_when_it_is_handed_over(
+def test_file_is_unlinked_before_it_is_handed_over(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1))
@@ -384,7 +384,7 @@ def test_a_file_has_no_name_any_more_when_it_is_handed_over(
             assert exports.leftovers() == []
 
 
-def test_what_a_crash_left_is_removed_at_the_start(
+def test_open_removes_files_of_a_crashed_server(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     left = event_store.directory / "exports" / "tmp1" / "0"
@@ -394,7 +394,7 @@ def test_what_a_crash_left_is_removed_at_the_start(
         assert exports.leftovers() == []
 
 
-def test_a_team_has_only_so_many_exports_under_way(
+def test_start_rejects_more_than_max_per_team(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     with export_harness(analytics, event_store) as exports:
@@ -415,7 +415,7 @@ def test_a_team_has_only_so_many_exports_under_way(
 # What stands in the way
 
 
-def test_a_disk_without_room_is_refused_with_what_to_do(
+def test_export_fails_with_advice_when_free_space_is_low(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1))
@@ -426,7 +426,7 @@ def test_a_disk_without_room_is_refused_with_what_to_do(
         assert exports.leftovers() == []
 
 
-def test_a_whole_file_needs_room_for_all_of_its_parts(
+def test_single_file_needs_free_space_for_all_chunks(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(event_store, *(batch(number) for number in range(10)))
@@ -442,7 +442,7 @@ def test_a_whole_file_needs_room_for_all_of_its_parts(
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
-def test_a_store_that_is_away_is_told_as_such(
+def test_export_fails_when_the_event_store_is_unavailable(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
 ) -> None:
     event_store.duckdb.close()
@@ -453,7 +453,7 @@ def test_a_store_that_is_away_is_told_as_such(
         exports.content("events", form, ALL)
 
 
-def test_what_fails_halfway_is_no_end(
+def test_export_raises_when_a_later_chunk_fails(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))
@@ -490,7 +490,7 @@ def begin_endless(
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
-def test_an_export_that_is_ended_stops_what_it_does(
+def test_close_interrupts_the_query_of_a_job(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
 ) -> None:
     with export_harness(analytics, event_store) as exports:
@@ -503,7 +503,7 @@ def test_an_export_that_is_ended_stops_what_it_does(
         assert exports.leftovers() == []
 
 
-def test_a_server_that_stops_ends_all_exports_and_begins_none(
+def test_manager_close_stops_all_jobs_and_rejects_new_ones(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     with export_harness(analytics, event_store) as exports:
@@ -524,7 +524,7 @@ def test_a_server_that_stops_ends_all_exports_and_begins_none(
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
-def test_what_is_made_for_a_client_that_goes_away_is_stopped(
+def test_disconnect_interrupts_the_query_of_a_job(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
 ) -> None:
     async def send(_message: Any) -> None:
@@ -541,7 +541,7 @@ def test_what_is_made_for_a_client_that_goes_away_is_stopped(
         assert exports.leftovers() == []
 
 
-def test_a_client_that_stops_reading_is_given_up(
+def test_response_stops_when_the_client_does_not_read(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))

@@ -21,11 +21,11 @@ from tests.support.analytics_fixture import (
 from tests.support.reference_analytics import DAY_MS, Runs, runs_of, totals_of
 from tests.support.report_comparison import (
     GROUPS,
-    assert_details,
-    assert_groups,
-    assert_measures,
+    assert_breakdown,
+    assert_run_details,
     assert_runs,
-    assert_series,
+    assert_summary,
+    assert_timeseries,
 )
 
 EVENTS = 1_000_000
@@ -131,14 +131,14 @@ def _artifacts(analytics: AnalyticsFixture) -> None:
 def assert_truth(event_store: EventStoreFixture, runs: Runs) -> None:
     """All that reports tell of runs is true, and of some their tasks."""
     for team_id in (TEAM_ID, OTHER_TEAM_ID):
-        scope = ReportQuery(team_id, PERIOD)
-        assert_runs(event_store, runs, scope, "newest")
-        assert_measures(event_store, runs, scope)
-        assert_series(event_store, runs, scope, "day", "Europe/Berlin")
+        query = ReportQuery(team_id, PERIOD)
+        assert_runs(event_store, runs, query, "newest")
+        assert_summary(event_store, runs, query)
+        assert_timeseries(event_store, runs, query, "day", "Europe/Berlin")
         for by in GROUPS:
-            assert_groups(event_store, runs, scope, by)
+            assert_breakdown(event_store, runs, query, by)
     some = sorted(runs)[:: max(1, len(runs) // 12)]
-    assert_details(event_store, {key: runs[key] for key in some}, ARTIFACT_DURATIONS)
+    assert_run_details(event_store, {key: runs[key] for key in some}, ARTIFACT_DURATIONS)
 
 
 def assert_totals(changes: Sequence[Sequence[int]], runs: Runs) -> None:
@@ -152,7 +152,7 @@ def assert_totals(changes: Sequence[Sequence[int]], runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("arrange", [in_order, backwards, shuffled])
-def test_a_million_events_in_any_order_and_split_come_to_the_same(
+def test_reports_match_reference_for_a_million_events_in_any_order(
     analytics: AnalyticsFixture, arrange: Callable[[], list[Sequence[Batch]]]
 ) -> None:
     with analytics.event_store() as event_store:
@@ -162,7 +162,7 @@ def test_a_million_events_in_any_order_and_split_come_to_the_same(
     assert sum(one.events + one.duplicate_events for one in loaded) == EVENTS
 
 
-def test_each_event_in_a_batch_of_its_own_comes_to_the_same(analytics: AnalyticsFixture) -> None:
+def test_reports_match_reference_for_batches_of_one_event(analytics: AnalyticsFixture) -> None:
     some = million()[:100]
     alone = list(parts(some, 1))
     random.Random(13).shuffle(alone)
@@ -172,7 +172,7 @@ def test_each_event_in_a_batch_of_its_own_comes_to_the_same(analytics: Analytics
     assert_totals([one.totals for one in loaded], runs_of(some, ARTIFACT_DURATIONS))
 
 
-def test_the_million_has_what_makes_it_hard() -> None:
+def test_million_events_cover_duplicates_anomalies_and_long_runs() -> None:
     told = totals_of(truth().values())
     assert told.runs > 3000
     assert told.duplicates > 200_000

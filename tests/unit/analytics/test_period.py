@@ -73,7 +73,7 @@ LABELS: dict[str, Callable[[datetime], Any]] = {
     st.integers(at("2020-01-01"), at("2040-01-01")),
     st.integers(1, 50 * DAY_MS),
 )
-def test_buckets_tile_a_period_and_each_is_one_hour_day_week_or_month(
+def test_buckets_tile_any_period_in_any_time_zone(
     zone: str, bucket: str, from_ms: int, length_ms: int
 ) -> None:
     span = Period(from_ms, from_ms + length_ms)
@@ -104,25 +104,25 @@ def test_buckets_tile_a_period_and_each_is_one_hour_day_week_or_month(
         ("2026-09-05", "2026-09-08", SANTIAGO, [24, 23, 24]),
     ],
 )
-def test_a_day_is_as_long_as_clocks_make_it(
+def test_day_length_follows_clock_changes(
     begin: str, end: str, zone: str, hours: list[float]
 ) -> None:
     assert lengths(begin, end, "day", zone) == hours
 
 
-def test_an_hour_that_clocks_skip_is_not_there() -> None:
+def test_skipped_hour_has_no_bucket() -> None:
     assert starts("2026-03-29T01:00", "2026-03-29T05:00", "hour", BERLIN) == [
         "29 01:00+0100", "29 03:00+0200", "29 04:00+0200",
     ]  # fmt: skip
 
 
-def test_an_hour_that_comes_twice_is_two() -> None:
+def test_repeated_hour_has_two_buckets() -> None:
     assert starts("2026-10-25T01:00", "2026-10-25T04:00", "hour", BERLIN) == [
         "25 01:00+0200", "25 02:00+0200", "25 02:00+0100", "25 03:00+0100",
     ]  # fmt: skip
 
 
-def test_where_clocks_change_by_half_an_hour_the_next_hours_are_whole_again() -> None:
+def test_hours_are_full_again_after_a_half_hour_clock_change() -> None:
     assert starts("2026-04-05T01:00", "2026-04-05T04:00", "hour", LORD_HOWE) == [
         "05 01:00+1100", "05 01:30+1030", "05 02:00+1030", "05 03:00+1030",
     ]  # fmt: skip
@@ -131,13 +131,13 @@ def test_where_clocks_change_by_half_an_hour_the_next_hours_are_whole_again() ->
     ]  # fmt: skip
 
 
-def test_hours_begin_on_the_wall_where_zones_are_not_whole_hours_apart() -> None:
+def test_hours_begin_in_local_time_in_a_zone_with_a_fractional_offset() -> None:
     assert starts("2026-05-01T10:20", "2026-05-01T12:30", "hour", KATHMANDU) == [
         "01 10:20+0545", "01 11:00+0545", "01 12:00+0545",
     ]  # fmt: skip
 
 
-def test_weeks_begin_on_mondays_and_months_on_their_first() -> None:
+def test_weeks_begin_on_mondays_and_months_on_the_first() -> None:
     assert starts("2026-10-22T10:00", "2026-11-04", "week", BERLIN) == [
         "22 10:00+0200", "26 00:00+0100", "02 00:00+0100",
     ]  # fmt: skip
@@ -146,24 +146,24 @@ def test_weeks_begin_on_mondays_and_months_on_their_first() -> None:
     ]  # fmt: skip
 
 
-def test_a_period_shorter_than_a_bucket_is_one() -> None:
+def test_period_shorter_than_a_bucket_has_one_bucket() -> None:
     span = Period(NOW_MS, NOW_MS + 1)
     assert bucket_starts(span, "month", UTC) == [NOW_MS]
 
 
-def test_too_many_buckets_are_refused() -> None:
+def test_bucket_starts_rejects_more_than_max_buckets() -> None:
     most = Period(0, MAX_BUCKETS * HOUR_MS)
     assert len(bucket_starts(most, "hour", UTC)) == MAX_BUCKETS
     with pytest.raises(BadRequest, match="longer bucket"):
         bucket_starts(Period(0, most.to_ms + 1), "hour", UTC)
 
 
-def test_a_period_is_the_last_thirty_days_with_this_millisecond() -> None:
+def test_default_period_is_30_days_and_includes_the_current_millisecond() -> None:
     for unsaid in (None, ""):
         assert parse_period(unsaid, unsaid, NOW_MS) == Period(NOW_MS - 30 * DAY_MS, NOW_MS + 1)
 
 
-def test_a_period_is_told_in_moments_or_lengths_of_time() -> None:
+def test_parse_period_accepts_times_and_durations() -> None:
     assert parse_period("7d", "1d", NOW_MS) == Period(NOW_MS - 7 * DAY_MS, NOW_MS - DAY_MS)
     told = parse_period("2026-03-01", "2026-03-02T01:00+01:00", NOW_MS)
     assert told == Period(at("2026-03-01"), at("2026-03-02"))
@@ -173,24 +173,24 @@ def test_a_period_is_told_in_moments_or_lengths_of_time() -> None:
     ("since", "until"),
     [("1d", "2d"), ("2026-01-02", "2026-01-01"), ("1d", "1d"), ("2027-02-01", None)],
 )
-def test_since_after_until_is_refused(since: str, until: str | None) -> None:
+def test_parse_period_rejects_since_that_is_not_before_until(since: str, until: str | None) -> None:
     with pytest.raises(BadRequest, match="not before until"):
         parse_period(since, until, NOW_MS)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "7 d", "-7d", "2026-13-01", "1e3"])
-def test_what_is_no_moment_is_refused(text: str) -> None:
+def test_parse_period_rejects_invalid_time(text: str) -> None:
     with pytest.raises(BadRequest, match="until is"):
         parse_period(None, text, NOW_MS)
 
 
-def test_the_period_before_is_as_long_and_ends_where_this_begins() -> None:
+def test_previous_period_has_equal_length_and_ends_where_this_one_begins() -> None:
     assert Period(100, 130).previous == Period(70, 100)
 
 
 @pytest.mark.parametrize(
     "name", ["", "Nowhere", "Europe", "../UTC", "/etc/passwd", "a\0b", "x" * 5000, "é"]
 )
-def test_what_is_no_time_zone_is_refused(name: str) -> None:
+def test_parse_time_zone_rejects_unknown_name(name: str) -> None:
     with pytest.raises(BadRequest, match="timezone is"):
         parse_time_zone(name)

@@ -1,4 +1,4 @@
-"""What reports tell of any events, however they came, is what the reference finds."""
+"""What reports tell of any events, however they sent, is what the reference finds."""
 
 import pytest
 from hypothesis import given, settings
@@ -11,15 +11,15 @@ from tests.support.analytics_fixture import OTHER_TEAM_ID, TEAM_ID, AnalyticsFix
 from tests.support.event_strategies import ARTIFACT_DURATIONS, HASHES, batches, splits
 from tests.support.reference_analytics import runs_of, split_duplicates
 from tests.support.report_comparison import (
-    FILTERED,
+    FILTER_CASES,
     GROUPS,
     RANKS,
     ZONES,
-    assert_details,
-    assert_groups,
-    assert_measures,
+    assert_breakdown,
+    assert_run_details,
     assert_runs,
-    assert_series,
+    assert_summary,
+    assert_timeseries,
     assert_uses,
 )
 
@@ -30,74 +30,74 @@ def _artifacts(analytics: AnalyticsFixture) -> None:
     analytics.add_artifacts(ARTIFACT_DURATIONS)
 
 
-def whole(came: list[Batch]) -> Period:
-    """All that came."""
-    return Period(came[0].received_at, came[-1].received_at + 1)
+def whole(sent: list[Batch]) -> Period:
+    """All that sent."""
+    return Period(sent[0].received_at, sent[-1].received_at + 1)
 
 
 @st.composite
-def periods(draw: st.DrawFn, came: list[Batch]) -> Period:
+def periods(draw: st.DrawFn, sent: list[Batch]) -> Period:
     """All of it, or from some moment on."""
-    span = whole(came)
+    span = whole(sent)
     begin = draw(st.one_of(st.just(span.from_ms), st.integers(span.from_ms, span.to_ms - 1)))
     return Period(begin, span.to_ms)
 
 
 @settings(max_examples=25)
 @given(st.data(), batches())
-def test_reports_tell_what_the_events_come_to(
-    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch]
+def test_reports_match_reference_for_any_events(
+    analytics: AnalyticsFixture, data: st.DataObject, sent: list[Batch]
 ) -> None:
-    runs = runs_of(came, ARTIFACT_DURATIONS)
-    scope = ReportQuery(
-        data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), data.draw(periods(came))
+    runs = runs_of(sent, ARTIFACT_DURATIONS)
+    query = ReportQuery(
+        data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), data.draw(periods(sent))
     )
     with analytics.event_store() as event_store:
-        event_store.load_all(data.draw(splits(came), label="segments"))
-        assert_runs(event_store, runs, scope, data.draw(st.sampled_from(sorted(RANKS))))
-        assert_measures(event_store, runs, scope)
-        assert_groups(event_store, runs, scope, data.draw(st.sampled_from(sorted(GROUPS))))
+        event_store.load_all(data.draw(splits(sent), label="segments"))
+        assert_runs(event_store, runs, query, data.draw(st.sampled_from(sorted(RANKS))))
+        assert_summary(event_store, runs, query)
+        assert_breakdown(event_store, runs, query, data.draw(st.sampled_from(sorted(GROUPS))))
         bucket, zone = data.draw(st.sampled_from(BUCKETS)), data.draw(st.sampled_from(ZONES))
-        assert_series(event_store, runs, scope, bucket, zone)
-        assert_details(event_store, runs, ARTIFACT_DURATIONS)
+        assert_timeseries(event_store, runs, query, bucket, zone)
+        assert_run_details(event_store, runs, ARTIFACT_DURATIONS)
 
 
 @settings(max_examples=20)
 @given(st.data(), batches())
-def test_artifacts_tell_who_used_them(
-    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch]
+def test_artifact_uses_match_reference_for_any_events(
+    analytics: AnalyticsFixture, data: st.DataObject, sent: list[Batch]
 ) -> None:
-    scope = ReportQuery(
-        data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), data.draw(periods(came))
+    query = ReportQuery(
+        data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), data.draw(periods(sent))
     )
     with analytics.event_store() as event_store:
-        event_store.load_all(data.draw(splits(came), label="segments"))
-        assert_uses(event_store, came, ARTIFACT_DURATIONS, scope, HASHES)
+        event_store.load_all(data.draw(splits(sent), label="segments"))
+        assert_uses(event_store, sent, ARTIFACT_DURATIONS, query, HASHES)
 
 
 @settings(max_examples=8)
 @given(st.data(), batches())
-def test_filters_choose_runs_by_what_they_said_first(
-    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch]
+def test_filters_select_runs_by_their_first_batch(
+    analytics: AnalyticsFixture, data: st.DataObject, sent: list[Batch]
 ) -> None:
-    runs = runs_of(came, ARTIFACT_DURATIONS)
-    period = data.draw(periods(came))
+    runs = runs_of(sent, ARTIFACT_DURATIONS)
+    period = data.draw(periods(sent))
     with analytics.event_store() as event_store:
-        event_store.load_all(data.draw(splits(came), label="segments"))
-        for filters, matches in FILTERED:
-            assert_measures(
+        event_store.load_all(data.draw(splits(sent), label="segments"))
+        for filters, matches in FILTER_CASES:
+            assert_summary(
                 event_store, runs, ReportQuery(TEAM_ID, period, Filters(**filters)), matches
             )
 
 
 @settings(max_examples=25)
 @given(st.data(), batches())
-def test_neither_order_nor_split_nor_a_crash_between_changes_what_events_come_to(
-    analytics: AnalyticsFixture, data: st.DataObject, came: list[Batch]
+def test_totals_do_not_depend_on_order_or_segments_or_crashes(
+    analytics: AnalyticsFixture, data: st.DataObject, sent: list[Batch]
 ) -> None:
-    runs = runs_of(came, ARTIFACT_DURATIONS)
-    nothing_again = not split_duplicates(came)[1]
-    segments = data.draw(splits(data.draw(st.permutations(came))), label="segments")
+    runs = runs_of(sent, ARTIFACT_DURATIONS)
+    nothing_again = not split_duplicates(sent)[1]
+    segments = data.draw(splits(data.draw(st.permutations(sent))), label="segments")
     again = data.draw(st.lists(st.integers(0, len(segments) - 1), max_size=2), label="again")
     with analytics.event_store() as event_store:
         event_store.load_all(segments)
@@ -105,8 +105,8 @@ def test_neither_order_nor_split_nor_a_crash_between_changes_what_events_come_to
         for number in again:
             assert event_store.load(f"segment {number}", segments[number]).events == 0
         for team_id in (TEAM_ID, OTHER_TEAM_ID):
-            scope = ReportQuery(team_id, whole(came))
-            assert_runs(event_store, runs, scope, "newest", recorded=nothing_again)
+            query = ReportQuery(team_id, whole(sent))
+            assert_runs(event_store, runs, query, "newest", recorded=nothing_again)
             if nothing_again:
-                assert_measures(event_store, runs, scope)
-        assert_details(event_store, runs, ARTIFACT_DURATIONS, recorded=nothing_again)
+                assert_summary(event_store, runs, query)
+        assert_run_details(event_store, runs, ARTIFACT_DURATIONS, recorded=nothing_again)
