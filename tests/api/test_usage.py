@@ -148,18 +148,18 @@ def command_usage(server: Server) -> dict[str, Any]:
     return report
 
 
-def assert_reports_agree(one: dict[str, Any], other: dict[str, Any]) -> None:
+def assert_reports_agree(first: dict[str, Any], second: dict[str, Any]) -> None:
     """Check that two reports are equal; values that grow with time may differ by 2 %."""
     for name in ("forecast", "used"):
-        for key, value in one["current"][name].items():
+        for key, value in first["current"][name].items():
             if name == "forecast" or key in ("averageStoredBytes", "cost"):
-                expected = other["current"][name][key]
+                expected = second["current"][name][key]
                 if isinstance(value, str):
                     value, expected = float(value), float(expected)
                 if isinstance(value, int | float):
                     assert expected == pytest.approx(value, rel=0.02, abs=1000), f"{name}.{key}"
-                other["current"][name][key] = one["current"][name][key]
-    assert one == other
+                second["current"][name][key] = first["current"][name][key]
+    assert first == second
 
 
 def generate_usage(server: Server) -> dict[str, int]:

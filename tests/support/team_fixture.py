@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+import msgspec
+
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.models import Scope, Token
 from hitrate.cli.main import cli
@@ -13,11 +15,14 @@ from hitrate.clock import Clock
 from hitrate.db.engine import open_database
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team, User
-from hitrate.teams.settings import MEASURES
+from hitrate.teams.settings import Limits
 from tests.support.client_operations import Build, Caller, Outcome, Turbo
 from tests.support.server import Server
 
 _COMMAND_LOCK = threading.Lock()
+
+WIRE_NAMES = {field.name: field.encode_name for field in msgspec.structs.fields(Limits)}
+"""JSON names of the measures by field name."""
 
 
 class TeamServer:
@@ -110,7 +115,7 @@ class TeamFixture:
     def usage(self) -> dict[str, int]:
         """Return the team's usage in the current billing cycle, by measure."""
         used: dict[str, int] = self.api("GET", "usage")["current"]["used"]
-        return {name: used[name] for name in map(camel, MEASURES)}
+        return {name: used[name] for name in WIRE_NAMES.values()}
 
     def recorded_sessions(self) -> set[str]:
         """Return the sessions of the team's recorded events."""
@@ -134,9 +139,3 @@ class TeamFixture:
         user = self.accounts.users.create(f"{name}@{self.record.slug}.example")
         self.accounts.members.add(self.record, user, role, OPERATOR)
         return user
-
-
-def camel(name: str) -> str:
-    """Return the camelCase form of a name: `storedBytes` for `stored_bytes`."""
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)

@@ -7,7 +7,7 @@ from typing import Any
 from hitrate.auth import token_secrets
 from hitrate.teams.settings import MEASURES
 from tests.support.client_operations import Outcomes, all_refused, refusals
-from tests.support.team_fixture import TeamFixture, camel
+from tests.support.team_fixture import WIRE_NAMES, TeamFixture
 
 Step = Callable[[TeamFixture], object]
 Steps = tuple[Step, Step]
@@ -198,10 +198,10 @@ def _paused(cap_change: str, cap: str | None) -> StateCase:
 
 
 def _over_limit(measure: str) -> StateCase:
-    option = measure.replace("_", "-")
+    name, option = WIRE_NAMES[measure], measure.replace("_", "-")
     return StateCase(
         f"over the limit of {measure}", 403, "remote_caching_over_limit", "over_limit",
-        api=(_billing(limits={camel(measure): 1}), _billing(limits={camel(measure): 10**15})),
+        api=(_billing(limits={name: 1}), _billing(limits={name: 10**15})),
         commands=(
             _run(f"team limit {{team}} --{option} 1"),
             _run(f"team limit {{team}} --{option} 99999999"),

@@ -91,14 +91,6 @@ class CurrentCycle(msgspec.Struct, rename="camel"):
         )
 
 
-def _remaining(limits: Limits, totals: UsageTotals) -> Limits:
-    remaining = {
-        name: None if limit is None else max(0, limit - getattr(totals, name))
-        for name, limit in msgspec.structs.asdict(limits).items()
-    }
-    return Limits(**remaining)
-
-
 class PastCycle(msgspec.Struct, rename="camel"):
     """A closed billing cycle, at the prices of its end."""
 
@@ -167,3 +159,11 @@ def team_usage(
     cycle, totals = source.snapshot(team)
     past = usage_cycles.latest(team, past_cycles, source.closed_cycles(team))
     return TeamUsageResponse.from_totals(team, state, cycle, totals, past, now_ms)
+
+
+def _remaining(limits: Limits, totals: UsageTotals) -> Limits:
+    remaining = {
+        name: None if limit is None else max(0, limit - getattr(totals, name))
+        for name, limit in msgspec.structs.asdict(limits).items()
+    }
+    return Limits(**remaining)

@@ -30,7 +30,7 @@ class MemberListResponse(msgspec.Struct):
 
     @classmethod
     def from_team(cls, team: Team, members: MemberStore) -> "MemberListResponse":
-        return cls([MemberResponse.from_member(one) for one in members.list_for_team(team)])
+        return cls([MemberResponse.from_member(member) for member in members.list_for_team(team)])
 
 
 class NewMember(msgspec.Struct, forbid_unknown_fields=True):

@@ -142,10 +142,10 @@ def test_concurrent_counts_are_all_kept(harness: MeterHarness) -> None:
 
 
 def test_reader_never_sees_a_partly_written_record(harness: MeterHarness) -> None:
-    enough = threading.Event()
+    stop = threading.Event()
 
     def count() -> None:
-        while not enough.is_set():
+        while not stop.is_set():
             harness.meter.count(OURS, requests=1, uploaded_bytes=1, downloaded_bytes=1, events=1)
 
     writer = threading.Thread(target=count)
@@ -155,7 +155,7 @@ def test_reader_never_sees_a_partly_written_record(harness: MeterHarness) -> Non
         [(_, record)] = read_records(harness.data_dir)
         usage = record.usage
         assert usage.requests == usage.uploaded_bytes == usage.downloaded_bytes == usage.events
-    enough.set()
+    stop.set()
     writer.join()
 
 

@@ -151,9 +151,9 @@ def test_forecast_grows_with_usage(
     usage: UsageTotals, more: int, elapsed_ms: int, remaining_ms: int
 ) -> None:
     greater = UsageTotals(*(amount + more for amount in msgspec.structs.astuple(usage)))
-    one, other = (forecast(each, elapsed_ms, remaining_ms) for each in (usage, greater))
+    smaller, larger = (forecast(each, elapsed_ms, remaining_ms) for each in (usage, greater))
     for name in UsageTotals.__struct_fields__:
-        assert getattr(one, name) <= getattr(other, name), name
+        assert getattr(smaller, name) <= getattr(larger, name), name
 
 
 @given(amounts(), st.integers(0, MONTH_MS))

@@ -257,10 +257,10 @@ def test_kill_between_storing_and_releasing_a_cycle_does_not_double_it(
     billing.count(5)
     billing.set_time("2026-04-02")
 
-    def killed(_: MeterRecord) -> None:
+    def raise_exit(_: MeterRecord) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(billing.meter, "release", killed)
+    monkeypatch.setattr(billing.meter, "release", raise_exit)
     with pytest.raises(SystemExit):
         billing.run_once()
     monkeypatch.undo()
@@ -280,10 +280,10 @@ def test_kill_before_storing_a_cycle_does_not_lose_it(
     billing.count(5)
     billing.set_time("2026-04-02")
 
-    def killed(*_: object) -> None:
+    def raise_exit(*_: object) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(UsageCycleStore, "add", killed)
+    monkeypatch.setattr(UsageCycleStore, "add", raise_exit)
     with pytest.raises(SystemExit):
         billing.run_once()
     monkeypatch.undo()
