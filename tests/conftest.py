@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests may use."""
+"""Fixtures of all tests: servers, and settings of Hypothesis."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.server import Server
 
-# How fast a machine is says nothing of what runs on it; and CI tries the same examples each time.
+# No deadline: the speed of the machine must not fail a test. CI runs the same examples each time.
 settings.register_profile(
-    "unhurried",
+    "no_deadline",
     deadline=None,
     suppress_health_check=(HealthCheck.too_slow,),
     derandomize="CI" in os.environ,
 )
-settings.load_profile("unhurried")
+settings.load_profile("no_deadline")
 
 pytest_plugins = ["tests.support.browser_fixtures"]
 
@@ -25,7 +25,7 @@ StartServer = Callable[..., Server]
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Starts servers, each on a new data folder, with the options given; ends them."""
+    """Starts servers with options, each on a new data directory, and kills them at the end."""
     servers: list[Server] = []
 
     def start(*options: str, data_dir: Path | None = None) -> Server:
@@ -41,13 +41,13 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
 
 @pytest.fixture
 def server(start_server: StartServer) -> Server:
-    """A running server with an empty data folder."""
+    """A running server with an empty data directory."""
     return start_server()
 
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for tests that only look at answers; each makes a team or a session of its own."""
+    """One server for many tests, each of which creates its own team or session."""
     server = Server(tmp_path_factory.mktemp("shared") / "data")
     server.start()
     yield server

@@ -13,7 +13,7 @@ from hitrate.auth.models import Permission, Scope, Token
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team
 from tests.support.all_routes import RouteInfo, all_routes
-from tests.support.client_operations import code_of
+from tests.support.client_operations import error_code
 from tests.support.event_factory import body, event
 from tests.support.team_fixture import TeamServer
 
@@ -148,7 +148,7 @@ def test_403_is_the_same_for_another_team_and_unknown_team(
         outside.read(row, slug=["outside", "inside"]),
         outside.read(row, owner_outside, slug="inside"),
     ]
-    assert {(one.status_code, code_of(one)) for one in refused} == {FORBIDDEN}
+    assert {(one.status_code, error_code(one)) for one in refused} == {FORBIDDEN}
     assert len({one.text for one in refused}) == 1
 
 
@@ -162,7 +162,7 @@ def test_every_role_except_billing_reads_reports(
     for role, secret in people.items():
         answer = inside.read(row, secret, **ever)
         if role is Role.BILLING:
-            assert (answer.status_code, code_of(answer)) == FORBIDDEN
+            assert (answer.status_code, error_code(answer)) == FORBIDDEN
             assert "analytics" in answer.json()["message"]
         else:
             assert answer.text == told.text

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.support.client_operations import code_of
+from tests.support.client_operations import error_code
 from tests.support.event_factory import body, event
 from tests.support.server import Server
 
@@ -113,7 +113,7 @@ def test_invalid_parameter_is_rejected_with_accepted_values(
     reports: Server, path: str, asked: dict[str, str], words: tuple[str, ...]
 ) -> None:
     answer = ask(reports, path, **asked)
-    assert (answer.status_code, code_of(answer)) == (400, "bad_request")
+    assert (answer.status_code, error_code(answer)) == (400, "bad_request")
     message = answer.json()["message"]
     assert [word for word in words if word not in message] == []
 
@@ -163,7 +163,7 @@ def test_run_with_an_empty_session_is_listed_but_has_no_path(reports: Server, na
 def test_similar_name_is_not_found(reports: Server, name: str) -> None:
     for path in (f"runs/{named(name)}", f"artifacts/{named(name)}"):
         answer = ask(reports, path)
-        assert (answer.status_code, code_of(answer)) == (404, "not_found")
+        assert (answer.status_code, error_code(answer)) == (404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["runs", "artifacts"])
@@ -171,7 +171,7 @@ def test_similar_name_is_not_found(reports: Server, name: str) -> None:
 @pytest.mark.parametrize("cursor", ["0", "5"])
 def test_unknown_name_is_not_found(reports: Server, path: str, name: str, cursor: str) -> None:
     answer = ask(reports, f"{path}/{name}", cursor=cursor)
-    assert (answer.status_code, code_of(answer)) == (404, "not_found")
+    assert (answer.status_code, error_code(answer)) == (404, "not_found")
     assert len(answer.json()["message"]) < 400
 
 
@@ -184,7 +184,7 @@ def test_uses_are_empty_after_the_last_page(reports: Server) -> None:
 def test_405_lists_allowed_methods_for_names_with_slashes(reports: Server) -> None:
     for path in ("runs/a/b/c", "artifacts/a/b/c"):
         answer = reports.request("PUT", f"/v1/{path}")
-        assert (answer.status_code, code_of(answer)) == (405, "method_not_allowed")
+        assert (answer.status_code, error_code(answer)) == (405, "method_not_allowed")
         assert set(answer.headers["allow"].split(", ")) == {"GET", "OPTIONS"}
 
 

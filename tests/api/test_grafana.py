@@ -1,4 +1,4 @@
-"""The Grafana board and docs/monitoring.md: what they name is what a server has."""
+"""The Grafana dashboard and docs/monitoring.md, compared with the metrics of a server."""
 
 import json
 import re
@@ -16,14 +16,14 @@ from tests.support.server import Server, eventually
 from tests.support.team_fixture import TeamServer
 
 DOCS = Path(__file__).parents[2] / "docs"
-BOARD = json.loads((DOCS / "grafana" / "hitrate.json").read_text())
-PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+DASHBOARD = json.loads((DOCS / "grafana" / "hitrate.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 TITLES = [panel["title"] for panel in PANELS]
 MONITORING = (DOCS / "monitoring.md").read_text()
 EXPRESSIONS = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
 
-# Prometheus adds it when it scrapes; no server says it.
-OF_PROMETHEUS = {"instance"}
+# Labels that Prometheus adds when it scrapes.
+PROMETHEUS_LABELS = {"instance"}
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _SELECTOR = re.compile(rf"\b(hitrate_\w+)\s*(\{{(?:[^}}\"]|{_STRING})*\}})?")
@@ -31,12 +31,12 @@ _MATCHER = re.compile(rf"(\w+)\s*(=~|!~|!=|=)\s*({_STRING})")
 _GROUPING = re.compile(r"\b(?:by|without|on)\s*\(([^)]*)\)")
 
 Samples = dict[str, dict[str, set[str]]]
-"""By name of a sample: its labels and their values."""
+"""Values of each label, by sample name and label."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """A metric as its documentation lists it."""
+    """A metric as the documentation lists it."""
 
     name: str
     kind: str
@@ -44,20 +44,20 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Scraped:
-    """What a server says at /metrics."""
+class ScrapedMetrics:
+    """Metrics that a server exposes."""
 
     samples: Samples
     families: set[Family]
 
 
 @pytest.fixture(scope="module")
-def scraped(team_server: TeamServer, tmp_path_factory: pytest.TempPathFactory) -> Scraped:
-    """From a server that has answered every operation and refused some, and one that is full."""
+def scraped(team_server: TeamServer, tmp_path_factory: pytest.TempPathFactory) -> ScrapedMetrics:
+    """Metrics of a server after every operation and some errors, and of one with a full disk."""
     team = team_server.create_team()
     build = Build()
     for operation in OPERATIONS:
-        assert team.send(operation, build).refused is None
+        assert team.send(operation, build).error is None
     team.send("downloadArtifact", Build())
     team.token = "hr_unknown"
     team.send("recordEvents")
@@ -66,12 +66,12 @@ def scraped(team_server: TeamServer, tmp_path_factory: pytest.TempPathFactory) -
     full.start()
     try:
         assert full.request("PUT", "/v8/artifacts/a", content=b"x").status_code == 503
-        return merged(scrape(team_server.server), scrape(full))
+        return merge(scrape(team_server.server), scrape(full))
     finally:
         full.kill()
 
 
-def merged(one: Scraped, other: Scraped) -> Scraped:
+def merge(one: ScrapedMetrics, other: ScrapedMetrics) -> ScrapedMetrics:
     assert {family.name for family in one.families} == {family.name for family in other.families}
     for name, labels in other.samples.items():
         for label, values in labels.items():
@@ -79,7 +79,7 @@ def merged(one: Scraped, other: Scraped) -> Scraped:
     return one
 
 
-def scrape(server: Server) -> Scraped:
+def scrape(server: Server) -> ScrapedMetrics:
     samples: Samples = {}
     families = set()
     for family in text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text):
@@ -87,38 +87,38 @@ def scrape(server: Server) -> Scraped:
             labels = samples.setdefault(sample.name, {})
             for label, value in sample.labels.items():
                 labels.setdefault(label, set()).add(value)
-        own = {label for sample in family.samples for label in sample.labels} - {"le"}
+        labels_of_family = {label for sample in family.samples for label in sample.labels} - {"le"}
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        families.add(Family(name, family.type, frozenset(own)))
-    return Scraped(samples, families)
+        families.add(Family(name, family.type, frozenset(labels_of_family)))
+    return ScrapedMetrics(samples, families)
 
 
 def problems(expression: str, samples: Samples) -> Iterator[str]:
-    """What an expression names that the server does not have."""
-    known: dict[str, set[str]] = {}
+    """Yield each metric, label or label value of an expression that the server does not have."""
+    available_labels: dict[str, set[str]] = {}
     for name, matchers in _SELECTOR.findall(expression):
         if name not in samples:
             yield f"no metric {name}"
             continue
-        known |= samples[name]
+        available_labels |= samples[name]
         for label, operator, text in _MATCHER.findall(matchers):
-            if label not in OF_PROMETHEUS:
-                yield from _problems_of(label, operator, json.loads(text), samples[name])
+            if label not in PROMETHEUS_LABELS:
+                yield from _label_problems(label, operator, json.loads(text), samples[name])
     for grouping in _GROUPING.findall(expression):
         for label in grouping.split(","):
-            if label.strip() not in {*known, *OF_PROMETHEUS}:
+            if label.strip() not in {*available_labels, *PROMETHEUS_LABELS}:
                 yield f"no label {label.strip()} to group by"
 
 
-def _problems_of(
+def _label_problems(
     label: str, operator: str, text: str, labels: dict[str, set[str]]
 ) -> Iterator[str]:
     if label not in labels:
         yield f"no label {label}"
         return
-    for wanted in text.split("|") if "~" in operator else [re.escape(text)]:
-        if not any(re.fullmatch(wanted, value) for value in labels[label]):
-            yield f"no {label} is {wanted}"
+    for pattern in text.split("|") if "~" in operator else [re.escape(text)]:
+        if not any(re.fullmatch(pattern, value) for value in labels[label]):
+            yield f"no {label} is {pattern}"
 
 
 def without_variables(expression: str) -> str:
@@ -128,8 +128,8 @@ def without_variables(expression: str) -> str:
 @pytest.mark.parametrize(("title", "expression"), EXPRESSIONS, ids=[
     f"{title}-{number}" for number, (title, _) in enumerate(EXPRESSIONS)
 ])  # fmt: skip
-def test_the_board_asks_only_for_what_there_is(
-    scraped: Scraped, title: str, expression: str
+def test_dashboard_queries_existing_metrics_and_labels(
+    scraped: ScrapedMetrics, title: str, expression: str
 ) -> None:
     assert _SELECTOR.search(expression), title
     assert [*problems(without_variables(expression), scraped.samples)] == []
@@ -148,63 +148,62 @@ def test_the_board_asks_only_for_what_there_is(
         ('hitrate_http_request_duration_seconds_count{status!="999"}', "no status is 999"),
     ],
 )
-def test_an_expression_that_asks_for_something_else_is_found(
-    scraped: Scraped, expression: str, problem: str
+def test_expression_problems_are_detected(
+    scraped: ScrapedMetrics, expression: str, problem: str
 ) -> None:
     assert [*problems(expression, scraped.samples)] == [problem]
 
 
-def test_the_board_shows_every_metric(scraped: Scraped) -> None:
-    shown = {name for _, expr in EXPRESSIONS for name, _ in _SELECTOR.findall(expr)}
+def test_dashboard_uses_every_metric(scraped: ScrapedMetrics) -> None:
+    used = {name for _, expr in EXPRESSIONS for name, _ in _SELECTOR.findall(expr)}
     for family in scraped.families:
         names = {family.name, f"{family.name}_bucket"} if family.kind == "histogram" else set()
-        assert shown & (names or {family.name}), family.name
+        assert used & (names or {family.name}), family.name
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=TITLES)
-def test_each_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
+def test_each_panel_has_title_description_unit_and_legends(panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert re.fullmatch(r"[A-Z0-9].{10,}\.", panel["description"])
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert all(target["legendFormat"] for target in panel["targets"])
 
 
-def test_panels_do_not_lie_on_one_another() -> None:
-    taken: set[tuple[int, int]] = set()
-    for panel in BOARD["panels"]:
-        place = panel["gridPos"]
+def test_panels_do_not_overlap() -> None:
+    occupied: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        position = panel["gridPos"]
         cells = {
             (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            for x in range(position["x"], position["x"] + position["w"])
+            for y in range(position["y"], position["y"] + position["h"])
         }
         assert max(x for x, _ in cells) < 24
-        assert not taken & cells, panel["title"]
-        taken |= cells
-    ids = [panel["id"] for panel in BOARD["panels"]]
+        assert not occupied & cells, panel["title"]
+        occupied |= cells
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)
 
 
-def test_the_board_goes_into_any_grafana() -> None:
-    """It names no data source, only the variable that lets one choose."""
-    variables = {variable["name"]: variable for variable in BOARD["templating"]["list"]}
+def test_dashboard_works_with_any_data_source() -> None:
+    variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
     assert variables["datasource"]["query"] == "prometheus"
     source = {"type": "prometheus", "uid": "${datasource}"}
     for part in (*PANELS, *(target for panel in PANELS for target in panel["targets"])):
         assert part["datasource"] == source
     used = {name for _, expr in EXPRESSIONS for name in re.findall(r"\$(\w+)", expr)}
     assert used == {*variables, "__rate_interval"} - {"datasource"}
-    assert BOARD["schemaVersion"] == 42
-    assert BOARD["id"] is None
+    assert DASHBOARD["schemaVersion"] == 42
+    assert DASHBOARD["id"] is None
 
 
-def test_every_server_that_is_chosen_counts() -> None:
+def test_every_expression_filters_by_selected_instances() -> None:
     for title, expression in EXPRESSIONS:
         for name, matchers in _SELECTOR.findall(expression):
             assert 'instance=~"$instance"' in matchers, (title, name)
 
 
-def test_the_documented_metrics_are_those_that_exist(scraped: Scraped) -> None:
+def test_documented_metrics_are_the_existing_metrics(scraped: ScrapedMetrics) -> None:
     rows = re.findall(r"^\| `(hitrate_\w+)` \| (\w+) \| (.*?) \|", MONITORING, flags=re.MULTILINE)
     documented = [
         Family(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows
@@ -213,7 +212,7 @@ def test_the_documented_metrics_are_those_that_exist(scraped: Scraped) -> None:
     assert len(set(documented)) == len(documented)
 
 
-def test_each_label_value_of_a_task_is_documented(scraped: Scraped) -> None:
+def test_label_values_of_task_metrics_are_documented(scraped: ScrapedMetrics) -> None:
     for metric, label in (
         ("hitrate_tasks_total", "outcome"),
         ("hitrate_time_saved_seconds_total", "source"),
@@ -222,14 +221,14 @@ def test_each_label_value_of_a_task_is_documented(scraped: Scraped) -> None:
         assert scraped.samples[metric][label] <= set(re.findall(r"`(\w+)`", row))
 
 
-def test_the_documented_expressions_ask_only_for_what_there_is(scraped: Scraped) -> None:
+def test_documented_expressions_query_existing_metrics_and_labels(scraped: ScrapedMetrics) -> None:
     blocks = re.findall(r"```\w*\n(.*?)```", MONITORING, flags=re.DOTALL)
-    asked = [block for block in blocks if _SELECTOR.search(block)]
-    assert len(asked) == 2
-    assert [found for block in asked for found in problems(block, scraped.samples)] == []
+    queries = [block for block in blocks if _SELECTOR.search(block)]
+    assert len(queries) == 2
+    assert [problem for block in queries for problem in problems(block, scraped.samples)] == []
 
 
-def test_alerts_have_names_of_their_own_and_expressions() -> None:
+def test_alerts_have_unique_names_and_expressions() -> None:
     names = re.findall(r"^ +- (?:alert|record): (\S+)$", MONITORING, flags=re.MULTILINE)
     assert len(set(names)) == len(names) >= 5
     assert len(re.findall(r"^ +expr: ", MONITORING, flags=re.MULTILINE)) == len(names)

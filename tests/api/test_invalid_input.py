@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client_operations import code_of
+from tests.support.client_operations import error_code
 from tests.support.team_fixture import TeamFixture, TeamServer
 
 HUGE_NUMBER = 10**30
@@ -126,7 +126,7 @@ def test_invalid_input_is_named_and_changes_nothing(
         method, path, token=team.owner_token, **({} if body is None else {"json": body})
     )
 
-    assert (response.status_code, code_of(response)) == (400, "bad_request")
+    assert (response.status_code, error_code(response)) == (400, "bad_request")
     assert word in response.json()["message"]
     assert snapshot(team) == before
 
@@ -144,7 +144,7 @@ def test_body_that_is_not_a_json_object_is_refused(
     response = team.server.request(
         "PATCH", f"/v1/teams/{team.record.slug}/{path}", token=team.owner_token, content=content
     )
-    assert (response.status_code, code_of(response)) == (400, "bad_request")
+    assert (response.status_code, error_code(response)) == (400, "bad_request")
     assert snapshot(team) == before
 
 
@@ -154,5 +154,5 @@ def test_owner_cannot_change_blocks(team: TeamFixture, body: dict[str, Any]) -> 
     response = team.server.request(
         "PATCH", f"/v1/teams/{team.record.slug}/billing", token=team.owner_token, json=body
     )
-    assert (response.status_code, code_of(response)) == (403, "forbidden")
+    assert (response.status_code, error_code(response)) == (403, "forbidden")
     assert snapshot(team) == before

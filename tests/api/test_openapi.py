@@ -1,6 +1,6 @@
-"""Generated requests, against our own documentation and against the published contract.
+"""Requests generated from the server's OpenAPI document and from the published contract.
 
-Nothing may end in a 5xx, nothing invalid may be accepted, nothing valid refused.
+No response is a 5xx, no invalid request is accepted, and no valid request is rejected.
 """
 
 import json
@@ -21,64 +21,67 @@ from tests.support.server import Server
 
 PUBLISHED = Path(__file__).with_name("published_contract.json")
 
-# A team made up is always a wrong one: refused before anything else of a request is looked at.
-PLACES = {"hash": {"pattern": "^[A-Za-z0-9_-]{1,256}$"}, "team": {"enum": ["generated"]}}
+# Path parameters that a schema describes more loosely than the server. An unknown team would be
+# rejected before the rest of a request is checked.
+PATH_PARAMETERS = {"hash": {"pattern": "^[A-Za-z0-9_-]{1,256}$"}, "team": {"enum": ["generated"]}}
 
-# A generated team is always a wrong one; which texts are a time or a time zone no schema says; the
-# length of a body is the HTTP library's to say.
-LEFT_OUT = {"teamId", "slug", "since", "until", "timezone", "Content-Length"}
+# Parameters that are not generated: a random team never exists, no schema describes times and time
+# zones, and the HTTP library sets the length of the body.
+EXCLUDED_PARAMETERS = {"teamId", "slug", "since", "until", "timezone", "Content-Length"}
 
-# Nor does one say which texts are a time or an amount of money, and which can be printed.
-FIELDS_LEFT_OUT = {"team", "expiresIn", "overlap", "prices", "spendCap", "label", "name"}
+# Fields that are not generated: no schema describes times, amounts and printable text.
+EXCLUDED_FIELDS = {"team", "expiresIn", "overlap", "prices", "spendCap", "label", "name"}
 
 REPORTS = "^/v1/(analytics|runs|artifacts|export)"
 
-# Walked elsewhere: methods in test_methods.py, who is let in in test_access.py.
-NOT_HERE = [unsupported_method, ignored_auth]
+# Tested elsewhere: methods in test_methods.py, authorization in test_access.py.
+EXCLUDED_CHECKS = [unsupported_method, ignored_auth]
 
 
-def load(document: dict[str, Any], max_examples: int = 60) -> Any:
-    """The schema to generate from: without what cannot be right, with the form of our hashes."""
-    for address, path in document["paths"].items():
-        # The reports know hashes that nobody could store.
-        places = {} if re.match(REPORTS, address) else PLACES
+def load(openapi: dict[str, Any], max_examples: int = 60) -> Any:
+    """Return the schema to generate from, without the parameters and fields above."""
+    for template, path in openapi["paths"].items():
+        # Reports accept hashes that cannot be uploaded.
+        path_parameters = {} if re.match(REPORTS, template) else PATH_PARAMETERS
         for operation in path.values():
-            kept = [p for p in operation.get("parameters", ()) if p["name"] not in LEFT_OUT]
-            operation["parameters"] = kept
+            parameters = [
+                p for p in operation.get("parameters", ()) if p["name"] not in EXCLUDED_PARAMETERS
+            ]
+            operation["parameters"] = parameters
             if operation["operationId"] == "uploadArtifact":
-                operation["requestBody"]["required"] = False  # none is an empty one
-            for parameter in kept:
-                if parameter["in"] == "path" and parameter["name"] in places:
-                    parameter["schema"] |= places[parameter["name"]]
-    for schema in document.get("components", {}).get("schemas", {}).values():
+                operation["requestBody"]["required"] = False  # a missing body is an empty artifact
+            for parameter in parameters:
+                if parameter["in"] == "path" and parameter["name"] in path_parameters:
+                    parameter["schema"] |= path_parameters[parameter["name"]]
+    for schema in openapi.get("components", {}).get("schemas", {}).values():
         if schema.get("additionalProperties") is False:
-            for name in FIELDS_LEFT_OUT & schema["properties"].keys():
+            for name in EXCLUDED_FIELDS & schema["properties"].keys():
                 del schema["properties"][name]
-    # Headers that no document names are nobody's error.
+    # Undocumented headers are ignored, so generating them proves nothing.
     config = Config()
     config.projects.default.generation.update(
         allow_extra_parameters=False, max_examples=max_examples
     )
-    return schemathesis.openapi.from_dict(document, config=config)
+    return schemathesis.openapi.from_dict(openapi, config=config)
 
 
 @pytest.fixture(scope="session")
 def cache_token(shared_server: Server) -> str:
-    """For the contract: a token of a team that nothing shuts."""
+    """A token for the contract, of a team that no other test changes."""
     shared_server.command("team", "create", "contract")
     return shared_server.create_token(team="contract")
 
 
 @pytest.fixture(scope="session")
 def team_token(shared_server: Server) -> str:
-    """For a team's own addresses: a token of the team, which does not leave it."""
+    """A token for the routes of a team, which is valid in this team only."""
     shared_server.command("team", "create", "generated")
     return shared_server.create_token("--scopes", ",".join(Scope), team="generated")
 
 
 @pytest.fixture(scope="session")
 def reader_token(shared_server: Server) -> str:
-    """For the reports: a token that reads those of a team that did something."""
+    """A token for reports, of a team with a run and an artifact."""
     shared_server.command("team", "create", "reported")
     token = shared_server.create_token("--scopes", "write,events,analytics", team="reported")
     for method, path, content in (
@@ -90,22 +93,22 @@ def reader_token(shared_server: Server) -> str:
 
 
 @pytest.fixture(scope="session")
-def persons_token(shared_server: Server) -> str:
-    """For a person's own account."""
-    person = "generated@hitrate.example"
-    shared_server.command("user", "create", person, "--no-password")
+def user_token(shared_server: Server) -> str:
+    """A token for the routes of a user."""
+    email = "generated@hitrate.example"
+    shared_server.command("user", "create", email, "--no-password")
     return shared_server.command(
-        "token", "create", "--user", person, "--scopes", ",".join(Scope)
+        "token", "create", "--user", email, "--scopes", ",".join(Scope)
     ).strip()
 
 
-ours = load(documentation())
-accounts = load(documentation(), max_examples=25)
-published = load(json.loads(PUBLISHED.read_text()))
+document = load(documentation())
+document_with_few_examples = load(documentation(), max_examples=25)
+contract = load(json.loads(PUBLISHED.read_text()))
 
 
 def check(
-    case: Case[Any], server: Server, token: str, excluded: Sequence[CheckFunction] = NOT_HERE
+    case: Case[Any], server: Server, token: str, excluded: Sequence[CheckFunction] = EXCLUDED_CHECKS
 ) -> None:
     case.call_and_validate(
         base_url=server.url,
@@ -114,36 +117,38 @@ def check(
     )
 
 
-@ours.include(path_regex="^/(v8|v1/events)").parametrize()
-def test_our_documentation_of_the_cache_holds(
+@document.include(path_regex="^/(v8|v1/events)").parametrize()
+def test_cache_routes_match_the_document(
     case: Case[Any], shared_server: Server, cache_token: str
 ) -> None:
     check(case, shared_server, cache_token)
 
 
-@accounts.include(path_regex="^/v1/teams/").parametrize()
-def test_our_documentation_of_teams_holds(
+@document_with_few_examples.include(path_regex="^/v1/teams/").parametrize()
+def test_team_routes_match_the_document(
     case: Case[Any], shared_server: Server, team_token: str
 ) -> None:
-    check(case, shared_server, team_token, NOT_HERE)
+    check(case, shared_server, team_token)
 
 
-@accounts.include(path_regex=REPORTS).parametrize()
-def test_our_documentation_of_reports_holds(
+@document_with_few_examples.include(path_regex=REPORTS).parametrize()
+def test_report_routes_match_the_document(
     case: Case[Any], shared_server: Server, reader_token: str
 ) -> None:
     check(case, shared_server, reader_token)
 
 
-@accounts.exclude(path_regex=f"{REPORTS}|^/(v8|v1/events|v1/teams|v1/operator)/?").parametrize()
-def test_our_documentation_of_the_rest_holds(
-    case: Case[Any], shared_server: Server, persons_token: str
+@document_with_few_examples.exclude(
+    path_regex=f"{REPORTS}|^/(v8|v1/events|v1/teams|v1/operator)/?"
+).parametrize()
+def test_other_routes_match_the_document(
+    case: Case[Any], shared_server: Server, user_token: str
 ) -> None:
-    check(case, shared_server, persons_token, NOT_HERE)
+    check(case, shared_server, user_token)
 
 
-@published.parametrize()
-def test_the_published_contract_holds(
+@contract.parametrize()
+def test_cache_routes_match_the_published_contract(
     case: Case[Any], shared_server: Server, cache_token: str
 ) -> None:
     check(case, shared_server, cache_token)

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from tests.support import node_packages
-from tests.support.client_operations import Build, Outcomes, Send, VercelSdk, refusals
+from tests.support.client_operations import Build, Outcomes, Send, VercelSdk, errors_of
 from tests.support.server import Server, eventually
 from tests.support.team_fixture import TeamFixture, TeamServer, run_team_server
 from tests.support.team_state_cases import (
@@ -66,7 +66,7 @@ def assert_all_succeeded(
     team: TeamFixture, outcomes: Outcomes, build: Build, stored_artifacts: int = 1
 ) -> None:
     """Check that all seven operations succeeded and deleted `stored_artifacts` artifacts."""
-    assert refusals(outcomes) == {}
+    assert errors_of(outcomes) == {}
     values = {operation: outcome.value for operation, outcome in outcomes.items()}
     assert values["status"] == {"status": "enabled"}
     assert [url.rpartition("/")[2] for url in values["uploadArtifact"]["urls"]] == [build.hash]
@@ -93,7 +93,7 @@ def enter_and_leave(
     assert team.usage() == before
     leave(team)
     eventually(lambda: team.probe() == 200, timeout_s)
-    assert team.send("artifactExists", refused_build).refused == (404, None)
+    assert team.send("artifactExists", refused_build).error == (404, None)
     assert team.send("downloadArtifact").value == team.stored_build.content
     outcomes = send(team.server, team.caller, later_build)
     assert_all_succeeded(team, outcomes, later_build, stored_artifacts=2)
@@ -187,5 +187,5 @@ def test_combined_states_are_reported_in_order_as_each_is_left(team: TeamFixture
 def test_rate_limited_response_has_retry_after(team: TeamFixture) -> None:
     assert RATE_LIMITED.api
     RATE_LIMITED.api[0](team)
-    response = team.turbo.answer(team.server, team.caller, Build(), "downloadArtifact")
+    response = team.turbo.request(team.server, team.caller, Build(), "downloadArtifact")
     assert 1 <= int(response.headers["retry-after"]) <= 60

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from hitrate.clock import ManualClock
-from tests.support.client_operations import Build, refusals
+from tests.support.client_operations import Build, errors_of
 from tests.support.manual_clock_server import ManualClockServer
 from tests.support.server import eventually
 from tests.support.team_fixture import TeamFixture, TeamServer, run_team_server
@@ -40,7 +40,7 @@ def test_rate_limit_allows_a_burst_then_one_request_per_interval(
     for _ in range(3):
         assert team.probe() == 200
     for wait_s, advance_s in ((20, 15), (5, 4.999)):
-        response = team.turbo.answer(team.server, team.caller, Build(), "downloadArtifact")
+        response = team.turbo.request(team.server, team.caller, Build(), "downloadArtifact")
         assert (response.status_code, response.headers["retry-after"]) == (429, str(wait_s))
         assert team.send("status").value == {"status": "enabled"}
         clock.advance(advance_s)
@@ -57,10 +57,10 @@ def test_new_cycle_admits_a_team_that_was_over_a_limit(
 ) -> None:
     before = team.usage()
     team.api("PATCH", "billing", {"limits": {measure: before[measure]}})
-    assert team.send("downloadArtifact").refused == OVER
+    assert team.send("downloadArtifact").error == OVER
     advance_to_cycle_end(team, clock)
     clock.value_ms -= 1
-    assert team.send("downloadArtifact").refused == OVER
+    assert team.send("downloadArtifact").error == OVER
     clock.value_ms += 1
     assert team.send("downloadArtifact").value == team.stored_build.content
     usage = team.api("GET", "usage")
@@ -76,10 +76,10 @@ def test_stored_bytes_limit_still_applies_in_the_next_cycle(
 ) -> None:
     team.api("PATCH", "billing", {"limits": {"storedBytes": 320}})
     advance_to_cycle_end(team, clock)
-    assert team.send("downloadArtifact").refused == OVER
+    assert team.send("downloadArtifact").error == OVER
     assert team.send("status").value == {"status": "over_limit"}
     team.api("DELETE", "artifacts")
-    eventually(lambda: team.send("uploadArtifact").refused is None)
+    eventually(lambda: team.send("uploadArtifact").error is None)
 
 
 def test_pause_continues_in_the_next_cycle(team: TeamFixture, clock: ManualClock) -> None:
@@ -94,9 +94,9 @@ def test_pause_continues_in_the_next_cycle(team: TeamFixture, clock: ManualClock
     advance_to_cycle_end(team, clock)
     assert team.api("GET", "usage")["current"]["used"]["cost"] == "0.00"
     assert team.send("status").value == {"status": "paused"}
-    assert team.send("downloadArtifact").refused == (403, "remote_caching_paused")
+    assert team.send("downloadArtifact").error == (403, "remote_caching_paused")
     team.api("PATCH", "billing", {"spendCap": 2.5})
-    assert team.send("downloadArtifact").refused is None
+    assert team.send("downloadArtifact").error is None
 
 
 def test_token_in_use_expires_on_time(team: TeamFixture, clock: ManualClock) -> None:
@@ -105,7 +105,7 @@ def test_token_in_use_expires_on_time(team: TeamFixture, clock: ManualClock) -> 
     clock.advance(59.999)
     assert team.probe() == 200
     clock.advance(0.001)
-    refused = refusals(team.turbo(team.server, team.caller, Build()))
+    refused = errors_of(team.turbo(team.server, team.caller, Build()))
     assert {code for _, code in refused.values()} == {"unauthorized", None}
     assert len(refused) == 7
 

@@ -1,7 +1,7 @@
-"""The seven operations of the contract as the real clients send them, and what comes of each.
+"""The seven operations of the contract, sent as the real clients send them.
 
-`Turbo` puts on the wire what turbo 2.11.11 was seen to put there, which never deletes: that one
-request it sends like its others. `VercelSdk` is the real @vercel/sdk.
+`Turbo` sends the same bytes as turbo 2.11.11. turbo never deletes, so that request has the form of
+the others. `VercelSdk` is the real @vercel/sdk.
 """
 
 import base64
@@ -29,7 +29,7 @@ OPERATIONS = (
     "recordEvents",
     "deleteAllArtifacts",
 )
-"""In the order in which they are sent."""
+"""Operation ids in the order in which a client sends them."""
 
 CI = "GITHUB_ACTIONS"
 DURATION_MS = 195
@@ -48,7 +48,7 @@ _UPLOAD = {
 
 @dataclass(frozen=True)
 class Build:
-    """What one run of a client stores, asks for and records: named as turbo names things."""
+    """An artifact and events of one run, with ids in the form of turbo's."""
 
     hash: str = field(default_factory=lambda: secrets.token_hex(8))
     session: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -72,41 +72,44 @@ class Build:
 
 
 class Caller(NamedTuple):
-    """Who calls: a token, if any, and the query that names a team."""
+    """A token, if any, and the query parameters that name a team."""
 
     token: str | None
     team: dict[str, str]
 
 
 class Outcome(NamedTuple):
-    """Of one operation. `refused` is the status, if it is an error, with the code that the answer
-    carries, which one to HEAD cannot; `value` is what came of it otherwise."""
+    """Result of one operation.
 
-    refused: tuple[int, str | None] | None
+    `error` is the status and code of an error response; the code is None for HEAD, which has no
+    body. `value` is the content of a successful response.
+    """
+
+    error: tuple[int, str | None] | None
     value: Any
 
 
 Outcomes = dict[str, Outcome]
 Send = Callable[[Server, Caller, Build], Outcomes]
-"""Sends the seven operations, and tells what came of each."""
+"""Sends the seven operations and returns the outcome of each."""
 
 
-def refusals(outcomes: Outcomes) -> dict[str, tuple[int, str | None]]:
-    """Those that were refused, with status and code."""
-    return {name: o.refused for name, o in outcomes.items() if o.refused is not None}
+def errors_of(outcomes: Outcomes) -> dict[str, tuple[int, str | None]]:
+    """Return status and code of each operation that failed."""
+    return {name: o.error for name, o in outcomes.items() if o.error is not None}
 
 
-def all_refused(status: int, code: str, *but: str) -> dict[str, tuple[int, str | None]]:
-    """What `refusals` says when all but the operations named are refused so."""
+def expected_errors(status: int, code: str, *allowed: str) -> dict[str, tuple[int, str | None]]:
+    """Return what `errors_of` returns if all operations fail, except the allowed ones."""
     return {
         name: (status, None if name == "artifactExists" else code)
         for name in OPERATIONS
-        if name not in but
+        if name not in allowed
     }
 
 
 class Turbo:
-    """Keeps its connections, as turbo does."""
+    """Client that sends requests like turbo and, like turbo, reuses connections."""
 
     def __init__(self) -> None:
         self._http = httpx.Client(timeout=30)
@@ -120,13 +123,13 @@ class Turbo:
         return {name: self.send(server, caller, build, name) for name in OPERATIONS}
 
     def send(self, server: Server, caller: Caller, build: Build, operation: str) -> Outcome:
-        """What came of one operation."""
-        return _outcome(operation, self.answer(server, caller, build, operation))
+        """Send one operation and return its outcome."""
+        return _outcome(operation, self.request(server, caller, build, operation))
 
-    def answer(
+    def request(
         self, server: Server, caller: Caller, build: Build, operation: str
     ) -> httpx.Response:
-        """The answer to one operation."""
+        """Send one operation and return the response."""
         method, path, headers, content = _request(operation, build)
         if caller.token is not None:
             headers = {**headers, "authorization": f"Bearer {caller.token}"}
@@ -140,17 +143,17 @@ class Turbo:
 
 
 def _request(operation: str, build: Build) -> tuple[str, str, dict[str, str], bytes | None]:
-    """Method, path, headers and body."""
-    one = f"/{build.hash}"
+    """Return method, path, headers and body of an operation."""
+    artifact_path = f"/{build.hash}"
     match operation:
         case "status":
             return "GET", "/status", _AGENT | _JSON, None
         case "uploadArtifact":
-            return "PUT", one, _UPLOAD, build.content
+            return "PUT", artifact_path, _UPLOAD, build.content
         case "artifactExists":
-            return "HEAD", one, _AGENT, None
+            return "HEAD", artifact_path, _AGENT, None
         case "downloadArtifact":
-            return "GET", one, _AGENT, None
+            return "GET", artifact_path, _AGENT, None
         case "artifactQuery":
             return "POST", "", _AGENT | _JSON, _compact({"hashes": [build.hash]})
         case "recordEvents":
@@ -164,19 +167,19 @@ def _compact(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _outcome(operation: str, answer: httpx.Response) -> Outcome:
-    if answer.status_code >= 400:
-        code = code_of(answer) if operation != "artifactExists" else None
-        return Outcome((answer.status_code, code), None)
+def _outcome(operation: str, response: httpx.Response) -> Outcome:
+    if response.status_code >= 400:
+        code = error_code(response) if operation != "artifactExists" else None
+        return Outcome((response.status_code, code), None)
     if operation == "downloadArtifact":
-        assert answer.headers["x-artifact-duration"] == str(DURATION_MS)
-        return Outcome(None, answer.content)
-    return Outcome(None, answer.json() if answer.content else None)
+        assert response.headers["x-artifact-duration"] == str(DURATION_MS)
+        return Outcome(None, response.content)
+    return Outcome(None, response.json() if response.content else None)
 
 
-def code_of(answer: httpx.Response) -> str:
-    """The code of a refusal, whose body has both of the published forms."""
-    body = answer.json()
+def error_code(response: httpx.Response) -> str:
+    """Return the code of an error response, after checking both published forms of the body."""
+    body = response.json()
     code, message = str(body["code"]), str(body["message"])
     assert body == {"error": {"code": code, "message": message}, "code": code, "message": message}
     assert message
@@ -184,28 +187,28 @@ def code_of(answer: httpx.Response) -> str:
 
 
 class VercelSdk:
-    """A process of Node for each seven."""
+    """Client that runs the real SDK, in one Node process for all seven operations."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def __call__(self, server: Server, caller: Caller, build: Build) -> Outcomes:
-        theirs = copy.copy(server)
-        theirs.token = caller.token or ""
-        sdk = Sdk(self._clients, theirs)
+        target = copy.copy(server)
+        target.token = caller.token or ""
+        sdk = Sdk(self._clients, target)
         sdk.call("status", **caller.team)
-        facts: dict[str, Any] = {"xArtifactDuration": DURATION_MS, "xArtifactClientCi": CI}
-        facts |= caller.team
-        sdk.upload(build.hash, build.content, **facts)
+        fields: dict[str, Any] = {"xArtifactDuration": DURATION_MS, "xArtifactClientCi": CI}
+        fields |= caller.team
+        sdk.upload(build.hash, build.content, **fields)
         for operation in ("artifactExists", "downloadArtifact"):
             sdk.call(operation, hash=build.hash, **caller.team)
         sdk.call("artifactQuery", requestBody={"hashes": [build.hash]}, **caller.team)
         sdk.call("recordEvents", requestBody=build.events, **caller.team)
         sdk.call("deleteAllArtifacts", **caller.team)
-        return dict(zip(OPERATIONS, map(_told, sdk.outcomes()), strict=True))
+        return dict(zip(OPERATIONS, map(_sdk_outcome, sdk.outcomes()), strict=True))
 
 
-def _told(outcome: dict[str, Any]) -> Outcome:
+def _sdk_outcome(outcome: dict[str, Any]) -> Outcome:
     if "error" in outcome:
         error = outcome["error"]
         body = json.loads(error["body"]) if error["body"] else {"error": {"code": None}}

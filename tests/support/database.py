@@ -1,4 +1,4 @@
-"""An empty database without the wait: its schema is made once and copied."""
+"""Empty SQLite databases, copied from one that is created once."""
 
 import tempfile
 from functools import cache
@@ -9,12 +9,12 @@ from hitrate.db.engine import open_database
 
 
 @cache
-def _empty() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        open_database(Path(folder)).dispose()
-        return (DataDir(Path(folder)).database).read_bytes()
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        open_database(Path(directory)).dispose()
+        return DataDir(Path(directory)).database.read_bytes()
 
 
-def put_empty_database(folder: Path) -> None:
-    """As the first command in a data folder leaves it."""
-    (DataDir(folder).database).write_bytes(_empty())
+def put_empty_database(data_dir: Path) -> None:
+    """Create the database that the first command in a data directory leaves."""
+    DataDir(data_dir).database.write_bytes(_empty_database())

@@ -1,4 +1,4 @@
-"""A server in this process whose time is the test's to tell."""
+"""A hitrate server in the test process, whose clock the test controls."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ from tests.support.server import Server, eventually
 
 
 class ManualClockServer(Server):
-    """Runs on a thread with an event loop of its own."""
+    """A server on a thread with an event loop of its own."""
 
     def __init__(self, data_dir: Path, clock: ManualClock, **settings: Any) -> None:
         super().__init__(data_dir)
@@ -29,7 +29,7 @@ class ManualClockServer(Server):
     def start(self) -> None:
         self.data_dir.mkdir(exist_ok=True)
         self._thread.start()
-        eventually(self._alive)
+        eventually(self._is_alive)
 
     def kill(self) -> None:
         self._stop()
@@ -37,16 +37,16 @@ class ManualClockServer(Server):
 
     async def _serve(self) -> None:
         settings = Settings(data_dir=self.data_dir, port=self.port, **self._settings)
-        server = App(settings, self.clock)
-        http = make_http_server(await server.startup(), settings)
+        app = App(settings, self.clock)
+        http = make_http_server(await app.startup(), settings)
         loop = asyncio.get_running_loop()
         self._stop = partial(loop.call_soon_threadsafe, http.stop)
         try:
             await http.serve()
         finally:
-            await server.shutdown()
+            await app.shutdown()
 
-    def _alive(self) -> bool:
+    def _is_alive(self) -> bool:
         assert self._thread.is_alive()
         try:
             return httpx.get(f"{self.url}/healthz").status_code == 200

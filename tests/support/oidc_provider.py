@@ -16,7 +16,7 @@ import httpx
 from playwright.sync_api import Page
 
 from tests.support.node_packages import Clients
-from tests.support.server import START_S, STOP_S, eventually, free_port
+from tests.support.server import START_TIMEOUT_S, STOP_TIMEOUT_S, eventually, free_port
 
 PROGRAM = Path(__file__).with_name("oidc_provider.mjs")
 
@@ -64,7 +64,7 @@ class ProviderProcess:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
             )
-        eventually(self._is_ready, START_S)
+        eventually(self._is_ready, START_TIMEOUT_S)
 
     def stop(self) -> None:
         """Stop; all sessions of the provider are lost."""
@@ -74,7 +74,7 @@ class ProviderProcess:
         assert process.stdin is not None
         process.stdin.close()
         process.terminate()
-        process.wait(STOP_S)
+        process.wait(STOP_TIMEOUT_S)
 
     def discovery(self) -> dict[str, Any]:
         """Return the discovery document."""

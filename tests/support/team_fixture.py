@@ -75,7 +75,7 @@ class TeamFixture:
         self.own_token, self.token = self._create_token(self.developer)
         self.stored_build = Build()
         for operation in ("uploadArtifact", "downloadArtifact", "recordEvents"):
-            assert self.send(operation).refused is None
+            assert self.send(operation).error is None
 
     @property
     def caller(self) -> Caller:
@@ -87,7 +87,7 @@ class TeamFixture:
 
     def probe(self) -> int:
         """Send a request that changes nothing, and return its status."""
-        refused = self.send("artifactExists").refused
+        refused = self.send("artifactExists").error
         return refused[0] if refused else 200
 
     def api(self, method: str, path: str, body: Any = None, *, token: str = "") -> Any:

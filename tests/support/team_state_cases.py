@@ -6,7 +6,7 @@ from typing import Any
 
 from hitrate.auth import token_secrets
 from hitrate.teams.settings import MEASURES
-from tests.support.client_operations import Outcomes, all_refused, refusals
+from tests.support.client_operations import Outcomes, errors_of, expected_errors
 from tests.support.team_fixture import WIRE_NAMES, TeamFixture
 
 Step = Callable[[TeamFixture], object]
@@ -35,7 +35,7 @@ class StateCase:
     def assert_refused(self, outcomes: Outcomes) -> None:
         """Check that all operations were refused as in this state."""
         allowed = () if self.cache_status is None else ("status",)
-        assert refusals(outcomes) == all_refused(self.status, self.code, *allowed)
+        assert errors_of(outcomes) == expected_errors(self.status, self.code, *allowed)
         expected = None if self.cache_status is None else {"status": self.cache_status}
         assert outcomes["status"].value == expected
 
