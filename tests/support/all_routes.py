@@ -16,7 +16,6 @@ from litestar.routes import HTTPRoute
 from hitrate.app.openapi import create_document
 from hitrate.app.router import Router
 from hitrate.app.wiring import App
-from hitrate.auth.guards import RequirePermission
 from hitrate.auth.models import Permission
 from hitrate.config import Settings
 
@@ -41,13 +40,7 @@ def all_routes(*, single_sign_on: bool = False) -> list[RouteInfo]:
     router = asyncio.run(_create_router(_SINGLE_SIGN_ON if single_sign_on else {}))
     routes = [RouteInfo(r.method, r.path, r.operation, r.permission) for r in router.routes]
     for handler in _handlers(router):
-        declared = handler.opt.get("permission")
-        permissions = (
-            [declared]
-            if declared
-            else [g.permission for g in handler.guards or [] if isinstance(g, RequirePermission)]
-        )
-        permission = permissions[0] if permissions else Permission.PUBLIC
+        permission = handler.opt.get("permission", Permission.PUBLIC)
         operation = str(handler.operation_id or handler.handler_name)
         for path in sorted(handler.paths):
             path = re.sub(r":\w+}", "}", path)

@@ -1,5 +1,6 @@
 """Litestar guards: the permission that a handler declares, checked for tokens and sessions."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 from urllib.parse import urlencode
@@ -13,32 +14,6 @@ from hitrate.errors import LoginRequired
 from hitrate.http.cookies import SESSION_COOKIE, SecureCookies
 from hitrate.http.litestar import AnyConnection
 from hitrate.http.redirects import path_and_query
-
-
-class RequirePermission:
-    """A guard that requires a permission of the token. See `PermissionGuard`."""
-
-    def __init__(self, authorizer: Authorizer, permission: Permission) -> None:
-        self._authorizer = authorizer
-        self.permission = permission
-
-    def __call__(self, connection: AnyConnection, _handler: BaseRouteHandler) -> None:
-        header = connection.headers.get("authorization")
-        authorization = None if header is None else header.encode("latin-1")
-        if self.permission is Permission.OPERATOR:
-            self._authorizer.authorize_operator(authorization)
-        elif self.permission in (Permission.PROFILE, Permission.ACCOUNT):
-            connection.state.authorize = partial(
-                self._authorizer.authenticate_for, authorization, self.permission
-            )
-            connection.state.authorize()
-        else:
-            query_string = connection.scope["query_string"]
-            in_path = connection.path_params.get("team")
-            connection.state.authorize = partial(
-                self._authorizer.authorize, authorization, query_string, self.permission, in_path
-            )
-            connection.state.authorize()
 
 
 def current_auth(connection: AnyConnection) -> AuthContext:
@@ -81,9 +56,22 @@ class PermissionGuard:
         if permission is None or permission is Permission.PUBLIC:
             return
         if permission is Permission.SESSION:
-            self._session_guard(connection, handler)
+            connection.state.session = self._session_guard.require(connection)
+        elif permission is Permission.OPERATOR:
+            self._authorizer.authorize_operator(_authorization(connection))
         else:
-            RequirePermission(self._authorizer, permission)(connection, handler)
+            connection.state.authorize = self._check(connection, permission)
+            connection.state.authorize()
+
+    def _check(
+        self, connection: AnyConnection, permission: Permission
+    ) -> Callable[[], AuthContext | Token]:
+        authorization = _authorization(connection)
+        if permission in (Permission.PROFILE, Permission.ACCOUNT):
+            return partial(self._authorizer.authenticate_for, authorization, permission)
+        query_string = connection.scope["query_string"]
+        in_path = connection.path_params.get("team")
+        return partial(self._authorizer.authorize, authorization, query_string, permission, in_path)
 
 
 class SessionGuard:
@@ -92,10 +80,6 @@ class SessionGuard:
     def __init__(self, sessions: Sessions, cookies: SecureCookies) -> None:
         self._sessions = sessions
         self._cookies = cookies
-
-    def __call__(self, connection: AnyConnection, _handler: BaseRouteHandler) -> None:
-        """Leave the session on the connection, for `current_session`. Raises LoginRequired."""
-        connection.state.session = self.require(connection)
 
     def find(self, connection: AnyConnection) -> Session | None:
         """Return the session; None if the browser is not logged in."""
@@ -112,6 +96,11 @@ class SessionGuard:
 def current_session(connection: AnyConnection) -> Session:
     """Return the session of a request to a handler with `Permission.SESSION`."""
     return cast("Session", connection.state.session)
+
+
+def _authorization(connection: AnyConnection) -> bytes | None:
+    header = connection.headers.get("authorization")
+    return None if header is None else header.encode("latin-1")
 
 
 def _login_url(connection: AnyConnection) -> str:

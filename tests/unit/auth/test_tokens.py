@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from hitrate.auth import token_secrets
-from hitrate.auth.models import Permission, Scope
+from hitrate.auth.models import Permission, Scope, TokenOrigin
 from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.db.tables import TOKENS
 from hitrate.errors import BadRequest, NotFound, RequestError, Unauthorized
@@ -233,6 +233,29 @@ def test_token_is_rotated_once_and_then_its_successor(
         second.id,
         third.id,
     ]
+
+
+@pytest.mark.parametrize("origin", TokenOrigin)
+def test_rotation_sets_the_successor_and_keeps_the_origin(
+    account_fixture: AccountFixture, origin: TokenOrigin
+) -> None:
+    store, team = account_fixture.tokens, account_fixture.create_team()
+    user = account_fixture.create_user((team, Role.MEMBER))
+    old, _ = store.create(team, "Turbo CLI via SAML/OIDC Single Sign-On", user=user, origin=origin)
+    assert (store.get(old.id).origin, store.get(old.id).replaced_by) == (origin, None)
+    new, _ = store.rotate(old, 60, ANN)
+    assert store.get(old.id).replaced_by == new.id
+    assert (store.get(new.id).origin, store.get(new.id).replaced_by) == (origin, None)
+    with pytest.raises(BadRequest, match=f"rotate its successor {new.id}"):
+        store.rotate(old, 60, ANN)
+
+
+def test_tokens_are_manual_by_default_whatever_their_label(account_fixture: AccountFixture) -> None:
+    label = "Turbo CLI on laptop via SAML/OIDC Single Sign-On"
+    user = account_fixture.create_user()
+    for owner in (None, user):
+        token, _ = account_fixture.create_token(None, owner, label=label)
+        assert account_fixture.tokens.get(token.id).origin is TokenOrigin.MANUAL
 
 
 @pytest.mark.parametrize("attempt", range(3))
