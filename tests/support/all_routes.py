@@ -40,7 +40,7 @@ def all_routes(*, single_sign_on: bool = False) -> list[RouteInfo]:
     router = asyncio.run(_create_router(_SINGLE_SIGN_ON if single_sign_on else {}))
     routes = [RouteInfo(r.method, r.path, r.operation, r.permission) for r in router.routes]
     for handler in _handlers(router):
-        permission = handler.opt.get("permission", Permission.PUBLIC)
+        permission = handler.opt["permission"]  # every handler must declare one
         operation = str(handler.operation_id or handler.handler_name)
         for path in sorted(handler.paths):
             path = re.sub(r":\w+}", "}", path)
