@@ -1,4 +1,4 @@
-"""Parsing events: what the contract's schema allows is accepted, nothing else."""
+"""Wire formats: bodies that the contract's schema allows are accepted, all others rejected."""
 
 import json
 from typing import Any
@@ -13,38 +13,38 @@ from hitrate.events import wire
 from tests.support.event_factory import body, event, line
 
 
-def refused(raw: bytes) -> str:
-    with pytest.raises(BadRequest) as caught:
+def decode_error(raw: bytes) -> str:
+    with pytest.raises(BadRequest) as raised:
         wire.decode_events(raw)
-    return str(caught.value)
+    return str(raised.value)
 
 
-def test_an_empty_array_is_valid() -> None:
+def test_empty_array_is_valid() -> None:
     assert wire.decode_events(b"[]") == []
 
 
-def test_duration_may_be_left_out() -> None:
+def test_duration_is_optional() -> None:
     item = event()
     del item["duration"]
     assert wire.decode_events(body(item))[0].duration is msgspec.UNSET
 
 
 @pytest.mark.parametrize("duration", [0, 400, -5, 0.25, 1e300, 1e30])
-def test_any_number_is_a_duration(duration: float) -> None:
+def test_any_number_is_a_valid_duration(duration: float) -> None:
     assert wire.decode_events(body(event(duration=duration)))[0].duration == duration
 
 
 @pytest.mark.parametrize("name", ["sessionId", "source", "event", "hash"])
-def test_a_missing_property_is_named(name: str) -> None:
+def test_error_names_a_missing_property(name: str) -> None:
     item = event()
     del item[name]
-    message = refused(body(event(), item))
+    message = decode_error(body(event(), item))
     assert name in message
     assert "$[1]" in message
 
 
 @pytest.mark.parametrize(
-    ("change", "where"),
+    ("change", "location"),
     [
         ({"source": "CLOUD"}, "$[0].source"),
         ({"source": "local"}, "$[0].source"),
@@ -58,8 +58,8 @@ def test_a_missing_property_is_named(name: str) -> None:
         ({"extra": 1}, "extra"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_place(change: dict[str, Any], where: str) -> None:
-    assert where in refused(body(event(**change)))
+def test_error_locates_an_invalid_value(change: dict[str, Any], location: str) -> None:
+    assert location in decode_error(body(event(**change)))
 
 
 @pytest.mark.parametrize(
@@ -69,20 +69,20 @@ def test_a_wrong_value_is_refused_with_its_place(change: dict[str, Any], where: 
         b"\xef\xbb\xbf[]", b"[" * 100_000, b'{"events": []}', b"[] []",
     ],
 )  # fmt: skip
-def test_what_is_no_array_of_events_is_refused(raw: bytes) -> None:
-    assert "JSON array" in refused(raw)
+def test_body_that_is_not_an_array_of_events_is_rejected(raw: bytes) -> None:
+    assert "JSON array" in decode_error(raw)
 
 
-def test_a_number_beyond_a_double_is_refused() -> None:
+def test_number_beyond_a_double_is_rejected() -> None:
     raw = body(event(duration=1)).replace(b": 1}", b": 1e999}")
-    assert "out of range" in refused(raw)
+    assert "out of range" in decode_error(raw)
 
 
-def test_a_repeated_key_does_not_reach_the_spool() -> None:
+def test_repeated_key_is_not_written_to_the_spool() -> None:
     raw = body(event(hash="a")).replace(b'"hash"', b'"hash": "b", "hash"')
     events = wire.decode_events(raw)
-    written = wire.encode_batch(wire.Batch("t", "k", 0, None, None, None, "d", events))
-    assert written.count(b'"hash"') == 1
+    spool_line = wire.encode_batch(wire.Batch("t", "k", 0, None, None, None, "d", events))
+    assert spool_line.count(b'"hash"') == 1
 
 
 @given(
@@ -98,7 +98,7 @@ def test_a_repeated_key_does_not_reach_the_spool() -> None:
         )
     )
 )
-def test_every_valid_event_stands_in_the_spool_as_it_came(items: list[dict[str, Any]]) -> None:
-    written = line(items)
-    assert written.count(b"\n") == 1
-    assert json.loads(written)["events"] == items
+def test_valid_events_are_written_to_the_spool_unchanged(items: list[dict[str, Any]]) -> None:
+    spool_line = line(items)
+    assert spool_line.count(b"\n") == 1
+    assert json.loads(spool_line)["events"] == items
