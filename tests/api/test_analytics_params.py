@@ -1,5 +1,4 @@
-"""What is asked of the reports, and how: a bad question is answered with what to send instead; and
-sessions and hashes are found whatever they look like."""
+"""Parameters of reports: invalid values are rejected with the accepted ones; any name is found."""
 
 from __future__ import annotations
 
@@ -13,22 +12,22 @@ from tests.support.client_operations import error_code
 from tests.support.event_factory import body, event
 from tests.support.server import Server
 
-LONG, AGES = "x" * 10_000, "9" * 400 + "d"
-MOMENT = ("ISO 8601", "7d")
+LONG, TOO_LONG_AGO = "x" * 10_000, "9" * 400 + "d"
+TIME = ("ISO 8601", "7d")
 ZONE = ("timezone", "Europe/Berlin")
 
-# The question, and what the answer has to name.
-BAD: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
+# Path, parameters, and words that the error message must contain.
+INVALID: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
     *(
-        ("analytics/summary", {name: value}, (name, *MOMENT))
+        ("analytics/summary", {name: value}, (name, *TIME))
         for name in ("since", "until")
-        for value in ("yesterday", "7D", "7", "-7d", "2027-13-01", "1e9d", "\0", LONG, AGES)
+        for value in ("yesterday", "7D", "7", "-7d", "2027-13-01", "1e9d", "\0", LONG, TOO_LONG_AGO)
     ),
     ("analytics/summary", {"since": "1d", "until": "2d"}, ("since is not before until",)),
     ("analytics/summary", {"since": "1d", "until": "1d"}, ("since is not before until",)),
     ("runs", {"since": "2200-01-01", "until": "2300-01-01"}, ("since is not before until",)),
-    ("artifacts", {"since": "tomorrow"}, ("since", *MOMENT)),
-    ("artifacts/abc", {"until": "tomorrow"}, ("until", *MOMENT)),
+    ("artifacts", {"since": "tomorrow"}, ("since", *TIME)),
+    ("artifacts/abc", {"until": "tomorrow"}, ("until", *TIME)),
     *(
         ("analytics/timeseries", {"timezone": zone}, ZONE)
         for zone in (
@@ -57,16 +56,16 @@ BAD: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
         for value in ("yes", "", LONG)
     ),
     *(
-        (path, asked, (next(iter(asked)),))
+        (path, params, (next(iter(params)),))
         for path in ("runs", "runs/abc", "artifacts", "artifacts/abc")
-        for asked in (
+        for params in (
             {"limit": "0"}, {"limit": "1001"}, {"limit": "many"}, {"limit": "-1"}, {"limit": ""},
             {"cursor": "-1"}, {"cursor": "next"}, {"cursor": ""}, {"cursor": "9" * 19},
         )
     ),
 ]  # fmt: skip
 
-FINE = [
+VALID = [
     ("analytics/summary", {"ci": LONG, "agent": LONG, "token": LONG}),
     ("analytics/summary", {"ci": "", "agent": "", "token": ""}),
     ("analytics/summary", {"agent": "\0'\"%_\\$ci"}),
@@ -79,7 +78,7 @@ FINE = [
     ("artifacts", {"cursor": "9" * 18, "order": "hits"}),
 ]
 
-ODD = [
+UNUSUAL_NAMES = [
     "a/b", "a//b", "/a", "a/", "//", "..", ".", "./a", "../a", "a/../b", "a b", " a ", "a+b",
     "%2F", "a%2Fb", "%", "%zz", "a?b#c", "a&b=c", "ä€😀", "e\u0301", "\0", "a\nb", "\\", "~",
     "'; DROP TABLE runs; --", "$session", "{session}", "summary", "x" * 1024,
@@ -88,104 +87,104 @@ ODD = [
 
 @pytest.fixture(scope="module")
 def reports(shared_server: Server) -> Server:
-    """The server as a team sees it that nobody else asks about."""
-    shared_server.command("team", "create", "odd")
+    """The server with the token of a team of its own."""
+    shared_server.command("team", "create", "unusual")
     reports = copy.copy(shared_server)
-    reports.token = shared_server.create_token(team="odd")
+    reports.token = shared_server.create_token(team="unusual")
     return reports
 
 
-def ask(server: Server, path: str, **params: str) -> httpx.Response:
+def get(server: Server, path: str, **params: str) -> httpx.Response:
     return server.request("GET", f"/v1/{path}", params=params)
 
 
-def named(name: str) -> str:
-    """A name as a part of an address: clients fold dots that are not escaped."""
+def quoted(name: str) -> str:
+    """Quote a name for use in a path; clients normalize dots that are not escaped."""
     return quote(name, safe="").replace(".", "%2E")
 
 
 @pytest.mark.parametrize(
-    ("path", "asked", "words"),
-    BAD,
-    ids=[f"{path} {str(asked)[:40]!a}" for path, asked, _ in BAD],
+    ("path", "params", "words"),
+    INVALID,
+    ids=[f"{path} {str(params)[:40]!a}" for path, params, _ in INVALID],
 )
 def test_invalid_parameter_is_rejected_with_accepted_values(
-    reports: Server, path: str, asked: dict[str, str], words: tuple[str, ...]
+    reports: Server, path: str, params: dict[str, str], words: tuple[str, ...]
 ) -> None:
-    answer = ask(reports, path, **asked)
-    assert (answer.status_code, error_code(answer)) == (400, "bad_request")
-    message = answer.json()["message"]
+    response = get(reports, path, **params)
+    assert (response.status_code, error_code(response)) == (400, "bad_request")
+    message = response.json()["message"]
     assert [word for word in words if word not in message] == []
 
 
 @pytest.mark.parametrize(
-    ("path", "asked"), FINE, ids=[f"{path} {str(asked)[:40]!a}" for path, asked in FINE]
+    ("path", "params"), VALID, ids=[f"{path} {str(params)[:40]!a}" for path, params in VALID]
 )
-def test_unusual_parameter_is_accepted(reports: Server, path: str, asked: dict[str, str]) -> None:
-    assert ask(reports, path, **asked).status_code == 200
+def test_unusual_parameter_is_accepted(reports: Server, path: str, params: dict[str, str]) -> None:
+    assert get(reports, path, **params).status_code == 200
 
 
 @pytest.fixture(scope="module")
-def odd_runs(reports: Server) -> None:
-    """For each odd name a run of that session, which hit an artifact of that hash."""
-    for name in ODD:
-        record(reports, name)
-    assert ask(reports, "analytics/summary", fresh="true").json()["runs"] >= len(ODD)
+def unusual_runs(reports: Server) -> None:
+    """For each unusual name, a run with that session and a hit of that hash."""
+    for name in UNUSUAL_NAMES:
+        post_event(reports, name)
+    assert get(reports, "analytics/summary", fresh="true").json()["runs"] >= len(UNUSUAL_NAMES)
 
 
-def record(server: Server, name: str) -> None:
+def post_event(server: Server, name: str) -> None:
     content = body(event(sessionId=name, hash=name))
     assert server.request("POST", "/v8/artifacts/events", content=content).status_code == 200
 
 
-@pytest.mark.usefixtures("odd_runs")
-@pytest.mark.parametrize("name", [name for name in ODD if name.strip("/")], ids=ascii)
+@pytest.mark.usefixtures("unusual_runs")
+@pytest.mark.parametrize("name", [name for name in UNUSUAL_NAMES if name.strip("/")], ids=ascii)
 def test_run_and_artifact_are_found_by_any_name(reports: Server, name: str) -> None:
-    run = ask(reports, f"runs/{named(name)}").json()
+    run = get(reports, f"runs/{quoted(name)}").json()
     assert run["run"]["sessionId"] == name
     assert [task["hash"] for task in run["tasks"]] == [name]
-    artifact = ask(reports, f"artifacts/{named(name)}").json()
+    artifact = get(reports, f"artifacts/{quoted(name)}").json()
     assert artifact["hash"] == name
     assert [use["sessionId"] for use in artifact["uses"]] == [name]
 
 
-@pytest.mark.usefixtures("odd_runs")
+@pytest.mark.usefixtures("unusual_runs")
 @pytest.mark.parametrize("name", ["", "/", "//"], ids=ascii)
 def test_run_with_an_empty_session_is_listed_but_has_no_path(reports: Server, name: str) -> None:
-    record(reports, "")
-    assert "runs" in ask(reports, f"runs/{named(name)}").json()
-    listed = ask(reports, "runs", limit="1000", fresh="true").json()["runs"]
+    post_event(reports, "")
+    assert "runs" in get(reports, f"runs/{quoted(name)}").json()
+    listed = get(reports, "runs", limit="1000", fresh="true").json()["runs"]
     assert {"", "//"} <= {run["sessionId"] for run in listed}
 
 
-@pytest.mark.usefixtures("odd_runs")
+@pytest.mark.usefixtures("unusual_runs")
 @pytest.mark.parametrize("name", ["a/./b", "a///b", "b", "./a/b", "A/B", "a/b ", "é"], ids=ascii)
 def test_similar_name_is_not_found(reports: Server, name: str) -> None:
-    for path in (f"runs/{named(name)}", f"artifacts/{named(name)}"):
-        answer = ask(reports, path)
-        assert (answer.status_code, error_code(answer)) == (404, "not_found")
+    for path in (f"runs/{quoted(name)}", f"artifacts/{quoted(name)}"):
+        response = get(reports, path)
+        assert (response.status_code, error_code(response)) == (404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["runs", "artifacts"])
 @pytest.mark.parametrize("name", ["unknown", "%ff", "y" * 8000], ids=lambda name: name[:9])
 @pytest.mark.parametrize("cursor", ["0", "5"])
 def test_unknown_name_is_not_found(reports: Server, path: str, name: str, cursor: str) -> None:
-    answer = ask(reports, f"{path}/{name}", cursor=cursor)
-    assert (answer.status_code, error_code(answer)) == (404, "not_found")
-    assert len(answer.json()["message"]) < 400
+    response = get(reports, f"{path}/{name}", cursor=cursor)
+    assert (response.status_code, error_code(response)) == (404, "not_found")
+    assert len(response.json()["message"]) < 400
 
 
-@pytest.mark.usefixtures("odd_runs")
+@pytest.mark.usefixtures("unusual_runs")
 def test_uses_are_empty_after_the_last_page(reports: Server) -> None:
-    answer = ask(reports, f"artifacts/{named('a/b')}", cursor="1")
-    assert (answer.status_code, answer.json()["uses"]) == (200, [])
+    response = get(reports, f"artifacts/{quoted('a/b')}", cursor="1")
+    assert (response.status_code, response.json()["uses"]) == (200, [])
 
 
 def test_405_lists_allowed_methods_for_names_with_slashes(reports: Server) -> None:
     for path in ("runs/a/b/c", "artifacts/a/b/c"):
-        answer = reports.request("PUT", f"/v1/{path}")
-        assert (answer.status_code, error_code(answer)) == (405, "method_not_allowed")
-        assert set(answer.headers["allow"].split(", ")) == {"GET", "OPTIONS"}
+        response = reports.request("PUT", f"/v1/{path}")
+        assert (response.status_code, error_code(response)) == (405, "method_not_allowed")
+        assert set(response.headers["allow"].split(", ")) == {"GET", "OPTIONS"}
 
 
 def test_openapi_documents_parameters_and_schemas_of_reports(
@@ -207,11 +206,11 @@ def test_openapi_documents_parameters_and_schemas_of_reports(
         "/v1/artifacts": (common | paged | {"order", "unused"}, "ArtifactPage"),
         "/v1/artifacts/{hash}": (common | paged | {"hash"}, "ArtifactDetail"),
     }
-    for path, (parameters, shape) in expected.items():
-        told = operations[path]
-        assert {one["name"] for one in told["parameters"]} == parameters
-        assert all(one["description"] for one in told["parameters"] if one["in"] == "query")
-        schema = told["responses"]["200"]["content"]["application/json"]["schema"]
-        assert schema["$ref"].rpartition("/")[2] == shape
-        fields = document["components"]["schemas"][shape]
+    for path, (parameters, schema_name) in expected.items():
+        operation = operations[path]
+        assert {one["name"] for one in operation["parameters"]} == parameters
+        assert all(one["description"] for one in operation["parameters"] if one["in"] == "query")
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        assert schema["$ref"].rpartition("/")[2] == schema_name
+        fields = document["components"]["schemas"][schema_name]
         assert set(fields["required"]) == set(fields["properties"])

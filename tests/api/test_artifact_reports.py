@@ -1,5 +1,4 @@
-"""The reports on artifacts over HTTP, on a real server: who made them, who used them, and what was
-moved."""
+"""Reports on artifacts over HTTP: producers, uses, hits, and transfers."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from hitrate.clock import ManualClock, iso
 from tests.support.event_factory import body, event
 from tests.support.manual_clock_server import ManualClockServer
 from tests.support.server import eventually
-from tests.support.synthetic_runs import DAY_MS, END_MS, LONG_BEFORE_MS, Answer, History
+from tests.support.synthetic_runs import DAY_MS, END_MS, SETUP_MS, Json, SyntheticTeam
 from tests.support.team_fixture import TeamServer, run_team_server
 
 SUMMARY, TIMESERIES, BREAKDOWN = (
@@ -27,13 +26,13 @@ HIT_MS = 700
 SOURCES = ("LOCAL", "REMOTE")
 
 
-class Shelf:
-    """The artifacts of a team: put there at different times, and some of them used since."""
+class ArtifactSet:
+    """A team's artifacts, uploaded at different times; some of them were used."""
 
-    def __init__(self, history: History) -> None:
-        self.history = history
+    def __init__(self, team: SyntheticTeam) -> None:
+        self.team = team
         self.sizes = dict(zip(HASHES, random.Random(1).sample(range(1, 500), 12), strict=True))
-        self.made_ms: dict[str, int] = {}
+        self.uploaded_ms: dict[str, int] = {}
         self.used_ms: dict[str, int] = {}
         self.hits: dict[str, int] = dict.fromkeys(HASHES, 0)
         for name in random.Random(2).sample(HASHES, 12):
@@ -45,48 +44,48 @@ class Shelf:
             self._get(name)
 
     def last_uses(self) -> dict[str, int]:
-        """What the reports say."""
-        listed = self.history.ask("/v1/artifacts")["artifacts"]
+        """Return the last uses in the list of artifacts."""
+        listed = self.team.get("/v1/artifacts")["artifacts"]
         used = {one["hash"]: datetime.fromisoformat(one["lastUsedAt"]) for one in listed}
         return {name: int(at.timestamp()) * 1000 for name, at in used.items()}
 
     def _put(self, name: str) -> None:
-        self.made_ms[name] = self.used_ms[name] = self._later()
-        send(self.history, "PUT", name, b"x" * self.sizes[name])
+        self.uploaded_ms[name] = self.used_ms[name] = self._advance()
+        send(self.team, "PUT", name, b"x" * self.sizes[name])
 
     def _get(self, name: str) -> None:
-        self.used_ms[name] = self._later()
-        send(self.history, "GET", name)
+        self.used_ms[name] = self._advance()
+        send(self.team, "GET", name)
 
     def _hit(self, name: str) -> None:
-        self._later()
+        self._advance()
         self.hits[name] += 1
-        post(self.history, event(source="REMOTE", hash=name, duration=HIT_MS))
+        post(self.team, event(source="REMOTE", hash=name, duration=HIT_MS))
 
-    def _later(self) -> int:
-        self.history.clock.advance(60)
-        return self.history.clock.now_ms()
+    def _advance(self) -> int:
+        self.team.clock.advance(60)
+        return self.team.clock.now_ms()
 
 
-def send(history: History, method: str, name: str, content: bytes = b"", **headers: str) -> None:
-    answer = history.server.request(
+def send(team: SyntheticTeam, method: str, name: str, content: bytes = b"", **headers: str) -> None:
+    response = team.server.request(
         method,
         f"/v8/artifacts/{name}",
-        token=history.asks.secret,
-        params={"slug": history.slug},
+        token=team.reader.secret,
+        params={"slug": team.slug},
         content=content,
         headers={header.replace("_", "-"): value for header, value in headers.items()},
     )
-    assert answer.is_success, answer.text
+    assert response.is_success, response.text
 
 
-def post(history: History, *events: Answer) -> None:
-    history.post(history.asks.secret, body(*events))
+def post(team: SyntheticTeam, *events: Json) -> None:
+    team.post(team.reader.secret, body(*events))
 
 
 @pytest.fixture(scope="module")
 def clock() -> ManualClock:
-    return ManualClock(LONG_BEFORE_MS)
+    return ManualClock(SETUP_MS)
 
 
 @pytest.fixture(scope="module")
@@ -101,22 +100,22 @@ def team_server(
 
 
 @pytest.fixture
-def history(team_server: TeamServer, clock: ManualClock) -> History:
-    """A team that has done nothing yet."""
-    return History(team_server, clock, seed=0, count=0)
+def team(team_server: TeamServer, clock: ManualClock) -> SyntheticTeam:
+    """A team without data."""
+    return SyntheticTeam(team_server, clock, seed=0, count=0)
 
 
 @pytest.fixture(scope="module")
-def shelf(team_server: TeamServer, clock: ManualClock) -> Shelf:
-    shelf = Shelf(History(team_server, clock, seed=0, count=0))
-    eventually(lambda: shelf.last_uses() == shelf.used_ms)
-    return shelf
+def artifacts(team_server: TeamServer, clock: ManualClock) -> ArtifactSet:
+    artifacts = ArtifactSet(SyntheticTeam(team_server, clock, seed=0, count=0))
+    eventually(lambda: artifacts.last_uses() == artifacts.used_ms)
+    return artifacts
 
 
-def test_artifact_has_metadata_producer_and_uses(history: History, clock: ManualClock) -> None:
-    post(history, *(event(sessionId="maker", hash="abc", event="MISS", source=s) for s in SOURCES))
+def test_artifact_has_metadata_producer_and_uses(team: SyntheticTeam, clock: ManualClock) -> None:
+    post(team, *(event(sessionId="producer", hash="abc", event="MISS", source=s) for s in SOURCES))
     send(
-        history,
+        team,
         "PUT",
         "abc",
         b"x" * 321,
@@ -128,24 +127,24 @@ def test_artifact_has_metadata_producer_and_uses(history: History, clock: Manual
         x_artifact_dirty_hash=DIRTY,
     )
     clock.advance(60)
-    send(history, "GET", "abc")
-    post(history, event(sessionId="user", hash="abc", source="REMOTE", duration=1234))
+    send(team, "GET", "abc")
+    post(team, event(sessionId="user", hash="abc", source="REMOTE", duration=1234))
     last_use = iso(END_MS + 60_000)
-    eventually(lambda: history.ask("/v1/artifacts/abc")["artifact"]["producedBy"])
-    eventually(lambda: history.ask("/v1/artifacts/abc")["artifact"]["lastUsedAt"] == last_use)
+    eventually(lambda: team.get("/v1/artifacts/abc")["artifact"]["producedBy"])
+    eventually(lambda: team.get("/v1/artifacts/abc")["artifact"]["lastUsedAt"] == last_use)
 
-    detail = history.ask("/v1/artifacts/abc")
+    detail = team.get("/v1/artifacts/abc")
 
     sender = {
         "ci": "GITHUB_ACTIONS",
         "interactive": False,
         "agent": "claude",
-        "tokenId": history.asks.id,
+        "tokenId": team.reader.id,
         "tokenLabel": "",
-        "user": history.asks.user,
+        "user": team.reader.user,
     }
-    silent = sender | {"ci": None, "interactive": None, "agent": None}
-    shown = {
+    without_client = sender | {"ci": None, "interactive": None, "agent": None}
+    expected = {
         "hash": "abc",
         "sizeBytes": 321,
         "durationMs": 1234.0,
@@ -154,32 +153,36 @@ def test_artifact_has_metadata_producer_and_uses(history: History, clock: Manual
         "sha": SHA,
         "dirtyHash": DIRTY,
         "dirty": True,
-        "producedBy": "maker",
+        "producedBy": "producer",
         "sender": sender,
         "hits": {"local": 0, "remote": 1},
         "timeSavedMs": 1234,
     }
-    assert detail["artifact"] == shown
-    assert history.ask("/v1/artifacts")["artifacts"] == [shown]
-    used, made = detail["uses"]
+    assert detail["artifact"] == expected
+    assert team.get("/v1/artifacts")["artifacts"] == [expected]
+    used, produced = detail["uses"]
     assert used == {
         "sessionId": "user",
         "at": last_use,
         "outcome": "remote_hit",
         "timeSavedMs": 1234,
-        "sender": silent,
+        "sender": without_client,
     }
-    assert (made["sessionId"], made["outcome"], made["timeSavedMs"]) == ("maker", "miss", 0)
-    [task] = history.ask("/v1/runs/user")["tasks"]
-    assert task["artifact"]["producedBy"] == "maker"
+    assert (produced["sessionId"], produced["outcome"], produced["timeSavedMs"]) == (
+        "producer",
+        "miss",
+        0,
+    )
+    [task] = team.get("/v1/runs/user")["tasks"]
+    assert task["artifact"]["producedBy"] == "producer"
     assert task["artifact"]["sizeBytes"] == 321
 
 
-def test_artifact_has_dirty_state_if_the_client_sent_it(history: History) -> None:
-    send(history, "PUT", "clean", b"x", x_artifact_sha=SHA)
-    send(history, "PUT", "dirty", b"x", x_artifact_sha=SHA, x_artifact_dirty_hash=DIRTY)
-    send(history, "PUT", "silent", b"x")
-    listed = history.ask("/v1/artifacts")["artifacts"]
+def test_artifact_has_dirty_state_if_the_client_sent_it(team: SyntheticTeam) -> None:
+    send(team, "PUT", "clean", b"x", x_artifact_sha=SHA)
+    send(team, "PUT", "dirty", b"x", x_artifact_sha=SHA, x_artifact_dirty_hash=DIRTY)
+    send(team, "PUT", "silent", b"x")
+    listed = team.get("/v1/artifacts")["artifacts"]
     dirty = {"clean": False, "dirty": True, "silent": None}
     assert {artifact["hash"]: artifact["dirty"] for artifact in listed} == dirty
 
@@ -187,121 +190,128 @@ def test_artifact_has_dirty_state_if_the_client_sent_it(history: History) -> Non
 @pytest.mark.parametrize("order", ["newest", "oldest", "largest", "smallest", "recent", "idle"])
 @pytest.mark.parametrize("limit", [1, 5, 1000])
 def test_artifacts_are_listed_in_order_without_repetition(
-    shelf: Shelf, order: str, limit: int
+    artifacts: ArtifactSet, order: str, limit: int
 ) -> None:
     by = {
-        "newest": lambda name: -shelf.made_ms[name],
-        "oldest": lambda name: shelf.made_ms[name],
-        "largest": lambda name: -shelf.sizes[name],
-        "smallest": lambda name: shelf.sizes[name],
-        "recent": lambda name: -shelf.used_ms[name],
-        "idle": lambda name: shelf.used_ms[name],
+        "newest": lambda name: -artifacts.uploaded_ms[name],
+        "oldest": lambda name: artifacts.uploaded_ms[name],
+        "largest": lambda name: -artifacts.sizes[name],
+        "smallest": lambda name: artifacts.sizes[name],
+        "recent": lambda name: -artifacts.used_ms[name],
+        "idle": lambda name: artifacts.used_ms[name],
     }[order]
-    assert hashes(shelf, order=order, limit=limit) == sorted(HASHES, key=by)
-    unused = [name for name in sorted(HASHES, key=by) if not shelf.hits[name]]
-    assert hashes(shelf, order=order, limit=limit, unused="true") == unused
+    assert hashes(artifacts, order=order, limit=limit) == sorted(HASHES, key=by)
+    unused = [name for name in sorted(HASHES, key=by) if not artifacts.hits[name]]
+    assert hashes(artifacts, order=order, limit=limit, unused="true") == unused
 
 
 @pytest.mark.parametrize("limit", [1, 4, 1000])
-def test_order_hits_lists_most_hit_artifacts_first(shelf: Shelf, limit: int) -> None:
-    used = sorted((name for name in HASHES if shelf.hits[name]), key=lambda n: -shelf.hits[n])
-    assert hashes(shelf, order="hits", limit=limit) == used
+def test_order_hits_lists_most_hit_artifacts_first(artifacts: ArtifactSet, limit: int) -> None:
+    used = sorted(
+        (name for name in HASHES if artifacts.hits[name]), key=lambda n: -artifacts.hits[n]
+    )
+    assert hashes(artifacts, order="hits", limit=limit) == used
 
 
 @pytest.mark.parametrize("limit", [1, 4, 1000])
-def test_unused_artifacts_are_listed_once_in_order_hits(shelf: Shelf, limit: int) -> None:
-    unused = {name for name in HASHES if not shelf.hits[name]}
-    listed = hashes(shelf, order="hits", limit=limit, unused="true")
+def test_unused_artifacts_are_listed_once_in_order_hits(artifacts: ArtifactSet, limit: int) -> None:
+    unused = {name for name in HASHES if not artifacts.hits[name]}
+    listed = hashes(artifacts, order="hits", limit=limit, unused="true")
     assert (len(listed), set(listed)) == (len(unused), unused)
 
 
-def hashes(shelf: Shelf, **asked: Any) -> list[str]:
-    return [found["hash"] for found in shelf.history.pages("/v1/artifacts", "artifacts", **asked)]
+def hashes(artifacts: ArtifactSet, **params: Any) -> list[str]:
+    return [
+        artifact["hash"]
+        for artifact in artifacts.team.get_all("/v1/artifacts", "artifacts", **params)
+    ]
 
 
-def test_hits_cover_the_period(shelf: Shelf) -> None:
-    for since, share in (("1d", 1), (iso(shelf.history.clock.now_ms()), 0)):
-        listed = shelf.history.ask("/v1/artifacts", since=since)["artifacts"]
+def test_hits_cover_the_period(artifacts: ArtifactSet) -> None:
+    for since, share in (("1d", 1), (iso(artifacts.team.clock.now_ms()), 0)):
+        listed = artifacts.team.get("/v1/artifacts", since=since)["artifacts"]
         assert {one["hash"]: one["hits"]["remote"] for one in listed} == {
-            name: hits * share for name, hits in shelf.hits.items()
+            name: hits * share for name, hits in artifacts.hits.items()
         }
         for one in listed:
             assert one["timeSavedMs"] == one["hits"]["remote"] * HIT_MS
 
 
-def test_uses_are_listed_newest_first_without_repetition(shelf: Shelf) -> None:
+def test_uses_are_listed_newest_first_without_repetition(artifacts: ArtifactSet) -> None:
     name = HASHES[6]
-    uses = shelf.history.pages(f"/v1/artifacts/{name}", "uses", limit=2)
-    assert len({use["sessionId"] for use in uses}) == len(uses) == shelf.hits[name] == 6
+    uses = artifacts.team.get_all(f"/v1/artifacts/{name}", "uses", limit=2)
+    assert len({use["sessionId"] for use in uses}) == len(uses) == artifacts.hits[name] == 6
     assert [use["at"] for use in uses] == sorted((use["at"] for use in uses), reverse=True)
 
 
-def test_artifact_that_is_not_stored_has_uses(history: History) -> None:
-    post(history, event(sessionId="wanted", hash="gone", event="MISS"))
-    detail = history.ask("/v1/artifacts/gone")
+def test_artifact_that_is_not_stored_has_uses(team: SyntheticTeam) -> None:
+    post(team, event(sessionId="requester", hash="missing", event="MISS"))
+    detail = team.get("/v1/artifacts/missing")
     assert detail["artifact"] is None
-    assert [use["sessionId"] for use in detail["uses"]] == ["wanted"]
-    [task] = history.ask("/v1/runs/wanted")["tasks"]
+    assert [use["sessionId"] for use in detail["uses"]] == ["requester"]
+    [task] = team.get("/v1/runs/requester")["tasks"]
     assert task["artifact"] is None
 
 
 def test_producer_is_set_without_later_events(
-    history: History,
+    team: SyntheticTeam,
 ) -> None:
-    post(history, event(sessionId="early", hash="first", event="MISS"))
-    assert history.ask("/v1/runs/early")["run"]["tasks"] == 1  # its events are loaded
-    send(history, "PUT", "first", b"x")
-    eventually(lambda: history.ask("/v1/artifacts/first")["artifact"]["producedBy"] == "early")
+    post(team, event(sessionId="early", hash="first", event="MISS"))
+    assert team.get("/v1/runs/early")["run"]["tasks"] == 1  # its events are loaded
+    send(team, "PUT", "first", b"x")
+    eventually(lambda: team.get("/v1/artifacts/first")["artifact"]["producedBy"] == "early")
 
-    send(history, "PUT", "second", b"x")
-    post(history, event(sessionId="late", hash="second", event="MISS"))
-    eventually(lambda: history.ask("/v1/artifacts/second")["artifact"]["producedBy"] == "late")
+    send(team, "PUT", "second", b"x")
+    post(team, event(sessionId="late", hash="second", event="MISS"))
+    eventually(lambda: team.get("/v1/artifacts/second")["artifact"]["producedBy"] == "late")
 
 
-def test_transfers_are_in_every_report(history: History, clock: ManualClock) -> None:
-    send(history, "PUT", "one", b"x" * 100, x_artifact_client_ci="VERCEL")
-    send(history, "PUT", "two", b"x" * 50)
+def test_transfers_are_in_every_report(team: SyntheticTeam, clock: ManualClock) -> None:
+    send(team, "PUT", "one", b"x" * 100, x_artifact_client_ci="VERCEL")
+    send(team, "PUT", "two", b"x" * 50)
     clock.advance(DAY_MS / 1000)
     for _ in range(3):
-        send(history, "GET", "one", x_artifact_client_ci="VERCEL")
-    send(history, "GET", "two")
+        send(team, "GET", "one", x_artifact_client_ci="VERCEL")
+    send(team, "GET", "two")
     stored = {"stored": 2, "storedBytes": 150}
 
-    assert history.ask(SUMMARY)["artifacts"] == moved(2, 150, 4, 350) | stored
-    assert history.ask(SUMMARY, ci="VERCEL")["artifacts"] == moved(1, 100, 3, 300) | stored
-    assert history.ask(SUMMARY, ci="none")["artifacts"] == moved(1, 50, 1, 50) | stored
-    assert history.ask(SUMMARY, token="current")["artifacts"] == moved(2, 150, 4, 350) | stored
-    assert history.ask(SUMMARY, token="tok_none")["artifacts"] == moved(0, 0, 0, 0) | stored
-    today = history.ask(SUMMARY, since="1h", until=iso(clock.now_ms() + 1))
-    assert today["artifacts"] == moved(0, 0, 4, 350) | stored
+    assert team.get(SUMMARY)["artifacts"] == transfers(2, 150, 4, 350) | stored
+    assert team.get(SUMMARY, ci="VERCEL")["artifacts"] == transfers(1, 100, 3, 300) | stored
+    assert team.get(SUMMARY, ci="none")["artifacts"] == transfers(1, 50, 1, 50) | stored
+    assert team.get(SUMMARY, token="current")["artifacts"] == transfers(2, 150, 4, 350) | stored
+    assert team.get(SUMMARY, token="tok_none")["artifacts"] == transfers(0, 0, 0, 0) | stored
+    today = team.get(SUMMARY, since="1h", until=iso(clock.now_ms() + 1))
+    assert today["artifacts"] == transfers(0, 0, 4, 350) | stored
 
-    groups = history.ask(BREAKDOWN, by="ci")["groups"]
+    groups = team.get(BREAKDOWN, by="ci")["groups"]
     assert {group["key"]: group["artifacts"] for group in groups} == {
-        "VERCEL": moved(1, 100, 3, 300),
-        None: moved(1, 50, 1, 50),
+        "VERCEL": transfers(1, 100, 3, 300),
+        None: transfers(1, 50, 1, 50),
     }
-    [group] = history.ask(BREAKDOWN, by="user")["groups"]
-    assert (group["key"], group["artifacts"]) == (history.asks.user, moved(2, 150, 4, 350))
-    buckets = history.ask(TIMESERIES, since="2d")["buckets"]
-    told = {bucket["from"]: bucket["artifacts"] for bucket in buckets}
-    assert [one for one in told.values() if any(one.values())] == [
-        moved(2, 150, 0, 0),
-        moved(0, 0, 4, 350),
+    [group] = team.get(BREAKDOWN, by="user")["groups"]
+    assert (group["key"], group["artifacts"]) == (team.reader.user, transfers(2, 150, 4, 350))
+    buckets = team.get(TIMESERIES, since="2d")["buckets"]
+    transfers_by_bucket = {bucket["from"]: bucket["artifacts"] for bucket in buckets}
+    assert [one for one in transfers_by_bucket.values() if any(one.values())] == [
+        transfers(2, 150, 0, 0),
+        transfers(0, 0, 4, 350),
     ]
-    assert told[iso(END_MS)] == moved(2, 150, 0, 0)
+    assert transfers_by_bucket[iso(END_MS)] == transfers(2, 150, 0, 0)
 
 
-def moved(uploads: int, uploaded: int, downloads: int, downloaded: int) -> Answer:
+def transfers(uploads: int, uploaded: int, downloads: int, downloaded: int) -> Json:
     amounts = (uploads, uploaded, downloads, downloaded)
     names = ("uploads", "uploadedBytes", "downloads", "downloadedBytes")
     return dict(zip(names, amounts, strict=True))
 
 
-def test_summary_has_uploads_of_the_previous_period(history: History, clock: ManualClock) -> None:
-    send(history, "PUT", "old", b"x" * 10)
+def test_summary_has_uploads_of_the_previous_period(
+    team: SyntheticTeam, clock: ManualClock
+) -> None:
+    send(team, "PUT", "old", b"x" * 10)
     clock.advance(DAY_MS / 1000)
-    send(history, "PUT", "new", b"x" * 20)
-    summary = history.ask(SUMMARY, since="11h")
+    send(team, "PUT", "new", b"x" * 20)
+    summary = team.get(SUMMARY, since="11h")
     assert summary["artifacts"]["uploadedBytes"] == 20
-    assert summary["previous"]["artifacts"] == moved(0, 0, 0, 0)
-    assert history.ask(SUMMARY, since="13h")["previous"]["artifacts"] == moved(1, 10, 0, 0)
+    assert summary["previous"]["artifacts"] == transfers(0, 0, 0, 0)
+    assert team.get(SUMMARY, since="13h")["previous"]["artifacts"] == transfers(1, 10, 0, 0)

@@ -1,5 +1,8 @@
-"""What a team did over weeks, made up: runs whose numbers are known, since their events are made
-from the numbers and not the other way round. And the questions that are asked about them."""
+"""Synthetic runs of a team over some weeks, with their expected statistics.
+
+The outcome and time saved of each task are chosen first, and its events are derived from them. So
+the expected statistics do not depend on the rules of the program.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,20 @@ from tests.support.event_factory import body
 from tests.support.team_fixture import TeamFixture, TeamServer
 
 DAY_MS = 86_400_000
-BEGIN_MS = int(datetime(2027, 2, 20, tzinfo=UTC).timestamp() * 1000)
-# With the nights in which clocks go forward in New York and in Berlin.
-END_MS = BEGIN_MS + 45 * DAY_MS
-LONG_BEFORE_MS = BEGIN_MS - 300 * DAY_MS
+START_MS = int(datetime(2027, 2, 20, tzinfo=UTC).timestamp() * 1000)
+# Includes the nights in which clocks go forward in New York and in Berlin.
+END_MS = START_MS + 45 * DAY_MS
+SETUP_MS = START_MS - 300 * DAY_MS
 EVENTS = "/v8/artifacts/events"
-SUMS = ("runs", "tasks", "localHits", "remoteHits", "misses", "events", "duplicates", "anomalies")
-COUNTS = (*SUMS, "hitRate", "timeSavedMs")
-WHERE = ("local", "remote")
+TOTALS = ("runs", "tasks", "localHits", "remoteHits", "misses", "events", "duplicates", "anomalies")
+STATS = (*TOTALS, "hitRate", "timeSavedMs")
+SOURCES = ("local", "remote")
 
-Answer = dict[str, Any]
+Json = dict[str, Any]
 
 
-class Key(NamedTuple):
-    """A token: its secret, and what is shown of it. `user` is an e-mail address."""
+class TokenInfo(NamedTuple):
+    """A token: its secret, and what reports show of it. `user` is an email address."""
 
     secret: str
     id: str
@@ -37,8 +40,8 @@ class Key(NamedTuple):
     user: str | None
 
 
-class Task(NamedTuple):
-    """`saved_ms` is 0 of a miss."""
+class SyntheticTask(NamedTuple):
+    """A task of a run. `saved_ms` is 0 for a miss."""
 
     hash: str
     outcome: str
@@ -46,18 +49,18 @@ class Task(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ran:
-    """One run. Its events come in `batches`; `again` if the last of them is sent twice."""
+class SyntheticRun:
+    """A run whose events are sent in `batches`. If `resend`, the last batch is sent twice."""
 
     session: str
     at_ms: int
     ci: str | None
     interactive: bool | None
     agent: str | None
-    key: Key
-    tasks: tuple[Task, ...]
+    token: TokenInfo
+    tasks: tuple[SyntheticTask, ...]
     batches: int
-    again: bool
+    resend: bool
 
     @property
     def hits(self) -> int:
@@ -72,52 +75,52 @@ class Ran:
         return self.hits / len(self.tasks)
 
     def bodies(self) -> list[bytes]:
-        """The requests' bodies, in order."""
+        """Return the request bodies, in order."""
         events = [event for task in self.tasks for event in _events(self.session, task)]
         size = -(-len(events) // self.batches)
         bodies = [body(*events[at : at + size]) for at in range(0, len(events), size)]
-        return bodies + bodies[-1:] * self.again
+        return bodies + bodies[-1:] * self.resend
 
-    def counts(self) -> Answer:
-        """What has to be said of it."""
-        return counts([self])
+    def expected_stats(self) -> Json:
+        """Return the expected statistics of the run."""
+        return expected_stats([self])
 
     def headers(self) -> dict[str, bytes]:
-        """What its client says of itself."""
-        words = {
+        """Return the headers that describe the client."""
+        values = {
             "x-artifact-client-ci": self.ci,
             "x-artifact-client-interactive": {True: "1", False: "0", None: None}[self.interactive],
             "x-ai-agent": self.agent,
         }
-        return {name: word.encode() for name, word in words.items() if word is not None}
+        return {name: value.encode() for name, value in values.items() if value is not None}
 
 
-class History:
-    """The runs of a team, all sent, and who asks about them. It is the end of the weeks then."""
+class SyntheticTeam:
+    """A team that has sent synthetic runs; the clock stands at END_MS afterwards."""
 
     def __init__(
         self, team_server: TeamServer, clock: ManualClock, seed: int, count: int = 90
     ) -> None:
-        clock.value_ms = LONG_BEFORE_MS  # so that what a team has done is not among the runs
+        clock.value_ms = SETUP_MS  # so that reports do not cover the setup of the team
         team = team_server.create_team()
         team.api("DELETE", "artifacts")
         self.server, self.clock, self.slug = team_server.server, clock, team.record.slug
-        self.keys = _keys(team)
-        self.asks = self.keys[0]
-        self.runs = _made_up(random.Random(seed), self.keys, count)
-        for ran in self.runs:
-            self.send(ran)
+        self.tokens = _create_tokens(team)
+        self.reader = self.tokens[0]
+        self.runs = _create_runs(random.Random(seed), self.tokens, count)
+        for run in self.runs:
+            self.send(run)
         clock.value_ms = END_MS
 
-    def send(self, ran: Ran) -> None:
+    def send(self, run: SyntheticRun) -> None:
         """Send all events of a run, at its time."""
-        self.clock.value_ms = ran.at_ms
-        for content in ran.bodies():
-            self.post(ran.key.secret, content, ran.headers())
+        self.clock.value_ms = run.at_ms
+        for content in run.bodies():
+            self.post(run.token.secret, content, run.headers())
 
     def post(self, secret: str, content: bytes, headers: dict[str, bytes] | None = None) -> None:
-        """Send events, now."""
-        answer = self.server.request(
+        """Send one batch at the current time."""
+        response = self.server.request(
             "POST",
             EVENTS,
             token=secret,
@@ -125,47 +128,47 @@ class History:
             content=content,
             headers=headers or {},
         )
-        assert answer.status_code == 200, answer.text
+        assert response.status_code == 200, response.text
 
-    def ask(self, path: str, **params: Any) -> Answer:
-        """The answer to a question about this team, of all that was sent."""
-        given = {"slug": self.slug, "fresh": "true", **params}
-        answer = self.server.request("GET", path, token=self.asks.secret, params=given)
-        assert answer.status_code == 200, answer.text
-        found: Answer = answer.json()
-        return found
+    def get(self, path: str, **params: Any) -> Json:
+        """Request a report on this team that includes everything sent so far."""
+        params = {"slug": self.slug, "fresh": "true", **params}
+        response = self.server.request("GET", path, token=self.reader.secret, params=params)
+        assert response.status_code == 200, response.text
+        report: Json = response.json()
+        return report
 
-    def pages(self, path: str, entries: str, **params: Any) -> list[Answer]:
-        """All entries of a list."""
-        return list(entries_of(self.ask, path, entries, **params))
+    def get_all(self, path: str, entries: str, **params: Any) -> list[Json]:
+        """Request all pages of a list; return the entries."""
+        return list(iter_entries(self.get, path, entries, **params))
 
-    def within(self, answer: Answer) -> list[Ran]:
-        """The runs of the period that an answer names."""
-        return [ran for ran in self.runs if answer["from"] <= iso(ran.at_ms) < answer["to"]]
+    def runs_within(self, report: Json) -> list[SyntheticRun]:
+        """Return the runs that began in the period of a report."""
+        return [run for run in self.runs if report["from"] <= iso(run.at_ms) < report["to"]]
 
 
-def entries_of(
-    ask: Callable[..., Answer], path: str, entries: str, **params: Any
-) -> Iterator[Answer]:
-    """The entries of a list, page by page: all about the period that the first page names."""
-    page = ask(path, **params)
+def iter_entries(
+    get: Callable[..., Json], path: str, entries: str, **params: Any
+) -> Iterator[Json]:
+    """Yield the entries of all pages of a list, for the period of the first page."""
+    page = get(path, **params)
     yield from page[entries]
     if "from" in page:
         params |= {"since": page["from"], "until": page["to"]}
     while page["nextCursor"] is not None:
-        page = ask(path, **params, cursor=page["nextCursor"])
+        page = get(path, **params, cursor=page["nextCursor"])
         assert page[entries]
         yield from page[entries]
 
 
-def counts(runs: Iterable[Ran]) -> Answer:
-    """What has to be said of these runs together."""
-    some = list(runs)
-    tasks = [task for ran in some for task in ran.tasks]
-    local, remote = ([t for t in tasks if t.outcome == f"{where}_hit"] for where in WHERE)
+def expected_stats(runs: Iterable[SyntheticRun]) -> Json:
+    """Return the expected statistics of several runs."""
+    runs = list(runs)
+    tasks = [task for run in runs for task in run.tasks]
+    local, remote = ([t for t in tasks if t.outcome == f"{where}_hit"] for where in SOURCES)
     events = [_events("", task) for task in tasks]
     return {
-        "runs": len(some),
+        "runs": len(runs),
         "tasks": len(tasks),
         "localHits": len(local),
         "remoteHits": len(remote),
@@ -176,66 +179,64 @@ def counts(runs: Iterable[Ran]) -> Answer:
             "remote": sum(task.saved_ms for task in remote),
         },
         "events": sum(map(len, events)),
-        "duplicates": sum(ran.bodies()[-1].count(b"sessionId") for ran in some if ran.again),
+        "duplicates": sum(run.bodies()[-1].count(b"sessionId") for run in runs if run.resend),
         "anomalies": 0,
     }
 
 
-def said(answer: Answer) -> Answer:
-    """The counts in an answer."""
-    return {name: answer[name] for name in COUNTS if name in answer}
+def stats_of(report: Json) -> Json:
+    """Return the statistics in a report."""
+    return {name: report[name] for name in STATS if name in report}
 
 
-def total(answers: Sequence[Answer]) -> Answer:
-    """The counts in answers, added up."""
-    sums: Answer = {name: sum(answer[name] for answer in answers) for name in SUMS}
-    sums["timeSavedMs"] = {w: sum(a["timeSavedMs"][w] for a in answers) for w in WHERE}
+def sum_stats(reports: Sequence[Json]) -> Json:
+    """Add up the statistics of several reports."""
+    sums: Json = {name: sum(report[name] for report in reports) for name in TOTALS}
+    sums["timeSavedMs"] = {w: sum(a["timeSavedMs"][w] for a in reports) for w in SOURCES}
     hits = sums["localHits"] + sums["remoteHits"]
     return sums | {"hitRate": hits / sums["tasks"] if sums["tasks"] else None}
 
 
-def _made_up(chance: random.Random, keys: Sequence[Key], count: int) -> list[Ran]:
-    """The runs of some weeks, oldest first."""
-    hashes = [f"{chance.getrandbits(64):016x}" for _ in range(40)] + ["not/hex", "ÄÖ ü"]
-    times = sorted(chance.sample(range(BEGIN_MS, END_MS), count))
+def _create_runs(rng: random.Random, tokens: Sequence[TokenInfo], count: int) -> list[SyntheticRun]:
+    """Create runs, oldest first."""
+    hashes = [f"{rng.getrandbits(64):016x}" for _ in range(40)] + ["not/hex", "ÄÖ ü"]
+    times = sorted(rng.sample(range(START_MS, END_MS), count))
     return [
-        Ran(
-            session=str(UUID(int=chance.getrandbits(128))),
+        SyntheticRun(
+            session=str(UUID(int=rng.getrandbits(128))),
             at_ms=at_ms,
-            ci=chance.choice([None, "GITHUB_ACTIONS", "VERCEL", "Größe"]),
-            interactive=chance.choice([None, True, False]),
-            agent=chance.choice([None, None, "claude", "cursor"]),
-            key=chance.choice(keys),
-            tasks=tuple(
-                _task(chance, name) for name in chance.sample(hashes, chance.randrange(1, 20))
-            ),
-            batches=chance.choice([1, 1, 2, 3]),
-            again=chance.random() < 0.1,
+            ci=rng.choice([None, "GITHUB_ACTIONS", "VERCEL", "Größe"]),
+            interactive=rng.choice([None, True, False]),
+            agent=rng.choice([None, None, "claude", "cursor"]),
+            token=rng.choice(tokens),
+            tasks=tuple(_task(rng, name) for name in rng.sample(hashes, rng.randrange(1, 20))),
+            batches=rng.choice([1, 1, 2, 3]),
+            resend=rng.random() < 0.1,
         )
         for at_ms in times
     ]
 
 
-def _keys(team: TeamFixture) -> list[Key]:
-    tokens = team.accounts.tokens
-    given: list[Key] = []
+def _create_tokens(team: TeamFixture) -> list[TokenInfo]:
+    create_token = team.accounts.tokens.create
+    tokens: list[TokenInfo] = []
     for user in (team.owner, team.developer):
-        token, secret = tokens.create(None, "", user=user, scopes=Scope)
-        given.append(Key(secret, token.id, "", user.email))
+        token, secret = create_token(None, "", user=user, scopes=Scope)
+        tokens.append(TokenInfo(secret, token.id, "", user.email))
     for label in ("CI", ""):
-        token, secret = tokens.create(team.record, label, scopes=Scope)
-        given.append(Key(secret, token.id, label, None))
-    return given
+        token, secret = create_token(team.record, label, scopes=Scope)
+        tokens.append(TokenInfo(secret, token.id, label, None))
+    return tokens
 
 
-def _task(chance: random.Random, name: str) -> Task:
-    outcome = chance.choice(["miss", "local_hit", "remote_hit"])
-    return Task(name, outcome, 0 if outcome == "miss" else chance.randrange(1, 100_000))
+def _task(rng: random.Random, name: str) -> SyntheticTask:
+    outcome = rng.choice(["miss", "local_hit", "remote_hit"])
+    return SyntheticTask(name, outcome, 0 if outcome == "miss" else rng.randrange(1, 100_000))
 
 
-def _events(session: str, task: Task) -> list[Answer]:
-    """What turbo sends of a task."""
-    came = {
+def _events(session: str, task: SyntheticTask) -> list[Json]:
+    """Return the events that turbo sends for a task."""
+    kinds = {
         "miss": [("LOCAL", "MISS"), ("REMOTE", "MISS")],
         "remote_hit": [("LOCAL", "MISS"), ("REMOTE", "HIT")],
         "local_hit": [("LOCAL", "HIT")],
@@ -248,5 +249,5 @@ def _events(session: str, task: Task) -> list[Answer]:
             "hash": task.hash,
             "duration": task.saved_ms if event == "HIT" else 0,
         }
-        for source, event in came
+        for source, event in kinds
     ]
