@@ -148,7 +148,7 @@ def test_client_receives_a_401_while_it_is_still_sending(shared_server: Server) 
     with httpx.Client() as client:
         for _ in range(20):
             response = client.put(
-                f"{shared_server.url}/v8/artifacts/refused",
+                f"{shared_server.url}/v8/artifacts/rejected",
                 content=body(),
                 headers={"authorization": "Bearer wrong"},
             )

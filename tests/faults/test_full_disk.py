@@ -150,7 +150,7 @@ def test_disk_that_fills_repeatedly_under_load_loses_and_duplicates_nothing(
         disk.empty()
         load.acknowledged.clear()
         assert load.acknowledged.wait(10), "no write succeeded although there is space"
-        return "spool cannot be written" in server.log
+        return "spool not writable" in server.log
 
     with LoadGenerator(server, expected, SEED, events=3, artifacts=2) as load:
         for _ in range(5):
@@ -177,19 +177,19 @@ def test_upload_that_fills_the_disk_is_rejected_and_leaves_no_file(
     disk: SmallDisk, start_server: StartServer
 ) -> None:
     server = start_server("--min-free-bytes", "0", data_dir=disk.data_dir)
-    size_bytes, piece = 40 * MIB, b"p" * MIB
+    size_bytes, chunk = 40 * MIB, b"p" * MIB
     path = "/v8/artifacts/large"
     for headers in ({"content_length": size_bytes}, {"transfer_encoding": "chunked"}):
-        with StreamedRequest(server, "PUT", path, **headers) as pieces:
-            send = pieces.send if "content_length" in headers else pieces.send_chunk
+        with StreamedRequest(server, "PUT", path, **headers) as request:
+            send = request.send if "content_length" in headers else request.send_chunk
             for _ in range(20):
-                send(piece)
+                send(chunk)
             eventually(disk.artifact_files)
             disk.fill()
             with suppress(ConnectionError):  # the response may arrive before everything is sent
                 for _ in range(20):
-                    send(piece)
-            assert_unavailable(pieces.response())
+                    send(chunk)
+            assert_unavailable(request.response())
         assert disk.artifact_files() == set()
         disk.empty()
     with RawHttpClient(server) as client:

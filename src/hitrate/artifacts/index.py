@@ -46,7 +46,7 @@ _BLOB_REF_COLUMNS = (
 class ArtifactIndex:
     """Reads and writes artifact rows. Methods that take a connection write; one thread calls them.
 
-    Reads raise SQLAlchemy's errors unless they say otherwise.
+    Reads raise SQLAlchemy's errors unless documented otherwise.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Artifact store: bodies and index together. Every change of either goes through it.
+"""Artifact store: bodies and index together. All changes of either go through it.
 
 An upload's body is written and flushed first, then its row is committed; all waiting uploads share
 one transaction. A reader follows the row that it read to a file that never changes. So it gets the

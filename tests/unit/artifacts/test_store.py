@@ -13,10 +13,10 @@ from tests.support.artifact_cache import CacheFixture, run_with_cache
 def test_find_returns_an_artifact_with_its_body(tmp_path: Path) -> None:
     async def test(cache: CacheFixture) -> None:
         await cache.put("a", b"hello", tag="T")
-        found = await cache.store.find(cache.key("a"))
-        assert found is not None
-        assert (found.size_bytes, found.tag) == (5, "T")
-        assert Path(cache.store.blobs.path(cache.team.id, found.blob)).read_bytes() == b"hello"
+        artifact = await cache.store.find(cache.key("a"))
+        assert artifact is not None
+        assert (artifact.size_bytes, artifact.tag) == (5, "T")
+        assert Path(cache.store.blobs.path(cache.team.id, artifact.blob)).read_bytes() == b"hello"
 
     run_with_cache(tmp_path, test)
 
@@ -64,11 +64,11 @@ def test_concurrent_uploads_of_one_hash_leave_one_whole_artifact(tmp_path: Path)
         bodies = [bytes([n]) * (n + 1) for n in range(50)]
         await asyncio.gather(*(cache.put("a", body, tag=str(len(body))) for body in bodies))
         cache.store.remove_replaced(0)
-        found = await cache.store.find(cache.key("a"))
-        assert found is not None
-        body = Path(cache.store.blobs.path(cache.team.id, found.blob)).read_bytes()
+        artifact = await cache.store.find(cache.key("a"))
+        assert artifact is not None
+        body = Path(cache.store.blobs.path(cache.team.id, artifact.blob)).read_bytes()
         assert body in bodies
-        assert found.tag == str(len(body))
+        assert artifact.tag == str(len(body))
         assert len(cache.files()) == 1
         assert cache.store.usage() == (1, len(body))
 
@@ -133,8 +133,8 @@ def test_find_many_spans_several_batches(tmp_path: Path) -> None:
     async def test(cache: CacheFixture) -> None:
         await asyncio.gather(*(cache.put(f"h{n}") for n in range(1200)))
         hashes = [f"h{n}" for n in range(0, 2400, 2)]
-        found = await cache.store.find_many(cache.team.id, hashes)
-        assert sorted(found) == sorted(h for h in hashes if int(h[1:]) < 1200)
+        artifacts = await cache.store.find_many(cache.team.id, hashes)
+        assert sorted(artifacts) == sorted(h for h in hashes if int(h[1:]) < 1200)
 
     run_with_cache(tmp_path, test)
 
