@@ -34,7 +34,7 @@ MEASURES = {
 """The label of each metered measure."""
 
 TIME_ZONE_COOKIE = "hitrate_timezone"
-"""Set by the script of the pages to the time zone of the browser."""
+"""The cookie that the script of the pages sets to the time zone of the browser."""
 
 _BLOCKED_REASONS = {
     TeamState.SOFT_BLOCKED: "This team is blocked. Contact the operator of this server.",
@@ -47,6 +47,7 @@ _BLOCKED_REASONS = {
 _MEMBER_BLOCKED = "Remote Caching is disabled for you in this team. An owner can enable it."
 
 SCRIPTED_PAGE_HEADERS = content_security_policy(scripts=True)
+"""Unlike the login pages, the dashboard runs a script of the server."""
 
 _VERSION_PERIOD_MS = 86_400_000
 
@@ -118,9 +119,14 @@ class TeamPages:
         return context
 
     def render(
-        self, context: PageContext, template: str, *, version: str | None = None, status: int = 200,
+        self,
+        context: PageContext,
+        template: str,
+        *,
+        version: str | None = None,
+        status: int = 200,
         **values: Any,
-    ) -> Page:  # fmt: skip
+    ) -> Page:
         """Render a page of a team. With a `version`, the page updates itself when that changes."""
         permissions = context.permissions
         return self._html.render(
