@@ -33,7 +33,7 @@ INVALID_FORMS: list[tuple[dict[str, str], str]] = [
 
 @pytest.fixture
 def ann(shared_server: Server) -> str:
-    """The e-mail address of a new user in two teams."""
+    """The email address of a new user in two teams."""
     return create_user(
         shared_server, f"ann-{uuid.uuid4().hex}@example.com", "default", "web", role=Role.DEVELOPER
     ).email

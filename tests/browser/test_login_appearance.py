@@ -133,7 +133,7 @@ def test_login_works_with_the_keyboard_and_without_scripts(
 ) -> None:
     page = browser.new_page(scripts=False)
     page.goto(f"{shared_server.url}/login")
-    expect(page.get_by_label("E-mail address")).to_be_focused()
+    expect(page.get_by_label("Email address")).to_be_focused()
     page.keyboard.type(ann)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)

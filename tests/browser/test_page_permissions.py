@@ -193,7 +193,7 @@ def test_form_without_a_valid_csrf_token_or_origin_changes_nothing(
         ("limits", {**LIMITS_FORM, "cycle_day": "32"}, "Cycle start day"),
         ("limits", {}, "Cycle start day"),
         ("add-member", {"email": "nobody@example.com", "role": "OWNER"}, "There is no user"),
-        ("add-member", {"email": "", "role": "OWNER"}, "is not an e-mail address"),
+        ("add-member", {"email": "", "role": "OWNER"}, "is not an email address"),
         ("add-member", {"email": "MEMBER", "role": "OWNER"}, "is in the team"),
         ("add-member", {"email": "MEMBER", "role": "KING"}, "Choose a role."),
         ("change-member", {"user": "usr_nobody", "role": "OWNER"}, "Nobody with the id"),

@@ -25,7 +25,7 @@ from tests.support.browser_user import (
 )
 from tests.support.server import Server
 
-WRONG_CREDENTIALS = "Wrong e-mail address or password."
+WRONG_CREDENTIALS = "Wrong email address or password."
 UNSAFE_REDIRECTS = [
     "https://evil.example/",
     "//evil.example/",
@@ -47,7 +47,7 @@ FORM_PATHS = ("/account/tokens", "/account/tokens/tok_x/revoke", "/account/passw
 
 @pytest.fixture
 def ann(shared_server: Server) -> str:
-    """The e-mail address of a new user."""
+    """The email address of a new user."""
     return create_user(shared_server, f"ann-{uuid.uuid4().hex}@example.com", "default").email
 
 
@@ -129,7 +129,7 @@ def test_login_failure_is_announced_and_keeps_the_email_address(
     field = page.get_by_label("Password")
     assert field.get_attribute("aria-describedby") == page.get_by_role("alert").get_attribute("id")
     assert field.input_value() == ""
-    assert page.get_by_label("E-mail address").input_value() == ann
+    assert page.get_by_label("Email address").input_value() == ann
 
 
 def test_repeated_login_failures_delay_only_that_account(shared_server: Server, ann: str) -> None:

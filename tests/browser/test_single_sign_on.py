@@ -158,7 +158,7 @@ def test_unverified_email_address_is_refused(page: Page, server: Server) -> None
     create_user(server, "unverified-eve@example.com")
     open_provider(page, server)
     at_provider.log_in(page, "unverified-eve")
-    assert_refused(page, "has not verified your e-mail address")
+    assert_refused(page, "has not verified your email address")
 
 
 def test_disabled_user_is_refused(page: Page, server: Server) -> None:

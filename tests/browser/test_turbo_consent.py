@@ -47,7 +47,7 @@ INVALID_TARGETS = [
 
 @pytest.fixture
 def ann(shared_server: Server) -> str:
-    """The e-mail address of a new user in two teams."""
+    """The email address of a new user in two teams."""
     email = f"ann-{uuid.uuid4().hex}@example.com"
     return create_user(shared_server, email, "default", "web").email
 

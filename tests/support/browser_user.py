@@ -48,7 +48,7 @@ def create_user(
 
 def submit_login(page: Page, email: str, password: str = PASSWORD) -> None:
     """Fill in and submit the login page that is open."""
-    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Email address").fill(email)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
 

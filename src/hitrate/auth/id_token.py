@@ -74,14 +74,14 @@ def verify_claims(
 def identity_from_claims(claims: Mapping[str, Any]) -> OidcIdentity:
     """Read the identity from verified claims.
 
-    Raises Forbidden if there is no e-mail address, or if the provider has not verified it.
+    Raises Forbidden if there is no email address, or if the provider has not verified it.
     """
     email, verified, name = claims.get("email"), claims.get("email_verified"), claims.get("name")
     if not isinstance(email, str) or not email:
-        raise Forbidden("The identity provider sent no e-mail address.")
+        raise Forbidden("The identity provider sent no email address.")
     if verified is False or verified == "false":
         raise Forbidden(
-            "The identity provider has not verified your e-mail address. Verify it there, then "
+            "The identity provider has not verified your email address. Verify it there, then "
             "sign in again."
         )
     if not isinstance(name, str) or not name.isprintable():

@@ -133,7 +133,7 @@ def members(settings: Settings, slug: str, json_output: bool) -> None:
         print_json({"members": infos})
     else:
         print_table(
-            ("E-mail", "Name", "Role", "Remote caching", "Since", "User id"),
+            ("Email", "Name", "Role", "Remote caching", "Since", "User id"),
             [(i.email, i.name, i.role, _yes(i.remote_caching), i.since, i.user_id) for i in infos],
         )
 

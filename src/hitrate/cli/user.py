@@ -78,7 +78,7 @@ def list_users(settings: Settings, json_output: bool) -> None:
     else:
         names = ("email", "name", "username", "state", "signsInBy", "teams", "createdAt")
         print_table(
-            ("E-mail", "Name", "Username", "State", "Signs in by", "Teams", "Created"),
+            ("Email", "Name", "Username", "State", "Signs in by", "Teams", "Created"),
             [[_text(row[name]) for name in names] for row in rows],
         )
 

@@ -24,7 +24,7 @@ _EMAIL = Meta(extra_json_schema={"format": "email", "maxLength": 254})
 
 
 class MemberListResponse(msgspec.Struct):
-    """Members of a team, by e-mail address."""
+    """Members of a team, by email address."""
 
     members: list[MemberResponse]
 
@@ -34,7 +34,7 @@ class MemberListResponse(msgspec.Struct):
 
 
 class NewMember(msgspec.Struct, forbid_unknown_fields=True):
-    """A user with an account on this server, by e-mail address, and a role."""
+    """A user with an account on this server, by email address, and a role."""
 
     email: Annotated[str, _EMAIL]
     role: Role = Role.DEVELOPER

@@ -23,7 +23,7 @@ from hitrate.teams.models import User
 SSO_CALLBACK_PATH = "/login/sso/callback"
 _MAX_EMAIL_LENGTH = 254
 
-_WRONG_CREDENTIALS = "Wrong e-mail address or password."
+_WRONG_CREDENTIALS = "Wrong email address or password."
 
 
 @get("/login", permission=Permission.PUBLIC)

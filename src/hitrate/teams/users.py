@@ -40,7 +40,7 @@ def normalize_email(email: str) -> str:
     # ASCII only: other letters fold into these (the Kelvin sign into k), or look like them.
     well_formed = re.fullmatch(r"[!-?A-~]+@[!-?A-~]+", email.strip())
     if len(normalized) > MAX_EMAIL_LENGTH or not well_formed:
-        raise BadRequest(f"{email[:80]!a} is not an e-mail address; it looks like ann@example.com.")
+        raise BadRequest(f"{email[:80]!a} is not an email address; it looks like ann@example.com.")
     return normalized
 
 

@@ -283,7 +283,7 @@ def test_unverified_email_address_is_rejected(forger: ForgingProvider, verified:
 @pytest.mark.parametrize("email", [None, "", 7])
 def test_missing_email_address_is_rejected(forger: ForgingProvider, email: object) -> None:
     forger.claims = {"email": email}
-    with pytest.raises(Forbidden, match="no e-mail address"):
+    with pytest.raises(Forbidden, match="no email address"):
         authenticate(forger)
 
 

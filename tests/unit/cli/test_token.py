@@ -99,7 +99,7 @@ def test_a_token_is_rotated_once(token_desk: Desk) -> None:
         (["--operator", "--read-only"], "has no scopes"),
         (["--team", "nobodys"], "There is no team 'nobodys' (teams: web)"),
         (["--user", "nobody@x"], "There is no user 'nobody@x'"),
-        (["--user", "nobody"], "not an e-mail address"),
+        (["--user", "nobody"], "not an email address"),
         (["--team", "web", "--user", "bob@example.com"], "`hitrate team add web bob@example.com`"),
         (["--team", "web", "--scopes", "read,root"], "--scopes has 'root'; it takes any of read"),
         (["--team", "web", "--scopes", ""], "--scopes has ''"),

@@ -103,8 +103,8 @@ def test_disabling_says_which_teams_are_left_without_an_owner(desk: Desk) -> Non
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["create", "ann"], "not an e-mail address"),
-        (["create", "a b@x"], "not an e-mail address"),
+        (["create", "ann"], "not an email address"),
+        (["create", "a b@x"], "not an email address"),
         (["create", "a\x1b[31m@x"], "'a\\x1b[31m@x' is not"),
         (["create", "a\udcff@x"], "'a\\udcff@x' is not"),
         (["create", ANN, "--team", "nobodys"], "There is no team 'nobodys' (teams: none yet)"),
@@ -115,7 +115,7 @@ def test_disabling_says_which_teams_are_left_without_an_owner(desk: Desk) -> Non
         (["disable", ANN], f"There is no user '{ANN}'; `hitrate user list`"),
         (["enable", ANN], f"There is no user '{ANN}'"),
         (["reset-password", ANN], f"There is no user '{ANN}'"),
-        (["reset-password", "ann"], "not an e-mail address"),
+        (["reset-password", "ann"], "not an email address"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

@@ -61,7 +61,7 @@ def test_invalid_address_is_refused(account_fixture: AccountFixture, email: str)
         account_fixture.users.get,
         account_fixture.users.find,
     ):
-        with pytest.raises(BadRequest, match="not an e-mail address"):
+        with pytest.raises(BadRequest, match="not an email address"):
             step(email)
     assert account_fixture.users.all() == []
 
