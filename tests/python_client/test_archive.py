@@ -15,8 +15,8 @@ from typing import Any, Literal
 import pytest
 
 from hitrate.client import CachedRun, Outcome, _archive, cached
-from hitrate.client._archive import ArchiveRefused, pack, unpack
-from hitrate.client._globs import Patterns
+from hitrate.client._archive import ArchiveRejected, pack, unpack
+from hitrate.client._globs import GlobSet
 from tests.support.sample_project import leftovers, snapshot
 from tests.support.server import Server
 
@@ -26,7 +26,7 @@ else:
     from backports import zstd
 
 NOISE = random.Random("outputs").randbytes(3000)
-DIST = Patterns(["dist"], "outputs")
+DIST = GlobSet(["dist"], "outputs")
 FOLDER = {"type": tarfile.DIRTYPE}
 ABSENT = "/evil-of-hitrate"
 
@@ -192,7 +192,7 @@ def test_a_hostile_archive_changes_nothing_and_is_replaced(
 def test_a_shortened_archive_is_refused_wherever_it_ends(tmp_path: Path) -> None:
     whole = packed(GOOD)
     for tenth in range(10):
-        with pytest.raises(ArchiveRefused, match="damaged"):
+        with pytest.raises(ArchiveRejected, match="damaged"):
             unpacked(tmp_path / str(tenth), whole[: len(whole) * tenth // 10])
 
 
@@ -205,7 +205,7 @@ def test_no_flipped_bit_changes_what_is_restored(tmp_path: Path) -> None:
         damaged[position] ^= 1 << position % 8
         try:
             assert unpacked(tmp_path / str(position), bytes(damaged)) == expected
-        except ArchiveRefused:
+        except ArchiveRejected:
             assert not (tmp_path / "evil").exists()
 
 
@@ -213,10 +213,10 @@ def test_no_flipped_bit_changes_what_is_restored(tmp_path: Path) -> None:
 def test_an_archive_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trick: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(_archive, "MOST_BYTES", 5000)
+    monkeypatch.setattr(_archive, "MAX_ARCHIVE_BYTES", 5000)
 
     members = member("dist", **FOLDER, **trick), ("dist/a", NOISE), ("dist/b", NOISE)
-    with pytest.raises(ArchiveRefused):
+    with pytest.raises(ArchiveRejected):
         unpacked(tmp_path / "out", packed(tar(*members)))
 
 

@@ -133,7 +133,7 @@ def test_what_makes_no_outputs_is_not_stored(run: Any) -> None:
     done = run(["true"])
 
     assert (done.outcome, done.stored, done.exit_code) == (Outcome.MISS, False, 0)
-    assert "no output 'dist'" in done.problem
+    assert "the output 'dist' does not exist" in done.problem
 
 
 def plain() -> None: ...

@@ -83,7 +83,7 @@ def test_a_run_within_a_run_for_the_same_outputs_does_not_wait_for_it(
     command = [*inner, "--", "sh", "-c", "echo made > out"]
     done = execute("--outputs", "out", "--", *command, folder=folder)
     assert (done.returncode, (folder / "out").read_text()) == (0, "made\n")
-    assert "a part of a run for the same outputs" in done.stderr
+    assert "part of another run for the same outputs" in done.stderr
 
 
 def test_tasks_without_outputs_leave_nothing_behind(execute: Exec, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_an_iterator_that_gives_what_cannot_be_sent_is_a_bad_request(
 def test_an_option_that_there_is_not_is_a_type_error(
     judged: Facade, fake: StrictFake, operation: Callable[..., object]
 ) -> None:
-    with pytest.raises(TypeError, match="'retries'; there are slug, team_id"):
+    with pytest.raises(TypeError, match="'retries'; the options are slug, team_id"):
         operation(judged, retries=5)
     assert fake.received == []
 

@@ -165,7 +165,7 @@ def test_a_batch_whose_answer_was_lost_is_sent_again_and_counts_once(
 def test_a_batch_in_doubt_is_not_sent_again_when_it_might_count_twice(
     fake: StrictFake, client: Hitrate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "RESEND_S", -1)
+    monkeypatch.setattr(recorder, "RESEND_WINDOW_S", -1)
     fake.script(HangUp(store=True))
     with Recorder(client) as r:
         r.miss("a")
@@ -205,7 +205,7 @@ def test_a_server_that_hangs_does_not_keep_the_build_waiting(
             r.miss(str(index))
         eventually(lambda: fake.received)
     assert r.counts == Counts(sent=0, dropped=50, unknown=100, pending=0)
-    assert "50 dropped, 100 sent without an answer" in caplog.text
+    assert "50 dropped, 100 sent without a response" in caplog.text
 
 
 def test_what_does_not_fit_is_dropped_and_told(
@@ -219,7 +219,7 @@ def test_what_does_not_fit_is_dropped_and_told(
         fake.open()
     assert r.counts == Counts(sent=250, dropped=50, unknown=0, pending=0)
     assert hashes(fake.events) == Counter(str(index) for index in range(250))
-    assert "250 events wait already" in caplog.text
+    assert "250 events are already waiting" in caplog.text
 
 
 def test_an_event_that_the_server_refuses_does_not_take_the_others_with_it(
@@ -236,7 +236,7 @@ def test_an_event_that_the_server_refuses_does_not_take_the_others_with_it(
 def test_a_batch_in_doubt_does_not_wait_beyond_the_time_in_which_it_counts_once(
     fake: StrictFake, client: Hitrate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "RESEND_S", 20)
+    monkeypatch.setattr(recorder, "RESEND_WINDOW_S", 20)
     fake.script(HangUp(store=True), Refuse(503, "later", headers={"retry-after": "21"}))
     with Recorder(client) as r:
         r.miss("a")

@@ -94,14 +94,14 @@ def test_every_operation_raises_the_error(
     assert (refused.value.status, refused.value.code) == (403, code)
 
 
-UNTOLD = "The server answered 500 Internal Server Error."
+UNTOLD = "The server responded with 500 Internal Server Error."
 HTML = {"content-type": "text/html"}
 
 
 @pytest.mark.parametrize(
     ("answer", "kind", "code", "message"),
     [
-        (Answer(404), NotFound, "not_found", "The server answered 404 Not Found."),
+        (Answer(404), NotFound, "not_found", "The server responded with 404 Not Found."),
         (Answer(502, b"<html>Bad"), ServiceUnavailable, "unavailable", "<html>Bad"),
         (Answer(500, b"x" * 9999), ServiceUnavailable, "unavailable", UNTOLD),
         (Answer(500, b"two\nlines"), ServiceUnavailable, "unavailable", UNTOLD),

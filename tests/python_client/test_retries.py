@@ -341,7 +341,7 @@ def test_a_call_that_failed_leaves_the_client_whole(judged: Facade, fake: Strict
 
 
 def test_the_longest_pause_is_the_clients_to_choose(connect: Connect, fake: StrictFake) -> None:
-    client = connect(bearer_token=fake.token, server_url=fake.url, retries=6, max_pause=0.3)
+    client = connect(bearer_token=fake.token, server_url=fake.url, retries=6, max_backoff=0.3)
     fake.script(*[BUSY] * 6)
     client.status()
     assert max(client.pauses) == 0.3

@@ -47,7 +47,7 @@ def test_what_was_signed_otherwise_is_made_again_and_replaced(
     distrusted = build(fake, project)
 
     assert (distrusted.outcome, distrusted.stored) == (Outcome.UNREADABLE, True)
-    assert distrusted.problem == "not restored: its signature is missing or wrong"
+    assert distrusted.problem == "not restored: its signature is missing or invalid"
     assert build(fake, project).outcome is Outcome.HIT
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitrate.client import BadRequest
-from hitrate.client._globs import Patterns
+from hitrate.client._globs import GlobSet
 from hitrate.client._task import Task
 
 NO_TEXT = os.fsdecode(b"\xff\xfe")
@@ -36,7 +36,7 @@ def fingerprint(
     env: Mapping[str, str | None] | None = None,
     key: str = "",
 ) -> str:
-    globs = Patterns(inputs, "inputs", never=("__pycache__",)), Patterns(outputs, "outputs")
+    globs = GlobSet(inputs, "inputs", never=("__pycache__",)), GlobSet(outputs, "outputs")
     return Task(work, root, *globs, env or {}, key).fingerprint()
 
 
@@ -189,9 +189,7 @@ def test_inputs_are_the_files_that_their_globs_mean(
 ) -> None:
     unseen = {"dist/app": b"", ".git/x": b"", ".hitrate/x": b"", "src/__pycache__/x": b""}
     write(root, unseen)
-    task = Task(
-        ["make"], root, Patterns(inputs, "", ["__pycache__"]), Patterns(["dist"], ""), {}, ""
-    )
+    task = Task(["make"], root, GlobSet(inputs, "", ["__pycache__"]), GlobSet(["dist"], ""), {}, "")
 
     assert task.input_names() == names.split()
 
@@ -210,13 +208,13 @@ OUTSIDE = ["../x", "/x", "~/x", "a/../../x", "{..,a}/x", "{a,/x}", r"\../x", r"a
 @pytest.mark.parametrize("glob", [*OUTSIDE, "", ".", "./", "//", "!", "!../x", "!/x"])
 def test_a_glob_that_leaves_the_folder_or_names_nothing_is_refused(glob: str) -> None:
     with pytest.raises(BadRequest):
-        Patterns([glob], "outputs")
+        GlobSet([glob], "outputs")
 
 
 @pytest.mark.parametrize("parts", [*product(["[.][.]", ".*", ".?", "*", "**"], ["x", "*"])])
 def test_no_glob_means_anything_outside_the_folder(root: Path, parts: tuple[str, ...]) -> None:
     write(root.parent, {"x": b"", "beside/x": b""})
-    names = Patterns(["/".join(parts)], "outputs").names(root)
+    names = GlobSet(["/".join(parts)], "outputs").names(root)
 
     assert all((root / name).resolve().is_relative_to(root) for name in names)
 

@@ -72,7 +72,7 @@ def _sink(output: Path | None, *, binary: bool) -> Iterator[IO[bytes]]:
             raise click.UsageError("Parquet is not for a terminal: name a file with -o.")
         yield sys.stdout.buffer
         return
-    from hitrate.client._content import whole_file
+    from hitrate.client._content import atomic_write
 
     try:
         if output.exists() and not output.is_file():  # a pipe, or /dev/null
@@ -81,7 +81,7 @@ def _sink(output: Path | None, *, binary: bool) -> Iterator[IO[bytes]]:
                     raise click.UsageError("Parquet is not for a terminal: name a file with -o.")
                 yield file
         else:
-            with whole_file(output) as whole:
+            with atomic_write(output) as whole:
                 yield whole
     except OSError as error:
         raise Failed(f"{output} cannot be written: {error.strerror or error}.") from error

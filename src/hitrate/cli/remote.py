@@ -100,7 +100,7 @@ class Api:
         call = Call("GET", path, lambda _response: None, {"accept": "*/*"}, query=_bare(query))
         timeout = Timeout(_EXPORT_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         send = functools.partial(self._client.send, call, {"timeout": timeout})
-        with closing(self._client.attempted(call, send)) as response:
+        with closing(self._client.retry(call, send)) as response:
             if kind not in response.headers.get("content-type", ""):
                 raise Failed(f"{response.url.host} answered no {kind}: is it a hitrate server?")
             yield Download(response, None)

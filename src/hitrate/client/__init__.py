@@ -1,4 +1,4 @@
-"""A client of the `/v8/artifacts` API, for hitrate and for Vercel.
+"""Python client of the `/v8/artifacts` API, for hitrate and for Vercel.
 
 from hitrate.client import Event, Hitrate, RequestBody, Source
 

@@ -1,7 +1,7 @@
-"""Outputs as a zstd tar: the same files give the same bytes, and none is trusted to come back.
+"""Outputs as a reproducible zstd-compressed tar archive, which is validated before it is restored.
 
-Only files and folders are stored. On the way back anything else is refused, as is every name
-that is odd or not among the outputs; what was unpacked before stays aside, in the work folder.
+Only files and directories are stored. Unpacking rejects everything else, unusual names, and names
+that are not outputs. It unpacks into the work directory, so a rejected archive changes nothing.
 """
 
 import errno
@@ -16,29 +16,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from hitrate.client._globs import Patterns, name_problem, passes_a_link
+from hitrate.client._globs import GlobSet, crosses_symlink, invalid_name_reason
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-MOST_BYTES = 64 * 10**9
+MAX_ARCHIVE_BYTES = 64 * 10**9
 _OPTIONS: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 _PLAIN_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
 _EXTENDED_TYPES = (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
-_EXTENDED_MOST_BYTES = 8192
+_MAX_EXTENDED_HEADER_BYTES = 8192
 _NAMES_CLASH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
-class ArchiveRefused(Exception):
-    """These outputs cannot be stored, or this archive is not one to restore."""
+class ArchiveRejected(Exception):
+    """The outputs cannot be stored, or the archive must not be restored."""
 
 
 def pack(root: Path, names: Iterable[str], archive: Path) -> int:
-    """Write the files and folders of these names into `archive`; the number of files.
+    """Write files and directories into `archive` and return the number of files.
 
-    Raises ArchiveRefused and OSError.
+    Raises ArchiveRejected and OSError.
     """
     files = 0
     with (
@@ -50,39 +50,42 @@ def pack(root: Path, names: Iterable[str], archive: Path) -> int:
     return files
 
 
-def unpack(archive: Path, outputs: Patterns, folder: Path) -> list[str]:
-    """Unpack into the empty `folder`; the names of the files. Raises ArchiveRefused, OSError."""
+def unpack(archive: Path, outputs: GlobSet, directory: Path) -> list[str]:
+    """Unpack into an empty directory and return the file names.
+
+    Raises ArchiveRejected, OSError.
+    """
     try:
         with zstd.open(archive, "rb") as packed:
             with tarfile.open(fileobj=packed, mode="r|", tarinfo=_Member) as tar:
-                names = _extract_all(tar, outputs, folder)
-            # To the end, where a damaged or shortened archive shows.
+                names = _extract_all(tar, outputs, directory)
+            # Read to the end, to detect a damaged or truncated archive.
             while packed.read(1024 * 1024):
                 pass
     except (tarfile.TarError, zstd.ZstdError, EOFError, UnicodeError, ValueError) as error:
-        raise ArchiveRefused(f"the stored outputs are damaged: {error}") from error
+        raise ArchiveRejected(f"the stored outputs are damaged: {error}") from error
     except OSError as error:
         if error.errno in _NAMES_CLASH:
-            raise ArchiveRefused(f"the stored names cannot be: {error}") from error
+            raise ArchiveRejected(f"the stored names are not possible here: {error}") from error
         raise
     return names
 
 
-def replace_outputs(root: Path, outputs: Patterns, folder: Path) -> None:
-    """Make the outputs those in `folder`, and remove all others.
+def replace_outputs(root: Path, outputs: GlobSet, directory: Path) -> None:
+    """Replace the outputs by the files in `directory`, and remove all others.
 
-    What is the same already stays, so that whoever reads it is not disturbed. Raises
-    ArchiveRefused, before anything is changed, and OSError.
+    Identical files are left in place, so that programs that read them are not disturbed. Raises
+    ArchiveRejected before anything is changed, and OSError.
     """
-    parts = {part.relative_to(folder).as_posix(): part for part in sorted(folder.rglob("*"))}
+    parts = {part.relative_to(directory).as_posix(): part for part in sorted(directory.rglob("*"))}
     for name, part in parts.items():
         if part.is_dir() and (root / name).is_symlink():
-            raise ArchiveRefused(f"{name} is a symbolic link here")
-    there = {name for name in outputs.names(root) if not passes_a_link(root, name)}
-    # The deepest first, so that folders are empty when their turn comes.
-    for name in sorted(there - parts.keys(), reverse=True):
+            raise ArchiveRejected(f"{name} is a symbolic link here")
+    existing = {name for name in outputs.names(root) if not crosses_symlink(root, name)}
+    # Deepest first, so that directories are empty when they are removed.
+    for name in sorted(existing - parts.keys(), reverse=True):
         _remove(root / name)
-    # One time for all: to `make` none is older than another, and all are newer than their sources.
+    # One time for all: for `make`, no output is older than another or than its sources.
     now = time.time_ns()
     for name, part in parts.items():
         target = root / name
@@ -100,31 +103,31 @@ def replace_outputs(root: Path, outputs: Patterns, folder: Path) -> None:
 
 
 def _add(tar: tarfile.TarFile, root: Path, name: str) -> int:
-    if problem := name_problem(name):
-        raise ArchiveRefused(f"{name!a}: {problem}")
-    if passes_a_link(root, name):
-        raise ArchiveRefused(f"the way to {name} goes through a symbolic link")
+    if problem := invalid_name_reason(name):
+        raise ArchiveRejected(f"{name!a}: {problem}")
+    if crosses_symlink(root, name):
+        raise ArchiveRejected(f"the path of {name} contains a symbolic link")
     path = root / name
-    found = path.lstat()
-    info = tarfile.TarInfo(name)  # without owner and time, which are not what was made
-    if stat.S_ISDIR(found.st_mode):
+    status = path.lstat()
+    info = tarfile.TarInfo(name)  # without owner and time, so that archives are reproducible
+    if stat.S_ISDIR(status.st_mode):
         info.type, info.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(info)
         return 0
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
-        raise ArchiveRefused(f"{name} is {kind}")
-    info.mode = 0o755 if found.st_mode & stat.S_IXUSR else 0o644
-    info.size = found.st_size
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
+        raise ArchiveRejected(f"{name} is {kind}")
+    info.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+    info.size = status.st_size
     with path.open("rb") as file:
         tar.addfile(info, file)
     return 1
 
 
 class _Member(tarfile.TarInfo):
-    """A header that is refused where tarfile would be content, or take its time over it.
+    """A tar header with stricter rules than tarfile's.
 
-    tarfile takes a damaged header for the end, and reads extended ones of any size.
+    tarfile treats a damaged header as the end, and reads extended headers of any size.
     """
 
     @classmethod
@@ -134,62 +137,62 @@ class _Member(tarfile.TarInfo):
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # reason: not in typeshed
             raise
         except tarfile.HeaderError as error:
-            raise ArchiveRefused(f"the stored outputs are damaged: {error}") from error
+            raise ArchiveRejected(f"the stored outputs are damaged: {error}") from error
 
     def _proc_member(self, tar: tarfile.TarFile) -> Self:
         extended = self.type in _EXTENDED_TYPES
-        # One in a row, for a long name.
+        # At most one extended header per file, for a long name.
         chain = getattr(tar, "extended_in_a_row", 0) + 1 if extended else 0
         tar.extended_in_a_row = chain  # type: ignore[attr-defined]  # reason: ours
-        if chain > 1 or self.size < 0 or (extended and self.size > _EXTENDED_MOST_BYTES):
-            raise ArchiveRefused("it has a header that we never write")
+        if chain > 1 or self.size < 0 or (extended and self.size > _MAX_EXTENDED_HEADER_BYTES):
+            raise ArchiveRejected("it has an unexpected header")
         if not extended and self.type not in _PLAIN_TYPES:
-            raise ArchiveRefused(f"{self.name[:200]!a} is neither a file nor a folder")
+            raise ArchiveRejected(f"{self.name[:200]!a} is neither a file nor a directory")
         return super()._proc_member(tar)  # type: ignore[misc, no-any-return]  # reason: tarfile names it for overriding
 
 
-def _extract_all(tar: tarfile.TarFile, outputs: Patterns, folder: Path) -> list[str]:
+def _extract_all(tar: tarfile.TarFile, outputs: GlobSet, directory: Path) -> list[str]:
     seen: set[str] = set()
-    names, left = [], MOST_BYTES
+    names, remaining_bytes = [], MAX_ARCHIVE_BYTES
     for member in tar:
-        left -= member.size
-        _check(member, outputs, seen, left)
+        remaining_bytes -= member.size
+        _check(member, outputs, seen, remaining_bytes)
         seen.add(member.name)
-        path = folder / member.name
+        path = directory / member.name
         path.parent.mkdir(parents=True, exist_ok=True)
         if member.isdir():
             path.mkdir(exist_ok=True)
             continue
         content = tar.extractfile(member)
         assert content is not None  # noqa: S101  # reason: it is a regular file
-        with content, _create(path, program=bool(member.mode & stat.S_IXUSR)) as file:
+        with content, _create(path, executable=bool(member.mode & stat.S_IXUSR)) as file:
             shutil.copyfileobj(content, file)
         names.append(member.name)
     return names
 
 
-def _check(member: tarfile.TarInfo, outputs: Patterns, seen: set[str], left: int) -> None:
-    shown = f"{member.name[:200]!a}"
+def _check(member: tarfile.TarInfo, outputs: GlobSet, seen: set[str], remaining_bytes: int) -> None:
+    name = f"{member.name[:200]!a}"
     if member.issparse() or member.size < 0 or (member.isdir() and member.size):
-        raise ArchiveRefused(f"{shown} is neither a file nor a folder")
-    if problem := name_problem(member.name):
-        raise ArchiveRefused(f"{shown}: {problem}")
-    if not outputs.mean(member.name, folder=member.isdir()):
-        raise ArchiveRefused(f"{shown} is none of the outputs")
+        raise ArchiveRejected(f"{name} is neither a file nor a directory")
+    if problem := invalid_name_reason(member.name):
+        raise ArchiveRejected(f"{name}: {problem}")
+    if not outputs.matches(member.name, directory=member.isdir()):
+        raise ArchiveRejected(f"{name} is not an output")
     if member.name in seen:
-        raise ArchiveRefused(f"{shown} is there twice")
-    if left < 0:
-        raise ArchiveRefused(f"it has more than {MOST_BYTES} bytes")
+        raise ArchiveRejected(f"{name} occurs twice")
+    if remaining_bytes < 0:
+        raise ArchiveRejected(f"it has more than {MAX_ARCHIVE_BYTES} bytes")
 
 
-def _create(path: Path, *, program: bool) -> BinaryIO:
-    # The rest of the mode is this user's choice (umask), as if the file had been made here.
-    mode = 0o777 if program else 0o666
+def _create(path: Path, *, executable: bool) -> BinaryIO:
+    # The umask applies, as if the file had been created here.
+    mode = 0o777 if executable else 0o666
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
 
 
 def _is_same(part: Path, target: Path) -> bool:
-    """Whether the file that is to come is there already, its mode as well."""
+    """Return whether the target already has the same content and mode."""
     if target.is_symlink() or not target.is_file():
         return False
     same_mode = part.stat().st_mode == target.stat().st_mode

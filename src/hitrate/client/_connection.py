@@ -1,4 +1,4 @@
-"""Where the server is, who calls it, and for which team. The client's only reader of settings."""
+"""Server, token and team of a client, from arguments or turbo's environment variables."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _URL = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Connection:
-    """`url` without a slash at its end; the token never shows."""
+    """Server, token, team and timeout. `url` has no trailing slash; `repr` hides the token."""
 
     url: str
     token: str = field(repr=False)
@@ -29,7 +29,7 @@ class Connection:
     timeout: float | httpx.Timeout
 
     def request(self, call: Call[Any], options: CallOptions) -> dict[str, Any]:
-        """What httpx needs for a request, all but its content."""
+        """Return httpx's arguments for a request, without its content."""
         return {
             "method": call.method,
             "url": self.url + call.path + self._query(call.query, options),
@@ -38,15 +38,15 @@ class Connection:
                 "user-agent": f"hitrate-python/{__version__}",
                 **call.headers,
             },
-            "timeout": _checked_timeout(options.get("timeout", self.timeout)),
+            "timeout": _validate_timeout(options.get("timeout", self.timeout)),
         }
 
-    def _query(self, asked: Mapping[str, str], options: CallOptions) -> str:
-        """A team that the call names replaces the client's altogether; an empty one is none."""
+    def _query(self, parameters: Mapping[str, str], options: CallOptions) -> str:
+        """Return the query string. A team named by the call replaces the client's team."""
         team_id, slug = options.get("team_id"), options.get("slug")
         if team_id is None and slug is None:
             team_id, slug = self.team_id, self.slug
-        named = {**asked, "slug": slug, "teamId": team_id}
+        named = {**parameters, "slug": slug, "teamId": team_id}
         query = urlencode({name: v for name, v in named.items() if v}, quote_via=quote, safe="")
         return f"?{query}" if query else ""
 
@@ -59,51 +59,53 @@ def connection(
     timeout: float | httpx.Timeout,
     environ: Mapping[str, str] = os.environ,
 ) -> Connection:
-    """What was given, the rest from turbo's variables. Raises BadRequest for what is missing.
+    """Combine arguments with turbo's variables. Raises BadRequest if something is missing.
 
-    A team that is given, by id or slug, is the only one: the environment's is then left alone.
+    If a team is given, by id or slug, the environment's team is ignored.
     """
     if team_id is None and slug is None:
         slug = environ.get("TURBO_TEAM") or None
-        # As `turbo` does: an id is only an id if it looks like one.
+        # As in `turbo`, an id must look like one.
         named = environ.get("TURBO_TEAMID", "")
         team_id = named if named.startswith("team_") else None
     token = bearer_token if bearer_token is not None else environ.get("TURBO_TOKEN", "")
     url = server_url if server_url is not None else environ.get("TURBO_API", "")
     return Connection(
-        _checked_url(url), _checked_token(token), team_id, slug, _checked_timeout(timeout)
+        _validate_url(url), _validate_token(token), team_id, slug, _validate_timeout(timeout)
     )
 
 
-def _checked_url(url: str) -> str:
+def _validate_url(url: str) -> str:
     if not url:
         raise BadRequest(
-            "No server is named: give server_url, or set TURBO_API "
-            "(Vercel's own is https://api.vercel.com)."
+            "There is no server: pass server_url, or set TURBO_API "
+            "(Vercel's is https://api.vercel.com)."
         )
     try:
         parts = urlsplit(url)
-        sound = bool(_URL.fullmatch(url) and parts.hostname and parts.port != 0)
+        is_valid = bool(_URL.fullmatch(url) and parts.hostname and parts.port != 0)
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL):
-        sound = False
-    if not sound:
-        # It may hold a password before an @.
-        shown = repr(url) if "@" not in url else "one with a user's name"
-        raise BadRequest(f"server_url must be like https://cache.example.com, not {shown}.")
+        is_valid = False
+    if not is_valid:
+        # The part before an @ may be a password.
+        text = repr(url) if "@" not in url else "one with a user name"
+        raise BadRequest(f"server_url must be like https://cache.example.com, not {text}.")
     return url.rstrip("/")
 
 
-def _checked_token(token: str) -> str:
+def _validate_token(token: str) -> str:
     if not token:
-        raise BadRequest("There is no token: give bearer_token, or set TURBO_TOKEN.")
-    # The token itself is never shown, also not when it is wrong.
+        raise BadRequest("There is no token: pass bearer_token, or set TURBO_TOKEN.")
+    # The token is never part of a message, even if it is invalid.
     if not re.fullmatch(r"[!-~]+", token):
-        raise BadRequest("The token has characters that no token has; was it copied whole?")
+        raise BadRequest(
+            "The token has characters that a token cannot have. Was it copied completely?"
+        )
     return token
 
 
-def _checked_timeout(timeout: object) -> float | httpx.Timeout:
+def _validate_timeout(timeout: object) -> float | httpx.Timeout:
     if isinstance(timeout, httpx.Timeout):
         return timeout
     if isinstance(timeout, int | float) and timeout > 0:
@@ -112,9 +114,11 @@ def _checked_timeout(timeout: object) -> float | httpx.Timeout:
 
 
 @contextmanager
-def made_by_httpx() -> Iterator[None]:
-    """Around the making of httpx's own client, which reads proxies and the like from outside."""
+def map_setup_errors() -> Iterator[None]:
+    """Translate errors of creating an httpx client, which reads proxy settings."""
     try:
         yield
     except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise BadRequest(f"httpx cannot be set up, perhaps for a proxy: {error}") from error
+        raise BadRequest(
+            f"The HTTP client cannot be created (check the proxy settings): {error}"
+        ) from error

@@ -1,4 +1,4 @@
-"""The content of an upload, whatever it comes from, as chunks; and files that are whole or not."""
+"""Upload content from any source, as chunks; and files that are written atomically."""
 
 import errno
 import io
@@ -25,15 +25,15 @@ _Bytes = bytes | bytearray | memoryview
 
 @runtime_checkable
 class _Readable(Protocol):
-    """What every file has, and nothing else that can be sent."""
+    """A binary file, as distinct from other content."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Content:
-    """One upload's content. `length` in bytes, None where it is not known beforehand.
+    """Content of one upload. `length` in bytes, None if it is unknown.
 
-    Raises BadRequest for what is no content, and OSError for a file that cannot be found.
+    Raises BadRequest for an invalid source, and OSError for a missing file.
     """
 
     def __init__(self, source: AsyncUploadable, length: int | None, progress: Progress | None):
@@ -42,7 +42,7 @@ class Content:
         self._start = _position(source)
         self._progress = progress
         self.is_broken = False
-        """The source, or whoever watches the progress, has raised."""
+        """Whether the source or the progress callback has raised."""
         found = _length_of(source, self._start)
         if length is not None and (length < 0 or found not in (None, length)):
             raise BadRequest(f"content_length is {length}, but the content has {found} bytes.")
@@ -51,58 +51,60 @@ class Content:
         self.repeatable = found is not None
 
     def chunks(self) -> Iterator[bytes]:
-        """The content, from its beginning. Raises BadRequest where only async_chunks will do."""
+        """Yield the content from its beginning. Raises BadRequest for an async source."""
         if isinstance(self._source, AsyncIterable):
-            raise BadRequest("An asynchronous iterator can only be sent by AsyncHitrate.")
-        return self._counted(self._source)
+            raise BadRequest("An asynchronous iterator needs AsyncHitrate.")
+        return self._count_chunks(self._source)
 
     async def async_chunks(self) -> AsyncGenerator[bytes, None]:
-        """The same, without keeping the event loop waiting for a disk."""
-        count = _Count(self.length, self._progress)
+        """Yield the content from its beginning, reading files in a thread."""
+        count = _ProgressCounter(self.length, self._progress)
         async with aclosing(_async_chunks(self._source, self._start)) as chunks:
             try:
                 async for chunk in chunks:
-                    yield count.take(chunk)
-                    count.tell()
-                count.end()
+                    yield count.add(chunk)
+                    count.report()
+                count.finish()
             except Exception:
                 self.is_broken = True
                 raise
 
-    def _counted(self, source: Uploadable) -> Iterator[bytes]:
-        count = _Count(self.length, self._progress)
+    def _count_chunks(self, source: Uploadable) -> Iterator[bytes]:
+        count = _ProgressCounter(self.length, self._progress)
         try:
             for chunk in _chunks(source, self._start):
-                yield count.take(chunk)
-                count.tell()
-            count.end()
+                yield count.add(chunk)
+                count.report()
+            count.finish()
         except Exception:
             self.is_broken = True
             raise
 
 
-class _Count:
-    """The bytes of a content that went so far, held to the length that was announced."""
+class _ProgressCounter:
+    """Counts the bytes that were read and checks them against the declared length."""
 
     def __init__(self, length: int | None, progress: Progress | None) -> None:
         self._length = length
         self._progress = progress
         self._done = 0
 
-    def take(self, chunk: Any) -> bytes:
+    def add(self, chunk: Any) -> bytes:
         if not isinstance(chunk, _Bytes):
-            raise BadRequest(f"The content gives {type(chunk).__name__}, not bytes; is it text?")
+            raise BadRequest(
+                f"The content yields {type(chunk).__name__} instead of bytes; is it text?"
+            )
         plain = bytes(chunk)
         self._done += len(plain)
         if self._length is not None and self._done > self._length:
             raise BadRequest(f"content_length is {self._length}, but the content has more bytes.")
         return plain
 
-    def tell(self) -> None:
+    def report(self) -> None:
         if self._progress is not None:
             self._progress(self._done, self._length)
 
-    def end(self) -> None:
+    def finish(self) -> None:
         if self._length is not None and self._done < self._length:
             raise BadRequest(
                 f"content_length is {self._length}, but the content has {self._done} bytes."
@@ -110,8 +112,8 @@ class _Count:
 
 
 @contextmanager
-def whole_file(path: os.PathLike[str] | str) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends well, and else leaves no trace."""
+def atomic_write(path: os.PathLike[str] | str) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces `path` on success and is deleted on failure."""
     final = Path(path).resolve()
     if final.exists() and not final.is_file():
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
@@ -138,7 +140,7 @@ async def _async_chunks(source: AsyncUploadable, start: int | None) -> AsyncGene
 
 
 def _chunks(source: Uploadable, start: int | None) -> Iterator[bytes]:
-    """None of them empty."""
+    """Yield chunks, none of them empty."""
     if isinstance(source, _Bytes):
         yield from _file_chunks(io.BytesIO(source))
     elif isinstance(source, os.PathLike):
@@ -159,26 +161,26 @@ def _file_chunks(file: BinaryIO) -> Iterator[bytes]:
 
 def _check(source: object) -> None:
     if isinstance(source, str):
-        raise BadRequest("content is text: give bytes, or pathlib.Path(...) for a file.")
+        raise BadRequest("content is text: pass bytes, or pathlib.Path(...) for a file.")
     if isinstance(source, io.TextIOBase):
         raise BadRequest("content is a file open as text: open it with mode 'rb'.")
     if isinstance(source, memoryview) and not source.contiguous:
-        raise BadRequest("content is a memoryview with gaps: give its tobytes().")
+        raise BadRequest("content is a memoryview with gaps: pass its tobytes().")
     if isinstance(source, os.PathLike) and Path(source).is_dir():
-        raise BadRequest("content is a folder: give a file.")
+        raise BadRequest("content is a directory: pass a file.")
     if not isinstance(source, _Bytes | os.PathLike | Iterable | AsyncIterable | _Readable):
         raise BadRequest(
-            f"content is {type(source).__name__}: give bytes, a path, a file or an iterator."
+            f"content is {type(source).__name__}: pass bytes, a path, a file or an iterator."
         )
 
 
 def _is_file(source: object) -> TypeGuard[BinaryIO]:
-    # The files of asynchronous libraries read as well, but not for those who do not wait.
+    # Files of asynchronous libraries also have `read`, but it must be awaited.
     return isinstance(source, _Readable) and not isinstance(source, AsyncIterable)
 
 
 def _position(source: object) -> int | None:
-    """Where a file stands, if one can come back to it."""
+    """Return the position of a seekable file."""
     if not _is_file(source):
         return None
     try:

@@ -1,6 +1,6 @@
-"""The seven operations as values: what to send, and how to read the answer. No I/O.
+"""The seven operations as values: the request, and how to read the response. No I/O.
 
-Source: Vercel's OpenAPI of `/v8/artifacts`; header and query names are those of the wire.
+Source: Vercel's OpenAPI document of `/v8/artifacts`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from hitrate.client._options import (
     UploadOptions,
     check_names,
 )
-from hitrate.client._responses import is_page, metadata_of
+from hitrate.client._responses import is_html, metadata_from_headers
 from hitrate.client.errors import BadRequest, TransportError
 from hitrate.client.models import (
     ArtifactInfo,
@@ -31,38 +31,39 @@ from hitrate.client.models import (
     QueryResponse,
     StatusResponse,
     UploadResponse,
-    encoded_events,
+    encode_events,
 )
 
-Answer = TypeVar("Answer")
+ResponseT = TypeVar("ResponseT")
 
 _ARTIFACTS = "/v8/artifacts"
-_CI_MOST = 50
-_TAG_MOST = 600
-_DURATION_MOST = 10**15
-_OTHER_OPERATIONS = ("status", "events")  # their addresses stand where a hash would
+_MAX_CI_LENGTH = 50
+_MAX_TAG_LENGTH = 600
+_MAX_DURATION_MS = 10**15
+_RESERVED_NAMES = ("status", "events")  # paths that would otherwise be hashes
 _JSON = {"accept": "application/json"}
 _SENDS_JSON = {"content-type": "application/json"}
 _SENDS_BYTES = {"content-type": "application/octet-stream"}
-# Not packed on the way, so that the sizes told are the artifact's own.
-_AS_IT_IS = {"accept": "*/*", "accept-encoding": "identity"}
+# Without compression, so that Content-Length is the size of the artifact.
+_UNENCODED = {"accept": "*/*", "accept-encoding": "identity"}
 
 
 @dataclass(frozen=True)
-class Call(Generic[Answer]):
-    """One request, and how to read its answer.
+class Call(Generic[ResponseT]):
+    """One request, and how to read its response.
 
-    `harmless`: done twice, it does no more than done once. `read`: from an answer whose status is
-    2xx, or one of `also`, and whose body was read. `query`: what is asked beside the team.
+    `read` gets a response whose status is 2xx or one of `ok_statuses`, and whose body was read.
+    `idempotent`: processing it twice has the same effect as once. `query`: parameters besides the
+    team.
     """
 
     method: str
     path: str
-    read: Callable[[httpx.Response], Answer]
+    read: Callable[[httpx.Response], ResponseT]
     headers: dict[str, str] = field(default_factory=dict)
     content: bytes | Content | None = None
-    harmless: bool = True
-    also: tuple[int, ...] = ()
+    idempotent: bool = True
+    ok_statuses: tuple[int, ...] = ()
     query: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -70,22 +71,24 @@ class Call(Generic[Answer]):
         return not isinstance(self.content, Content) or self.content.repeatable
 
     def accepts(self, response: httpx.Response) -> bool:
-        return response.is_success or (response.status_code in self.also and not is_page(response))
+        return response.is_success or (
+            response.status_code in self.ok_statuses and not is_html(response)
+        )
 
 
 def record_events(events: Sequence[EventLike], options: EventOptions) -> Call[None]:
     check_names(options, EventOptions)
-    return record_encoded(encoded_events(events), event_headers(options))
+    return record_encoded(encode_events(events), event_headers(options))
 
 
 def event_headers(options: EventOptions) -> dict[str, str]:
-    """Who records. Raises BadRequest for what the contract does not allow."""
+    """Return the headers that describe the client. Raises BadRequest for invalid values."""
     return {**_client_headers(options), **_headers({"x-ai-agent": options.get("x_ai_agent")})}
 
 
 def record_encoded(body: bytes, headers: dict[str, str]) -> Call[None]:
-    """`body` as `encoded_events` makes it, `headers` as `event_headers` does."""
-    # Harmless: a batch that comes again, byte for byte, is taken for the same batch.
+    """Record a body from `encode_events`, with headers from `event_headers`."""
+    # Idempotent: the server counts a batch that is re-sent byte for byte once.
     return Call(
         "POST",
         f"{_ARTIFACTS}/events",
@@ -105,8 +108,8 @@ def upload(
 ) -> Call[UploadResponse]:
     check_names(options, UploadOptions)
     content = Content(source, options.get("content_length"), options.get("progress"))
-    tag = _text(options.get("x_artifact_tag"), "x_artifact_tag", _TAG_MOST)
-    facts = {
+    tag = _text(options.get("x_artifact_tag"), "x_artifact_tag", _MAX_TAG_LENGTH)
+    headers = {
         "content-length": content.length,
         "x-artifact-duration": _duration(options.get("x_artifact_duration")),
         "x-artifact-tag": tag,
@@ -117,25 +120,25 @@ def upload(
         "PUT",
         _address(artifact_hash),
         _reader(UploadResponse),
-        {**_JSON, **_SENDS_BYTES, **_headers(facts), **_client_headers(options)},
+        {**_JSON, **_SENDS_BYTES, **_headers(headers), **_client_headers(options)},
         content,
     )
 
 
 def download(artifact_hash: str, options: DownloadOptions) -> Call[ArtifactMetadata]:
-    """The answer's body is the artifact; `read` gives what its headers say of it."""
+    """Download an artifact. The response body is the artifact; `read` returns its metadata."""
     check_names(options, DownloadOptions)
-    headers = {**_AS_IT_IS, **_client_headers(options)}
-    return Call("GET", _address(artifact_hash), metadata_of, headers)
+    headers = {**_UNENCODED, **_client_headers(options)}
+    return Call("GET", _address(artifact_hash), metadata_from_headers, headers)
 
 
 def exists(artifact_hash: str, options: CallOptions) -> Call[ArtifactMetadata | None]:
     check_names(options, CallOptions)
 
     def read(response: httpx.Response) -> ArtifactMetadata | None:
-        return metadata_of(response) if response.is_success else None
+        return metadata_from_headers(response) if response.is_success else None
 
-    return Call("HEAD", _address(artifact_hash), read, _AS_IT_IS, also=(404,))
+    return Call("HEAD", _address(artifact_hash), read, _UNENCODED, ok_statuses=(404,))
 
 
 def query(hashes: Sequence[str], options: CallOptions) -> Call[QueryResponse]:
@@ -149,16 +152,16 @@ def query(hashes: Sequence[str], options: CallOptions) -> Call[QueryResponse]:
 
 def delete_all(options: CallOptions) -> Call[DeleteResponse]:
     check_names(options, CallOptions)
-    # Done twice it would tell that there was nothing to delete.
-    return Call("DELETE", _ARTIFACTS, _reader(DeleteResponse), _JSON, harmless=False)
+    # Not idempotent: the second response would say that nothing was deleted.
+    return Call("DELETE", _ARTIFACTS, _reader(DeleteResponse), _JSON, idempotent=False)
 
 
-def _reader(kind: type[Answer]) -> Callable[[httpx.Response], Answer]:
-    def read(response: httpx.Response) -> Answer:
+def _reader(kind: type[ResponseT]) -> Callable[[httpx.Response], ResponseT]:
+    def read(response: httpx.Response) -> ResponseT:
         try:
             return msgspec.json.decode(response.content, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _strange(response, error) from error
+            raise _unexpected_response(response, error) from error
 
     return read
 
@@ -168,7 +171,7 @@ def _read_query(response: httpx.Response) -> QueryResponse:
         items = msgspec.json.decode(response.content, type=dict[str, dict[str, Any] | None])
         return {artifact_hash: _info(item) for artifact_hash, item in items.items()}
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _strange(response, error) from error
+        raise _unexpected_response(response, error) from error
 
 
 def _info(item: dict[str, Any] | None) -> ArtifactInfo | ArtifactProblem | None:
@@ -179,9 +182,9 @@ def _info(item: dict[str, Any] | None) -> ArtifactInfo | ArtifactProblem | None:
     return msgspec.convert(item, ArtifactInfo)
 
 
-def _strange(response: httpx.Response, error: Exception) -> TransportError:
+def _unexpected_response(response: httpx.Response, error: Exception) -> TransportError:
     return TransportError(
-        f"{response.url.host} answered what is no answer of this API: {error}.",
+        f"{response.url.host} sent an invalid response: {error}.",
         may_have_arrived=True,
         status=response.status_code,
     )
@@ -189,10 +192,10 @@ def _strange(response: httpx.Response, error: Exception) -> TransportError:
 
 def _address(artifact_hash: object) -> str:
     try:
-        # Nothing but points would be taken for a step in the path.
+        # A name of dots alone would be taken for a path segment.
         if isinstance(artifact_hash, str) and artifact_hash.strip("."):
             path = f"{_ARTIFACTS}/{quote(artifact_hash, safe='')}"
-            if artifact_hash not in _OTHER_OPERATIONS:
+            if artifact_hash not in _RESERVED_NAMES:
                 return path
     except UnicodeEncodeError:
         pass
@@ -200,7 +203,7 @@ def _address(artifact_hash: object) -> str:
 
 
 def _client_headers(options: ClientOptions) -> dict[str, str]:
-    ci = _text(options.get("x_artifact_client_ci"), "x_artifact_client_ci", _CI_MOST)
+    ci = _text(options.get("x_artifact_client_ci"), "x_artifact_client_ci", _MAX_CI_LENGTH)
     interactive = options.get("x_artifact_client_interactive")
     if interactive not in (None, 0, 1):
         raise BadRequest(f"x_artifact_client_interactive must be 0 or 1, not {interactive!r}.")
@@ -208,22 +211,22 @@ def _client_headers(options: ClientOptions) -> dict[str, str]:
     return _headers({"x-artifact-client-ci": ci, "x-artifact-client-interactive": flag})
 
 
-def _text(value: object, name: str, most: int) -> str | None:
+def _text(value: object, name: str, max_length: int) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise BadRequest(f"{name} must be a text, not {value!r}.")
-    if len(value) > most:
-        raise BadRequest(f"{name} has {len(value)} characters; at most {most} are allowed.")
+        raise BadRequest(f"{name} must be a string, not {value!r}.")
+    if len(value) > max_length:
+        raise BadRequest(f"{name} has {len(value)} characters; at most {max_length} are allowed.")
     return value
 
 
 def _duration(value: object) -> str | None:
-    """Decimal, never with an exponent; to the nanosecond."""
+    """Return decimal milliseconds without an exponent, to the nanosecond."""
     if value is None:
         return None
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1
-    if not 0 <= number < _DURATION_MOST:
+    if not 0 <= number < _MAX_DURATION_MS:
         raise BadRequest(f"x_artifact_duration must be a number of milliseconds, not {value!r}.")
     return f"{number:.6f}".rstrip("0").rstrip(".")
 
@@ -233,6 +236,6 @@ def _headers(values: Mapping[str, str | int | None]) -> dict[str, str]:
     for name, text in headers.items():
         if not (text.isascii() and text.isprintable() and text == text.strip()):
             raise BadRequest(
-                f"{name} must be printable ASCII, without blanks around, not {text[:60]!a}."
+                f"{name} must be printable ASCII, without surrounding spaces, not {text[:60]!a}."
             )
     return headers

@@ -1,4 +1,4 @@
-"""What the calls may be given beside their subject, by the names that Vercel's SDKs give them."""
+"""Options of the calls, named as in Vercel's SDKs."""
 
 from collections.abc import Callable, Mapping
 from typing import TypedDict
@@ -6,11 +6,11 @@ from typing import TypedDict
 import httpx
 
 Progress = Callable[[int, int | None], object]
-"""Called with the bytes that went so far, and all there are (None where nobody knows)."""
+"""Callback with the bytes transferred so far and the total, which is None if unknown."""
 
 
 class CallOptions(TypedDict, total=False):
-    """Every call: another team than its client's, and seconds without progress."""
+    """Options of every call: the team, and the timeout in seconds without progress."""
 
     team_id: str | None
     slug: str | None
@@ -18,27 +18,30 @@ class CallOptions(TypedDict, total=False):
 
 
 class ClientOptions(CallOptions, total=False):
-    """Calls that say who makes them: a CI of at most 50 characters; 1 where a person watches."""
+    """Options that describe the client: CI (at most 50 characters); 1 for a terminal."""
 
     x_artifact_client_ci: str | None
     x_artifact_client_interactive: bool | int | None
 
 
 class EventOptions(ClientOptions, total=False):
-    """`x_ai_agent`: the name of the coding agent that runs the build."""
+    """Options of `record_events`. `x_ai_agent`: the coding agent that runs the build."""
 
     x_ai_agent: str | None
 
 
 class DownloadOptions(ClientOptions, total=False):
+    """Options of downloads."""
+
     progress: Progress | None
 
 
 class UploadOptions(ClientOptions, total=False):
-    """`x_artifact_duration`: the milliseconds that making the artifact took.
+    """Options of uploads.
 
-    `x_artifact_tag`: its signature, at most 600 characters; `x_artifact_sha`: the git commit it
-    was built from, `x_artifact_dirty_hash`: of the changes on top of that.
+    `x_artifact_duration`: how long the task took, in milliseconds. `x_artifact_tag`: signature, at
+    most 600 characters. `x_artifact_sha`: git commit. `x_artifact_dirty_hash`: hash of the
+    uncommitted changes.
     """
 
     content_length: int | None
@@ -50,7 +53,7 @@ class UploadOptions(ClientOptions, total=False):
 
 
 def check_names(options: Mapping[str, object], kind: type) -> None:
-    """Raises TypeError for an option that there is not, as for any other argument."""
+    """Raises TypeError for an unknown option, as for any other argument."""
     if unknown := options.keys() - kind.__annotations__.keys():
         known = ", ".join(sorted(kind.__annotations__))
-        raise TypeError(f"unexpected option {min(unknown)!r}; there are {known}")
+        raise TypeError(f"unexpected option {min(unknown)!r}; the options are {known}")

@@ -1,6 +1,6 @@
-"""Events that wait to be sent, and the counts of what became of them; all under one lock.
+"""Bounded queue of events that wait to be sent, with counts by result. Guarded by one lock.
 
-One thread takes batches and settles them, one at a time; any thread puts events in.
+Any thread adds events. One thread takes batches and settles them, one at a time.
 """
 
 import math
@@ -16,7 +16,7 @@ Outcome = Literal["sent", "dropped", "unknown"]
 
 
 class Counts(NamedTuple):
-    """Events by what became of them; `pending` ones are still to come."""
+    """Numbers of events by result; `pending` ones have none yet."""
 
     sent: int
     dropped: int
@@ -25,30 +25,30 @@ class Counts(NamedTuple):
 
 
 class Outbox:
-    """A queue of at most `capacity` encoded events, the batch under way included."""
+    """A queue of at most `capacity` encoded events, including the batch in flight."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
-        self._under_way = 0
+        self._in_flight = 0
         self._totals: dict[Outcome, int] = {"sent": 0, "dropped": 0, "unknown": 0}
         self._due = math.inf
         self._end = math.inf
 
     @property
     def counts(self) -> Counts:
-        """What has become of the events so far."""
+        """Events so far, by result."""
         with self._changed:
-            return Counts(**self._totals, pending=len(self._waiting) + self._under_way)
+            return Counts(**self._totals, pending=len(self._waiting) + self._in_flight)
 
     def put(self, event: bytes) -> str | None:
-        """Why the event is not taken, and counted as dropped; None if it is."""
+        """Add an event. Return None, or the reason why it was dropped."""
         with self._changed:
-            problem = self._problem()
-            if problem:
+            reason = self._rejection_reason()
+            if reason:
                 self._totals["dropped"] += 1
-                return problem
+                return reason
             self._waiting.append(event)
             if len(self._waiting) == 1:
                 self._due = time.monotonic() + BATCH_WAIT_S
@@ -57,39 +57,39 @@ class Outbox:
         return None
 
     def drop(self) -> None:
-        """Count an event that never came in."""
+        """Count an event as dropped that was never added."""
         with self._changed:
             self._totals["dropped"] += 1
 
     def next_batch(self) -> list[bytes]:
-        """The events to send now, when there are enough or it is time; none at the end."""
+        """Wait for the next batch and return it; empty at the end."""
         with self._changed:
             while not self._is_due():
                 if self.is_ending:
                     return []
                 wait = self._due - time.monotonic() if self._waiting else None
                 self._changed.wait(wait)
-            self._under_way = min(BATCH_EVENTS, len(self._waiting))
+            self._in_flight = min(BATCH_EVENTS, len(self._waiting))
             self._due = time.monotonic() + BATCH_WAIT_S
-            return [self._waiting.popleft() for _ in range(self._under_way)]
+            return [self._waiting.popleft() for _ in range(self._in_flight)]
 
     def settle(self, outcome: Outcome, events: int | None = None) -> None:
-        """Count so many events of the batch under way, or the rest, unless it was given up."""
+        """Count `events` of the batch in flight, or the rest of it, unless it was abandoned."""
         with self._changed:
-            settled = min(self._under_way, self._under_way if events is None else events)
+            settled = min(self._in_flight, self._in_flight if events is None else events)
             self._totals[outcome] += settled
-            self._under_way -= settled
+            self._in_flight -= settled
 
-    def pause(self, seconds: float, *, asked: bool) -> bool:
-        """Wait before the next attempt; False if that would come after the end.
+    def pause(self, seconds: float, *, requested: bool) -> bool:
+        """Wait before the next attempt. Return False if it would be after the deadline.
 
-        The beginning of the end cuts a pause short, unless the server asked for it.
+        `close` cuts the pause short, unless the server requested it.
         """
         until = time.monotonic() + seconds
         with self._changed:
             if not self.is_ending:
                 ending = self._changed.wait_for(lambda: self.is_ending, seconds)
-                if ending and not asked:
+                if ending and not requested:
                     return True
             if until > self._end:
                 return False
@@ -98,26 +98,26 @@ class Outbox:
 
     @property
     def is_ending(self) -> bool:
-        """Whether nothing more is taken in."""
+        """Whether the outbox is closed to new events."""
         return self._end != math.inf
 
-    def left_s(self) -> float:
-        """Seconds until the end; infinite before `close`."""
+    def remaining_s(self) -> float:
+        """Return the seconds until the deadline; infinite before `close`."""
         return self._end - time.monotonic()
 
     def close(self, timeout_s: float) -> None:
-        """Take nothing more in; what is there may go for so many seconds."""
+        """Accept no more events; those in the outbox may be sent for `timeout_s` seconds."""
         with self._changed:
             if not self.is_ending:
                 self._end = time.monotonic() + timeout_s
                 self._changed.notify_all()
 
-    def give_up(self) -> Counts:
-        """Count what is left: nobody knows of the batch under way, and the rest is dropped."""
+    def abandon(self) -> Counts:
+        """Count the rest: the batch in flight is unknown, waiting events are dropped."""
         with self._changed:
-            self._totals["unknown"] += self._under_way
+            self._totals["unknown"] += self._in_flight
             self._totals["dropped"] += len(self._waiting)
-            self._under_way = 0
+            self._in_flight = 0
             self._waiting.clear()
             return self.counts
 
@@ -125,12 +125,12 @@ class Outbox:
         if not self._waiting:
             return False
         if self.is_ending:
-            return self.left_s() > 0
+            return self.remaining_s() > 0
         return len(self._waiting) >= BATCH_EVENTS or time.monotonic() >= self._due
 
-    def _problem(self) -> str | None:
+    def _rejection_reason(self) -> str | None:
         if self.is_ending:
             return "the Recorder is closed"
-        if len(self._waiting) + self._under_way >= self._capacity:
-            return f"{self._capacity} events wait already"
+        if len(self._waiting) + self._in_flight >= self._capacity:
+            return f"{self._capacity} events are already waiting"
         return None

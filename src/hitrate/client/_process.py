@@ -1,4 +1,4 @@
-"""Runs a command as a shell would: in the foreground, its exit code ours."""
+"""Run a command as a shell does: in the foreground, with its exit code and signals."""
 
 import signal
 import subprocess
@@ -9,57 +9,59 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-_CAUGHT = [
+_FORWARDED_SIGNALS = [
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-    if hasattr(signal, name)  # not every system has all
+    if hasattr(signal, name)  # not every system has all of them
 ]
-_CHILD_ENDED = getattr(signal, "SIGCHLD", None)
+_SIGCHLD = getattr(signal, "SIGCHLD", None)
 _NOT_FOUND, _NOT_RUNNABLE, _SIGNALLED = 127, 126, 128
 
 
-class Finished(NamedTuple):
-    """The exit code, as a shell gives it; `problem` if it was not run as it should have been."""
+class ProcessResult(NamedTuple):
+    """Exit code as a shell reports it, and the `problem` if the command was not run properly."""
 
     exit_code: int
     problem: str | None = None
 
 
-def run_command(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Finished:
-    """Run to the end. Whoever ends us means the command; what a terminal sends, it has already."""
-    with _catching() as caught:
+def run_command(
+    command: Sequence[str], directory: Path, environment: Mapping[str, str]
+) -> ProcessResult:
+    """Run a command to its end, forwarding signals that only this process receives."""
+    with _forward_signals() as forwarder:
         try:
-            process = subprocess.Popen(  # noqa: S603  # reason: what we are for
-                # Open files that are meant for it, such as those of make's jobserver, reach it.
+            process = subprocess.Popen(  # noqa: S603  # reason: the purpose of this module
+                # Inherit open files, such as those of make's jobserver.
                 command,
-                cwd=folder,
+                cwd=directory,
                 env=environment,
                 close_fds=False,
             )
         except FileNotFoundError as error:
-            hint = "; give it in words, not in one text" if " " in command[0] else ""
-            return Finished(_NOT_FOUND, f"the command was not run: {error}{hint}")
+            hint = "; pass separate words, not one string" if " " in command[0] else ""
+            return ProcessResult(_NOT_FOUND, f"the command was not run: {error}{hint}")
         except OSError as error:
             hint = "; are the globs quoted?" if isinstance(error, PermissionError) else ""
-            return Finished(_NOT_RUNNABLE, f"the command was not run: {error}{hint}")
+            return ProcessResult(_NOT_RUNNABLE, f"the command was not run: {error}{hint}")
         with process:
-            caught.go_to(process)
+            forwarder.attach(process)
             code = process.wait()
     if code < 0:
-        return Finished(_SIGNALLED - code)
-    return Finished(code, caught.doubt())
+        return ProcessResult(_SIGNALLED - code)
+    return ProcessResult(code, forwarder.unreliable_exit_reason())
 
 
-class _Caught:
-    """The signals that came while a command ran; those that only we were sent go on to it."""
+class _SignalForwarder:
+    """Forwards signals to the command. A terminal sends SIGINT to the command itself."""
 
     def __init__(self) -> None:
-        self._came = False
+        self._interrupted = False
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
-        self._came = True
+        self._interrupted = True
         if number == signal.SIGINT:
             return
         if self._process is None:
@@ -67,38 +69,40 @@ class _Caught:
         else:
             self._process.send_signal(number)
 
-    def doubt(self) -> str | None:
-        """Why the exit code may not tell whether the command has done its work."""
-        if self._came:
+    def unreliable_exit_reason(self) -> str | None:
+        """Return why the exit code may not show whether the command succeeded, or None."""
+        if self._interrupted:
             return "it was interrupted"
-        if _ignores_ends():
+        if _ignores_sigchld():
             return "its exit code is unknown, because SIGCHLD is ignored"
         return None
 
-    def go_to(self, process: "subprocess.Popen[bytes]") -> None:
+    def attach(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
         for number in self._early:
             process.send_signal(number)
 
 
 @contextmanager
-def _catching() -> Iterator[_Caught]:
-    caught = _Caught()
+def _forward_signals() -> Iterator[_SignalForwarder]:
+    forwarder = _SignalForwarder()
     if threading.current_thread() is not threading.main_thread():
-        yield caught
+        yield forwarder
         return
-    # What we were told to ignore, as by nohup, the command is to ignore as well.
-    numbers = [number for number in _CAUGHT if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, caught.handle) for number in numbers}
-    if _CHILD_ENDED is not None and _ignores_ends():
-        # Else the system forgets the exit code before we can ask for it.
-        before[_CHILD_ENDED] = signal.signal(_CHILD_ENDED, signal.SIG_DFL)
+    # Signals that this process ignores, as under nohup, stay ignored for the command.
+    numbers = [
+        number for number in _FORWARDED_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, forwarder.handle) for number in numbers}
+    if _SIGCHLD is not None and _ignores_sigchld():
+        # Otherwise the system discards the exit code before it can be read.
+        before[_SIGCHLD] = signal.signal(_SIGCHLD, signal.SIG_DFL)
     try:
-        yield caught
+        yield forwarder
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _ignores_ends() -> bool:
-    return _CHILD_ENDED is not None and signal.getsignal(_CHILD_ENDED) is signal.SIG_IGN
+def _ignores_sigchld() -> bool:
+    return _SIGCHLD is not None and signal.getsignal(_SIGCHLD) is signal.SIG_IGN

@@ -1,4 +1,4 @@
-"""What an answer means: the error it stands for, or what its headers say of an artifact."""
+"""Responses as errors or as artifact metadata."""
 
 import math
 import time
@@ -38,45 +38,45 @@ _NOT_SENT = (
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )
-_MESSAGE_MOST = 200
+_MAX_MESSAGE_LENGTH = 200
 
 
 @contextmanager
-def translated(server: str, content: object = None) -> Iterator[None]:
-    """Raises what httpx raises as errors of our own; `server` is the one that was asked.
+def map_transport_errors(server: str, content: object = None) -> Iterator[None]:
+    """Translate httpx errors into the client's errors; `server` names the server in messages.
 
-    What the source of a `content` raises, or whoever watches its progress, is not ours.
+    Errors of the upload's source or progress callback are raised unchanged.
     """
     try:
         yield
     except Exception as error:
-        ours = _translation(error, server)
-        if ours is error or (isinstance(content, Content) and content.is_broken):
+        mapped = _map_error(error, server)
+        if mapped is error or (isinstance(content, Content) and content.is_broken):
             raise
-        raise ours from error
+        raise mapped from error
 
 
-def _translation(error: Exception, server: str) -> Exception:
+def _map_error(error: Exception, server: str) -> Exception:
     if isinstance(error, httpx.LocalProtocolError | UnicodeError | OverflowError):
         return BadRequest(f"The request cannot be sent: {error}.")
     if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
         detail = str(error) or type(error).__name__
         arrived = not isinstance(error, _NOT_SENT)
-        return TransportError(f"No answer from {server}: {detail}.", may_have_arrived=arrived)
+        return TransportError(f"No response from {server}: {detail}.", may_have_arrived=arrived)
     return error
 
 
-def error_of(response: httpx.Response) -> HitrateError:
-    """The error that an answer stands for; its body has been read."""
+def error_from_response(response: httpx.Response) -> HitrateError:
+    """Return the error for a response whose body has been read."""
     status, headers = response.status_code, response.headers
-    if status < 400 or (status == 404 and is_page(response)):
+    if status < 400 or (status == 404 and is_html(response)):
         return TransportError(
-            f"{response.url.host} answered {status}, which is no answer of this API: is it the "
-            "right address?",
+            f"{response.url.host} responded with {status}, which is not a response of this API. "
+            "Check the address.",
             may_have_arrived=False,
             status=status,
         )
-    code, message = _said(response)
+    code, message = _error_detail(response)
     facts: dict[str, Any] = {
         "status": status,
         "code": code,
@@ -89,7 +89,7 @@ def error_of(response: httpx.Response) -> HitrateError:
 
 
 def retry_after_s(text: str | None) -> float | None:
-    """Seconds, from a number of them or from a date; None if it is neither."""
+    """Return the seconds of a Retry-After header, a number or a date; None if it is neither."""
     if text is None:
         return None
     try:
@@ -102,8 +102,8 @@ def retry_after_s(text: str | None) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def metadata_of(response: httpx.Response) -> ArtifactMetadata:
-    """What the headers of an answer say of the artifact."""
+def metadata_from_headers(response: httpx.Response) -> ArtifactMetadata:
+    """Return the artifact metadata in response headers."""
     headers = response.headers
     length = headers.get("content-length", "")
     return ArtifactMetadata(
@@ -123,8 +123,8 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _said(response: httpx.Response) -> tuple[str | None, str]:
-    """Code and message of either published form of an error, or what the answer itself says."""
+def _error_detail(response: httpx.Response) -> tuple[str | None, str]:
+    """Return code and message of either error format, or else the text of the response."""
     try:
         body = msgspec.json.decode(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -136,11 +136,11 @@ def _said(response: httpx.Response) -> tuple[str | None, str]:
         if isinstance(message, str):
             return (code if isinstance(code, str) else None), message
     text = response.text.strip()
-    if not text or len(text) > _MESSAGE_MOST or "\n" in text or is_page(response):
-        text = f"The server answered {response.status_code} {response.reason_phrase}."
+    if not text or len(text) > _MAX_MESSAGE_LENGTH or "\n" in text or is_html(response):
+        text = f"The server responded with {response.status_code} {response.reason_phrase}."
     return None, text
 
 
-def is_page(response: httpx.Response) -> bool:
-    """An answer for a browser, which none of this API is."""
+def is_html(response: httpx.Response) -> bool:
+    """Return whether a response is HTML, which this API never sends."""
     return "html" in response.headers.get("content-type", "")

@@ -1,4 +1,4 @@
-"""Whether a call that failed is made again, and when. Pure: the clients do the waiting."""
+"""Retry policy: which failed calls are retried, and after which delay. Pure; clients wait."""
 
 import random
 from typing import Any
@@ -12,69 +12,74 @@ from hitrate.client.errors import (
     TransportError,
 )
 
-FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 8.0
+INITIAL_BACKOFF_S = 0.25
+MAX_BACKOFF_S = 8.0
 
-_NOT_DONE = (429, 501, 503)
-_NEVER_BETTER = (501, 505)
+_NOT_PROCESSED_STATUSES = (429, 501, 503)
+_PERMANENT_STATUSES = (501, 505)
 
 
-def pause_s(failures: int, retry_after_s: float | None = None) -> float:
-    """Seconds to wait after so many failures: what the server says, else twice as long each time.
+def backoff_s(failures: int, retry_after_s: float | None = None) -> float:
+    """Return the delay after a number of failures: the server's, or exponential with jitter.
 
-    Jitter keeps many clients, which an outage has made fail at once, from coming back at once.
+    Jitter keeps clients that failed together in an outage from retrying together.
     """
     if retry_after_s is not None:
         return retry_after_s
-    longest: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 16))
+    longest: float = min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2 ** min(failures - 1, 16))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311  # reason: jitter is no secret
 
 
 def may_have_arrived(error: HitrateError) -> bool:
-    """Whether the server may have done what was asked although the call failed.
+    """Return whether the server may have processed a call that failed.
 
-    A refusal changed nothing; any other 5xx may come from between us and the server.
+    A refusal changed nothing. Any other 5xx may come from a proxy in between.
     """
     if isinstance(error, TransportError):
         return error.may_have_arrived
-    return isinstance(error, ServiceUnavailable) and error.status not in _NOT_DONE
+    return isinstance(error, ServiceUnavailable) and error.status not in _NOT_PROCESSED_STATUSES
 
 
-def worth_another_try(error: HitrateError, *, harmless: bool) -> bool:
-    """`harmless`: a call that is done twice does no more than one that is done once."""
+def is_retryable(error: HitrateError, *, idempotent: bool) -> bool:
+    """Return whether a failed call may be retried.
+
+    `idempotent`: processing the call twice has the same effect as processing it once.
+    """
     if isinstance(error, TransportError):
-        passes = error.status is None
+        is_temporary = error.status is None
     else:
-        passes = isinstance(error, RateLimited | ServiceUnavailable)
+        is_temporary = isinstance(error, RateLimited | ServiceUnavailable)
     return (
-        passes and error.status not in _NEVER_BETTER and (harmless or not may_have_arrived(error))
+        is_temporary
+        and error.status not in _PERMANENT_STATUSES
+        and (idempotent or not may_have_arrived(error))
     )
 
 
-def checked_retries(retries: int) -> int:
-    """Raises BadRequest for what is no number of retries."""
+def validate_retries(retries: int) -> int:
+    """Return `retries`. Raises BadRequest if it is negative."""
     if retries < 0:
         raise BadRequest(f"retries must be 0 or more, not {retries!r}.")
     return retries
 
 
 class Attempts:
-    """Counts the failures of one call, and says after each what comes next."""
+    """The failures of one call, and the delay before the next attempt."""
 
     def __init__(self, call: Call[Any], retries: int, max_pause_s: float) -> None:
-        self._max_pause_s = max_pause_s
+        self._max_backoff_s = max_pause_s
         self._retries = retries if call.repeatable else 0
-        self._harmless = call.harmless
+        self._idempotent = call.idempotent
         self._failures = 0
 
-    def pause_after(self, error: HitrateError) -> float:
-        """Seconds to wait before the next attempt. Raises `error` when there is none."""
+    def backoff_after(self, error: HitrateError) -> float:
+        """Return the delay before the next attempt. Raises `error` if there is none."""
         self._failures += 1
-        asked_s = getattr(error, "retry_after", None)
+        requested_s = getattr(error, "retry_after", None)
         if (
             self._failures > self._retries
-            or not worth_another_try(error, harmless=self._harmless)
-            or (asked_s or 0) > self._max_pause_s
+            or not is_retryable(error, idempotent=self._idempotent)
+            or (requested_s or 0) > self._max_backoff_s
         ):
             raise error
-        return min(pause_s(self._failures, asked_s), self._max_pause_s)
+        return min(backoff_s(self._failures, requested_s), self._max_backoff_s)

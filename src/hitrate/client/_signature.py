@@ -1,7 +1,7 @@
-"""Signatures of artifacts, as `turbo` makes them with TURBO_REMOTE_CACHE_SIGNATURE_KEY.
+"""Artifact signatures, as `turbo` creates them with TURBO_REMOTE_CACHE_SIGNATURE_KEY.
 
-The server stores and returns them, and never has the key: whoever can write into the cache, but
-does not know it, cannot make an artifact that is restored.
+The server stores and returns signatures but never has the key. Someone who can upload but does not
+know the key cannot create an artifact that is restored.
 """
 
 import base64
@@ -16,7 +16,7 @@ _LENGTH_BYTES = 8
 
 
 def signature(key: str, artifact_hash: str, team_id: str | None, content: Path) -> str:
-    """The tag: HMAC-SHA256 over the parts, each after its length, in base64."""
+    """Return the tag: base64 of an HMAC-SHA256 over the parts, each preceded by its length."""
     mac = hmac.new(os.fsencode(key), digestmod=hashlib.sha256)
     for part in (_VERSION, artifact_hash.encode(), (team_id or "").encode()):
         mac.update(_length(len(part)) + part)

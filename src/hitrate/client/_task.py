@@ -1,4 +1,4 @@
-"""A task and its hash: the same for the same work on the same inputs, and for nothing else."""
+"""A task and its hash, which identifies the work and its inputs."""
 
 import hashlib
 import inspect
@@ -13,66 +13,66 @@ from typing import Any
 
 import msgspec
 
-from hitrate.client._globs import Patterns, is_name
+from hitrate.client._globs import GlobSet, is_plain_name
 from hitrate.client.errors import BadRequest
 
-_FORMAT = 1  # another whenever what is hashed, or how outputs are stored, changes
+_FORMAT = 1  # changes whenever the hashed parts or the archive format change
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be done once. `env`: the values that it depends on; `key`: anything else."""
+    """Work that is run once for its inputs. `env`: relevant variables; `key`: anything else."""
 
     work: Sequence[str] | Callable[[], Any]
     root: Path
-    inputs: Patterns
-    outputs: Patterns
+    inputs: GlobSet
+    outputs: GlobSet
     env: Mapping[str, str | None]
     key: str
 
     def check(self) -> None:
-        """Raises BadRequest for what cannot be a task."""
+        """Raises BadRequest if the task is invalid."""
         if not self.root.is_dir():
-            raise BadRequest(f"root: {self.root} is no folder.")
+            raise BadRequest(f"root: {self.root} is not a directory.")
         if not callable(self.work):
-            _check_texts("The command", self.work, least=1)
+            _check_texts("The command", self.work, min_length=1)
         _check_texts("key", [self.key])
         self.identity()
 
     def identity(self) -> list[str]:
-        """What is done, whatever the inputs. Raises BadRequest."""
+        """Return what identifies the work, without its inputs. Raises BadRequest."""
         return _identity(self.work, self.key)
 
     def input_names(self) -> list[str]:
-        """The input files, in order. What the task itself makes is none of its inputs.
+        """Return the input files in order. Outputs of the task are not inputs.
 
-        Raises BadRequest where the globs cannot mean what one would think: a name that is not
-        there, a glob for outputs only, or no file at all.
+        Raises BadRequest if a plain name does not exist, a glob matches only outputs, or nothing
+        matches.
         """
         names: set[str] = set()
         for text, found in self.inputs.files_of_each(self.root).items():
-            sources = {name for name in found if not self.outputs.mean(name)}
+            sources = {name for name in found if not self.outputs.matches(name)}
             if found and not sources:
-                raise BadRequest(f"inputs: all that {text!r} means are outputs, too")
-            if is_name(text) and not os.path.lexists(self.root / text):
-                raise BadRequest(f"inputs: there is no {text!r}")
+                raise BadRequest(f"inputs: everything that {text!r} matches is an output")
+            if is_plain_name(text) and not os.path.lexists(self.root / text):
+                raise BadRequest(f"inputs: {text!r} does not exist")
             names |= sources
         if not names:
             raise BadRequest(f"inputs: nothing matches {', '.join(map(repr, self.inputs.globs))}")
         return sorted(names)
 
     def output_names(self) -> list[str]:
-        """What there is of the outputs, in order. Raises BadRequest for what is missing."""
+        """Return the existing outputs in order. Raises BadRequest if an output is missing."""
         found = self.outputs.names(self.root)
         for text in self.outputs.globs:
-            if is_name(text) and text not in found:
-                raise BadRequest(f"there is no output {text!r}")
+            if is_plain_name(text) and text not in found:
+                raise BadRequest(f"the output {text!r} does not exist")
         if self.outputs.globs and not found:
             raise BadRequest(f"no output matches {', '.join(map(repr, self.outputs.globs))}")
         return sorted(found)
 
     def fingerprint(self) -> str:
-        """64 hex digits. Raises BadRequest, and OSError for an input that cannot be read."""
+        """Return the hash, 64 hex digits. Raises BadRequest; OSError for an unreadable input."""
         parts = {
             "format": _FORMAT,
             "platform": [sys.platform, platform.machine()],
@@ -86,47 +86,49 @@ class Task:
 
 
 def environment(names: Sequence[str]) -> dict[str, str | None]:
-    """The values of these variables; None for what is not set. Raises BadRequest."""
+    """Return the values of environment variables, None if unset. Raises BadRequest."""
     _check_texts("env", names)
     for name in names:
         if not name or "=" in name:
-            raise BadRequest(f"env: {name!r} is not the name of a variable.")
+            raise BadRequest(f"env: {name!r} is not a variable name.")
     return {name: os.environ.get(name) for name in names}
 
 
 def _text(text: str) -> str:
-    # File names and arguments may be bytes that are no text; one letter a byte can be any.
+    # File names and arguments may be any bytes; latin-1 maps each byte to one character.
     return os.fsencode(text).decode("latin-1")
 
 
 def _state(path: Path) -> tuple[str, ...]:
-    """What a task can see of an input: what it is, whether it is a program, what is in it."""
+    """Return what a task can see of an input: type, executable bit and content."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
-        target = _text(os.readlink(path))  # noqa: PTH115  # reason: as it is, bytes and all
-        return ("link", target, *_behind(path))
+        target = _text(os.readlink(path))  # noqa: PTH115  # reason: the raw bytes
+        return ("link", target, *_link_target_state(path))
     return _file_state(path) if stat.S_ISREG(mode) else ("special",)
 
 
-def _behind(link: Path) -> tuple[str, ...]:
-    """What a task can see through a link: a file, or a folder with all that is in it."""
+def _link_target_state(link: Path) -> tuple[str, ...]:
+    """Return the state of a link's target: a file, or a directory with its content."""
     if link.is_file():
         return _file_state(link)
     if not link.is_dir():
         return ()
     digest, seen = hashlib.sha256(), {os.path.realpath(link)}
-    for folder, folders, files in os.walk(link, followlinks=True):
-        # Each folder once, or links that lead back would never end.
-        folders[:] = sorted(name for name in folders if _is_new(Path(folder, name), seen))
+    for directory, directories, files in os.walk(link, followlinks=True):
+        # Each directory once, because links may form a cycle.
+        directories[:] = sorted(
+            name for name in directories if _is_new(Path(directory, name), seen)
+        )
         for name in sorted(files):
-            path = Path(folder, name)
+            path = Path(directory, name)
             state = _file_state(path) if path.is_file() else ("special",)
             digest.update(repr((_text(str(path.relative_to(link))), *state)).encode())
     return ("folder", digest.hexdigest())
 
 
-def _is_new(folder: Path, seen: set[str]) -> bool:
-    real = os.path.realpath(folder)
+def _is_new(directory: Path, seen: set[str]) -> bool:
+    real = os.path.realpath(directory)
     is_new = real not in seen
     seen.add(real)
     return is_new
@@ -146,38 +148,38 @@ def _identity(work: Sequence[str] | Callable[[], Any], key: str) -> list[str]:
     if not callable(work):
         return ["command", *(_text(argument) for argument in work)]
     name = getattr(work, "__qualname__", f"<{type(work).__name__}>")
-    if not key and ("<" in name or _has_state(work)):
+    if not key and ("<" in name or _may_vary(work)):
         raise BadRequest(
-            f"{name} may depend on what cannot be seen here: say what it is with key=."
+            f"{name} may depend on values that are not in its source: name them with key=."
         )
-    source = _source_of(work)
+    source = _source_digest(work)
     if source is None and not key:
-        raise BadRequest(f"The source of {name} cannot be read: tell its version with key=.")
+        raise BadRequest(f"The source of {name} cannot be read: pass its version as key=.")
     return ["function", str(getattr(work, "__module__", "")), name, source or ""]
 
 
-def _has_state(work: Callable[[], Any]) -> bool:
-    """Whether two functions of this name may do different things."""
+def _may_vary(work: Callable[[], Any]) -> bool:
+    """Return whether two functions of this name may behave differently."""
     owner = getattr(work, "__self__", None)
     if owner is not None and not inspect.ismodule(owner):
         return True
     return any(getattr(work, f"__{name}__", None) for name in ("closure", "defaults", "kwdefaults"))
 
 
-def _check_texts(what: str, texts: object, least: int = 0) -> None:
-    if not isinstance(texts, list | tuple) or len(texts) < least:
-        raise BadRequest(f"{what} must be a list of texts, not {texts!r}.")
+def _check_texts(what: str, texts: object, min_length: int = 0) -> None:
+    if not isinstance(texts, list | tuple) or len(texts) < min_length:
+        raise BadRequest(f"{what} must be a list of strings, not {texts!r}.")
     for text in texts:
         if not isinstance(text, str) or "\0" in text:
-            raise BadRequest(f"{what}: {text!r} is not a text that it may have.")
+            raise BadRequest(f"{what}: {text!r} is not a valid string.")
         try:
             os.fsencode(text)
         except UnicodeEncodeError as error:
-            raise BadRequest(f"{what}: {text!a} is no valid text.") from error
+            raise BadRequest(f"{what}: {text!a} cannot be encoded.") from error
 
 
-def _source_of(work: Callable[[], Any]) -> str | None:
-    """The content of the file that a function stands in: another one may be another function."""
+def _source_digest(work: Callable[[], Any]) -> str | None:
+    """Return the digest of the file that defines a function, or None."""
     try:
         path = inspect.getsourcefile(work)
         return _content(Path(path)) if path else None

@@ -1,4 +1,4 @@
-"""The client for asyncio and trio. All that needs no waiting stands in the modules beside it."""
+"""The client for asyncio and trio. Only waiting is here; the rest is shared with `sync`."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -11,8 +11,8 @@ import anyio.to_thread
 import httpx
 
 from hitrate.client import _operations as operations
-from hitrate.client._connection import connection, made_by_httpx
-from hitrate.client._content import CHUNK_BYTES, AsyncUploadable, Content, whole_file
+from hitrate.client._connection import connection, map_setup_errors
+from hitrate.client._content import CHUNK_BYTES, AsyncUploadable, Content, atomic_write
 from hitrate.client._operations import Call
 from hitrate.client._options import (
     CallOptions,
@@ -21,8 +21,12 @@ from hitrate.client._options import (
     Progress,
     UploadOptions,
 )
-from hitrate.client._responses import error_of, metadata_of, translated
-from hitrate.client._retry import Attempts, checked_retries
+from hitrate.client._responses import (
+    error_from_response,
+    map_transport_errors,
+    metadata_from_headers,
+)
+from hitrate.client._retry import Attempts, validate_retries
 from hitrate.client.errors import BadRequest, HitrateError
 from hitrate.client.models import (
     Artifact,
@@ -34,11 +38,11 @@ from hitrate.client.models import (
     UploadResponse,
 )
 
-Answer = TypeVar("Answer")
+ResponseT = TypeVar("ResponseT")
 
 
 class AsyncHitrate:
-    """As `Hitrate`, for asynchronous programs; tasks may share one."""
+    """Asynchronous `Hitrate` with the same arguments; tasks may share one."""
 
     def __init__(
         self,
@@ -49,14 +53,14 @@ class AsyncHitrate:
         slug: str | None = None,
         timeout: float | httpx.Timeout = 30.0,
         retries: int = 2,
-        max_pause: float = 60.0,
+        max_backoff: float = 60.0,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
         self._connection = connection(bearer_token, server_url, team_id, slug, timeout)
-        self._retries = checked_retries(retries)
-        self._max_pause_s = max_pause
-        self._owned = http_client is None
-        self._http = http_client or self._made()
+        self._retries = validate_retries(retries)
+        self._max_backoff_s = max_backoff
+        self._owns_http_client = http_client is None
+        self._http = http_client or self._create_http_client()
         self._pid = os.getpid()
         self._sleep: Callable[[float], Awaitable[None]] = anyio.sleep
         self.artifacts = AsyncArtifacts(self)
@@ -66,12 +70,12 @@ class AsyncHitrate:
 
     @property
     def team_id(self) -> str | None:
-        """The team's id, if it was given as one."""
+        """The id of the team, if it was given by id."""
         return self._connection.team_id
 
     async def close(self) -> None:
         """Close the connections; may be called twice."""
-        if self._owned:
+        if self._owns_http_client:
             await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -86,38 +90,40 @@ class AsyncHitrate:
         await self.close()
 
     async def call(
-        self, call: Call[Answer], options: CallOptions, *, retries: int | None = None
-    ) -> Answer:
-        """The answer to one of `_operations`. Raises HitrateError."""
+        self, call: Call[ResponseT], options: CallOptions, *, retries: int | None = None
+    ) -> ResponseT:
+        """Return the result of one of `_operations`. Raises HitrateError."""
 
-        async def attempt() -> Answer:
+        async def attempt() -> ResponseT:
             async with aclosing(await self.send(call, options)) as response:
-                with translated(response.url.host):
+                with map_transport_errors(response.url.host):
                     await response.aread()
                 return call.read(response)
 
-        return await self.attempted(call, attempt, retries)
+        return await self.retry(call, attempt, retries)
 
-    async def attempted(
+    async def retry(
         self,
         call: Call[Any],
-        attempt: Callable[[], Awaitable[Answer]],
+        attempt: Callable[[], Awaitable[ResponseT]],
         retries: int | None = None,
-    ) -> Answer:
-        """What `attempt` gives, which is made again while a failure may pass."""
-        attempts = Attempts(call, self._retries if retries is None else retries, self._max_pause_s)
+    ) -> ResponseT:
+        """Return the result of `attempt`, retrying it after temporary failures."""
+        attempts = Attempts(
+            call, self._retries if retries is None else retries, self._max_backoff_s
+        )
         while True:
             try:
                 return await attempt()
             except HitrateError as error:
-                pause = attempts.pause_after(error)
+                pause = attempts.backoff_after(error)
             await self._sleep(pause)
 
     async def send(self, call: Call[Any], options: CallOptions) -> httpx.Response:
-        """An answer that its caller reads and closes. Raises what it stands for if an error."""
-        http = self._connections()
+        """Send a request; the caller reads and closes the response. Raises HitrateError."""
+        http = self._http_client()
         async with _chunks_of(call.content) as content:
-            with translated(self._connection.url, call.content):
+            with map_transport_errors(self._connection.url, call.content):
                 request = http.build_request(
                     content=content, **self._connection.request(call, options)
                 )
@@ -128,23 +134,23 @@ class AsyncHitrate:
                     await response.aread()
                 finally:
                     await response.aclose()
-        raise error_of(response)
+        raise error_from_response(response)
 
-    def _connections(self) -> httpx.AsyncClient:
-        """Our own; a forked process must not read what its parent was answered."""
+    def _http_client(self) -> httpx.AsyncClient:
+        """Return the HTTP client; a forked process must not share its parent's connections."""
         if self._http.is_closed:
             raise BadRequest("The client is closed.")
         if self._pid != os.getpid():
-            if not self._owned:
-                raise BadRequest("This is a forked process: make it a client of its own.")
-            # Kept, because to let go of it could close what the parent still uses.
-            self._inherited, self._http = self._http, self._made()
+            if not self._owns_http_client:
+                raise BadRequest("This is a forked process: create a client in it.")
+            # Kept, because closing it would close connections that the parent still uses.
+            self._inherited, self._http = self._http, self._create_http_client()
             self._pid = os.getpid()
         return self._http
 
     @staticmethod
-    def _made() -> httpx.AsyncClient:
-        with made_by_httpx():
+    def _create_http_client() -> httpx.AsyncClient:
+        with map_setup_errors():
             return httpx.AsyncClient()
 
 
@@ -152,7 +158,7 @@ class AsyncHitrate:
 async def _chunks_of(
     content: bytes | Content | None,
 ) -> AsyncIterator[bytes | AsyncIterator[bytes] | None]:
-    """What httpx is to send; its source is left when the request is over, or was cancelled."""
+    """Return the content for httpx; the source is closed when the request ends."""
     if isinstance(content, Content):
         async with aclosing(content.async_chunks()) as chunks:
             yield chunks
@@ -161,7 +167,7 @@ async def _chunks_of(
 
 
 class AsyncArtifacts:
-    """The seven operations, reached as `client.artifacts`; each raises HitrateError."""
+    """The seven operations, as `client.artifacts`. Each raises HitrateError."""
 
     def __init__(self, client: AsyncHitrate) -> None:
         self._client = client
@@ -173,7 +179,7 @@ class AsyncArtifacts:
         await self._client.call(operations.record_events(request_body, options), options)
 
     async def status(self, **options: Unpack[CallOptions]) -> StatusResponse:
-        """Whether Remote Caching is enabled for the team."""
+        """Return whether Remote Caching is enabled for the team."""
         return await self._client.call(operations.status(options), options)
 
     async def upload(
@@ -186,7 +192,7 @@ class AsyncArtifacts:
 
         `content`: bytes, a path, a file open for reading bytes, or an iterator of
         bytes, asynchronous or not. An
-        iterator is sent once, whatever happens; Vercel wants its `content_length`.
+        iterator is not retried; Vercel requires its `content_length`.
         """
         return await self._client.call(operations.upload(hash, content, options), options)
 
@@ -195,7 +201,7 @@ class AsyncArtifacts:
         hash: str,  # noqa: A002  # reason: the contract's name
         **options: Unpack[DownloadOptions],
     ) -> Artifact:
-        """The artifact, in memory. Raises NotFound."""
+        """Download an artifact into memory. Raises NotFound."""
         call = operations.download(hash, options)
 
         async def attempt() -> Artifact:
@@ -203,7 +209,7 @@ class AsyncArtifacts:
                 download = AsyncDownload(response, options.get("progress"))
                 return Artifact(b"".join([chunk async for chunk in download]), download.metadata)
 
-        return await self._client.attempted(call, attempt)
+        return await self._client.retry(call, attempt)
 
     async def download_to(
         self,
@@ -211,18 +217,18 @@ class AsyncArtifacts:
         path: os.PathLike[str] | str,
         **options: Unpack[DownloadOptions],
     ) -> ArtifactMetadata:
-        """The artifact, as a file that is there when it is whole. Raises NotFound, OSError."""
+        """Download an artifact to a file that appears when complete. Raises NotFound, OSError."""
         call = operations.download(hash, options)
 
         async def attempt() -> ArtifactMetadata:
             async with aclosing(await self._client.send(call, options)) as response:
                 download = AsyncDownload(response, options.get("progress"))
-                with whole_file(path) as file:
+                with atomic_write(path) as file:
                     async for chunk in download:
                         await anyio.to_thread.run_sync(file.write, chunk)
                 return download.metadata
 
-        return await self._client.attempted(call, attempt)
+        return await self._client.retry(call, attempt)
 
     @asynccontextmanager
     async def stream(
@@ -230,12 +236,12 @@ class AsyncArtifacts:
         hash: str,  # noqa: A002  # reason: the contract's name
         **options: Unpack[DownloadOptions],
     ) -> "AsyncIterator[AsyncDownload]":
-        """The artifact in chunks: `async with artifacts.stream(hash) as d: async for chunk in d`.
+        """Stream an artifact: `async with artifacts.stream(hash) as d: async for chunk in d`.
 
-        Raises NotFound. What fails between chunks is not tried again.
+        Raises NotFound. A failure between chunks is not retried.
         """
         call = operations.download(hash, options)
-        response = await self._client.attempted(call, lambda: self._client.send(call, options))
+        response = await self._client.retry(call, lambda: self._client.send(call, options))
         async with aclosing(response):
             yield AsyncDownload(response, options.get("progress"))
 
@@ -244,23 +250,23 @@ class AsyncArtifacts:
         hash: str,  # noqa: A002  # reason: the contract's name
         **options: Unpack[CallOptions],
     ) -> ArtifactMetadata | None:
-        """What is known of the artifact; None if it is not there."""
+        """Return the metadata of an artifact, or None if it does not exist."""
         return await self._client.call(operations.exists(hash, options), options)
 
     async def query(self, hashes: Sequence[str], **options: Unpack[CallOptions]) -> QueryResponse:
-        """What is known of each of many artifacts; None for those that are not there."""
+        """Return information on many artifacts by hash; None for those that do not exist."""
         return await self._client.call(operations.query(hashes, options), options)
 
     async def delete_all(self, **options: Unpack[CallOptions]) -> DeleteResponse:
-        """Empty the team's cache."""
+        """Delete all artifacts of the team."""
         return await self._client.call(operations.delete_all(options), options)
 
 
 class AsyncDownload:
-    """An artifact on its way: iterate over it for its chunks. `metadata` is there at once."""
+    """A download in progress: an async iterator of chunks, with the artifact's `metadata`."""
 
     def __init__(self, response: httpx.Response, progress: Progress | None) -> None:
-        self.metadata = metadata_of(response)
+        self.metadata = metadata_from_headers(response)
         self._response = response
         self._progress = progress
 
@@ -268,7 +274,7 @@ class AsyncDownload:
         done = 0
         chunks = aiter(self._response.aiter_bytes(CHUNK_BYTES))
         while True:
-            with translated(self._response.url.host):
+            with map_transport_errors(self._response.url.host):
                 chunk = await anext(chunks, b"")
             if not chunk:
                 return

@@ -1,7 +1,7 @@
-"""Runs a task once for its inputs, and brings back what it made the next time.
+"""Run a task once for its inputs, and restore its outputs the next time.
 
-Promises that the task is done whatever the cache does: what the cache cannot do is told in the
-result, and never raised. Outputs are those of a whole run or of a whole archive, one run at a time.
+The task always gets done: a failure of the cache is part of the result and never raised. Outputs
+are those of one complete run or of one complete archive.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from typing import Any, Generic, Required, TypedDict, TypeVar, Unpack, overload
 
 import httpx
 
-from hitrate.client._archive import ArchiveRefused, pack, replace_outputs, unpack
-from hitrate.client._globs import Patterns
+from hitrate.client._archive import ArchiveRejected, pack, replace_outputs, unpack
+from hitrate.client._globs import GlobSet
 from hitrate.client._options import ClientOptions, UploadOptions
-from hitrate.client._process import Finished, run_command
+from hitrate.client._process import ProcessResult, run_command
 from hitrate.client._signature import KEY, signature
 from hitrate.client._task import Task, environment
-from hitrate.client._work_directory import variables, work_folder
+from hitrate.client._work_directory import command_environment, work_directory
 from hitrate.client.detection import detected_ci, detected_interactive
 from hitrate.client.errors import NotFound
 from hitrate.client.models import Source
@@ -31,16 +31,16 @@ from hitrate.client.sync import Hitrate
 
 Value = TypeVar("Value")
 
-# What a server that hangs, or is away, may cost each task: ten seconds, or one.
+# A server that hangs may cost each task ten seconds, one that is down a second.
 _TIMEOUT_S = 5.0
-_MAX_PAUSE_S = 1.0
+_MAX_BACKOFF_S = 1.0
 _CLOSE_S = 1.0
-# A large archive takes its time to get to the server's disk.
+# A large archive takes time to reach the server's disk.
 _UPLOAD_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 
 class Outcome(enum.StrEnum):
-    """What the cache had. `UNREADABLE`: nobody knows, it could not be asked or not be trusted."""
+    """Result of the lookup. `UNREADABLE`: the cache was unavailable or its archive invalid."""
 
     HIT = "hit"
     MISS = "miss"
@@ -49,13 +49,13 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True)
 class CachedRun(Generic[Value]):
-    """What became of a task.
+    """Result of a task.
 
-    `hash`: None where nothing was asked of the cache. `duration_ms`: of the run, this one or, after
-    a hit, the one that made the outputs. `exit_code`: of a command; `succeeded`: it was 0, and
-    nothing interrupted it. `value`: what a function returned; None after a hit. `files`,
-    `size_bytes`: in the archive that was restored or `stored`. `problem`: what the cache could not
-    do, or why the command could not be run.
+    `hash`: None if the cache was not used. `duration_ms`: of this run or, after a hit, of the run
+    that produced the outputs. `exit_code`: of a command; `succeeded`: it was 0, without an
+    interruption. `value`: returned by a function; None after a hit. `files`, `size_bytes`: of the
+    archive that was restored or `stored`. `problem`: why the cache could not be used, or why the
+    command could not be run.
     """
 
     outcome: Outcome
@@ -71,7 +71,7 @@ class CachedRun(Generic[Value]):
 
 
 class CacheOptions(TypedDict, total=False):
-    """The options of `cached`."""
+    """Options of `cached`."""
 
     inputs: Required[Sequence[str]]
     outputs: Sequence[str]
@@ -101,19 +101,19 @@ def cached(
     client: Hitrate | None = None,
     recorder: Recorder | None = None,
 ) -> CachedRun[Any]:
-    """Run a command, or a function without arguments, unless the cache has what it would make.
+    """Run a command or a function without arguments, unless the cache has its outputs.
 
     `inputs` and `outputs`: globs below `root`, where a command runs. `env`: names of environment
-    variables, and `key`: anything else, that the outputs depend on. After a hit the outputs are
-    exactly those that were stored; only what succeeds (exit code 0) is stored. Without `client`
-    one is made from turbo's variables; without `recorder` the events are recorded by one of the
-    call's own. Raises BadRequest for wrong arguments, and whatever the function raises.
+    variables that the outputs depend on; `key`: anything else. After a hit the outputs are exactly
+    those that were stored. Only a successful run (exit code 0) is stored. Without `client`, one is
+    created from turbo's variables; without `recorder`, the call creates one. Raises BadRequest for
+    invalid arguments, and what the function raises.
     """
     task = Task(
         work,
         Path(root).resolve(),
-        Patterns(inputs, "inputs", never=("__pycache__",)),
-        Patterns(outputs, "outputs"),
+        GlobSet(inputs, "inputs", never=("__pycache__",)),
+        GlobSet(outputs, "outputs"),
         environment(env),
         key,
     )
@@ -122,68 +122,70 @@ def cached(
         try:
             upload_options: UploadOptions = {} if client else {"timeout": _UPLOAD_TIMEOUT}
             client = client or stack.enter_context(
-                Hitrate(timeout=_TIMEOUT_S, retries=1, max_pause=_MAX_PAUSE_S)
+                Hitrate(timeout=_TIMEOUT_S, retries=1, max_backoff=_MAX_BACKOFF_S)
             )
-            folder = stack.enter_context(work_folder(task))
+            directory = stack.enter_context(work_directory(task))
             artifact_hash = task.fingerprint()
-        except Exception as error:  # whatever the cache does, the work is done
+        except Exception as error:  # a failure of the cache must not fail the task
             return _run(task, CachedRun(Outcome.UNREADABLE, problem=_problem("not cached", error)))
-        given = recorder
-        recorder = given or stack.enter_context(
-            Recorder(client, close_timeout=_CLOSE_S, tell=False)
+        own_recorder = recorder is None
+        recorder = recorder or stack.enter_context(
+            Recorder(client, close_timeout=_CLOSE_S, log_warnings=False)
         )
-        done = _Cache(task, artifact_hash, folder, client, recorder, upload_options).run()
-        if given is None:
+        done = _Cache(task, artifact_hash, directory, client, recorder, upload_options).run()
+        if own_recorder:
             recorder.close()
-            lost = recorder.problem and f"not recorded: {recorder.problem}"
-            done = replace(done, problem=done.problem or lost or None)
+            lost_events = recorder.last_error and f"not recorded: {recorder.last_error}"
+            done = replace(done, problem=done.problem or lost_events or None)
         return done
 
 
 class _Cache:
-    """One task before one cache; `folder` is its own while it lasts."""
+    """One task and one cache. `directory` belongs to this run."""
 
     def __init__(
         self,
         task: Task,
         artifact_hash: str,
-        folder: Path,
+        directory: Path,
         client: Hitrate,
         recorder: Recorder,
         upload_options: UploadOptions,
     ) -> None:
         self._task = task
         self._hash = artifact_hash
-        self._archive = folder / "outputs.tar.zst"
-        self._unpacked = folder / "outputs"
+        self._archive = directory / "outputs.tar.zst"
+        self._unpacked = directory / "outputs"
         self._client = client
         self._recorder = recorder
         self._upload_options = upload_options
 
     def run(self) -> CachedRun[Any]:
-        found, may_store = self._restored()
-        if found.outcome is Outcome.HIT:
-            self._recorder.hit(self._hash, found.duration_ms)
-            return found
-        # As `turbo`: what could not be read is a miss of this machine, not of the cache.
-        missed = Source.REMOTE if found.outcome is Outcome.MISS else Source.LOCAL
-        self._recorder.miss(self._hash, source=missed)
-        done = _run(self._task, found)
-        return self._stored(done) if may_store and done.succeeded else done
+        lookup, may_store = self._restore()
+        if lookup.outcome is Outcome.HIT:
+            self._recorder.hit(self._hash, lookup.duration_ms)
+            return lookup
+        # As in `turbo`, an unreadable artifact is a miss of this machine, not of the cache.
+        source = Source.REMOTE if lookup.outcome is Outcome.MISS else Source.LOCAL
+        self._recorder.miss(self._hash, source=source)
+        result = _run(self._task, lookup)
+        return self._store(result) if may_store and result.succeeded else result
 
-    def _restored(self) -> tuple[CachedRun[Any], bool]:
-        """What the cache had, and whether it may be given something better."""
+    def _restore(self) -> tuple[CachedRun[Any], bool]:
+        """Restore the outputs. Return the result, and whether a new archive may be stored."""
         try:
-            metadata = self._client.artifacts.download_to(self._hash, self._archive, **_who())
+            metadata = self._client.artifacts.download_to(
+                self._hash, self._archive, **_client_info()
+            )
             self._check_signature(metadata.tag)
             self._unpacked.mkdir()
             names = unpack(self._archive, self._task.outputs, self._unpacked)
             replace_outputs(self._task.root, self._task.outputs, self._unpacked)
         except NotFound:
             return CachedRun(Outcome.MISS, self._hash), True
-        except Exception as error:  # whatever the cache does, the work is done
+        except Exception as error:  # a failure of the cache must not fail the task
             problem = _problem("not restored", error)
-            may_store = isinstance(error, ArchiveRefused)
+            may_store = isinstance(error, ArchiveRejected)
             return CachedRun(Outcome.UNREADABLE, self._hash, problem=problem), may_store
         return CachedRun(
             Outcome.HIT,
@@ -193,27 +195,27 @@ class _Cache:
             size_bytes=self._archive.stat().st_size,
         ), False
 
-    def _stored(self, done: CachedRun[Any]) -> CachedRun[Any]:
+    def _store(self, result: CachedRun[Any]) -> CachedRun[Any]:
         task = self._task
         try:
             files = pack(task.root, task.output_names(), self._archive)
-            # What was read may not be what the hash was made of.
+            # The command may have read inputs other than those that were hashed.
             if task.fingerprint() != self._hash:
-                raise ArchiveRefused("the inputs changed while it ran")
+                raise ArchiveRejected("the inputs changed during the run")
             options: UploadOptions = {
                 **self._upload_options,
-                **_who(),
-                "x_artifact_duration": int(done.duration_ms),
+                **_client_info(),
+                "x_artifact_duration": int(result.duration_ms),
                 "x_artifact_tag": self._signature(),
             }
             self._client.artifacts.upload(self._hash, self._archive, **options)
-        except Exception as error:  # whatever the cache does, the work is done
-            return replace(done, problem=done.problem or _problem("not stored", error))
+        except Exception as error:  # a failure of the cache must not fail the task
+            return replace(result, problem=result.problem or _problem("not stored", error))
         size_bytes = self._archive.stat().st_size
-        return replace(done, stored=True, files=files, size_bytes=size_bytes)
+        return replace(result, stored=True, files=files, size_bytes=size_bytes)
 
     def _signature(self) -> str | None:
-        """What the archive's tag has to be; None where nothing is signed."""
+        """Return the tag that the archive must have; None without a signature key."""
         key = os.environ.get(KEY)
         if not key:
             return None
@@ -223,22 +225,22 @@ class _Cache:
         expected = self._signature()
         given = (tag or "").encode(errors="surrogateescape")
         if expected is not None and not hmac.compare_digest(expected.encode(), given):
-            raise ArchiveRefused("its signature is missing or wrong")
+            raise ArchiveRejected("its signature is missing or invalid")
 
 
-def _run(task: Task, found: CachedRun[Any]) -> CachedRun[Any]:
+def _run(task: Task, lookup: CachedRun[Any]) -> CachedRun[Any]:
     started = time.perf_counter()
-    value, finished = None, Finished(0)
+    value, finished = None, ProcessResult(0)
     if callable(task.work):
         value = task.work()
     else:
-        finished = run_command(task.work, task.root, variables(task))
+        finished = run_command(task.work, task.root, command_environment(task))
     return replace(
-        found,
+        lookup,
         value=value,
         exit_code=finished.exit_code,
-        succeeded=finished == Finished(0),
-        problem=finished.problem or found.problem,
+        succeeded=finished == ProcessResult(0),
+        problem=finished.problem or lookup.problem,
         duration_ms=(time.perf_counter() - started) * 1000,
     )
 
@@ -247,7 +249,7 @@ def _problem(what: str, error: Exception) -> str:
     return f"{what}: {error}".rstrip(".")
 
 
-def _who() -> ClientOptions:
+def _client_info() -> ClientOptions:
     return {
         "x_artifact_client_ci": detected_ci(),
         "x_artifact_client_interactive": detected_interactive(),

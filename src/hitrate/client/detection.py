@@ -1,7 +1,7 @@
-"""Says of this process what `turbo` would say of itself: its CI, its agent, and who watches.
+"""Detection of CI, coding agent and terminal, as in `turbo`.
 
-The names and the variables that give them away are those of `turbo` 2.11 (its crates
-turborepo-ci and turborepo-ai-agents), so that events of both kinds of client fall together.
+Names and environment variables are those of `turbo` 2.11 (its crates turborepo-ci and
+turborepo-ai-agents), so that reports group events of both clients together.
 """
 
 import os
@@ -9,14 +9,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# `turbo` names a CI only when one of these says that it runs in one.
+# `turbo` names a CI only if one of these is set.
 _IN_CI = (
     "BUILD_ID", "BUILD_NUMBER", "CI", "CI_APP_ID", "CI_BUILD_ID", "CI_BUILD_NUMBER", "CI_NAME",
     "CONTINUOUS_INTEGRATION", "RUN_ID", "TEAMCITY_VERSION",
 )  # fmt: skip
 
-# In turbo's order. A plain name must be set; NAME=VALUE must be that; A+B must both be set; of
-# A|B, one.
+# In turbo's order. NAME: must be set; NAME=VALUE: must have this value; A+B: both; A|B: either.
 _CI = {
     "APPCIRCLE": "AC_APPCIRCLE",
     "APPVEYOR": "APPVEYOR",
@@ -80,37 +79,37 @@ _DEVIN = Path("/opt/.devin")
 
 
 def detected_ci(environ: Mapping[str, str] = os.environ) -> str | None:
-    """The name of the CI that this process runs in, such as `GITHUB_ACTIONS`; None outside."""
+    """Return the CI that this process runs in, such as `GITHUB_ACTIONS`, or None."""
     if not any(environ.get(name) for name in _IN_CI):
         return None
     return _first(_CI, environ)
 
 
 def detected_agent(environ: Mapping[str, str] = os.environ) -> str | None:
-    """The name of the coding agent that runs this process, such as `cursor`; None without."""
+    """Return the coding agent that runs this process, such as `cursor`, or None."""
     if named := environ.get("AI_AGENT", "").strip():
         return named
     return _first(_AGENTS, environ) or ("devin" if _DEVIN.exists() else None)
 
 
 def detected_interactive(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a person watches: standard output is a terminal, and this is no CI."""
+    """Return whether standard output is a terminal, outside CI."""
     if any(environ.get(name) for name in _IN_CI):
         return False
     try:
         return sys.stdout.isatty()
-    except (AttributeError, ValueError):  # there is no standard output, or it is closed
+    except (AttributeError, ValueError):  # standard output is missing or closed
         return False
 
 
 def _first(table: Mapping[str, str], environ: Mapping[str, str]) -> str | None:
-    return next((name for name, signs in table.items() if _holds(signs, environ)), None)
+    return next((name for name, condition in table.items() if _matches(condition, environ)), None)
 
 
-def _holds(signs: str, environ: Mapping[str, str]) -> bool:
-    if "=" in signs:
-        name, value = signs.split("=")
+def _matches(condition: str, environ: Mapping[str, str]) -> bool:
+    if "=" in condition:
+        name, value = condition.split("=")
         return environ.get(name) == value
-    if "+" in signs:
-        return all(environ.get(name) for name in signs.split("+"))
-    return any(environ.get(name) for name in signs.split("|"))
+    if "+" in condition:
+        return all(environ.get(name) for name in condition.split("+"))
+    return any(environ.get(name) for name in condition.split("|"))

@@ -1,19 +1,19 @@
-"""Everything the client raises on purpose.
+"""Errors that the client raises.
 
 HitrateError
-├── BadRequest        400, and any 4xx not below; or refused here, before anything was sent
-├── Unauthorized      401  no token, or one that is unknown, expired or revoked
-├── PaymentRequired   402  the account is soft-blocked, or a payment is missing
-├── Forbidden         403  `code` says why: forbidden, remote_caching_disabled, …
-├── NotFound          404  there is no such artifact
-├── RateLimited       429  `retry_after` says when to try again
-├── ServiceUnavailable       5xx  the server cannot do it now
-└── TransportError    no answer, or none of this API
+├── BadRequest          400 and other 4xx; without a status: rejected before anything was sent
+├── Unauthorized        401  no token, or it is unknown, expired or revoked
+├── PaymentRequired     402  the team is blocked, or a payment is missing
+├── Forbidden           403  `code` says why: forbidden, remote_caching_disabled, …
+├── NotFound            404  the artifact does not exist
+├── RateLimited         429  `retry_after` says when to try again
+├── ServiceUnavailable  5xx  the server cannot process the request now
+└── TransportError      no response, or not one of this API
 """
 
 
 class HitrateError(Exception):
-    """The root. `status` and `request_id` are None where no answer came."""
+    """Base class. `status` and `request_id` are None if there was no response."""
 
     code = "error"
 
@@ -39,41 +39,41 @@ class HitrateError(Exception):
 
 
 class BadRequest(HitrateError, ValueError):
-    """The input is invalid. With `status` None it was refused here, and nothing was sent."""
+    """The input is invalid. If `status` is None, nothing was sent."""
 
     code = "bad_request"
 
 
 class Unauthorized(HitrateError):
-    """No token, or one that is unknown, expired or revoked."""
+    """There is no token, or it is unknown, expired or revoked."""
 
     code = "unauthorized"
 
 
 class PaymentRequired(HitrateError):
-    """The account is soft-blocked, or a payment is missing."""
+    """The team is blocked, or a payment is missing."""
 
     code = "payment_required"
 
 
 class Forbidden(HitrateError):
-    """Not allowed; `code` tells a missing permission from a cache that is off or over its limit.
+    """The request is not allowed. `code` says why.
 
-    One of `forbidden`, `remote_caching_disabled`, `remote_caching_over_limit` and
-    `remote_caching_paused`.
+    It is `forbidden` (a permission is missing), `remote_caching_disabled`,
+    `remote_caching_over_limit` or `remote_caching_paused`.
     """
 
     code = "forbidden"
 
 
 class NotFound(HitrateError):
-    """There is no artifact with this hash."""
+    """No artifact has this hash."""
 
     code = "not_found"
 
 
-class _TryLater(HitrateError):
-    """An answer that may say when to try again: `retry_after`, in seconds."""
+class _RetryableError(HitrateError):
+    """A temporary failure. `retry_after` is the server's delay in seconds, if it sent one."""
 
     def __init__(
         self,
@@ -88,22 +88,22 @@ class _TryLater(HitrateError):
         self.retry_after = retry_after
 
 
-class RateLimited(_TryLater):
-    """Too many requests."""
+class RateLimited(_RetryableError):
+    """The team exceeded its rate limit."""
 
     code = "rate_limited"
 
 
-class ServiceUnavailable(_TryLater):
-    """The server cannot do it now."""
+class ServiceUnavailable(_RetryableError):
+    """The server cannot process the request now."""
 
     code = "unavailable"
 
 
 class TransportError(HitrateError):
-    """No answer, or, with a `status`, none of this API.
+    """There was no response; or, if `status` is set, it was not one of this API.
 
-    `may_have_arrived`: the server may have done what the request asks, although it failed.
+    `may_have_arrived`: the server may have processed the request although the call failed.
     """
 
     code = "transport_error"

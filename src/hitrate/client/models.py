@@ -1,6 +1,6 @@
-"""What goes over the wire, as the contract of `/v8/artifacts` names it.
+"""Requests and responses of `/v8/artifacts`, named as in Vercel's SDKs.
 
-Source: Vercel's OpenAPI of the artifacts operations; the names are those of its SDKs.
+Source: Vercel's OpenAPI document.
 """
 
 import math
@@ -15,14 +15,14 @@ from hitrate.client.errors import BadRequest
 
 
 class Source(StrEnum):
-    """Where a task was looked for: this machine's own cache, or the remote one."""
+    """The cache that was queried: the local one or the remote one."""
 
     LOCAL = "LOCAL"
     REMOTE = "REMOTE"
 
 
 class Event(StrEnum):
-    """What came of it."""
+    """The result of the query."""
 
     HIT = "HIT"
     MISS = "MISS"
@@ -32,8 +32,8 @@ class RequestBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                   rename="camel", omit_defaults=True):  # fmt: skip
     """One cache usage event.
 
-    `session_id`: a UUID shared by all events of one run. `hash`: the artifact's. `duration`: the
-    milliseconds that making the artifact took, given with a HIT.
+    `session_id`: a UUID shared by all events of one run. `hash`: of the artifact. `duration`: how
+    long the task took when it ran, in milliseconds; sent with a HIT.
     """
 
     session_id: str
@@ -49,11 +49,11 @@ class RequestBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 EventLike = RequestBody | Mapping[str, Any]
-"""A RequestBody, or a mapping with its names, as the contract writes them or as Python does."""
+"""A RequestBody, or a mapping with wire names (`sessionId`) or Python names (`session_id`)."""
 
 
 class CachingStatus(StrEnum):
-    """Whether Remote Caching works for the token's team."""
+    """State of Remote Caching for the token's team."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
@@ -62,25 +62,25 @@ class CachingStatus(StrEnum):
 
 
 class StatusResponse(msgspec.Struct, frozen=True):
-    """The answer to `status`."""
+    """Response of `status`."""
 
     status: CachingStatus
 
 
 class UploadResponse(msgspec.Struct, frozen=True):
-    """The answer to `upload`: where the artifact stands."""
+    """Response of `upload`: the URLs of the artifact."""
 
     urls: list[str]
 
 
 class DeleteResponse(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer to `delete_all`."""
+    """Response of `delete_all`."""
 
     deleted_count: int
 
 
 class ArtifactInfo(msgspec.Struct, frozen=True, rename="camel"):
-    """What `query` says of an artifact that is there. `size` in bytes."""
+    """An artifact found by `query`. `size` in bytes."""
 
     size: int
     task_duration_ms: int | float = 0
@@ -88,19 +88,19 @@ class ArtifactInfo(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ArtifactProblem(msgspec.Struct, frozen=True):
-    """What `query` says of a hash that it cannot answer for."""
+    """A hash for which `query` failed."""
 
     message: str
 
 
 QueryResponse = dict[str, ArtifactInfo | ArtifactProblem | None]
-"""The answer to `query`: None for an artifact that is not there."""
+"""Response of `query` by hash; None for an artifact that does not exist."""
 
 
 class ArtifactMetadata(msgspec.Struct, frozen=True):
-    """What was stored with an artifact; None for what was not.
+    """Metadata stored with an artifact; None where there is none.
 
-    `sha`: the git commit it was built from; `dirty_hash`: of the changes on top of that.
+    `sha`: git commit; `dirty_hash`: hash of the uncommitted changes.
     """
 
     size_bytes: int | None = None
@@ -117,38 +117,38 @@ class Artifact(msgspec.Struct, frozen=True):
     metadata: ArtifactMetadata
 
 
-def encoded_events(events: Sequence[EventLike]) -> bytes:
-    """The body of recordEvents: a JSON array, without blanks.
+def encode_events(events: Sequence[EventLike]) -> bytes:
+    """Return the body of a recordEvents request: a compact JSON array.
 
-    Raises BadRequest for values that the contract does not allow: what, and where.
+    Raises BadRequest that says which value is invalid, and where.
     """
-    items = enumerate(_listed(events))
-    return b"[" + b",".join(_encoded(event, index) for index, event in items) + b"]"
+    items = enumerate(_as_list(events))
+    return b"[" + b",".join(_encode_event(event, index) for index, event in items) + b"]"
 
 
-def _listed(events: object) -> Iterable[Any]:
+def _as_list(events: object) -> Iterable[Any]:
     if not isinstance(events, Iterable) or isinstance(events, str | bytes | Mapping):
         raise BadRequest(f"request_body must be a list of events, not {type(events).__name__}.")
     return events
 
 
-def _encoded(event: Any, index: int) -> bytes:
+def _encode_event(event: Any, index: int) -> bytes:
     try:
-        return msgspec.json.encode(msgspec.convert(_plain(event), RequestBody))
+        return msgspec.json.encode(msgspec.convert(_with_wire_names(event), RequestBody))
     except (ValueError, TypeError, OverflowError) as error:
-        where, said = f"$[{index}]", str(error)
-        said = said.replace("`$", f"`{where}") if "`$" in said else f"{said} - at `{where}`"
-        raise BadRequest(f"request_body: {said}. Nothing was sent.") from error
+        where, detail = f"$[{index}]", str(error)
+        detail = detail.replace("`$", f"`{where}") if "`$" in detail else f"{detail} - at `{where}`"
+        raise BadRequest(f"request_body: {detail}. Nothing was sent.") from error
 
 
-def _plain(event: Any) -> Any:
-    """The event as the wire has it, still unchecked."""
+def _with_wire_names(event: Any) -> Any:
+    """Return the event with wire names, not yet validated."""
     if isinstance(event, RequestBody):
         event = msgspec.structs.asdict(event)
     if not isinstance(event, Mapping):
         return event
     if "session_id" in event and "sessionId" in event:
-        raise ValueError("session_id and sessionId are the same; give one")
+        raise ValueError("session_id and sessionId are the same field; pass one of them")
     plain = {
         "sessionId" if name == "session_id" else name: value
         for name, value in event.items()

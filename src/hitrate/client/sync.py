@@ -1,4 +1,4 @@
-"""The client for ordinary programs. All that needs no waiting stands in the modules beside it."""
+"""The synchronous client. Only waiting is here; everything else is shared with `aio`."""
 
 import os
 import time
@@ -10,8 +10,8 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from hitrate.client import _operations as operations
-from hitrate.client._connection import connection, made_by_httpx
-from hitrate.client._content import CHUNK_BYTES, Content, Uploadable, whole_file
+from hitrate.client._connection import connection, map_setup_errors
+from hitrate.client._content import CHUNK_BYTES, Content, Uploadable, atomic_write
 from hitrate.client._operations import Call
 from hitrate.client._options import (
     CallOptions,
@@ -20,8 +20,12 @@ from hitrate.client._options import (
     Progress,
     UploadOptions,
 )
-from hitrate.client._responses import error_of, metadata_of, translated
-from hitrate.client._retry import Attempts, checked_retries
+from hitrate.client._responses import (
+    error_from_response,
+    map_transport_errors,
+    metadata_from_headers,
+)
+from hitrate.client._retry import Attempts, validate_retries
 from hitrate.client.errors import BadRequest, HitrateError
 from hitrate.client.models import (
     Artifact,
@@ -33,17 +37,17 @@ from hitrate.client.models import (
     UploadResponse,
 )
 
-Answer = TypeVar("Answer")
+ResponseT = TypeVar("ResponseT")
 
 
 class Hitrate:
     """A client of `/v8/artifacts`, for hitrate and for Vercel; threads may share one.
 
-    What is not given comes from `TURBO_API`, `TURBO_TOKEN`, `TURBO_TEAM` and `TURBO_TEAMID`, as
-    for `turbo`. `timeout`: seconds without progress, or an httpx.Timeout; `retries`: further
-    attempts after a failure that may pass; `max_pause`: the most seconds to wait for one, so that a
-    server that asks for more gets none. `http_client` brings certificates, proxies and the like;
-    closing it is left to its owner. Raises BadRequest.
+    Missing arguments come from `TURBO_API`, `TURBO_TOKEN`, `TURBO_TEAM` and `TURBO_TEAMID`, as for
+    `turbo`. `timeout`: seconds without progress, or an httpx.Timeout. `retries`: further attempts
+    after a temporary failure. `max_backoff`: longest delay in seconds; if the server requests a
+    longer one, the call fails. `http_client`: for certificates, proxies and the like; its owner
+    closes it. Raises BadRequest.
     """
 
     def __init__(
@@ -55,14 +59,14 @@ class Hitrate:
         slug: str | None = None,
         timeout: float | httpx.Timeout = 30.0,
         retries: int = 2,
-        max_pause: float = 60.0,
+        max_backoff: float = 60.0,
         http_client: httpx.Client | None = None,
     ) -> None:
         self._connection = connection(bearer_token, server_url, team_id, slug, timeout)
-        self._retries = checked_retries(retries)
-        self._max_pause_s = max_pause
-        self._owned = http_client is None
-        self._http = http_client or self._made()
+        self._retries = validate_retries(retries)
+        self._max_backoff_s = max_backoff
+        self._owns_http_client = http_client is None
+        self._http = http_client or self._create_http_client()
         self._pid = os.getpid()
         self._sleep: Callable[[float], None] = time.sleep
         self.artifacts = Artifacts(self)
@@ -72,12 +76,12 @@ class Hitrate:
 
     @property
     def team_id(self) -> str | None:
-        """The team's id, if it was given as one."""
+        """The id of the team, if it was given by id."""
         return self._connection.team_id
 
     def close(self) -> None:
         """Close the connections; may be called twice."""
-        if self._owned:
+        if self._owns_http_client:
             self._http.close()
 
     def __enter__(self) -> Self:
@@ -92,35 +96,37 @@ class Hitrate:
         self.close()
 
     def call(
-        self, call: Call[Answer], options: CallOptions, *, retries: int | None = None
-    ) -> Answer:
-        """The answer to one of `_operations`. Raises HitrateError."""
+        self, call: Call[ResponseT], options: CallOptions, *, retries: int | None = None
+    ) -> ResponseT:
+        """Return the result of one of `_operations`. Raises HitrateError."""
 
-        def attempt() -> Answer:
+        def attempt() -> ResponseT:
             with closing(self.send(call, options)) as response:
-                with translated(response.url.host):
+                with map_transport_errors(response.url.host):
                     response.read()
                 return call.read(response)
 
-        return self.attempted(call, attempt, retries)
+        return self.retry(call, attempt, retries)
 
-    def attempted(
-        self, call: Call[Any], attempt: Callable[[], Answer], retries: int | None = None
-    ) -> Answer:
-        """What `attempt` gives, which is made again while a failure may pass."""
-        attempts = Attempts(call, self._retries if retries is None else retries, self._max_pause_s)
+    def retry(
+        self, call: Call[Any], attempt: Callable[[], ResponseT], retries: int | None = None
+    ) -> ResponseT:
+        """Return the result of `attempt`, retrying it after temporary failures."""
+        attempts = Attempts(
+            call, self._retries if retries is None else retries, self._max_backoff_s
+        )
         while True:
             try:
                 return attempt()
             except HitrateError as error:
-                pause = attempts.pause_after(error)
+                pause = attempts.backoff_after(error)
             self._sleep(pause)
 
     def send(self, call: Call[Any], options: CallOptions) -> httpx.Response:
-        """An answer that its caller reads and closes. Raises what it stands for if an error."""
+        """Send a request; the caller reads and closes the response. Raises HitrateError."""
         content = call.content.chunks() if isinstance(call.content, Content) else call.content
-        http = self._connections()
-        with translated(self._connection.url, call.content):
+        http = self._http_client()
+        with map_transport_errors(self._connection.url, call.content):
             request = http.build_request(content=content, **self._connection.request(call, options))
             response = http.send(request, stream=True)
             if call.accepts(response):
@@ -129,28 +135,28 @@ class Hitrate:
                 response.read()
             finally:
                 response.close()
-        raise error_of(response)
+        raise error_from_response(response)
 
-    def _connections(self) -> httpx.Client:
-        """Our own; a forked process must not read what its parent was answered."""
+    def _http_client(self) -> httpx.Client:
+        """Return the HTTP client; a forked process must not share its parent's connections."""
         if self._http.is_closed:
             raise BadRequest("The client is closed.")
         if self._pid != os.getpid():
-            if not self._owned:
-                raise BadRequest("This is a forked process: make it a client of its own.")
-            # Kept, because to let go of it could close what the parent still uses.
-            self._inherited, self._http = self._http, self._made()
+            if not self._owns_http_client:
+                raise BadRequest("This is a forked process: create a client in it.")
+            # Kept, because closing it would close connections that the parent still uses.
+            self._inherited, self._http = self._http, self._create_http_client()
             self._pid = os.getpid()
         return self._http
 
     @staticmethod
-    def _made() -> httpx.Client:
-        with made_by_httpx():
+    def _create_http_client() -> httpx.Client:
+        with map_setup_errors():
             return httpx.Client()
 
 
 class Artifacts:
-    """The seven operations, reached as `client.artifacts`; each raises HitrateError."""
+    """The seven operations, as `client.artifacts`. Each raises HitrateError."""
 
     def __init__(self, client: Hitrate) -> None:
         self._client = client
@@ -162,7 +168,7 @@ class Artifacts:
         self._client.call(operations.record_events(request_body, options), options)
 
     def status(self, **options: Unpack[CallOptions]) -> StatusResponse:
-        """Whether Remote Caching is enabled for the team."""
+        """Return whether Remote Caching is enabled for the team."""
         return self._client.call(operations.status(options), options)
 
     def upload(
@@ -174,7 +180,7 @@ class Artifacts:
         """Store an artifact, or replace it.
 
         `content`: bytes, a path, a file open for reading bytes, or an iterator of bytes. An
-        iterator is sent once, whatever happens; Vercel wants its `content_length`.
+        iterator is not retried; Vercel requires its `content_length`.
         """
         return self._client.call(operations.upload(hash, content, options), options)
 
@@ -183,7 +189,7 @@ class Artifacts:
         hash: str,  # noqa: A002  # reason: the contract's name
         **options: Unpack[DownloadOptions],
     ) -> Artifact:
-        """The artifact, in memory. Raises NotFound."""
+        """Download an artifact into memory. Raises NotFound."""
         call = operations.download(hash, options)
 
         def attempt() -> Artifact:
@@ -191,7 +197,7 @@ class Artifacts:
                 download = Download(response, options.get("progress"))
                 return Artifact(b"".join(download), download.metadata)
 
-        return self._client.attempted(call, attempt)
+        return self._client.retry(call, attempt)
 
     def download_to(
         self,
@@ -199,17 +205,17 @@ class Artifacts:
         path: os.PathLike[str] | str,
         **options: Unpack[DownloadOptions],
     ) -> ArtifactMetadata:
-        """The artifact, as a file that is there when it is whole. Raises NotFound, OSError."""
+        """Download an artifact to a file that appears when complete. Raises NotFound, OSError."""
         call = operations.download(hash, options)
 
         def attempt() -> ArtifactMetadata:
-            with closing(self._client.send(call, options)) as response, whole_file(path) as file:
+            with closing(self._client.send(call, options)) as response, atomic_write(path) as file:
                 download = Download(response, options.get("progress"))
                 for chunk in download:
                     file.write(chunk)
                 return download.metadata
 
-        return self._client.attempted(call, attempt)
+        return self._client.retry(call, attempt)
 
     @contextmanager
     def stream(
@@ -217,12 +223,12 @@ class Artifacts:
         hash: str,  # noqa: A002  # reason: the contract's name
         **options: Unpack[DownloadOptions],
     ) -> "Iterator[Download]":
-        """The artifact in chunks: `with artifacts.stream(hash) as download: for chunk in download`.
+        """Stream an artifact: `with artifacts.stream(hash) as download: for chunk in download`.
 
-        Raises NotFound. What fails between chunks is not tried again.
+        Raises NotFound. A failure between chunks is not retried.
         """
         call = operations.download(hash, options)
-        response = self._client.attempted(call, lambda: self._client.send(call, options))
+        response = self._client.retry(call, lambda: self._client.send(call, options))
         with closing(response):
             yield Download(response, options.get("progress"))
 
@@ -231,23 +237,23 @@ class Artifacts:
         hash: str,  # noqa: A002  # reason: the contract's name
         **options: Unpack[CallOptions],
     ) -> ArtifactMetadata | None:
-        """What is known of the artifact; None if it is not there."""
+        """Return the metadata of an artifact, or None if it does not exist."""
         return self._client.call(operations.exists(hash, options), options)
 
     def query(self, hashes: Sequence[str], **options: Unpack[CallOptions]) -> QueryResponse:
-        """What is known of each of many artifacts; None for those that are not there."""
+        """Return information on many artifacts by hash; None for those that do not exist."""
         return self._client.call(operations.query(hashes, options), options)
 
     def delete_all(self, **options: Unpack[CallOptions]) -> DeleteResponse:
-        """Empty the team's cache."""
+        """Delete all artifacts of the team."""
         return self._client.call(operations.delete_all(options), options)
 
 
 class Download:
-    """An artifact on its way: iterate over it for its chunks. `metadata` is there at once."""
+    """A download in progress: an iterator of chunks, with the `metadata` of the artifact."""
 
     def __init__(self, response: httpx.Response, progress: Progress | None) -> None:
-        self.metadata = metadata_of(response)
+        self.metadata = metadata_from_headers(response)
         self._response = response
         self._progress = progress
 
@@ -255,7 +261,7 @@ class Download:
         done = 0
         chunks = iter(self._response.iter_bytes(CHUNK_BYTES))
         while True:
-            with translated(self._response.url.host):
+            with map_transport_errors(self._response.url.host):
                 chunk = next(chunks, b"")
             if not chunk:
                 return
