@@ -133,10 +133,10 @@ def test_team_is_found_by_id_and_slug_by_its_members_only(tokens: TokenFixture) 
     for name in (tokens.other.id, tokens.other.slug):
         assert tokens.get(f"/v2/teams/{name}", tokens.user_token) == other
         assert tokens.get(f"/v2/teams/{name}", tokens.operator) == other
-        for stranger in (tokens.team_confined, tokens.writer):
-            response = tokens.server.request("GET", f"/v2/teams/{name}", token=stranger[1])
+        for outsider in (tokens.team_confined, tokens.writer):
+            response = tokens.server.request("GET", f"/v2/teams/{name}", token=outsider[1])
             assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
-            unknown = tokens.server.request("GET", "/v2/teams/unknown", token=stranger[1])
+            unknown = tokens.server.request("GET", "/v2/teams/unknown", token=outsider[1])
             assert unknown.json() == response.json()
 
 

@@ -64,7 +64,7 @@ def consent_path(path: str = "/turborepo/token", **query: str | None) -> str:
 def test_allow_sends_a_token_and_the_state_to_turbo(
     page: Page, shared_server: Server, ann: str, listener: CallbackListener
 ) -> None:
-    target = f"{listener.url}/here?kept=1&kept=2"
+    target = f"{listener.url}/here?tag=1&tag=2"
     page.goto(shared_server.url + consent_path(redirect_uri=target, state="S t+a/te"))
     submit_login(page, ann)
     page.get_by_role("heading", name="Let turbo on this computer use the cache as").wait_for()
@@ -73,7 +73,7 @@ def test_allow_sends_a_token_and_the_state_to_turbo(
     page.get_by_role("button", name="Allow").click()
     page.wait_for_url(f"{listener.url}/**")
     [query] = listener.queries
-    assert query.pop("kept") == ["1", "2"]
+    assert query.pop("tag") == ["1", "2"]
     assert query.pop("state") == ["S t+a/te"]
     [[secret]] = [query.pop("token")]
     assert query == {}
@@ -247,13 +247,13 @@ def test_invalid_verification_token_is_rejected(shared_server: Server) -> None:
     assert verify(shared_server, token="x" * 1000).status_code == 400
 
 
-@pytest.mark.parametrize("team", ["nobodys", "strangers-of-ann", ""])
+@pytest.mark.parametrize("team", ["no-such-team", "team-without-ann", ""])
 def test_team_consent_is_refused_to_users_outside_the_team(
     shared_server: Server, ann: str, team: str
 ) -> None:
     with open_accounts(shared_server) as accounts:
-        if accounts.teams.find(slug="strangers-of-ann") is None:
-            accounts.teams.create("strangers-of-ann")
+        if accounts.teams.find(slug="team-without-ann") is None:
+            accounts.teams.create("team-without-ann")
     with browser_user(shared_server) as user:
         user.log_in(ann)
         response = user.get(consent_path("/api/auth/sso", teamId=team, next=TURBO_URL, state="S"))

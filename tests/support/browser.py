@@ -154,8 +154,8 @@ def accessibility_violations(page: Page, axe: Path) -> list[str]:
     page.evaluate(axe.read_text(encoding="utf-8"))
     violations: list[tuple[str, str, str, str]] = page.evaluate(FIND_VIOLATIONS_JS)
     return [
-        f"{impact}: {rule} at {place}: {' '.join(summary.split())}"
-        for impact, rule, place, summary in violations
+        f"{impact}: {rule} at {selector}: {' '.join(summary.split())}"
+        for impact, rule, selector, summary in violations
         if impact in {"serious", "critical"}
     ]
 

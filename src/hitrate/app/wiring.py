@@ -29,7 +29,7 @@ from hitrate.artifacts.store import ArtifactStore
 from hitrate.attribution import ArtifactAttribution
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.authorizer import Authorizer
-from hitrate.auth.guards import PermissionGuard, SessionGuard
+from hitrate.auth.guards import PermissionGuard, SessionAuthenticator
 from hitrate.auth.password_login import PasswordAuthenticator
 from hitrate.auth.sessions import OneTimeStore, Sessions
 from hitrate.auth.sso import create_single_sign_on
@@ -138,7 +138,7 @@ class App:
         sso = create_single_sign_on(settings, accounts, one_time_store, clock)
         public_url = PublicUrl(settings.public_url)
         secure_cookies, csrf = SecureCookies(public_url), CsrfProtection(public_url)
-        session_guard = SessionGuard(sessions, secure_cookies)
+        session_authenticator = SessionAuthenticator(sessions, secure_cookies)
         html = pages.create_renderer(settings)
         handlers = [
             *events.HANDLERS,
@@ -174,7 +174,7 @@ class App:
             exports=exports,
             datasets=DatasetFactory(reports, catalog),
             sessions=sessions,
-            session_guard=session_guard,
+            session_authenticator=session_authenticator,
             one_time_store=one_time_store,
             password_authenticator=PasswordAuthenticator(accounts.users, metrics, clock),
             turbo_login=TurboLogin(accounts, sessions, one_time_store, settings.login_token_ttl_s),
@@ -190,7 +190,7 @@ class App:
         document = OpenApiDocument(handlers, dependencies)
         litestar = create_litestar_app(
             [*handlers, *openapi.HANDLERS, page_router],
-            guards=[PermissionGuard(authorizer, session_guard)],
+            guards=[PermissionGuard(authorizer, session_authenticator)],
             dependencies={**dependencies, **provide(openapi_document=document)},
         )
         event_routes = EventRoutes(spool, metrics, clock, settings.max_body_bytes)

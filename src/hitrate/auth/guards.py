@@ -32,6 +32,25 @@ def authenticated_token(connection: AnyConnection) -> Token:
     return cast("Token", connection.state.authorize())
 
 
+class SessionAuthenticator:
+    """Finds the login session of a browser."""
+
+    def __init__(self, sessions: Sessions, cookies: SecureCookies) -> None:
+        self._sessions = sessions
+        self._cookies = cookies
+
+    def find(self, connection: AnyConnection) -> Session | None:
+        """Return the session; None if the browser is not logged in."""
+        return self._sessions.find(self._cookies.get(connection, SESSION_COOKIE))
+
+    def require(self, connection: AnyConnection) -> Session:
+        """Return the session. Raises LoginRequired if the browser is not logged in."""
+        session = self.find(connection)
+        if session is None:
+            raise LoginRequired(_login_url(connection))
+        return session
+
+
 class PermissionGuard:
     """App-wide guard: requires the permission that the handler declares.
 
@@ -45,9 +64,9 @@ class PermissionGuard:
     Raises Unauthorized, Forbidden, LoginRequired, or what the precheck raises.
     """
 
-    def __init__(self, authorizer: Authorizer, session_guard: "SessionGuard") -> None:
+    def __init__(self, authorizer: Authorizer, session_authenticator: SessionAuthenticator) -> None:
         self._authorizer = authorizer
-        self._session_guard = session_guard
+        self._session_guard = session_authenticator
 
     def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
         if precheck := handler.opt.get("precheck"):
@@ -72,25 +91,6 @@ class PermissionGuard:
         query_string = connection.scope["query_string"]
         in_path = connection.path_params.get("team")
         return partial(self._authorizer.authorize, authorization, query_string, permission, in_path)
-
-
-class SessionGuard:
-    """Finds the login session of a browser."""
-
-    def __init__(self, sessions: Sessions, cookies: SecureCookies) -> None:
-        self._sessions = sessions
-        self._cookies = cookies
-
-    def find(self, connection: AnyConnection) -> Session | None:
-        """Return the session; None if the browser is not logged in."""
-        return self._sessions.find(self._cookies.get(connection, SESSION_COOKIE))
-
-    def require(self, connection: AnyConnection) -> Session:
-        """Return the session. Raises LoginRequired if the browser is not logged in."""
-        session = self.find(connection)
-        if session is None:
-            raise LoginRequired(_login_url(connection))
-        return session
 
 
 def current_session(connection: AnyConnection) -> Session:

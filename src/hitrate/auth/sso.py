@@ -124,7 +124,7 @@ class SingleSignOn:
                 f"{identity.email} has no account on this server. Ask its operator to create one "
                 "with `hitrate user create`."
             )
-        self._default_team()  # before the account exists: without the team nobody can join
+        self._default_team()  # raises before the account is created
         return self._accounts.users.create(identity.email, identity.name, actor=SINGLE_SIGN_ON)
 
     def _join_default_team(self, user: User) -> None:

@@ -6,7 +6,7 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import RawBody
 
-from hitrate.auth.guards import SessionGuard, current_session
+from hitrate.auth.guards import SessionAuthenticator, current_session
 from hitrate.auth.models import Permission
 from hitrate.auth.password_login import PasswordAuthenticator
 from hitrate.auth.sessions import SESSION_TTL_S, Sessions
@@ -30,13 +30,13 @@ _WRONG_CREDENTIALS = "Wrong email address or password."
 @run_in_thread
 def show_login(
     request: AnyRequest,
-    session_guard: NamedDependency[SessionGuard],
+    session_authenticator: NamedDependency[SessionAuthenticator],
     settings: NamedDependency[Settings],
     secure_cookies: NamedDependency[SecureCookies],
     html: NamedDependency[HtmlRenderer],
 ) -> Page:
     next_url = request.query_params.get("next")
-    if session_guard.find(request) is not None:
+    if session_authenticator.find(request) is not None:
         return html.redirect(safe_redirect(next_url))
     return _login_page(request, settings, secure_cookies, html, next_url)
 

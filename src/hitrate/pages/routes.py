@@ -55,7 +55,7 @@ def create_renderer(config: Settings) -> HtmlRenderer:
 
 
 def create_router(html: HtmlRenderer, *, single_sign_on: bool) -> Router:
-    """Create the router of all pages, which answers errors with pages.
+    """Create the router of all pages; its error responses are pages, too.
 
     The pages of single sign-on exist only if an identity provider is configured.
     """

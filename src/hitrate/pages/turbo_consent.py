@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import RawBody
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.guards import SessionGuard, current_session
+from hitrate.auth.guards import SessionAuthenticator, current_session
 from hitrate.auth.models import Permission
 from hitrate.auth.sessions import Session
 from hitrate.auth.sso import SingleSignOn
@@ -75,7 +75,7 @@ def submit_consent(
 @run_in_thread
 def show_team_consent(
     request: AnyRequest,
-    session_guard: NamedDependency[SessionGuard],
+    session_authenticator: NamedDependency[SessionAuthenticator],
     sso: NamedDependency[SingleSignOn | None],
     turbo_login: NamedDependency[TurboLogin],
     public_url: NamedDependency[PublicUrl],
@@ -84,11 +84,11 @@ def show_team_consent(
     html: NamedDependency[HtmlRenderer],
 ) -> Page:
     callback = _team_callback(request)
-    if sso is not None and session_guard.find(request) is None:
+    if sso is not None and session_authenticator.find(request) is None:
         next_url = path_and_query(request)
         return redirect_to_provider(request, sso, public_url, secure_cookies, html, next_url)
     # Ask for consent after a fresh login too: any other site could have sent the browser here.
-    session = session_guard.require(request)
+    session = session_authenticator.require(request)
     team = turbo_login.find_team(session.user, request.query_params.get("teamId", ""))
     expiry = _expiry(turbo_login, clock)
     return _consent_page(request, session, callback, [team], expiry, html, [_AFTER_SSO])
