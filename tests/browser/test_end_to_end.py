@@ -264,6 +264,11 @@ def test_created_token_works_and_revoked_token_stops_working_immediately(
     tokens.get_by_label("write").uncheck()
     tokens.get_by_role("button", name="Create token").click()
     secret = page.get_by_label("release pipeline").input_value()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    page.wait_for_function(
+        "secret => navigator.clipboard.readText().then(text => text === secret)", arg=secret
+    )
     assert setup.status(secret) == 200
     refused = httpx.put(
         f"{setup.server.url}/v8/artifacts/{FIRST}",

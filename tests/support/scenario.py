@@ -165,8 +165,12 @@ def run_page_server(server: Server, clock: Clock) -> Iterator[PageServer]:
 
 @contextmanager
 def run_manual_clock_page_server(directory: Path, clock: ManualClock) -> Iterator[PageServer]:
-    """Start a server whose time is that of `clock`, with its data in a new directory."""
-    with run_page_server(ManualClockServer(directory / "data", clock), clock) as page_server:
+    """Start a server whose time is that of `clock`, with its data in a new directory.
+
+    Artifacts do not expire: a clock that jumps by weeks would have them evicted during a test.
+    """
+    server = ManualClockServer(directory / "data", clock, artifact_ttl_s=None)
+    with run_page_server(server, clock) as page_server:
         yield page_server
 
 
