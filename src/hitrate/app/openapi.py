@@ -1,6 +1,7 @@
 """OpenAPI document: `contract.json` for the hot paths, generated operations for all others."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from importlib.resources import files
 from inspect import getdoc
@@ -69,7 +70,8 @@ def create_document(
     # A separate app: with an OpenAPI config, the server's app would also serve documentation
     # pages that load scripts from a CDN.
     config = OpenAPIConfig(title="hitrate", version=__version__)
-    app = Litestar(list(handlers), dependencies=dependencies, openapi_config=config)
+    copies = [copy(handler) for handler in handlers]
+    app = Litestar(copies, dependencies=dependencies, openapi_config=config)
     generated = app.openapi_schema.to_schema()
     contract = load_contract()
     handlers_by_id = {handler.operation_id: handler for handler in handlers}

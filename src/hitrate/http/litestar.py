@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 from urllib.parse import unquote
@@ -15,6 +16,7 @@ from litestar.datastructures import MutableScopeHeaders, State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
 from litestar.types import Guard, Message, Scope
 
 from hitrate import log
@@ -39,9 +41,14 @@ def create_litestar_app(
     guards: Sequence[Guard] = (),
     dependencies: Mapping[str, Provide] | None = None,
 ) -> Litestar:
-    """Create the app. `guards` and `dependencies` apply to all handlers."""
-    return Litestar(
-        route_handlers=list(handlers),
+    """Create the app. `guards` and `dependencies` apply to all handlers.
+
+    Raises MissingPermission if a handler does not declare `permission=`.
+    """
+    app = Litestar(
+        # Copies: registration stores the app in the handler, and a handler of a module outlives it.
+        # Litestar itself copies routers.
+        route_handlers=[h if isinstance(h, Router) else copy(h) for h in handlers],
         guards=list(guards),
         dependencies=dependencies,
         request_class=StrictRequest,
@@ -55,6 +62,23 @@ def create_litestar_app(
         debug=False,
         before_send=[_complete_allow_header],
     )
+    _check_permissions(app)
+    return app
+
+
+class MissingPermission(Exception):
+    """A handler does not declare the permission that it requires."""
+
+
+def _check_permissions(app: Litestar) -> None:
+    for route in app.routes:
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            generated = handler.http_methods == {"OPTIONS"}
+            if not generated and handler.opt.get("permission") is None:
+                raise MissingPermission(
+                    f"The handler {handler} of {route.path} declares no permission: add "
+                    "permission=Permission.X to its decorator."
+                )
 
 
 def provide(**services: object) -> dict[str, Provide]:
