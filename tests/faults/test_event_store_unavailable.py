@@ -1,4 +1,4 @@
-"""The event store locked, damaged or poisoned: clients do not notice, and nothing is lost."""
+"""Event store locked, damaged or fed invalid batches: clients do not notice, no event is lost."""
 
 import json
 import random
@@ -27,7 +27,7 @@ sys.stdin.read()
 
 @contextmanager
 def locked(store: Path) -> Iterator[None]:
-    """Another process holds the event store for the length of a `with`."""
+    """Lock the event store from another process."""
     command = [sys.executable, "-c", _LOCK, str(store)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -35,61 +35,61 @@ def locked(store: Path) -> Iterator[None]:
         yield
 
 
-class Bench:
-    """A server, a ledger of what was sent to it, and the doctor's view."""
+class EventStoreFaultHarness:
+    """A server, the events that were sent to it, and `hitrate doctor`."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.ledger = ExpectedState()
+        self.expected_state = ExpectedState()
         self.store = server.data_dir / "events.duckdb"
         self.spool = server.data_dir / "spool"
-        self._dice = random.Random(SEED)
+        self._rng = random.Random(SEED)
         self._template: dict[str, Any] = {}
 
     def record(self, count: int = 20) -> None:
-        """Send batches; each must be acknowledged."""
+        """Send batches, and check that each is acknowledged."""
         with RawHttpClient(self.server) as client:
             for _ in range(count):
-                batch = self.ledger.new_batch(self._dice)
+                batch = self.expected_state.new_batch(self._rng)
                 assert client.post_events(batch.body).status == 200
                 batch.acknowledged = True
 
-    def reads(self) -> int:
-        """The status of reading events."""
+    def read_status(self) -> int:
+        """Return the HTTP status of listing events."""
         with RawHttpClient(self.server) as client:
             return client.request("GET", "/v1/events").status
 
     def assert_recorded(self) -> None:
-        """All of it, each event once."""
+        """Wait for the loader, and check that each acknowledged event is recorded once."""
         with RawHttpClient(self.server) as client:
             eventually(lambda: client.pending_segments() == 0)
-            count = self.ledger.count_events(client.events())
+            count = self.expected_state.count_events(client.events())
         count.assert_exact()
         assert count.recorded == count.acknowledged, count
 
     def doctor(self) -> tuple[int, str]:
-        """Exit code and what it says."""
-        folder, port = str(self.server.data_dir), str(self.server.port)
-        done = try_hitrate("doctor", "--data-dir", folder, "--port", port)
-        assert "Traceback" not in done.stderr
-        return done.returncode, done.stdout
+        """Run `hitrate doctor`. Return its exit code and output."""
+        data_dir, port = str(self.server.data_dir), str(self.server.port)
+        result = try_hitrate("doctor", "--data-dir", data_dir, "--port", port)
+        assert "Traceback" not in result.stderr
+        return result.returncode, result.stdout
 
-    def set_down(self, number: int, *lines: bytes) -> Path:
-        """Put a segment into the spool as a server that was killed would leave it."""
+    def write_segment(self, number: int, *lines: bytes) -> Path:
+        """Write a segment into the spool, as a killed server leaves it."""
         segment = self.spool / f"{1_700_000_000_000 + number:013d}-00000000.ndjson"
         segment.write_bytes(b"".join(lines))
         return segment
 
-    def line(self, **changed: Any) -> bytes:
-        """A line of a segment, its events in the ledger unless it is changed for the worse."""
-        batch = self.ledger.new_batch(self._dice)
-        batch.acknowledged = not changed
-        line = {**self._template, "digest": f"{len(self.ledger.batches):032x}"}
-        line |= {"events": json.loads(batch.body)} | changed
+    def line(self, **changes: Any) -> bytes:
+        """Create a line of a segment. Its events are expected unless `changes` make it invalid."""
+        batch = self.expected_state.new_batch(self._rng)
+        batch.acknowledged = not changes
+        line = {**self._template, "digest": f"{len(self.expected_state.batches):032x}"}
+        line |= {"events": json.loads(batch.body)} | changes
         return json.dumps(line).encode() + b"\n"
 
-    def keep_a_written_line(self) -> None:
-        """Learn from the server itself how a line looks; the server is killed for it."""
+    def capture_spool_line(self) -> None:
+        """Save a line that the server wrote, as a template. Kills the server."""
         with locked(self.store):
             self.server.start()
             self.record(1)
@@ -99,90 +99,94 @@ class Bench:
 
 
 @pytest.fixture
-def bench(server: Server) -> Bench:
-    bench = Bench(server)
-    bench.record()
-    bench.assert_recorded()
+def harness(server: Server) -> EventStoreFaultHarness:
+    harness = EventStoreFaultHarness(server)
+    harness.record()
+    harness.assert_recorded()
     assert server.stop() == 0
-    return bench
+    return harness
 
 
-def test_a_locked_store_delays_nobody_and_loading_goes_on_when_it_is_released(
-    bench: Bench,
+def test_locked_store_delays_no_client_and_loading_resumes_when_it_is_released(
+    harness: EventStoreFaultHarness,
 ) -> None:
-    with locked(bench.store):
-        bench.server.start()
+    with locked(harness.store):
+        harness.server.start()
         for _ in range(3):
-            bench.record()
-            assert bench.reads() == 503
-        code, said = bench.doctor()
+            harness.record()
+            assert harness.read_status() == 503
+        code, output = harness.doctor()
         assert code == 1
-        assert "event store cannot be used" in said
-        assert "nothing is lost" in said
-        assert "End the process that locks it" in said
-        assert bench.server.metric("hitrate_event_store_up") == 0
-    eventually(lambda: bench.reads() == 200)
-    bench.record()
-    bench.assert_recorded()
-    assert bench.doctor()[0] == 0
-    assert bench.server.metric("hitrate_event_store_up") == 1
+        assert "event store cannot be used" in output
+        assert "nothing is lost" in output
+        assert "End the process that locks it" in output
+        assert harness.server.metric("hitrate_event_store_up") == 0
+    eventually(lambda: harness.read_status() == 200)
+    harness.record()
+    harness.assert_recorded()
+    assert harness.doctor()[0] == 0
+    assert harness.server.metric("hitrate_event_store_up") == 1
 
 
-def test_a_server_that_is_stopped_while_the_store_is_locked_keeps_the_events_in_the_spool(
-    bench: Bench,
+def test_server_stopped_while_the_store_is_locked_keeps_events_in_the_spool(
+    harness: EventStoreFaultHarness,
 ) -> None:
-    with locked(bench.store):
-        bench.server.start()
-        bench.record()
-        assert bench.server.stop() == 0
-        assert list(bench.spool.glob("*.ndjson"))
-        code, said = bench.doctor()
+    with locked(harness.store):
+        harness.server.start()
+        harness.record()
+        assert harness.server.stop() == 0
+        assert list(harness.spool.glob("*.ndjson"))
+        code, output = harness.doctor()
         assert code == 1
-        assert "event store cannot be opened" in said
-    assert bench.doctor()[0] == 0
-    bench.server.start()
-    bench.assert_recorded()
+        assert "event store cannot be opened" in output
+    assert harness.doctor()[0] == 0
+    harness.server.start()
+    harness.assert_recorded()
 
 
-@pytest.mark.parametrize("kept", [0, 4096])
-def test_a_damaged_store_delays_nobody_and_loading_goes_on_when_it_is_moved_away(
-    bench: Bench, kept: int
+@pytest.mark.parametrize("intact_bytes", [0, 4096])
+def test_damaged_store_delays_no_client_and_loading_resumes_when_it_is_moved_away(
+    harness: EventStoreFaultHarness, intact_bytes: int
 ) -> None:
-    whole = bench.store.read_bytes()
-    bench.store.write_bytes(whole[:kept] + b"garbage " * (len(whole) // 8))
-    bench.ledger = ExpectedState()
-    bench.server.start()
-    bench.record()
-    assert bench.reads() == 503
-    code, said = bench.doctor()
+    content = harness.store.read_bytes()
+    harness.store.write_bytes(content[:intact_bytes] + b"garbage " * (len(content) // 8))
+    harness.expected_state = ExpectedState()
+    harness.server.start()
+    harness.record()
+    assert harness.read_status() == 503
+    code, output = harness.doctor()
     assert code == 1
-    assert "event store cannot be used" in said
-    assert "move a damaged file away" in said
+    assert "event store cannot be used" in output
+    assert "move a damaged file away" in output
 
-    bench.store.rename(bench.store.with_suffix(".damaged"))
-    bench.record()
-    bench.assert_recorded()
-    assert bench.doctor()[0] == 0
+    harness.store.rename(harness.store.with_suffix(".damaged"))
+    harness.record()
+    harness.assert_recorded()
+    assert harness.doctor()[0] == 0
 
 
-def test_a_store_damaged_by_a_crash_may_leave_its_log_behind_without_harm(bench: Bench) -> None:
-    bench.server.start()
-    eventually(lambda: bench.reads() == 200)
-    bench.record()
-    with RawHttpClient(bench.server) as client:
+def test_write_ahead_log_left_by_a_crash_does_not_affect_a_new_store(
+    harness: EventStoreFaultHarness,
+) -> None:
+    harness.server.start()
+    eventually(lambda: harness.read_status() == 200)
+    harness.record()
+    with RawHttpClient(harness.server) as client:
         eventually(lambda: client.pending_segments() == 0)
-    bench.server.kill()
-    assert bench.store.with_suffix(".duckdb.wal").exists()
-    bench.store.rename(bench.store.with_suffix(".damaged"))
-    bench.ledger = ExpectedState()
-    bench.server.start()
-    bench.record()
-    eventually(lambda: bench.reads() == 200)
-    with RawHttpClient(bench.server) as client:
+    harness.server.kill()
+    assert harness.store.with_suffix(".duckdb.wal").exists()
+    harness.store.rename(harness.store.with_suffix(".damaged"))
+    harness.expected_state = ExpectedState()
+    harness.server.start()
+    harness.record()
+    eventually(lambda: harness.read_status() == 200)
+    with RawHttpClient(harness.server) as client:
         eventually(lambda: client.pending_segments() == 0)
         events = client.events()
-    known = {key for batch in bench.ledger.batches for key in batch.keys}
-    assert sum((event["sessionId"], event["hash"]) in known for event in events) == len(known)
+    sent_keys = {key for batch in harness.expected_state.batches for key in batch.keys}
+    assert sum((event["sessionId"], event["hash"]) in sent_keys for event in events) == len(
+        sent_keys
+    )
 
 
 UNREADABLE: list[bytes | dict[str, Any]] = [
@@ -204,49 +208,53 @@ INCOMPLETE: list[bytes | dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("bad", [UNREADABLE, INCOMPLETE], ids=["unreadable", "incomplete"])
-def test_bad_batches_are_set_aside_with_a_reason_and_the_good_ones_beside_them_are_loaded(
-    bench: Bench, bad: list[bytes | dict[str, Any]]
+@pytest.mark.parametrize("invalid", [UNREADABLE, INCOMPLETE], ids=["unreadable", "incomplete"])
+def test_invalid_batches_are_quarantined_with_a_reason_and_valid_ones_are_loaded(
+    harness: EventStoreFaultHarness, invalid: list[bytes | dict[str, Any]]
 ) -> None:
-    bench.keep_a_written_line()
-    bad_lines = [line if isinstance(line, bytes) else bench.line(**line) for line in bad]
-    for number, bad_line in enumerate(bad_lines):
-        bench.set_down(2 * number, bench.line(), bench.line())
-        bench.set_down(2 * number + 1, bench.line(), bad_line, bench.line())
-    bench.server.start()
-    bench.assert_recorded()
+    harness.capture_spool_line()
+    invalid_lines = [line if isinstance(line, bytes) else harness.line(**line) for line in invalid]
+    for number, invalid_line in enumerate(invalid_lines):
+        harness.write_segment(2 * number, harness.line(), harness.line())
+        harness.write_segment(2 * number + 1, harness.line(), invalid_line, harness.line())
+    harness.server.start()
+    harness.assert_recorded()
 
-    aside = sorted((bench.spool / "quarantine").glob("*.ndjson"))
-    assert [path.read_bytes() for path in aside] == bad_lines
-    code, said = bench.doctor()
-    assert code == 0  # worth a look, and the server is well
-    for path in aside:
+    quarantined = sorted((harness.spool / "quarantine").glob("*.ndjson"))
+    assert [path.read_bytes() for path in quarantined] == invalid_lines
+    code, output = harness.doctor()
+    assert code == 0  # a warning, not a failure
+    for path in quarantined:
         assert path.with_suffix(".reason.txt").read_text().strip()
-        assert path.name in said
-    assert "Repair the .ndjson file and move it one directory up" in said
+        assert path.name in output
+    assert "Repair the .ndjson file and move it one directory up" in output
 
 
-def test_a_rejected_batch_that_was_mended_and_moved_back_is_loaded(bench: Bench) -> None:
-    bench.keep_a_written_line()
-    good = bench.line()
-    bench.set_down(1, good.replace(b'"receivedAt": 1', b'"receivedAt": "x1'), bench.line())
-    bench.server.start()
-    aside = eventually(lambda: list((bench.spool / "quarantine").glob("*.ndjson")))[0]
-    aside.write_bytes(good)
-    aside.rename(bench.spool / aside.name)
-    aside.with_suffix(".reason.txt").unlink()
-    bench.assert_recorded()
-
-
-def test_a_torn_last_line_is_cut_off_and_the_whole_ones_before_it_are_loaded(
-    bench: Bench,
+def test_repaired_batch_is_loaded_when_moved_back_to_the_spool(
+    harness: EventStoreFaultHarness,
 ) -> None:
-    bench.keep_a_written_line()
-    torn = bench.line(ci="torn off")
-    bench.set_down(1, bench.line(), bench.line(), torn[: len(torn) // 2])
-    bench.set_down(2, torn[:1])
-    bench.server.start()
-    bench.assert_recorded()
-    assert bench.server.log.count("torn line truncated") == 2
-    assert not (bench.spool / "quarantine").exists()
-    assert bench.doctor()[0] == 0
+    harness.capture_spool_line()
+    valid_line = harness.line()
+    harness.write_segment(
+        1, valid_line.replace(b'"receivedAt": 1', b'"receivedAt": "x1'), harness.line()
+    )
+    harness.server.start()
+    quarantined = eventually(lambda: list((harness.spool / "quarantine").glob("*.ndjson")))[0]
+    quarantined.write_bytes(valid_line)
+    quarantined.rename(harness.spool / quarantined.name)
+    quarantined.with_suffix(".reason.txt").unlink()
+    harness.assert_recorded()
+
+
+def test_torn_last_line_is_truncated_and_the_lines_before_it_are_loaded(
+    harness: EventStoreFaultHarness,
+) -> None:
+    harness.capture_spool_line()
+    torn = harness.line(ci="torn off")
+    harness.write_segment(1, harness.line(), harness.line(), torn[: len(torn) // 2])
+    harness.write_segment(2, torn[:1])
+    harness.server.start()
+    harness.assert_recorded()
+    assert harness.server.log.count("torn line truncated") == 2
+    assert not (harness.spool / "quarantine").exists()
+    assert harness.doctor()[0] == 0

@@ -1,4 +1,4 @@
-"""The counters of /metrics: they never fall, and catch up with the truth."""
+"""Task counters of /metrics: they never fall, and catch up with the true totals."""
 
 from collections.abc import Iterator
 
@@ -14,8 +14,8 @@ from tests.support.event_strategies import ARTIFACT_DURATIONS, batches
 from tests.support.reference_analytics import runs_of, totals_of
 
 
-class Scraped:
-    """A store whose loads are counted, and what /metrics tells of them."""
+class MetricsHarness:
+    """An event store, and the metrics of what was loaded into it."""
 
     def __init__(self, event_store: EventStoreFixture) -> None:
         self._event_store = event_store
@@ -27,19 +27,19 @@ class Scraped:
         self._metrics.add_tasks(self._event_store.load(f"{self._loads}", sent).totals)
 
     def task(self, session: str, *kinds: EventKind, ms: float = 0.0) -> None:
-        """Events of a session's only task."""
+        """Load events of the only task of a session."""
         events = [CacheEvent(session, source, kind, "h", ms) for source, kind in kinds]
         client = (None, None, None)
         at_ms = 1_800_000_000_000 + self._loads
         self.load(Batch(TEAM_ID, TEAM_TOKEN, at_ms, *client, f"{self._loads}", events))
 
-    def tell(self) -> tuple[float, ...]:
-        """Runs, local hits, remote hits, misses, seconds saved locally and remotely."""
-        told = {}
+    def counters(self) -> tuple[float, ...]:
+        """Return the counters of NAMES from the text of /metrics."""
+        values = {}
         for line in self._metrics.render().decode().splitlines():
             name, _, value = line.rpartition(" ")
-            told[name] = value
-        return tuple(float(told[f"hitrate_{name}"]) for name in NAMES)
+            values[name] = value
+        return tuple(float(values[f"hitrate_{name}"]) for name in NAMES)
 
 
 NAMES = (
@@ -52,61 +52,61 @@ NAMES = (
 )
 
 
-def truth(sent: list[Batch]) -> tuple[float, ...]:
-    """What all batches so far come to."""
-    all_in_all = totals_of(runs_of(sent, ARTIFACT_DURATIONS).values())
+def true_totals(sent: list[Batch]) -> tuple[float, ...]:
+    """Compute the values of NAMES from all batches."""
+    totals = totals_of(runs_of(sent, ARTIFACT_DURATIONS).values())
     return (
-        all_in_all.runs,
-        all_in_all.local_hits,
-        all_in_all.remote_hits,
-        all_in_all.misses,
-        all_in_all.local_ms / 1000,
-        all_in_all.remote_ms / 1000,
+        totals.runs,
+        totals.local_hits,
+        totals.remote_hits,
+        totals.misses,
+        totals.local_ms / 1000,
+        totals.remote_ms / 1000,
     )
 
 
 @pytest.fixture
-def scraped(analytics: AnalyticsFixture) -> Iterator[Scraped]:
+def harness(analytics: AnalyticsFixture) -> Iterator[MetricsHarness]:
     with analytics.event_store() as event_store:
-        yield Scraped(event_store)
+        yield MetricsHarness(event_store)
 
 
 @given(st.lists(st.integers(-5, 5)))
-def test_a_total_that_falls_is_shown_at_its_highest(changes: list[int]) -> None:
-    rising, totals, shown = HighWaterCounter(), [0], [0]
+def test_high_water_counter_reports_the_highest_total(changes: list[int]) -> None:
+    counter, totals, reported = HighWaterCounter(), [0], [0]
     for change in changes:
-        rising.add(change)
+        counter.add(change)
         totals.append(totals[-1] + change)
-        shown.append(rising.value)
-        assert rising.value == max(totals)
-    assert shown == sorted(shown)
+        reported.append(counter.value)
+        assert counter.value == max(totals)
+    assert reported == sorted(reported)
 
 
-def test_a_miss_that_becomes_a_hit_is_made_up_for_by_the_next_miss(scraped: Scraped) -> None:
-    scraped.task("one", LOCAL_MISS)
-    assert scraped.tell() == (1, 0, 0, 1, 0, 0)
-    scraped.task("one", REMOTE_HIT, ms=1500)
-    assert scraped.tell() == (1, 0, 1, 1, 0, 1.5)
-    scraped.task("one", LOCAL_HIT, ms=500)
-    assert scraped.tell() == (1, 1, 1, 1, 0.5, 1.5)
-    scraped.task("two", LOCAL_MISS)
-    assert scraped.tell() == (2, 1, 1, 1, 0.5, 1.5)
-    scraped.task("three", LOCAL_MISS)
-    assert scraped.tell() == (3, 1, 1, 2, 0.5, 1.5)
+def test_miss_counter_pauses_after_a_miss_becomes_a_hit(harness: MetricsHarness) -> None:
+    harness.task("one", LOCAL_MISS)
+    assert harness.counters() == (1, 0, 0, 1, 0, 0)
+    harness.task("one", REMOTE_HIT, ms=1500)
+    assert harness.counters() == (1, 0, 1, 1, 0, 1.5)
+    harness.task("one", LOCAL_HIT, ms=500)
+    assert harness.counters() == (1, 1, 1, 1, 0.5, 1.5)
+    harness.task("two", LOCAL_MISS)
+    assert harness.counters() == (2, 1, 1, 1, 0.5, 1.5)
+    harness.task("three", LOCAL_MISS)
+    assert harness.counters() == (3, 1, 1, 2, 0.5, 1.5)
 
 
 @settings(max_examples=8)
 @given(batches())
-def test_counters_are_the_highest_that_was_ever_true(
+def test_counters_report_the_highest_true_totals(
     analytics: AnalyticsFixture, sent: list[Batch]
 ) -> None:
     analytics.add_artifacts(ARTIFACT_DURATIONS)
     so_far: list[Batch] = []
     with analytics.event_store() as event_store:
-        scraped = Scraped(event_store)
-        highest = truth([])
+        harness = MetricsHarness(event_store)
+        highest = true_totals([])
         for batch in sent:
             so_far.append(batch)
-            scraped.load(batch)
-            highest = tuple(map(max, highest, truth(so_far)))
-            assert scraped.tell() == pytest.approx(highest)
+            harness.load(batch)
+            highest = tuple(map(max, highest, true_totals(so_far)))
+            assert harness.counters() == pytest.approx(highest)
