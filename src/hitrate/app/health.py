@@ -151,7 +151,7 @@ def disk_problems(settings: Settings, free_bytes: int) -> list[str]:
 
 @get("/healthz", operation_id="healthz", tags=["server"], permission=Permission.PUBLIC)
 async def healthz() -> Alive:
-    """Liveness: the process answers."""
+    """Liveness: the process responds."""
     return Alive()
 
 
