@@ -1,4 +1,4 @@
-"""Reports where there is little or nothing to tell."""
+"""Reports on no runs or few runs."""
 
 from zoneinfo import ZoneInfo
 
@@ -20,17 +20,17 @@ from tests.support.analytics_fixture import (
 from tests.support.report_comparison import GROUPS
 
 START = 1_800_000_000_000
-EVER = ReportQuery(TEAM_ID, Period(0, 4_102_444_800_000))
-A_DAY = ReportQuery(TEAM_ID, Period(START, START + 86_400_000))
+ALL_TIME = ReportQuery(TEAM_ID, Period(0, 4_102_444_800_000))
+ONE_DAY = ReportQuery(TEAM_ID, Period(START, START + 86_400_000))
 
 
 def batch(at_ms: int, session: str, *names: str, token: str = UNKNOWN_TOKEN) -> Batch:
-    """Local hits of a run that says nothing of itself."""
+    """Local hits of a run whose client reported nothing."""
     events = [CacheEvent(session, "LOCAL", "HIT", name, 5.0) for name in names]
     return Batch(TEAM_ID, token, at_ms, None, None, None, f"{session} {at_ms}", events)
 
 
-@pytest.mark.parametrize("query", [EVER, A_DAY])
+@pytest.mark.parametrize("query", [ALL_TIME, ONE_DAY])
 def test_reports_are_empty_for_a_team_without_events(
     analytics: AnalyticsFixture, query: ReportQuery
 ) -> None:
@@ -51,7 +51,7 @@ def test_reports_are_empty_for_a_team_without_events(
 @pytest.mark.parametrize("bucket", BUCKETS)
 def test_timeseries_includes_buckets_without_runs(analytics: AnalyticsFixture, bucket: str) -> None:
     with analytics.event_store() as event_store:
-        buckets = event_store.reports.timeseries(A_DAY, bucket, ZoneInfo("UTC")).buckets
+        buckets = event_store.reports.timeseries(ONE_DAY, bucket, ZoneInfo("UTC")).buckets
     assert {(one.runs, one.hit_rate, one.hit_rate_quartiles.p50) for one in buckets} == {
         (0, None, None)
     }
@@ -67,24 +67,24 @@ def test_breakdown_has_a_group_for_runs_without_a_value(
 ) -> None:
     with analytics.event_store() as event_store:
         event_store.load("one", [batch(START, "s", "h")])
-        [group] = event_store.reports.breakdown(EVER, by).groups
+        [group] = event_store.reports.breakdown(ALL_TIME, by).groups
     key = UNKNOWN_TOKEN if by == "token" else None
     assert (group.key, group.label) == (key, key or NO_VALUE_LABELS[by])
     assert (group.runs, group.hit_rate_quartiles.p25) == (1, 1.0)
 
 
 def test_run_belongs_to_the_period_of_its_first_event(analytics: AnalyticsFixture) -> None:
-    last_ms, first_ms = A_DAY.period.to_ms - 1, A_DAY.period.from_ms
+    last_ms, first_ms = ONE_DAY.period.to_ms - 1, ONE_DAY.period.from_ms
     with analytics.event_store() as event_store:
         event_store.load("one", [batch(first_ms - 1, "before", "h"), batch(first_ms, "first", "h")])
         event_store.load("two", [batch(last_ms, "last", "h"), batch(last_ms + 1, "after", "h")])
         event_store.load(
             "three", [batch(last_ms + 2, "last", "h2"), batch(first_ms, "before", "h2")]
         )
-        assert sessions(event_store, A_DAY) == ["last", "first"]
-        assert event_store.reports.summary(A_DAY).tasks == 3
+        assert sessions(event_store, ONE_DAY) == ["last", "first"]
+        assert event_store.reports.summary(ONE_DAY).tasks == 3
         event_store.load("late", [batch(last_ms, "after", "h2")])
-        assert sessions(event_store, A_DAY) == ["after", "last", "first"]
+        assert sessions(event_store, ONE_DAY) == ["after", "last", "first"]
 
 
 def sessions(event_store: EventStoreFixture, query: ReportQuery) -> list[str]:
@@ -97,12 +97,12 @@ def test_pages_of_runs_join_without_gaps(analytics: AnalyticsFixture, order: str
         for number in range(7):
             names = [f"{n}" for n in range(number % 3 + 1)]
             event_store.load(f"{number}", [batch(START, f"s{number}", *names)])
-        everything = event_store.reports.runs(EVER, order, 100, 0).runs
+        all_runs = event_store.reports.runs(ALL_TIME, order, 100, 0).runs
         paged: list[RunInfo] = []
         cursor: str | None = "0"
         while cursor is not None:
-            page = event_store.reports.runs(EVER, order, 3, int(cursor))
+            page = event_store.reports.runs(ALL_TIME, order, 3, int(cursor))
             paged += page.runs
             cursor = page.next_cursor
-        assert paged == everything
-        assert len(everything) == 7
+        assert paged == all_runs
+        assert len(all_runs) == 7

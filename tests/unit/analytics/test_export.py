@@ -1,5 +1,4 @@
-"""ExportManager: the same rows in each format, in whatever parts, from which every number can be
-recomputed; and nothing left behind."""
+"""Exports: the same rows in every format and chunk size, interruption, and cleanup."""
 
 import asyncio
 from collections.abc import Iterator
@@ -46,14 +45,14 @@ from tests.support.report_comparison import FILTER_CASES, milliseconds
 from tests.support.server import eventually
 
 DATASETS = sorted(COLUMNS)
-EVER = Period(0, 4_102_444_800_000)
-ALL = ReportQuery(TEAM_ID, EVER)
+ALL_TIME = Period(0, 4_102_444_800_000)
+ALL = ReportQuery(TEAM_ID, ALL_TIME)
 START_MS = 1_800_000_000_000
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _artifacts(analytics: AnalyticsFixture) -> None:
-    """Some of the hashes are those of stored artifacts."""
+    """Store artifacts with some of the hashes."""
     analytics.add_artifacts(ARTIFACT_DURATIONS)
 
 
@@ -64,11 +63,17 @@ def event_store(analytics: AnalyticsFixture) -> Iterator[EventStoreFixture]:
 
 
 def batch(number: int, *events: CacheEvent, **changes: Any) -> Batch:
-    """A batch of its own that sent at its own moment; by default of ten events of one run."""
+    """Create a distinct batch with its own time; by default, ten events of one run."""
     items = list(events) or [task(f"{number:08x}{n:08x}", f"run {number}") for n in range(10)]
-    known = {"team": TEAM_ID, "token": TEAM_TOKEN, "ci": None, "interactive": None, "agent": None}
-    told = {**known, "received_at": START_MS + number, "digest": str(number), "events": items}
-    return Batch(**{**told, **changes})
+    defaults = {
+        "team": TEAM_ID,
+        "token": TEAM_TOKEN,
+        "ci": None,
+        "interactive": None,
+        "agent": None,
+    }
+    fields = {**defaults, "received_at": START_MS + number, "digest": str(number), "events": items}
+    return Batch(**{**fields, **changes})
 
 
 def task(name: str, session: str = "run", duration: float = 7.0) -> CacheEvent:
@@ -79,11 +84,11 @@ def load(event_store: EventStoreFixture, *sent: Batch) -> None:
     event_store.load(f"segment with {sent[0].digest}", sent)
 
 
-# What an export says
+# Content
 
 
 def as_batches(events: Rows, team_id: str) -> list[Batch]:
-    """Exported events as if each had come by itself."""
+    """Convert exported events to batches of one event each."""
     return [
         Batch(
             team_id,
@@ -99,7 +104,7 @@ def as_batches(events: Rows, team_id: str) -> list[Batch]:
                     event["source"],
                     event["event"],
                     event["hash"],
-                    # What a remote hit does not tell, its artifact does.
+                    # The duration of the artifact applies to remote hits without one.
                     event["duration"] or event["artifactDuration"] or 0.0,
                 )
             ],
@@ -109,18 +114,18 @@ def as_batches(events: Rows, team_id: str) -> list[Batch]:
 
 
 def assert_recomputed(events: Rows, runs: Rows, sent: Runs, query: ReportQuery) -> None:
-    """The exported events come to the exported runs, and both to what the reference says."""
+    """Assert that exported events and exported runs both equal the reference."""
     from_events = runs_of(as_batches(events, query.team_id), {})
     for row in runs:
         expected = totals_of([sent[query.team_id, row["sessionId"]]])
-        told = totals_of([from_events[query.team_id, row["sessionId"]]])
+        actual = totals_of([from_events[query.team_id, row["sessionId"]]])
         resent = sent[query.team_id, row["sessionId"]].resent
-        assert told._replace(duplicates=told.duplicates + resent) == expected
-        assert row == {**row, **shown_counts(expected)}
+        assert actual._replace(duplicates=actual.duplicates + resent) == expected
+        assert row == {**row, **export_columns(expected)}
 
 
-def shown_counts(expected: Any) -> dict[str, Any]:
-    """In the words of the export."""
+def export_columns(expected: Any) -> dict[str, Any]:
+    """Return totals as columns of the export."""
     return {
         "tasks": expected.tasks,
         "localHits": expected.local_hits,
@@ -140,20 +145,22 @@ def shown_counts(expected: Any) -> dict[str, Any]:
 def test_exported_events_and_runs_match_reference_for_any_chunk_size(
     analytics: AnalyticsFixture, data: st.DataObject, sent: list[Batch], rows: int
 ) -> None:
-    begin = data.draw(st.sampled_from([batch.received_at for batch in sent]))
+    from_ms = data.draw(st.sampled_from([batch.received_at for batch in sent]))
     query = ReportQuery(
-        data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), Period(begin, EVER.to_ms)
+        data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), Period(from_ms, ALL_TIME.to_ms)
     )
     with (
         analytics.event_store() as event_store,
-        export_harness(analytics, event_store, rows) as exports,
+        export_harness(analytics, event_store, rows) as harness,
     ):
         event_store.load_all(data.draw(splits(sent), label="segments"))
-        events, runs = (exports.rows(what, "ndjson", query) for what in ("events", "runs"))
+        events, runs = (harness.rows(dataset, "ndjson", query) for dataset in ("events", "runs"))
         assert len(events) == event_store.reports.summary(query).events
-        assert len(runs) == len(runs_started_in(runs_of(sent), query.team_id, begin, EVER.to_ms))
+        assert len(runs) == len(
+            runs_started_in(runs_of(sent), query.team_id, from_ms, ALL_TIME.to_ms)
+        )
         assert_recomputed(events, runs, runs_of(sent, ARTIFACT_DURATIONS), query)
-        assert exports.leftovers() == []
+        assert harness.leftovers() == []
 
 
 @settings(max_examples=8)
@@ -161,20 +168,20 @@ def test_exported_events_and_runs_match_reference_for_any_chunk_size(
 def test_all_formats_have_the_same_rows_for_any_text(
     analytics: AnalyticsFixture, data: st.DataObject, sent: list[Batch], rows: int
 ) -> None:
-    query = ReportQuery(data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), EVER)
+    query = ReportQuery(data.draw(st.sampled_from((TEAM_ID, OTHER_TEAM_ID))), ALL_TIME)
     with (
         analytics.event_store() as event_store,
-        export_harness(analytics, event_store, rows) as exports,
+        export_harness(analytics, event_store, rows) as harness,
     ):
         event_store.load_all([sent])
-        for what in DATASETS:
-            told = exports.rows(what, "ndjson", query)
-            assert exports.rows(what, "parquet", query) == told
-            assert exports.rows(what, "csv", query) == [in_csv(row) for row in told]
+        for dataset in DATASETS:
+            expected = harness.rows(dataset, "ndjson", query)
+            assert harness.rows(dataset, "parquet", query) == expected
+            assert harness.rows(dataset, "csv", query) == [in_csv(row) for row in expected]
 
 
 def in_csv(row: dict[str, Any]) -> dict[str, Any]:
-    """An empty text reads as none."""
+    """Convert a row to what CSV preserves: empty text reads as None."""
     return {name: None if value == "" else value for name, value in row.items()}
 
 
@@ -190,15 +197,15 @@ SENDERS: tuple[dict[str, Any], ...] = (
 def test_filters_select_runs_and_all_of_their_events(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, number: int
 ) -> None:
-    told, matches = FILTER_CASES[number]
+    filters, matches = FILTER_CASES[number]
     sent = [batch(n, **changes) for n, changes in enumerate(SENDERS)]
-    # Of another sender, but of the run that the first has begun.
+    # From another client, but in the run of the first batch.
     sent.append(batch(9, task("late", "run 0"), ci="GITHUB_ACTIONS", agent="claude-code"))
     load(event_store, *sent)
     expected = {run.session for run in runs_of(sent).values() if matches(run)}
-    query = ReportQuery(TEAM_ID, EVER, Filters(**told))
-    with export_harness(analytics, event_store) as exports:
-        runs, events = (exports.rows(what, "ndjson", query) for what in ("runs", "events"))
+    query = ReportQuery(TEAM_ID, ALL_TIME, Filters(**filters))
+    with export_harness(analytics, event_store) as harness:
+        runs, events = (harness.rows(dataset, "ndjson", query) for dataset in ("runs", "events"))
     assert {run["sessionId"] for run in runs} == expected
     assert {event["sessionId"] for event in events} == expected
     assert len(events) == sum(run["events"] for run in runs)
@@ -208,9 +215,9 @@ def test_event_has_its_own_client_and_run_has_the_client_of_its_first_event(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1, task("a")), batch(2, task("b"), token=USER_TOKEN, ci="GITLAB"))
-    with export_harness(analytics, event_store) as exports:
-        events = exports.rows("events", "ndjson", ALL)
-        [run] = exports.rows("runs", "ndjson", ALL)
+    with export_harness(analytics, event_store) as harness:
+        events = harness.rows("events", "ndjson", ALL)
+        [run] = harness.rows("runs", "ndjson", ALL)
     assert [(one["tokenId"], one["ci"]) for one in events] == [
         (TEAM_TOKEN, None),
         (USER_TOKEN, "GITLAB"),
@@ -223,15 +230,15 @@ def test_run_has_label_and_user_of_its_token_if_the_token_exists(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1, token=USER_TOKEN), batch(2, token="tok_nobody_knows"))
-    with export_harness(analytics, event_store) as exports:
-        known, unknown = exports.rows("runs", "parquet", ALL)
+    with export_harness(analytics, event_store) as harness:
+        known, unknown = harness.rows("runs", "parquet", ALL)
     assert (known["tokenLabel"], known["user"]) == (f"label of {USER_TOKEN}", USER_EMAIL)
     assert (unknown["tokenLabel"], unknown["user"]) == (None, None)
 
 
-@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("format_name", sorted(FORMATS))
 def test_exported_artifacts_match_the_artifact_list(
-    analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
+    analytics: AnalyticsFixture, event_store: EventStoreFixture, format_name: str
 ) -> None:
     names = [name for team_id, name in ARTIFACT_DURATIONS if team_id == TEAM_ID]
     load(
@@ -240,10 +247,10 @@ def test_exported_artifacts_match_the_artifact_list(
         batch(2, task(names[1], "other")),
     )
     listed = event_store.artifact_reports.artifacts(ALL, "newest", 1000, 0, unused=False).artifacts
-    with export_harness(analytics, event_store, chunk_rows=2) as exports:
-        rows = exports.rows("artifacts", form, ALL)
-        later = exports.rows(
-            "artifacts", form, ReportQuery(TEAM_ID, Period(START_MS + 2, EVER.to_ms))
+    with export_harness(analytics, event_store, chunk_rows=2) as harness:
+        rows = harness.rows("artifacts", format_name, ALL)
+        later = harness.rows(
+            "artifacts", format_name, ReportQuery(TEAM_ID, Period(START_MS + 2, ALL_TIME.to_ms))
         )
     assert [row["hash"] for row in rows] == sorted(names)
     assert {row["hash"]: as_listed(row) for row in rows} == {
@@ -263,32 +270,35 @@ def as_listed(row: dict[str, Any]) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("form", sorted(FORMATS))
-@pytest.mark.parametrize("what", DATASETS)
+@pytest.mark.parametrize("format_name", sorted(FORMATS))
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_empty_export_has_all_columns_and_no_rows(
-    analytics: AnalyticsFixture, event_store: EventStoreFixture, what: DatasetName, form: str
+    analytics: AnalyticsFixture,
+    event_store: EventStoreFixture,
+    dataset: DatasetName,
+    format_name: str,
 ) -> None:
-    nobodys = ReportQuery("nobody", EVER)
-    with export_harness(analytics, event_store) as exports:
-        content = exports.content(what, form, nobodys)
-    assert READERS[form](content) == []
-    match form:
+    unknown_team = ReportQuery("nobody", ALL_TIME)
+    with export_harness(analytics, event_store) as harness:
+        content = harness.content(dataset, format_name, unknown_team)
+    assert READERS[format_name](content) == []
+    match format_name:
         case "ndjson":
             assert content == b""
         case "csv":
-            assert content.decode() == ",".join(COLUMNS[what]) + "\r\n"
+            assert content.decode() == ",".join(COLUMNS[dataset]) + "\r\n"
         case "parquet":
-            assert list(parquet_types(content)) == COLUMNS[what]
+            assert list(parquet_types(content)) == COLUMNS[dataset]
 
 
 def test_parquet_columns_have_typed_values(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1))
-    with export_harness(analytics, event_store) as exports:
+    with export_harness(analytics, event_store) as harness:
         events, runs, artifacts = (
-            parquet_types(exports.content(what, "parquet", ALL))
-            for what in ("events", "runs", "artifacts")
+            parquet_types(harness.content(dataset, "parquet", ALL))
+            for dataset in ("events", "runs", "artifacts")
         )
     assert {events[name] for name in ("receivedAt",)} == {"TIMESTAMP"}
     assert {runs[name] for name in ("startedAt", "endedAt")} == {"TIMESTAMP"}
@@ -302,39 +312,39 @@ def test_csv_escapes_spreadsheet_formulas(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     formulas = [f"{start}1+1" for start in FORMULA_PREFIXES]
-    harmless = ["1+1", "'=1+1", " =1+1", "\0=1", "a\n=1"]
+    safe = ["1+1", "'=1+1", " =1+1", "\0=1", "a\n=1"]
     load(
         event_store,
-        batch(1, *(task(text, text) for text in formulas + harmless), ci="=1", agent="@x"),
+        batch(1, *(task(text, text) for text in formulas + safe), ci="=1", agent="@x"),
     )
-    with export_harness(analytics, event_store) as exports:
-        rows = exports.rows("events", "csv", ALL)
-        runs = exports.rows("runs", "csv", ALL)
-        exact = exports.rows("events", "ndjson", ALL)
-    guarded = [f"'{text}" for text in formulas] + harmless
-    assert [row["hash"] for row in rows] == [row["sessionId"] for row in rows] == guarded
-    assert sorted(row["sessionId"] for row in runs) == sorted(guarded)
+    with export_harness(analytics, event_store) as harness:
+        rows = harness.rows("events", "csv", ALL)
+        runs = harness.rows("runs", "csv", ALL)
+        exact = harness.rows("events", "ndjson", ALL)
+    escaped = [f"'{text}" for text in formulas] + safe
+    assert [row["hash"] for row in rows] == [row["sessionId"] for row in rows] == escaped
+    assert sorted(row["sessionId"] for row in runs) == sorted(escaped)
     assert {(row["ci"], row["agent"]) for row in rows + runs} == {("'=1", "'@x")}
-    assert [row["hash"] for row in exact] == formulas + harmless
+    assert [row["hash"] for row in exact] == formulas + safe
 
 
 def test_csv_does_not_escape_negative_numbers(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1, task("a", duration=-0.5)))
-    with export_harness(analytics, event_store) as exports:
-        assert b",-0.5," in exports.content("events", "csv", ALL)
+    with export_harness(analytics, event_store) as harness:
+        assert b",-0.5," in harness.content("events", "csv", ALL)
 
 
-# How it is made
+# Chunks and files
 
 
 def test_export_excludes_events_loaded_after_its_start(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))
-    with export_harness(analytics, event_store, chunk_rows=10) as exports:
-        files = exports.files("events", "ndjson", ALL)
+    with export_harness(analytics, event_store, chunk_rows=10) as harness:
+        files = harness.files("events", "ndjson", ALL)
         seen = list(islice(files, 2))
         load(event_store, *(batch(number) for number in range(100, 120)))
         seen += files
@@ -346,12 +356,12 @@ def test_no_transaction_is_open_between_files(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))
-    with export_harness(analytics, event_store, chunk_rows=10) as exports:
-        files = exports.files("events", "ndjson", ALL)
+    with export_harness(analytics, event_store, chunk_rows=10) as harness:
+        files = harness.files("events", "ndjson", ALL)
         assert len(list(islice(files, 3))) == 3
         load(event_store, batch(9, task("again", "run 1")))
         with event_store.duckdb.cursor() as cursor:
-            cursor.execute("CHECKPOINT")  # fails beside a query that reads what was before
+            cursor.execute("CHECKPOINT")  # fails while a query reads an older snapshot
         assert len(list(files)) == 3
 
 
@@ -359,10 +369,10 @@ def test_no_transaction_is_open_between_files(
 def test_chunks_have_about_the_requested_number_of_rows(
     analytics: AnalyticsFixture, event_store: EventStoreFixture, rows: int
 ) -> None:
-    for number in range(5):  # the ids of the others lie between ours
+    for number in range(5):  # so that the ids of one team have gaps
         load(event_store, batch(number), batch(100 + number, team=OTHER_TEAM_ID))
-    with export_harness(analytics, event_store, rows) as exports:
-        sizes = [len(part.splitlines()) for part in exports.files("events", "ndjson", ALL)][1:]
+    with export_harness(analytics, event_store, rows) as harness:
+        sizes = [len(part.splitlines()) for part in harness.files("events", "ndjson", ALL)][1:]
     assert sum(sizes) == 50
     assert all(rows <= size < rows + rows // 16 + 1 for size in sizes[:-1])
     assert 0 < sizes[-1] < rows + rows // 16 + 1
@@ -372,33 +382,33 @@ def test_file_is_unlinked_before_it_is_handed_over(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1))
-    with export_harness(analytics, event_store) as exports:
-        for form in FORMATS:
-            files = exports.files("events", form, ALL)
+    with export_harness(analytics, event_store) as harness:
+        for format_name in FORMATS:
+            files = harness.files("events", format_name, ALL)
             next(files)
             next(files)
-            for path in exports.leftovers():
+            for path in harness.leftovers():
                 assert path.is_dir()
                 assert path.stat().st_mode & 0o777 == 0o700
             files.close()  # type: ignore[attr-defined]  # reason: a generator
-            assert exports.leftovers() == []
+            assert harness.leftovers() == []
 
 
 def test_open_removes_files_of_a_crashed_server(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
-    left = event_store.directory / "exports" / "tmp1" / "0"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half a part")
-    with export_harness(analytics, event_store) as exports:
-        assert exports.leftovers() == []
+    leftover = event_store.directory / "exports" / "tmp1" / "0"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half a chunk")
+    with export_harness(analytics, event_store) as harness:
+        assert harness.leftovers() == []
 
 
 def test_start_rejects_more_than_max_per_team(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
-    with export_harness(analytics, event_store) as exports:
-        start, dataset = exports.manager.start, exports.datasets.create("runs", ALL)
+    with export_harness(analytics, event_store) as harness:
+        start, dataset = harness.manager.start, harness.datasets.create("runs", ALL)
         csv_format = FORMATS["csv"]
         jobs = [start(TEAM_ID, dataset, csv_format) for _ in range(MAX_PER_TEAM)]
         with pytest.raises(RateLimited, match="already runs") as raised:
@@ -412,18 +422,18 @@ def test_start_rejects_more_than_max_per_team(
             start(TEAM_ID, dataset, csv_format)
 
 
-# What stands in the way
+# Failures and interruption
 
 
 def test_export_fails_with_advice_when_free_space_is_low(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, batch(1))
-    with export_harness(analytics, event_store, min_free_bytes=2**62) as exports:
-        for form in FORMATS:
+    with export_harness(analytics, event_store, min_free_bytes=2**62) as harness:
+        for format_name in FORMATS:
             with pytest.raises(ServiceUnavailable, match=r"Free some space, or export less"):
-                exports.content("events", form, ALL)
-        assert exports.leftovers() == []
+                harness.content("events", format_name, ALL)
+        assert harness.leftovers() == []
 
 
 def test_single_file_needs_free_space_for_all_chunks(
@@ -431,43 +441,43 @@ def test_single_file_needs_free_space_for_all_chunks(
 ) -> None:
     load(event_store, *(batch(number) for number in range(10)))
     monkeypatch.setattr(jobs, "free_bytes", lambda _path: 30_000)
-    with export_harness(analytics, event_store, chunk_rows=10) as exports:
-        assert len(exports.rows("events", "csv", ALL)) == 100
+    with export_harness(analytics, event_store, chunk_rows=10) as harness:
+        assert len(harness.rows("events", "csv", ALL)) == 100
         with pytest.raises(ServiceUnavailable, match="Too little free disk space"):
-            exports.content("events", "parquet", ALL)
-        assert exports.leftovers() == []
+            harness.content("events", "parquet", ALL)
+        assert harness.leftovers() == []
     monkeypatch.setattr(jobs, "free_bytes", lambda _path: 300_000)
-    with export_harness(analytics, event_store, chunk_rows=10) as exports:
-        assert len(exports.rows("events", "parquet", ALL)) == 100
+    with export_harness(analytics, event_store, chunk_rows=10) as harness:
+        assert len(harness.rows("events", "parquet", ALL)) == 100
 
 
-@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("format_name", sorted(FORMATS))
 def test_export_fails_when_the_event_store_is_unavailable(
-    analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
+    analytics: AnalyticsFixture, event_store: EventStoreFixture, format_name: str
 ) -> None:
     event_store.duckdb.close()
     with (
-        export_harness(analytics, event_store) as exports,
+        export_harness(analytics, event_store) as harness,
         pytest.raises(ServiceUnavailable, match="export failed"),
     ):
-        exports.content("events", form, ALL)
+        harness.content("events", format_name, ALL)
 
 
 def test_export_raises_when_a_later_chunk_fails(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
     load(event_store, *(batch(number) for number in range(5)))
-    with export_harness(analytics, event_store, chunk_rows=10) as exports:
-        files = exports.files("events", "ndjson", ALL)
+    with export_harness(analytics, event_store, chunk_rows=10) as harness:
+        files = harness.files("events", "ndjson", ALL)
         assert len(list(islice(files, 3))) == 3
         event_store.duckdb.close()
         with pytest.raises(ServiceUnavailable):
             next(files)
-        assert exports.leftovers() == []
+        assert harness.leftovers() == []
 
 
-class Endless:
-    """Something to export that takes a while."""
+class EndlessDataset:
+    """A dataset whose query takes very long."""
 
     columns: ClassVar[tuple[Column, ...]] = (Column("n", "n"),)
     chunk_rows = 1
@@ -479,66 +489,68 @@ class Endless:
         yield Chunk({}, 1)
 
 
-def begin_endless(
-    export_harness: ExportHarness, form: str
+def start_endless(
+    harness: ExportHarness, format_name: str
 ) -> "tuple[ExportJob, Future[BinaryIO | None]]":
-    """An export that is at work."""
-    job = export_harness.manager.start(TEAM_ID, Endless(), FORMATS[form])
+    """Start a job and wait until its query runs."""
+    job = harness.manager.start(TEAM_ID, EndlessDataset(), FORMATS[format_name])
     file = job.next_file()
-    eventually(export_harness.count_files)
+    eventually(harness.count_files)
     return job, file
 
 
-@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("format_name", sorted(FORMATS))
 def test_close_interrupts_the_query_of_a_job(
-    analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
+    analytics: AnalyticsFixture, event_store: EventStoreFixture, format_name: str
 ) -> None:
-    with export_harness(analytics, event_store) as exports:
-        job, file = begin_endless(exports, form)
+    with export_harness(analytics, event_store) as harness:
+        job, file = start_endless(harness, format_name)
         job.close()
         with pytest.raises(ServiceUnavailable, match="stopped"):
             file.result(10)
         with pytest.raises(ServiceUnavailable, match="stopped"):
             job.next_file().result(10)
-        assert exports.leftovers() == []
+        assert harness.leftovers() == []
 
 
 def test_manager_close_stops_all_jobs_and_rejects_new_ones(
     analytics: AnalyticsFixture, event_store: EventStoreFixture
 ) -> None:
-    with export_harness(analytics, event_store) as exports:
-        files = [begin_endless(exports, "csv")[1] for _ in range(2)]
-        waiting = exports.files("runs", "csv", ALL)
+    with export_harness(analytics, event_store) as harness:
+        files = [start_endless(harness, "csv")[1] for _ in range(2)]
+        waiting = harness.files("runs", "csv", ALL)
         next(waiting)
-        exports.manager.close()
+        harness.manager.close()
         for file in files:
             with pytest.raises(ServiceUnavailable, match="stopped"):
                 file.result(10)
         with pytest.raises(ServiceUnavailable, match="stopped"):
             next(waiting)
         with pytest.raises(ServiceUnavailable, match="stopped"):
-            exports.manager.start(TEAM_ID, Endless(), FORMATS["csv"])
-        exports.manager.close()
-        exports.manager.open()
-        assert exports.rows("runs", "csv", ALL) == []
+            harness.manager.start(TEAM_ID, EndlessDataset(), FORMATS["csv"])
+        harness.manager.close()
+        harness.manager.open()
+        assert harness.rows("runs", "csv", ALL) == []
 
 
-@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("format_name", sorted(FORMATS))
 def test_disconnect_interrupts_the_query_of_a_job(
-    analytics: AnalyticsFixture, event_store: EventStoreFixture, form: str
+    analytics: AnalyticsFixture, event_store: EventStoreFixture, format_name: str
 ) -> None:
     async def send(_message: Any) -> None:
-        raise AssertionError("nothing is there to be sent")
+        raise AssertionError("nothing may be sent")
 
     async def receive() -> Any:
-        await asyncio.to_thread(eventually, exports.count_files)
+        await asyncio.to_thread(eventually, harness.count_files)
         return {"type": "http.disconnect"}
 
-    with export_harness(analytics, event_store) as exports:
-        answer = ExportResponse(exports.manager, team(TEAM_ID), "name", Endless(), FORMATS[form])
+    with export_harness(analytics, event_store) as harness:
+        response = ExportResponse(
+            harness.manager, team(TEAM_ID), "name", EndlessDataset(), FORMATS[format_name]
+        )
         with pytest.raises(ServiceUnavailable, match="stopped"):
-            asyncio.run(answer({"path": "/"}, receive, send))  # type: ignore[arg-type]  # reason: all it looks at
-        assert exports.leftovers() == []
+            asyncio.run(response({"path": "/"}, receive, send))  # type: ignore[arg-type]  # reason: a partial scope
+        assert harness.leftovers() == []
 
 
 def test_response_stops_when_the_client_does_not_read(
@@ -553,17 +565,17 @@ def test_response_stops_when_the_client_does_not_read(
     async def receive() -> Any:
         return await asyncio.get_running_loop().create_future()
 
-    with export_harness(analytics, event_store) as exports:
-        exports.manager.send_timeout_s = 0.05
-        answer = ExportResponse(
-            exports.manager,
+    with export_harness(analytics, event_store) as harness:
+        harness.manager.send_timeout_s = 0.05
+        response = ExportResponse(
+            harness.manager,
             team(TEAM_ID),
             "name",
-            exports.datasets.create("events", ALL),
+            harness.datasets.create("events", ALL),
             FORMATS["csv"],
         )
         with pytest.raises(ServiceUnavailable, match="stopped reading"):
-            asyncio.run(answer({"path": "/"}, receive, send))  # type: ignore[arg-type]  # reason: all it looks at
-        assert exports.leftovers() == []
+            asyncio.run(response({"path": "/"}, receive, send))  # type: ignore[arg-type]  # reason: a partial scope
+        assert harness.leftovers() == []
         for _ in range(MAX_PER_TEAM):
-            exports.manager.start(TEAM_ID, exports.datasets.create("runs", ALL), FORMATS["csv"])
+            harness.manager.start(TEAM_ID, harness.datasets.create("runs", ALL), FORMATS["csv"])

@@ -1,4 +1,4 @@
-"""Periods and their buckets: where hours, days, weeks and months begin, also when clocks change."""
+"""Periods, and buckets in time zones, including clock changes."""
 
 import itertools
 from collections.abc import Callable
@@ -28,37 +28,37 @@ BERLIN = "Europe/Berlin"
 NEW_YORK = "America/New_York"
 LORD_HOWE = "Australia/Lord_Howe"
 KATHMANDU = "Asia/Kathmandu"
-SANTIAGO = "America/Santiago"  # no midnight when clocks go forward
+SANTIAGO = "America/Santiago"  # has no midnight on the day when clocks go forward
 ZONES = ("UTC", BERLIN, NEW_YORK, LORD_HOWE, KATHMANDU, SANTIAGO, "America/St_Johns")
 
 
 def at(text: str, zone: str = "UTC") -> int:
-    """UTC milliseconds of a time on the wall."""
+    """Return a local time in UTC milliseconds."""
     return round(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000)
 
 
-def starts(begin: str, end: str, bucket: str, zone: str) -> list[str]:
-    """Where buckets begin, on the wall and with the zone's distance from UTC."""
-    span = Period(at(begin, zone), at(end, zone))
-    found = bucket_starts(span, bucket, ZoneInfo(zone))
-    moments = (datetime.fromtimestamp(start / 1000, ZoneInfo(zone)) for start in found)
-    return [f"{moment:%d %H:%M%z}" for moment in moments]
+def starts(start: str, end: str, bucket: str, zone: str) -> list[str]:
+    """Return the starts of buckets in local time, with the UTC offset."""
+    period = Period(at(start, zone), at(end, zone))
+    starts_ms = bucket_starts(period, bucket, ZoneInfo(zone))
+    local_times = (datetime.fromtimestamp(start / 1000, ZoneInfo(zone)) for start in starts_ms)
+    return [f"{local:%d %H:%M%z}" for local in local_times]
 
 
-def lengths(begin: str, end: str, bucket: str, zone: str) -> list[float]:
-    """How many hours each bucket has."""
-    span = Period(at(begin, zone), at(end, zone))
-    found = [*bucket_starts(span, bucket, ZoneInfo(zone)), span.to_ms]
-    return [(stop - start) / HOUR_MS for start, stop in itertools.pairwise(found)]
+def lengths(start: str, end: str, bucket: str, zone: str) -> list[float]:
+    """Return the length of each bucket in hours."""
+    period = Period(at(start, zone), at(end, zone))
+    starts_ms = [*bucket_starts(period, bucket, ZoneInfo(zone)), period.to_ms]
+    return [(stop - start) / HOUR_MS for start, stop in itertools.pairwise(starts_ms)]
 
 
 LABELS: dict[str, Callable[[datetime], Any]] = {
-    "hour": lambda moment: (moment.date(), moment.hour, moment.utcoffset()),
-    "day": lambda moment: moment.date(),
-    "week": lambda moment: moment.date() - timedelta(days=moment.weekday()),
-    "month": lambda moment: (moment.year, moment.month),
+    "hour": lambda local: (local.date(), local.hour, local.utcoffset()),
+    "day": lambda local: local.date(),
+    "week": lambda local: local.date() - timedelta(days=local.weekday()),
+    "month": lambda local: (local.year, local.month),
 }
-"""What all moments of a bucket, and of no other, have in common."""
+"""A label that is the same for all times in a bucket and for no others, by bucket."""
 
 
 @example(LORD_HOWE, "hour", at("2026-04-04T12:00"), 9 * HOUR_MS)
@@ -76,23 +76,23 @@ LABELS: dict[str, Callable[[datetime], Any]] = {
 def test_buckets_tile_any_period_in_any_time_zone(
     zone: str, bucket: str, from_ms: int, length_ms: int
 ) -> None:
-    span = Period(from_ms, from_ms + length_ms)
-    found = bucket_starts(span, bucket, ZoneInfo(zone))
-    assert found[0] == span.from_ms
-    assert found == sorted(set(found))
-    assert found[-1] < span.to_ms
+    period = Period(from_ms, from_ms + length_ms)
+    starts_ms = bucket_starts(period, bucket, ZoneInfo(zone))
+    assert starts_ms[0] == period.from_ms
+    assert starts_ms == sorted(set(starts_ms))
+    assert starts_ms[-1] < period.to_ms
     label = LABELS[bucket]
-    quarters = range(from_ms, span.to_ms, HOUR_MS // 4)
+    quarters = range(from_ms, period.to_ms, HOUR_MS // 4)
     labels = [label(datetime.fromtimestamp(ms / 1000, ZoneInfo(zone))) for ms in quarters]
-    begun = [label(datetime.fromtimestamp(ms / 1000, ZoneInfo(zone))) for ms in found]
-    assert len(set(begun)) == len(begun)
-    assert set(labels) <= set(begun)
-    for start, before in zip(found[1:], begun, strict=False):
+    start_labels = [label(datetime.fromtimestamp(ms / 1000, ZoneInfo(zone))) for ms in starts_ms]
+    assert len(set(start_labels)) == len(start_labels)
+    assert set(labels) <= set(start_labels)
+    for start, before in zip(starts_ms[1:], start_labels, strict=False):
         assert label(datetime.fromtimestamp(start / 1000 - 0.001, ZoneInfo(zone))) == before
 
 
 @pytest.mark.parametrize(
-    ("begin", "end", "zone", "hours"),
+    ("start", "end", "zone", "hours"),
     [
         ("2026-03-28", "2026-03-31", BERLIN, [24, 23, 24]),
         ("2026-10-24", "2026-10-27", BERLIN, [24, 25, 24]),
@@ -105,9 +105,9 @@ def test_buckets_tile_any_period_in_any_time_zone(
     ],
 )
 def test_day_length_follows_clock_changes(
-    begin: str, end: str, zone: str, hours: list[float]
+    start: str, end: str, zone: str, hours: list[float]
 ) -> None:
-    assert lengths(begin, end, "day", zone) == hours
+    assert lengths(start, end, "day", zone) == hours
 
 
 def test_skipped_hour_has_no_bucket() -> None:
@@ -147,26 +147,26 @@ def test_weeks_begin_on_mondays_and_months_on_the_first() -> None:
 
 
 def test_period_shorter_than_a_bucket_has_one_bucket() -> None:
-    span = Period(NOW_MS, NOW_MS + 1)
-    assert bucket_starts(span, "month", UTC) == [NOW_MS]
+    period = Period(NOW_MS, NOW_MS + 1)
+    assert bucket_starts(period, "month", UTC) == [NOW_MS]
 
 
 def test_bucket_starts_rejects_more_than_max_buckets() -> None:
-    most = Period(0, MAX_BUCKETS * HOUR_MS)
-    assert len(bucket_starts(most, "hour", UTC)) == MAX_BUCKETS
+    longest = Period(0, MAX_BUCKETS * HOUR_MS)
+    assert len(bucket_starts(longest, "hour", UTC)) == MAX_BUCKETS
     with pytest.raises(BadRequest, match="longer bucket"):
-        bucket_starts(Period(0, most.to_ms + 1), "hour", UTC)
+        bucket_starts(Period(0, longest.to_ms + 1), "hour", UTC)
 
 
 def test_default_period_is_30_days_and_includes_the_current_millisecond() -> None:
-    for unsaid in (None, ""):
-        assert parse_period(unsaid, unsaid, NOW_MS) == Period(NOW_MS - 30 * DAY_MS, NOW_MS + 1)
+    for missing in (None, ""):
+        assert parse_period(missing, missing, NOW_MS) == Period(NOW_MS - 30 * DAY_MS, NOW_MS + 1)
 
 
 def test_parse_period_accepts_times_and_durations() -> None:
     assert parse_period("7d", "1d", NOW_MS) == Period(NOW_MS - 7 * DAY_MS, NOW_MS - DAY_MS)
-    told = parse_period("2026-03-01", "2026-03-02T01:00+01:00", NOW_MS)
-    assert told == Period(at("2026-03-01"), at("2026-03-02"))
+    parsed = parse_period("2026-03-01", "2026-03-02T01:00+01:00", NOW_MS)
+    assert parsed == Period(at("2026-03-01"), at("2026-03-02"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What reports tell of any events, however they sent, is what the reference finds."""
+"""Reports equal the reference for any events, in any order and any segments."""
 
 import pytest
 from hypothesis import given, settings
@@ -26,21 +26,21 @@ from tests.support.report_comparison import (
 
 @pytest.fixture(scope="module", autouse=True)
 def _artifacts(analytics: AnalyticsFixture) -> None:
-    """Some of the hashes are those of stored artifacts."""
+    """Store artifacts with some of the hashes."""
     analytics.add_artifacts(ARTIFACT_DURATIONS)
 
 
-def whole(sent: list[Batch]) -> Period:
-    """All that sent."""
+def full_period(sent: list[Batch]) -> Period:
+    """Return the period of all batches."""
     return Period(sent[0].received_at, sent[-1].received_at + 1)
 
 
 @st.composite
 def periods(draw: st.DrawFn, sent: list[Batch]) -> Period:
-    """All of it, or from some moment on."""
-    span = whole(sent)
-    begin = draw(st.one_of(st.just(span.from_ms), st.integers(span.from_ms, span.to_ms - 1)))
-    return Period(begin, span.to_ms)
+    """The period of all batches, or a later part of it."""
+    span = full_period(sent)
+    from_ms = draw(st.one_of(st.just(span.from_ms), st.integers(span.from_ms, span.to_ms - 1)))
+    return Period(from_ms, span.to_ms)
 
 
 @settings(max_examples=25)
@@ -96,17 +96,17 @@ def test_totals_do_not_depend_on_order_or_segments_or_crashes(
     analytics: AnalyticsFixture, data: st.DataObject, sent: list[Batch]
 ) -> None:
     runs = runs_of(sent, ARTIFACT_DURATIONS)
-    nothing_again = not split_duplicates(sent)[1]
+    no_duplicates = not split_duplicates(sent)[1]
     segments = data.draw(splits(data.draw(st.permutations(sent))), label="segments")
-    again = data.draw(st.lists(st.integers(0, len(segments) - 1), max_size=2), label="again")
+    reloaded = data.draw(st.lists(st.integers(0, len(segments) - 1), max_size=2), label="reloaded")
     with analytics.event_store() as event_store:
         event_store.load_all(segments)
         event_store.reopen()
-        for number in again:
+        for number in reloaded:
             assert event_store.load(f"segment {number}", segments[number]).events == 0
         for team_id in (TEAM_ID, OTHER_TEAM_ID):
-            query = ReportQuery(team_id, whole(sent))
-            assert_runs(event_store, runs, query, "newest", recorded=nothing_again)
-            if nothing_again:
+            query = ReportQuery(team_id, full_period(sent))
+            assert_runs(event_store, runs, query, "newest", recorded=no_duplicates)
+            if no_duplicates:
                 assert_summary(event_store, runs, query)
-        assert_run_details(event_store, runs, ARTIFACT_DURATIONS, recorded=nothing_again)
+        assert_run_details(event_store, runs, ARTIFACT_DURATIONS, recorded=no_duplicates)
