@@ -13,13 +13,13 @@ import duckdb
 import pytest
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.cli.demo import NAME, UNFINISHED, Made, make_demo
+from hitrate.cli.demo import INCOMPLETE_NAME, NAME, Made, create_demo
 from hitrate.clock import Clock, ManualClock
 from hitrate.config import Settings
 from hitrate.datadir import DataDir
 from hitrate.db.engine import open_database
-from hitrate.demo.shared_cache import ROOM_BYTES, Kept, Run
-from hitrate.demo.simulator import DAY_MS, GITHUB, GITLAB, History
+from hitrate.demo.shared_cache import CACHE_BYTES, CachedArtifact, Run
+from hitrate.demo.simulator import DAY_MS, GITHUB, GITLAB, WorkloadSimulator
 from hitrate.teams.models import OPERATOR
 from tests.support.database import put_empty_database
 from tests.support.offline_cli import Desk
@@ -34,7 +34,7 @@ def ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def runs_of(history: History) -> list[Run]:
+def runs_of(history: WorkloadSimulator) -> list[Run]:
     return [run for day in history.days() for run in day]
 
 
@@ -47,19 +47,19 @@ def hit_rate(runs: list[Run]) -> float:
 class Told:
     """A whole history, as the command tells it."""
 
-    history: History
+    history: WorkloadSimulator
     runs: list[Run]
-    kept: list[Kept]
+    kept: list[CachedArtifact]
 
 
 @pytest.fixture(scope="module")
 def three_months() -> Told:
-    history = History(1, 90, ms(NOW))
+    history = WorkloadSimulator(1, 90, ms(NOW))
     return Told(history, runs_of(history), list(history.kept()))
 
 
 def test_the_same_seed_tells_the_same_runs_and_another_seed_tells_others() -> None:
-    first, again, other = (History(seed, DAYS, ms(NOW)) for seed in (7, 7, 8))
+    first, again, other = (WorkloadSimulator(seed, DAYS, ms(NOW)) for seed in (7, 7, 8))
     runs = runs_of(first)
     assert runs == runs_of(again)
     assert list(first.kept()) == list(again.kept())
@@ -68,7 +68,7 @@ def test_the_same_seed_tells_the_same_runs_and_another_seed_tells_others() -> No
 
 def test_later_on_the_same_day_there_is_more_of_it_and_the_rest_is_as_it_was() -> None:
     noon, evening = (NOW.replace(hour=hour) for hour in (12, 20))
-    before, after = (runs_of(History(7, DAYS, ms(moment))) for moment in (noon, evening))
+    before, after = (runs_of(WorkloadSimulator(7, DAYS, ms(moment))) for moment in (noon, evening))
     assert before == [run for run in after if run.ended_ms <= ms(noon)]
     assert len(before) < len(after)
 
@@ -76,7 +76,7 @@ def test_later_on_the_same_day_there_is_more_of_it_and_the_rest_is_as_it_was() -
 @pytest.mark.parametrize("days_on", range(7))
 def test_the_last_run_was_in_the_last_hours_and_none_is_still_to_come(days_on: int) -> None:
     now_ms = ms(NOW + timedelta(days=days_on, hours=3 * days_on))
-    last_ms = max(run.ended_ms for run in runs_of(History(1, 3, now_ms)))
+    last_ms = max(run.ended_ms for run in runs_of(WorkloadSimulator(1, 3, now_ms)))
     assert now_ms - 4 * 3_600_000 < last_ms <= now_ms
 
 
@@ -131,7 +131,7 @@ def test_there_is_some_of_everything(three_months: Told) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_hit_rate_rises_but_for_one_bad_week(seed: int) -> None:
     # Ends on a Sunday, so that each week is one of the calendar.
-    history = History(seed, 91, ms(NOW + timedelta(days=4)))
+    history = WorkloadSimulator(seed, 91, ms(NOW + timedelta(days=4)))
     weeks: list[list[Run]] = [[] for _ in range(13)]
     for run in runs_of(history):
         weeks[(run.started_ms - history.start_ms) // DAY_MS // 7].append(run)
@@ -147,7 +147,7 @@ def test_the_hit_rate_rises_but_for_one_bad_week(seed: int) -> None:
 def test_the_cache_keeps_what_was_used_last_and_is_small(three_months: Told) -> None:
     sizes = [one.task.size_bytes for one in three_months.kept]
     assert len(sizes) > 500
-    assert 0.9 * ROOM_BYTES < sum(sizes) <= ROOM_BYTES < 50_000_000
+    assert 0.9 * CACHE_BYTES < sum(sizes) <= CACHE_BYTES < 50_000_000
     assert min(sizes) < 3_000
     assert max(sizes) > 100_000
     assert all(one.task.at_ms <= one.used_ms <= ms(NOW) for one in three_months.kept)
@@ -177,9 +177,9 @@ def make(path: Path, seed: int = 1) -> Folder:
     put_empty_database(path)
     engine = open_database(path)
     accounts = AccountStore(engine, Clock())
-    made = make_demo(Settings(data_dir=path), accounts, "demo", DAYS, seed, ManualClock(ms(NOW)))
+    made = create_demo(Settings(data_dir=path), accounts, "demo", DAYS, seed, ManualClock(ms(NOW)))
     engine.dispose()
-    return Folder(path, made, runs_of(History(seed, DAYS, ms(NOW))))
+    return Folder(path, made, runs_of(WorkloadSimulator(seed, DAYS, ms(NOW))))
 
 
 @pytest.fixture(scope="module")
@@ -330,20 +330,20 @@ def test_a_team_that_is_no_demo_is_left_alone(desk: Desk) -> None:
 
 def test_a_demo_that_was_interrupted_is_not_taken_for_a_whole_one(desk: Desk) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hitrate.demo.loader.EventFiller._by_day", lambda *_: 1 / 0)
+        patch.setattr("hitrate.demo.loader.EventWriter._by_day", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            make_demo(
+            create_demo(
                 Settings(data_dir=desk.folder), desk.accounts(), "demo", 1, 1, ManualClock(ms(NOW))
             )
     [team] = desk.accounts().teams.all()
-    assert team.name == UNFINISHED
+    assert team.name == INCOMPLETE_NAME
     assert "was interrupted" in desk.refused("demo")
 
 
 def test_a_full_disk_is_found_before_anything_is_made(desk: Desk) -> None:
     settings = Settings(data_dir=desk.folder, min_free_bytes=10**18)
     with pytest.raises(Exception, match="disk is full"):
-        make_demo(settings, desk.accounts(), "demo", 1, 1, ManualClock(ms(NOW)))
+        create_demo(settings, desk.accounts(), "demo", 1, 1, ManualClock(ms(NOW)))
     assert desk.accounts().teams.all() == []
 
 

@@ -1,4 +1,4 @@
-"""Bars over time, for a terminal: the hit rate, and what became of the tasks. Pure."""
+"""Bar charts for a terminal: hit rate and task outcomes over time. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from hitrate.api_schemas import TaskStats
 from hitrate.cli.output import rate_text
 
 _RATE_WIDTH = 20
-_NARROWEST = 10
-_WIDEST = 60
+_MIN_BAR_WIDTH = 10
+_MAX_BAR_WIDTH = 60
 
 
 @dataclass(frozen=True)
-class Ink:
-    """The characters of bars, so that they also tell outcomes apart without colours."""
+class Glyphs:
+    """The characters of bars, which distinguish outcomes without color."""
 
     local: str
     remote: str
@@ -23,58 +23,61 @@ class Ink:
     empty: str
 
 
-BLOCKS = Ink("█", "▓", "░", "·")
-LETTERS = Ink("#", "=", "-", ".")
-"""For an output that has no blocks."""
+BLOCKS = Glyphs("█", "▓", "░", "·")
+LETTERS = Glyphs("#", "=", "-", ".")
+"""Glyphs for terminals without block characters."""
 
-_COLOURS = ("green", "cyan", "yellow")
+_COLORS = ("green", "cyan", "yellow")
 
 
-def chart(named: Sequence[tuple[str, TaskStats]], width: int, ink: Ink) -> list[str]:
-    """A line for each part of the period: name, hit rate, and tasks by outcome."""
-    longest = max(len(name) for name, _ in named)
-    most = max(stats.tasks for _, stats in named)
-    digits = max(len(f"{most:,}"), len("tasks"))
-    room = width - longest - _RATE_WIDTH - digits - len("  100.0 %    ") - 2
-    room = min(max(room, _NARROWEST), _WIDEST)
-    title = f"{'':{longest}}  {'hit rate':{_RATE_WIDTH + 9}}  {'tasks':>{digits}}  {_legend(ink)}"
+def chart(named: Sequence[tuple[str, TaskStats]], width: int, glyphs: Glyphs) -> list[str]:
+    """Return a line per interval: name, hit rate, and tasks by outcome."""
+    name_width = max(len(name) for name, _ in named)
+    max_tasks = max(stats.tasks for _, stats in named)
+    digits = max(len(f"{max_tasks:,}"), len("tasks"))
+    bar_width = width - name_width - _RATE_WIDTH - digits - len("  100.0 %    ") - 2
+    bar_width = min(max(bar_width, _MIN_BAR_WIDTH), _MAX_BAR_WIDTH)
+    title = (
+        f"{'':{name_width}}  {'hit rate':{_RATE_WIDTH + 9}}  {'tasks':>{digits}}  {_legend(glyphs)}"
+    )
     return [
         title,
         *(
-            f"{name:{longest}}  {_rate_bar(stats, ink)} {rate_text(stats.hit_rate):>8}  "
-            f"{stats.tasks:>{digits},}  {_outcome_bar(stats, most, room, ink)}".rstrip()
+            f"{name:{name_width}}  {_rate_bar(stats, glyphs)} {rate_text(stats.hit_rate):>8}  "
+            f"{stats.tasks:>{digits},}  "
+            f"{_outcome_bar(stats, max_tasks, bar_width, glyphs)}".rstrip()
             for name, stats in named
         ),
     ]
 
 
-def _legend(ink: Ink) -> str:
-    marks = (ink.local, ink.remote, ink.miss)
-    names = ("local", "remote", "missed")
+def _legend(glyphs: Glyphs) -> str:
+    marks = (glyphs.local, glyphs.remote, glyphs.miss)
+    names = ("local", "remote", "miss")
     return "  ".join(
-        f"{click.style(mark, fg=colour)} {name}"
-        for mark, name, colour in zip(marks, names, _COLOURS, strict=True)
+        f"{click.style(mark, fg=color)} {name}"
+        for mark, name, color in zip(marks, names, _COLORS, strict=True)
     )
 
 
-def _rate_bar(stats: TaskStats, ink: Ink) -> str:
+def _rate_bar(stats: TaskStats, glyphs: Glyphs) -> str:
     if stats.hit_rate is None:
         return " " * _RATE_WIDTH
     full = round(stats.hit_rate * _RATE_WIDTH)
-    return click.style(ink.local * full, fg="green") + ink.empty * (_RATE_WIDTH - full)
+    return click.style(glyphs.local * full, fg="green") + glyphs.empty * (_RATE_WIDTH - full)
 
 
-def _outcome_bar(stats: TaskStats, most: int, room: int, ink: Ink) -> str:
-    """As long as the tasks are many; where there is any task there is something to see."""
+def _outcome_bar(stats: TaskStats, max_tasks: int, bar_width: int, glyphs: Glyphs) -> str:
+    """Return a bar proportional to the number of tasks, at least one character long."""
     if not stats.tasks:
         return ""
-    whole = max(1, round(stats.tasks * room / most))
+    whole = max(1, round(stats.tasks * bar_width / max_tasks))
     ends = [round(part * whole / stats.tasks) for part in (0, stats.local_hits, stats.hits)] + [
         whole
     ]
-    marks = (ink.local, ink.remote, ink.miss)
+    marks = (glyphs.local, glyphs.remote, glyphs.miss)
     return "".join(
-        click.style(mark * (end - start), fg=colour)
-        for mark, colour, start, end in zip(marks, _COLOURS, ends, ends[1:], strict=False)
+        click.style(mark * (end - start), fg=color)
+        for mark, color, start, end in zip(marks, _COLORS, ends, ends[1:], strict=False)
         if end > start
     )

@@ -9,24 +9,25 @@ import msgspec
 
 from hitrate.artifacts.blobs import BlobStore
 from hitrate.auth.accounts import AccountStore
-from hitrate.cli.output import print_json, size_text
-from hitrate.cli.server_options import accounts, as_json, data_dir_option
+from hitrate.cli.output import print_json
+from hitrate.cli.server_options import accounts, data_dir_option, json_output_option
 from hitrate.clock import Clock, ManualClock, iso
 from hitrate.config import Settings
 from hitrate.datadir import DataDir, DataDirLock, read_server_info, server_url
-from hitrate.demo.loader import EventFiller, Owner, store_artifacts
-from hitrate.demo.shared_cache import ROOM_BYTES, Run
-from hitrate.demo.simulator import GITHUB, GITLAB, LAPTOPS, History
+from hitrate.demo.loader import EventWriter, Owner, store_artifacts
+from hitrate.demo.shared_cache import CACHE_BYTES, Run
+from hitrate.demo.simulator import GITHUB, GITLAB, LAPTOPS, WorkloadSimulator
 from hitrate.errors import BadRequest, DataDirLocked
 from hitrate.events.store import create_event_store
 from hitrate.roles import Role
 from hitrate.teams.models import Actor, Team, User
+from hitrate.units import format_size
 
 NAME = "Demo (made-up data)"
-UNFINISHED = "Demo (made-up data, unfinished)"
+INCOMPLETE_NAME = "Demo (made-up data, unfinished)"
 MONTH_DAYS = 30
 
-_MAKER = Actor("operator", "demo", "hitrate demo")
+_DEMO_ACTOR = Actor("operator", "demo", "hitrate demo")
 """Who made a demo, as the audit log has it: by this one is known, whatever it is called later."""
 
 
@@ -67,7 +68,7 @@ class Made(msgspec.Struct, rename="camel"):
     help="How far the runs go back.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Another makes other runs.")
-@as_json
+@json_output_option
 @data_dir_option
 def demo(settings: Settings, slug: str, months: int, seed: int, json_output: bool) -> None:
     """Make a team with months of made-up runs, to look at.
@@ -79,20 +80,20 @@ def demo(settings: Settings, slug: str, months: int, seed: int, json_output: boo
         known = store.teams.find(slug=slug)
         if known is None:
             click.echo(f"Making {months} months of runs; this takes a little.", err=True)
-            made = make_demo(settings, store, slug, months * MONTH_DAYS, seed, Clock())
+            made = create_demo(settings, store, slug, months * MONTH_DAYS, seed, Clock())
         else:
-            _check_own(store, known)
+            _check_demo_team(store, known)
             made = None
             click.echo(f"The team {slug} has its made-up runs already: none were added.", err=True)
     if json_output:
         print_json(made)
         return
     if made is not None:
-        _say_what_is_there(made)
-    _say_what_is_next(settings, slug)
+        _print_summary(made)
+    _print_next_steps(settings, slug)
 
 
-def make_demo(
+def create_demo(
     settings: Settings, store: AccountStore, slug: str, days: int, seed: int, clock: Clock
 ) -> Made:
     """A new team with the runs of the last days. The caller holds the data folder.
@@ -101,24 +102,24 @@ def make_demo(
     """
     blobs = BlobStore(DataDir(settings.data_dir).artifacts, settings.min_free_bytes)
     blobs.open()
-    blobs.check_free_space(2 * ROOM_BYTES)
+    blobs.check_free_space(2 * CACHE_BYTES)
     now_ms = clock.now_ms()
-    history = History(seed, days, now_ms)
-    owner = _make_team(store, slug, history.start_ms)
+    history = WorkloadSimulator(seed, days, now_ms)
+    owner = _create_team(store, slug, history.start_ms)
     made = Made(slug, owner.team.id, seed, iso(history.start_ms))
     used_ms: dict[str, int] = {}
-    told = made.count(_note_uses(history.days(), owner, used_ms))
-    events = EventFiller(owner, create_event_store(settings), settings.data_dir, now_ms)
+    told = made.count(_record_last_used(history.days(), owner, used_ms))
+    events = EventWriter(owner, create_event_store(settings), settings.data_dir, now_ms)
     asyncio.run(events.fill(told))
     kept = list(history.kept())
     asyncio.run(store_artifacts(owner, store.engine, blobs, kept))
     made.stored, made.stored_bytes = len(kept), sum(one.task.size_bytes for one in kept)
     store.tokens.save_last_used(used_ms)
-    store.teams.rename(owner.team, NAME, _MAKER)
+    store.teams.rename(owner.team, NAME, _DEMO_ACTOR)
     return made
 
 
-def _note_uses(
+def _record_last_used(
     days: Iterator[list[Run]], owner: Owner, used_ms: dict[str, int]
 ) -> Iterator[list[Run]]:
     """The same days; afterwards `used_ms` has when each token was last used."""
@@ -127,24 +128,24 @@ def _note_uses(
         yield runs
 
 
-def _make_team(store: AccountStore, slug: str, start_ms: int) -> Owner:
-    team = store.teams.create(slug, UNFINISHED, _MAKER)
+def _create_team(store: AccountStore, slug: str, start_ms: int) -> Owner:
+    team = store.teams.create(slug, INCOMPLETE_NAME, _DEMO_ACTOR)
     # As old as their first runs; the audit log, which must not lie, does not have them.
     tokens = AccountStore(store.engine, ManualClock(start_ms)).tokens
     ids = {}
     for sender in (GITHUB, GITLAB, *LAPTOPS):
         is_ci = sender.ci is not None
-        user = None if is_ci else _make_person(store, team, LAPTOPS.index(sender) + 1)
+        user = None if is_ci else _create_user(store, team, LAPTOPS.index(sender) + 1)
         token, _ = tokens.create(team, f"demo {sender.token}", user=user, actor=None)
         ids[sender.token] = token.id
     return Owner(team, ids)
 
 
-def _make_person(store: AccountStore, team: Team, number: int) -> User:
+def _create_user(store: AccountStore, team: Team, number: int) -> User:
     """Nobody, who cannot sign in; below `.invalid` there is no mail."""
     email, name = f"dev{number}@{team.slug}.invalid", f"Developer {number} (made up)"
-    user = store.users.create(email, name, actor=_MAKER)
-    store.members.add(team, user, Role.DEVELOPER, _MAKER)
+    user = store.users.create(email, name, actor=_DEMO_ACTOR)
+    store.members.add(team, user, Role.DEVELOPER, _DEMO_ACTOR)
     return user
 
 
@@ -158,31 +159,31 @@ def _check_no_server(settings: Settings) -> None:
         )
 
 
-def _check_own(store: AccountStore, team: Team) -> None:
+def _check_demo_team(store: AccountStore, team: Team) -> None:
     """Raises BadRequest for a team that is not a finished demo."""
     made = store.audit.page(team.id, 1, action="team.create")
-    if [entry.actor_id for entry in made] != [_MAKER.id]:
+    if [entry.actor_id for entry in made] != [_DEMO_ACTOR.id]:
         raise BadRequest(
             f"The team {team.slug} is no demo, and is left alone: choose another slug with --team."
         )
-    if team.name == UNFINISHED:
+    if team.name == INCOMPLETE_NAME:
         raise BadRequest(
             f"The demo in the team {team.slug} was interrupted and is not whole: make another "
             "with --team, or in another folder with --data-dir."
         )
 
 
-def _say_what_is_there(made: Made) -> None:
+def _print_summary(made: Made) -> None:
     hits = made.local_hits + made.remote_hits
     click.echo(
         f"The team {made.team} has made-up runs since {made.since[:10]}: {made.runs:,} runs, "
         f"{made.tasks:,} tasks,\n{hits / made.tasks:.0%} of them hits that saved "
         f"{made.time_saved_ms / 3_600_000:,.0f} hours; {made.stored:,} artifacts "
-        f"({size_text(made.stored_bytes)}) are stored."
+        f"({format_size(made.stored_bytes)}) are stored."
     )
 
 
-def _say_what_is_next(settings: Settings, slug: str) -> None:
+def _print_next_steps(settings: Settings, slug: str) -> None:
     folder = f"--data-dir {shlex.quote(str(settings.data_dir))}"
     click.echo(
         f"\nTo look at it, make yourself a user (this prints a password) and start the server:\n\n"

@@ -1,4 +1,4 @@
-"""`hitrate doctor`: is everything well, and if not, what to do."""
+"""`hitrate doctor`: diagnose a configuration and the server that runs on it."""
 
 import sys
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from sqlalchemy import text
 from hitrate import __version__
 from hitrate.app.health import OperatorStatus, disk_problems
 from hitrate.cli.operator import operator_client
-from hitrate.cli.output import print_json, size_text
-from hitrate.cli.server_options import as_json, settings_options
+from hitrate.cli.output import print_json
+from hitrate.cli.server_options import json_output_option, settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import (
@@ -29,33 +29,34 @@ from hitrate.errors import HitrateError
 from hitrate.events.quarantine import Quarantine, QuarantinedBatch
 from hitrate.events.spool import Spool
 from hitrate.events.store import create_event_store
+from hitrate.units import format_size
 
 _LAG_S = 60.0
 _MARKS = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}
 
 
 class Finding(msgspec.Struct):
-    """One thing looked at."""
+    """Result of one check."""
 
     level: Literal["ok", "warning", "failed"]
-    what: str
+    message: str
     fix: str = ""
 
 
 @click.command()
-@as_json
+@json_output_option
 @settings_options()
 def doctor(settings: Settings, json_output: bool) -> None:
-    """Check a configuration and the server that runs on it, and say what to fix.
+    """Check a configuration and the server that runs on it, and suggest fixes.
 
-    Exits with 1 when something has to be fixed.
+    Exits with 1 if something must be fixed.
     """
     findings = list(_findings(settings))
     if json_output:
         print_json(findings)
     else:
         for finding in findings:
-            click.echo(f"{_MARKS[finding.level]}  {finding.what}")
+            click.echo(f"{_MARKS[finding.level]}  {finding.message}")
             if finding.fix:
                 click.echo(f"      {finding.fix}")
     if any(finding.level == "failed" for finding in findings):
@@ -66,7 +67,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     try:
         settings.check_oidc()
         ensure_private_dir(settings.data_dir)
-        yield Finding("ok", f"data folder {settings.data_dir} can be written")
+        yield Finding("ok", f"data directory {settings.data_dir} is writable")
         yield from _database(settings)
         running = read_server_info(settings.data_dir)
         if running is not None:
@@ -85,7 +86,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     finally:
         engine.dispose()
     if answer == "ok":
-        yield Finding("ok", "database is sound")
+        yield Finding("ok", "database is intact")
     else:
         yield Finding(
             "failed", f"database is damaged: {answer}", "Stop the server and restore a backup."
@@ -97,11 +98,11 @@ def _running(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
         with operator_client(settings, running) as server:
             answer = server.call("GET", "/v1/operator/status")
     except HitrateError as error:
-        yield Finding("failed", f"the server at {running.url} cannot be asked: {error}")
+        yield Finding("failed", f"the server at {running.url} cannot be queried: {error}")
         yield from _disk(settings)
         return
     status = msgspec.json.decode(answer, type=OperatorStatus)
-    yield Finding("ok", f"server answers at {running.url} (process {running.pid})")
+    yield Finding("ok", f"server responds at {running.url} (process {running.pid})")
     if status.version != __version__:
         yield Finding(
             "warning",
@@ -110,35 +111,37 @@ def _running(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
         )
     yield from (Finding("failed", problem) for problem in status.problems)
     yield _loading(status)
-    yield from _rejected(status.quarantined, status.quarantined_batches)
+    yield from _quarantined(status.quarantined, status.quarantined_batches)
     yield Finding(
         "ok",
-        f"{status.artifacts} artifacts ({size_text(status.artifact_bytes)}); "
-        f"{size_text(status.free_bytes)} of disk free",
+        f"{status.artifacts} artifacts ({format_size(status.artifact_bytes)}); "
+        f"{format_size(status.free_bytes)} free on disk",
     )
 
 
 def _loading(status: OperatorStatus) -> Finding:
-    waiting = f"{status.spool_segments} segments ({size_text(status.spool_bytes)}) wait"
+    waiting = f"{status.spool_segments} segments ({format_size(status.spool_bytes)}) wait"
     if status.load_error is not None:
         return Finding(
             "failed",
             f"event store cannot be used: {status.load_error}; {waiting}, nothing is lost",
-            "End the process that locks it, free some room, or move a damaged file away; "
-            "loading goes on by itself.",
+            "End the process that locks it, free disk space, or move a damaged file away; "
+            "loading then resumes by itself.",
         )
     if status.spool_oldest_s > _LAG_S:
-        return Finding("warning", f"loading lags by {status.spool_oldest_s:.0f} s: {waiting}")
-    return Finding("ok", "events are loaded as they come")
+        return Finding("warning", f"loading is behind by {status.spool_oldest_s:.0f} s: {waiting}")
+    return Finding("ok", "events are loaded as they arrive")
 
 
 def _stopped(settings: Settings) -> Iterator[Finding]:
-    yield Finding("ok", "no server runs on this data folder")
+    yield Finding("ok", "no server runs on this data directory")
     check_port_free(settings)
     yield Finding("ok", f"{settings.host}:{settings.port} is free to listen on")
     for option, path in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
         if path is not None and not path.is_file():
-            yield Finding("failed", f"{option} {path} is not a file", "Give a PEM file's path.")
+            yield Finding(
+                "failed", f"{option} {path} is not a file", "Pass the path of a PEM file."
+            )
     yield from _disk(settings)
     yield from _event_store(settings)
 
@@ -160,19 +163,19 @@ def _event_store(settings: Settings) -> Iterator[Finding]:
             "failed",
             f"event store cannot be opened: {error}",
             "End the process that locks it, or move a damaged file away and start the server: "
-            "it makes a new one.",
+            "it creates a new one.",
         )
     spool = Spool(data_dir.spool, Clock()).stats()
     if spool.segments:
         yield Finding(
-            "ok", f"{spool.segments} segments ({size_text(spool.size_bytes)}) wait for a server"
+            "ok", f"{spool.segments} segments ({format_size(spool.size_bytes)}) wait to be loaded"
         )
     quarantined = Quarantine(data_dir.quarantine).batches()
-    yield from _rejected(quarantined, len(quarantined))
+    yield from _quarantined(quarantined, len(quarantined))
 
 
-def _rejected(some: list[QuarantinedBatch], count: int) -> Iterator[Finding]:
-    for batch in some:
+def _quarantined(batches: list[QuarantinedBatch], count: int) -> Iterator[Finding]:
+    for batch in batches:
         yield Finding("warning", f"quarantined batch: {batch.file}: {batch.reason}")
     if count:
         yield Finding(

@@ -1,4 +1,4 @@
-"""`hitrate events`: list what was recorded."""
+"""`hitrate events`: list recorded events."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ import msgspec
 from hitrate.artifacts.index import ArtifactIndex
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_table
-from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_team
+from hitrate.cli.server_options import accounts, data_dir_option, find_team, json_output_option
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import DataDir, DataDirLock, read_server_info
@@ -33,8 +33,10 @@ _PAGE = 1000
 @click.option("--team", "slug", required=True, help="Slug of the team.")
 @click.option("--session", "session_id", help="Only the events of one run.")
 @click.option("--since", metavar="TIME", help="ISO 8601, or a duration such as 7d.")
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most.")
-@as_json
+@click.option(
+    "--limit", type=click.IntRange(1), default=1000, show_default=True, help="Maximum number."
+)
+@json_output_option
 @data_dir_option
 def events(
     settings: Settings,
@@ -44,20 +46,20 @@ def events(
     limit: int,
     json_output: bool,
 ) -> None:
-    """List recorded events, newest first: as a table, or as one JSON object a line."""
+    """List recorded events, newest first, as a table or as one JSON object per line."""
     if since is not None:
         _check_since(since)
     with accounts(settings) as store:
         find_team(store, slug)
     with _pages(settings, slug, session_id, since) as pages:
-        listed = islice(pages, limit)
+        selected = islice(pages, limit)
         if json_output:
-            for event in listed:
+            for event in selected:
                 click.echo(msgspec.json.encode(event))
         else:
-            _print(shown := list(listed))
-            if len(shown) == limit:
-                click.echo(f"These are the newest {limit}; --limit shows more.", err=True)
+            _print(rows := list(selected))
+            if len(rows) == limit:
+                click.echo(f"Showing the newest {limit}; use --limit for more.", err=True)
 
 
 def _check_since(text: str) -> None:
@@ -65,7 +67,7 @@ def _check_since(text: str) -> None:
         parse_time_ms(text, 0)
     except (ValueError, OverflowError) as error:
         raise BadRequest(
-            f"--since is {text!r}; give a time such as 2026-11-21T20:33:00Z, or 7d."
+            f"--since is {text!r}; pass a time such as 2026-11-21T20:33:00Z, or 7d."
         ) from error
 
 
@@ -82,16 +84,16 @@ def _pages(
             yield events
         return
     with operator_client(settings, running) as server:
-        ask = partial(
+        request = partial(
             server.call, "GET", "/v1/events", slug=slug, sessionId=session_id, since=since
         )
-        yield _from_server(ask)
+        yield _from_server(request)
 
 
-def _from_server(ask: "partial[bytes]") -> Pages:
+def _from_server(request: "partial[bytes]") -> Pages:
     cursor: str | None = None
     while True:
-        page = msgspec.json.decode(ask(limit=_PAGE, cursor=cursor), type=EventPage)
+        page = msgspec.json.decode(request(limit=_PAGE, cursor=cursor), type=EventPage)
         yield from page.events
         cursor = page.next_cursor
         if cursor is None:
@@ -102,7 +104,7 @@ def _from_server(ask: "partial[bytes]") -> Pages:
 def _offline(
     settings: Settings, slug: str, session_id: str | None, since: str | None
 ) -> Iterator[Pages]:
-    """Without a server: load what waits in the spool, then read the store."""
+    """Without a server: load the spool, then read the event store."""
     clock = Clock()
     with DataDirLock(settings), accounts(settings) as accounts_store:
         team = find_team(accounts_store, slug)
@@ -114,26 +116,28 @@ def _offline(
         loader = Loader(spool, store, Quarantine(data_dir.quarantine), Metrics(), clock)
         if not loader.run_once():
             raise HitrateError(
-                f"The event store cannot be read: {loader.last_error} `hitrate doctor` says more."
+                f"The event store cannot be read: {loader.last_error} Run `hitrate doctor`."
             )
         since_ms = None if since is None else parse_time_ms(since, clock.now_ms())
-        wanted = EventFilter(team.id, session_id, None, since_ms, None, _PAGE)
-        yield _from_store(store.events, wanted)
+        event_filter = EventFilter(team.id, session_id, None, since_ms, None, _PAGE)
+        yield _from_store(store.events, event_filter)
         store.close()
 
 
-def _from_store(read: Callable[[EventFilter], list[EventRecord]], wanted: EventFilter) -> Pages:
-    while page := read(wanted):
+def _from_store(
+    read: Callable[[EventFilter], list[EventRecord]], event_filter: EventFilter
+) -> Pages:
+    while page := read(event_filter):
         yield from page
-        wanted = replace(wanted, before=page[-1].id)
+        event_filter = replace(event_filter, before=page[-1].id)
 
 
-def _print(listed: list[EventRecord]) -> None:
+def _print(events: list[EventRecord]) -> None:
     print_table(
         ("Received", "Session", "Source", "Event", "Hash", "Duration ms", "CI", "Agent"),
         [
             (e.received_at, e.session_id, e.source, e.event, e.hash, e.duration, e.ci, e.agent)
-            for e in listed
+            for e in events
         ],
     )
-    click.echo(f"{len(listed)} events")
+    click.echo(f"{len(events)} events")

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from hitrate.cli.output import size_text
 from hitrate.client import BadRequest, CachedRun, Outcome, cached
+from hitrate.units import format_size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,7 +68,7 @@ def _say(text: str) -> None:
 def _told(done: CachedRun[None]) -> str:
     name = f" [{done.hash[:12]}]" if done.hash else ""
     took = f"{done.duration_ms / 1000:.1f} s"
-    files = f"{done.files} file{'' if done.files == 1 else 's'}, {size_text(done.size_bytes)}"
+    files = f"{done.files} file{'' if done.files == 1 else 's'}, {format_size(done.size_bytes)}"
     if done.outcome is Outcome.HIT:
         parts = [f"restored from the cache ({files}); making it had taken {took}"]
     else:

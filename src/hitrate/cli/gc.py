@@ -1,4 +1,4 @@
-"""`hitrate gc`: make room now."""
+"""`hitrate gc`: collect garbage now."""
 
 import asyncio
 
@@ -10,13 +10,14 @@ from hitrate.artifacts.eviction import CacheLimits
 from hitrate.artifacts.gc import GarbageCollector, Report
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.cli.operator import operator_client
-from hitrate.cli.output import print_json, print_table, size_text
-from hitrate.cli.server_options import as_json, settings_options
+from hitrate.cli.output import print_json, print_table
+from hitrate.cli.server_options import json_output_option, settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import DataDir, DataDirLock, read_server_info
 from hitrate.db.engine import open_database
 from hitrate.metrics import Metrics
+from hitrate.units import format_size
 
 _REASONS = {
     "expired": "unused for longer than --artifact-ttl",
@@ -28,13 +29,13 @@ _REASONS = {
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@as_json
+@click.option("--dry-run", is_flag=True, help="Report what would be removed.")
+@json_output_option
 @settings_options("data_dir", "artifact_ttl", "max_cache_bytes", "max_team_cache_bytes")
 def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
-    """Remove what is unused, over a cap, or known to only one of files and index.
+    """Evict expired artifacts and those above a size limit, and repair the index.
 
-    While a server runs, its own limits hold.
+    While a server runs, its own settings apply.
     """
     running = read_server_info(settings.data_dir)
     if running is not None:
@@ -66,12 +67,12 @@ async def _offline(settings: Settings, dry_run: bool) -> Report:
 
 
 def _print(report: Report) -> None:
-    done = "Would remove" if report.dry_run else "Removed"
+    title = "Would remove" if report.dry_run else "Removed"
     rows = [
-        (_REASONS[reason], removed.count, size_text(removed.size_bytes))
+        (_REASONS[reason], removed.count, format_size(removed.size_bytes))
         for reason, removed in report.removed.items()
     ]
     if rows:
-        print_table((done, "Count", "Size"), rows)
+        print_table((title, "Count", "Size"), rows)
     else:
         click.echo("Nothing to remove.")

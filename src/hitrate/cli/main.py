@@ -1,4 +1,4 @@
-"""The command line: one file a command, imported when it is called for."""
+"""Entry point of the `hitrate` command. Each command is imported when it is called."""
 
 import importlib
 import sys
@@ -30,7 +30,7 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Commands that are imported one by one, so that `exec` needs only the client's libraries."""
+    """A group that imports commands lazily, so that `exec` needs only the client's libraries."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,21 +42,21 @@ class _Commands(click.Group):
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            return _absent(name, str(error.name))
+            return _missing_command(name, str(error.name))
         return command
 
 
-def _absent(name: str, library: str) -> click.Command:
+def _missing_command(name: str, library: str) -> click.Command:
     def refuse(**_arguments: Any) -> None:
         raise click.ClickException(
             f"`hitrate {name}` needs the server, whose libraries are not installed ({library} is "
-            "missing): pip install 'hitrate[server]'"
+            "missing). Install hitrate with its extra `server`."
         )
 
     return click.Command(
         name,
         callback=refuse,
-        short_help="Not installed: needs hitrate[server].",
+        short_help="Not available: needs the extra `server`.",
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
 
@@ -64,7 +64,7 @@ def _absent(name: str, library: str) -> click.Command:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hitrate")
 def cli() -> None:
-    """A self-hosted Turborepo Remote Cache that keeps every cache usage event."""
+    """A self-hosted Turborepo Remote Cache that records every cache usage event."""
 
 
 def _fail(message: str) -> NoReturn:
@@ -73,15 +73,15 @@ def _fail(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Run a command; an expected error is one line on standard error and exit code 1."""
+    """Run a command. An expected error is one line on standard error and exit code 1."""
     try:
         cli(prog_name="hitrate")
     except HitrateError as error:
         _fail(str(error))
     except msgspec.ValidationError as error:
-        _fail(f"A value is not possible: {error}")
+        _fail(f"Invalid value: {error}")
     except UnicodeError:
-        _fail("What was given is not text in UTF-8.")
-    except BrokenPipeError:  # the reader of our output has seen enough
+        _fail("The input is not valid UTF-8.")
+    except BrokenPipeError:  # the reader closed the pipe
         sys.stderr.close()
         sys.exit(0)

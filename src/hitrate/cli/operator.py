@@ -1,6 +1,6 @@
-"""Talking to the running server as its operator: whoever may read the data folder.
+"""Requests to the running server as its operator: anyone who can read the data directory.
 
-A token that lives a minute is put into the database and removed afterwards; no secret is kept.
+A token with a lifetime of one minute is inserted into the database and deleted afterwards.
 """
 
 import ssl
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from hitrate.auth.tokens import COMMAND_TOKEN_LIFETIME_S
-from hitrate.cli.output import Failed
+from hitrate.cli.output import CommandError
 from hitrate.cli.server_options import accounts, find_team
 from hitrate.config import Settings, load_settings
 from hitrate.datadir import ServerInfo, read_server_info
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 600.0
 
 
-class ServerProblem(HitrateError):
-    """The running server did not do what was asked."""
+class ServerError(HitrateError):
+    """The running server did not process a request."""
 
 
 class OperatorClient:
-    """Requests to the running server; answers as bytes of JSON."""
+    """Requests to the running server. Responses are bytes of JSON."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def call(self, method: str, path: str, **query: str | int | None) -> bytes:
-        """The body of the answer. Raises ServerProblem."""
+        """Return the body of the response. Raises ServerError."""
         params = {name: value for name, value in query.items() if value is not None}
         try:
             response = self._client.request(method, path, params=params)
         except httpx.HTTPError as error:
-            raise ServerProblem(
-                f"The server at {self._client.base_url} does not answer: {error}."
+            raise ServerError(
+                f"The server at {self._client.base_url} does not respond: {error}."
             ) from error
         if response.status_code != 200:
-            raise ServerProblem(_message(response))
+            raise ServerError(_message(response))
         return response.content
 
 
@@ -52,19 +52,19 @@ def _message(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        return f"The server answered {response.status_code}: {response.text[:200]}"
+        return f"The server responded with {response.status_code}: {response.text[:200]}"
 
 
 @contextmanager
-def operator_client(settings: Settings, read_server_info: ServerInfo) -> Iterator[OperatorClient]:
-    """A client of the server that holds the data folder."""
-    with _authorized(settings, read_server_info) as (client, _):
+def operator_client(settings: Settings, running: ServerInfo) -> Iterator[OperatorClient]:
+    """Connect to the server that runs on the data directory."""
+    with _authorized(settings, running) as (client, _):
         yield OperatorClient(client)
 
 
 @contextmanager
 def team_client(data_dir: str | None, config: Path | None, slug: str) -> "Iterator[Hitrate]":
-    """A client, for one team, of the server that holds the data folder. Raises Failed."""
+    """Return a client for one team of the server on the data directory. Raises CommandError."""
     from hitrate.client import Hitrate
 
     try:
@@ -74,8 +74,8 @@ def team_client(data_dir: str | None, config: Path | None, slug: str) -> "Iterat
         running = read_server_info(settings.data_dir)
         if running is None:
             raise HitrateError(
-                f"No server runs on the data folder {settings.data_dir}: start it with `hitrate "
-                "serve`, or set TURBO_API and TURBO_TOKEN to ask one elsewhere."
+                f"No server runs on the data directory {settings.data_dir}. Start it with `hitrate "
+                "serve`, or set TURBO_API and TURBO_TOKEN to use one elsewhere."
             )
         with (
             _authorized(settings, running) as (http, secret),
@@ -85,12 +85,12 @@ def team_client(data_dir: str | None, config: Path | None, slug: str) -> "Iterat
         ):
             yield client
     except HitrateError as error:
-        raise Failed(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 @contextmanager
 def _authorized(settings: Settings, running: ServerInfo) -> Iterator[tuple[httpx.Client, str]]:
-    """Connections as the operator, and the secret that makes them that."""
+    """Open an HTTP client with an operator token; yields the client and the secret."""
     with accounts(settings) as store:
         token, secret = store.tokens.create(
             None, "operator", scopes=(), lifetime_s=COMMAND_TOKEN_LIFETIME_S, actor=None
@@ -100,7 +100,7 @@ def _authorized(settings: Settings, running: ServerInfo) -> Iterator[tuple[httpx
                 base_url=running.url,
                 headers={"authorization": f"Bearer {secret}"},
                 timeout=_TIMEOUT_S,
-                verify=_trust(running),
+                verify=_tls_verification(running),
                 trust_env=False,
             ) as client:
                 yield client, secret
@@ -108,11 +108,11 @@ def _authorized(settings: Settings, running: ServerInfo) -> Iterator[tuple[httpx
             store.tokens.delete(token)
 
 
-def _trust(read_server_info: ServerInfo) -> ssl.SSLContext | bool:
-    if read_server_info.tls_cert is None or not Path(read_server_info.tls_cert).is_file():
+def _tls_verification(server: ServerInfo) -> ssl.SSLContext | bool:
+    if server.tls_cert is None or not Path(server.tls_cert).is_file():
         return True
-    # The certificate itself is what we trust; the name on it need not be this machine's address.
-    context = ssl.create_default_context(cafile=read_server_info.tls_cert)
+    # The certificate itself is trusted; its name need not match this machine's address.
+    context = ssl.create_default_context(cafile=server.tls_cert)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context

@@ -1,4 +1,4 @@
-"""The options that the commands on analytics share."""
+"""Options that commands on analytics share: target server, period and filters."""
 
 import functools
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import click
 
-from hitrate.cli.remote import Place
+from hitrate.cli.remote import ServerTarget
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
 
-def _together(options: tuple[Option, ...], gather: Callable[[Command], Command]) -> Option:
+def _combine(options: tuple[Option, ...], gather: Callable[[Command], Command]) -> Option:
     def decorate(command: Command) -> Any:
         decorated: Any = gather(command)
         for option in reversed(options):
@@ -23,7 +23,7 @@ def _together(options: tuple[Option, ...], gather: Callable[[Command], Command])
     return decorate
 
 
-def _gather_place(command: Command) -> Command:
+def _with_target(command: Command) -> Command:
     @functools.wraps(command)
     def run(
         api: str | None,
@@ -32,65 +32,68 @@ def _gather_place(command: Command) -> Command:
         config: Path | None,
         **others: Any,
     ) -> Any:
-        return command(place=Place(api, team, data_dir, config), **others)
+        return command(target=ServerTarget(api, team, data_dir, config), **others)
 
     return run  # type: ignore[return-value]  # reason: click calls it, with its own arguments
 
 
-place_options = _together(
+target_options = _combine(
     (
         click.option(
             "--team",
             metavar="SLUG",
-            help="The team. [env: TURBO_TEAM, or TURBO_TEAMID with its id; a team's own token "
-            "needs none]",
+            help="Team. [env: TURBO_TEAM, or TURBO_TEAMID with its id; not needed with a team "
+            "token]",
         ),
         click.option(
             "--api",
             metavar="URL",
-            help="The server; the token is read from TURBO_TOKEN. [env: TURBO_API]",
+            help="Server. The token is read from TURBO_TOKEN. [env: TURBO_API]",
         ),
         click.option(
             "--data-dir",
-            metavar="FOLDER",
-            help="Instead of --api: ask the server that runs on this folder, as its operator. "
+            metavar="DIRECTORY",
+            help="Instead of --api: use the server on this data directory, as its operator. "
             "[env: HITRATE_DATA_DIR; default: data]",
         ),
         click.option(
             "--config",
             type=click.Path(path_type=Path),
-            help="TOML file that names the data folder. [env: HITRATE_CONFIG; default: "
-            "hitrate.toml, if any]",
+            help="TOML file that sets the data directory. [env: HITRATE_CONFIG; default: "
+            "hitrate.toml, if it exists]",
         ),
     ),
-    _gather_place,
+    _with_target,
 )
-"""Which server, and which team: given to the command as `place`."""
+"""Options for server and team, passed to the command as `target`."""
 
 
-def since_option(default: str | None, told: str = "") -> Option:
-    """`--since`; the API has a default of its own."""
+def since_option(default: str | None, described_default: str = "") -> Option:
+    """Return the option `--since`. Without a default, the API's default applies."""
     return click.option(
         "--since",
         metavar="TIME",
         default=default,
-        help=f"ISO 8601, or a duration such as 7d. [default: {default or told}]",
+        help="Start of the period: ISO 8601, or a duration such as 7d. "
+        f"[default: {default or described_default}]",
     )
 
 
-until_option = click.option("--until", metavar="TIME", help="As --since. [default: now]")
+until_option = click.option(
+    "--until", metavar="TIME", help="End of the period, like --since. [default: now]"
+)
 
 
 def _token_id(_context: object, _option: object, text: str | None) -> str | None:
     if text is not None and text.startswith("hr_"):
         raise click.BadParameter(
-            "that is a secret, which others can see among the arguments; give the token's id "
-            "(tok_…), or 'current'."
+            "this is a secret, and others can see the arguments; pass the token's id (tok_…), or "
+            "'current'."
         )
     return text
 
 
-def _gather_filters(command: Command) -> Command:
+def _with_filters(command: Command) -> Command:
     @functools.wraps(command)
     def run(
         ci: str | None,
@@ -105,26 +108,28 @@ def _gather_filters(command: Command) -> Command:
     return run  # type: ignore[return-value]  # reason: click calls it, with its own arguments
 
 
-filter_options = _together(
+filter_options = _combine(
     (
-        click.option("--ci", metavar="NAME", help="Only runs in this CI; 'any', or 'none'."),
+        click.option("--ci", metavar="NAME", help="Only runs in this CI; 'any' CI; or 'none'."),
         click.option(
             "--interactive",
             type=click.Choice(["true", "false", "any", "none"]),
-            help="Only runs that a person watched, or not; 'none' for those that did not say.",
+            help="Only runs with an interactive terminal, or without; 'none': unknown.",
         ),
-        click.option("--agent", metavar="NAME", help="Only runs of this agent; 'any', or 'none'."),
+        click.option(
+            "--agent",
+            metavar="NAME",
+            help="Only runs of this coding agent; 'any' agent; or 'none'.",
+        ),
         click.option(
             "--token",
             metavar="ID",
             callback=_token_id,
-            help="Only runs with this token; 'current' for the one in use.",
+            help="Only runs with this token id; 'current': the token in use.",
         ),
     ),
-    _gather_filters,
+    _with_filters,
 )
-"""Which runs: given to the command as `filters`."""
+"""Options that select runs, passed to the command as `filters`."""
 
-json_option = click.option(
-    "--json", "json_output", is_flag=True, help="Print the API's own answer."
-)
+json_option = click.option("--json", "json_output", is_flag=True, help="Print the API's response.")

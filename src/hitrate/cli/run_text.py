@@ -1,7 +1,8 @@
 """Terminal text for runs, tasks and clients of the analytics API."""
 
 from hitrate.api_schemas import Client, TaskStats
-from hitrate.cli.output import rate_text, span_text
+from hitrate.cli.output import rate_text
+from hitrate.units import format_compact_duration
 
 STATS_COLUMNS = ("Tasks", "Hit rate", "Local", "Remote", "Missed", "Saved")
 """The table columns that `stats_cells` fills."""
@@ -15,7 +16,7 @@ def stats_cells(stats: TaskStats) -> tuple[str, ...]:
         f"{stats.local_hits:,}",
         f"{stats.remote_hits:,}",
         f"{stats.misses:,}",
-        span_text(stats.saved_ms),
+        format_compact_duration(stats.saved_ms),
     )
 
 
@@ -24,7 +25,7 @@ def headline(stats: TaskStats) -> str:
     if not stats.tasks:
         return "no tasks"
     tasks = "task" if stats.tasks == 1 else "tasks"
-    saved = span_text(stats.saved_ms)
+    saved = format_compact_duration(stats.saved_ms)
     return f"{stats.hits:,} of {stats.tasks:,} {tasks} from cache, {saved} saved"
 
 
@@ -41,13 +42,13 @@ def time_text(iso: str | None) -> str:
 
 def optional_duration_text(duration_ms: float | None) -> str:
     """Return a duration as text, or an empty text if it is unknown."""
-    return "" if duration_ms is None else span_text(duration_ms)
+    return "" if duration_ms is None else format_compact_duration(duration_ms)
 
 
 def no_runs_message(from_: str, to: str, filters: dict[str, str | None]) -> str:
     """Explain that no run began in a period, and how to look further back."""
-    matching = " that these filters let through" if any(filters.values()) else ""
+    matching = " that matches these filters" if any(filters.values()) else ""
     return (
-        f"No run{matching} began from {time_text(from_)} to {time_text(to)} UTC. A run is "
-        "there when its first events have come; --since looks further back."
+        f"No run{matching} started from {time_text(from_)} to {time_text(to)} UTC. A run "
+        "appears with its first events. Use --since to look further back."
     )

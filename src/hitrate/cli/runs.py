@@ -1,4 +1,4 @@
-"""`hitrate runs`: the runs of a period."""
+"""`hitrate runs`: runs of a period."""
 
 import click
 
@@ -6,12 +6,12 @@ from hitrate.api_schemas import RunPage
 from hitrate.cli.options import (
     filter_options,
     json_option,
-    place_options,
     since_option,
+    target_options,
     until_option,
 )
 from hitrate.cli.output import print_json, print_table, print_text
-from hitrate.cli.remote import Place
+from hitrate.cli.remote import ServerTarget
 from hitrate.cli.run_text import (
     STATS_COLUMNS,
     client_text,
@@ -27,16 +27,18 @@ from hitrate.cli.run_text import (
     type=click.Choice(["newest", "best", "worst", "saved", "largest"]),
     default="newest",
     show_default=True,
-    help="What comes first: by start, hit rate, time saved, or tasks.",
+    help="Sort by start, hit rate, time saved, or tasks.",
 )
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Maximum number."
+)
 @since_option(None, "30d")
 @until_option
 @filter_options
 @json_option
-@place_options
+@target_options
 def runs(
-    place: Place,
+    target: ServerTarget,
     order: str,
     limit: int,
     since: str | None,
@@ -44,19 +46,19 @@ def runs(
     filters: dict[str, str | None],
     json_output: bool,
 ) -> None:
-    """List runs: one for each call of turbo, with its hit rate and the time it saved."""
+    """List runs, one per turbo command, with hit rate and time saved."""
     query = {"order": order, "since": since, "until": until, **filters}
-    with place.open() as api:
-        answer = api.get_all("/v1/runs", RunPage, "runs", limit, query)
-    page = answer.shown
+    with target.open() as api:
+        response = api.get_all("/v1/runs", RunPage, "runs", limit, query)
+    page = response.data
     if json_output:
-        print_json(answer.json)
+        print_json(response.json)
         return
     if not page.runs:
         print_text(no_runs_message(page.from_, page.to, filters))
         return
     print_table(
-        ("Began (UTC)", "Session", *STATS_COLUMNS, "By"),
+        ("Started (UTC)", "Session", *STATS_COLUMNS, "By"),
         [
             (time_text(run.started_at), run.session_id, *stats_cells(run), client_text(run.sender))
             for run in page.runs
@@ -64,4 +66,4 @@ def runs(
         numbers=STATS_COLUMNS,
     )
     if page.next_cursor is not None:
-        click.echo(f"There are more than these {len(page.runs):,}; --limit shows more.", err=True)
+        click.echo(f"Showing {len(page.runs):,} runs; use --limit for more.", err=True)

@@ -1,4 +1,4 @@
-"""`hitrate serve`: start the server; on an empty data folder also make a team and a token."""
+"""`hitrate serve`: start the server; create a first team and token if there is none."""
 
 import click
 
@@ -9,7 +9,7 @@ from hitrate.config import Settings
 from hitrate.datadir import DataDirLock, check_port_free, server_url
 from hitrate.errors import ConfigError
 
-FIRST_TEAM = "default"
+DEFAULT_TEAM = "default"
 
 
 @click.command()
@@ -17,10 +17,10 @@ FIRST_TEAM = "default"
 def serve(settings: Settings) -> None:
     """Start the server.
 
-    On an empty data folder this makes the team `default` and a token, and prints the lines that
-    connect `turbo`.
+    On an empty data directory, this creates the team `default` and a token, and prints the lines
+    that connect `turbo`.
     """
-    # Imported here: only this command needs the server's libraries, and they take a moment.
+    # Imported here: only this command needs the HTTP server, and importing it takes time.
     import uvloop
 
     from hitrate.app.serve import serve as run_server
@@ -32,7 +32,7 @@ def serve(settings: Settings) -> None:
     with DataDirLock(settings):
         check_port_free(settings)
         with accounts(settings, create=True) as store:
-            _greet(settings, store)
+            _print_connection_help(settings, store)
         configure_handler_threads()
         uvloop.run(run_server(settings))
 
@@ -40,24 +40,24 @@ def serve(settings: Settings) -> None:
 def _check_tls(settings: Settings) -> None:
     for option, path in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
         if path is not None and not path.is_file():
-            raise ConfigError(f"{option} {path} is not a file; give the path of a PEM file.")
+            raise ConfigError(f"{option} {path} is not a file; pass the path of a PEM file.")
 
 
-def _greet(settings: Settings, store: AccountStore) -> None:
+def _print_connection_help(settings: Settings, store: AccountStore) -> None:
     url = server_url(settings)
     teams = store.teams.all()
     if teams:
         click.echo(
-            f"hitrate on {url}. The lines for turbo were shown at the first start on this data "
-            f"folder;\nfor a new token: hitrate token create --team {teams[0].slug} "
+            f"hitrate runs at {url}. The lines for turbo were printed at the first start.\n"
+            f"To create a new token: hitrate token create --team {teams[0].slug} "
             f"--data-dir {settings.data_dir}"
         )
         return
-    team = store.teams.create(FIRST_TEAM)
+    team = store.teams.create(DEFAULT_TEAM)
     _, secret = store.tokens.create(team, "first token")
     click.echo(
-        f"hitrate on {url}, with a new team and token. Paste these lines where turbo runs;\n"
-        "the token is not shown again:\n\n"
+        f"hitrate runs at {url}. Paste these lines where turbo runs.\n"
+        "The token is not shown again.\n\n"
         f"export TURBO_API={url}\n"
         f"export TURBO_TEAM={team.slug}\n"
         f"export TURBO_TOKEN={secret}\n"

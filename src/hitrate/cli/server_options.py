@@ -1,4 +1,4 @@
-"""What the commands on a data folder share: options, and the database."""
+"""Options of commands that use a data directory, and access to its database."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,28 +25,28 @@ role_option = click.option(
     type=click.Choice([role.value for role in Role], case_sensitive=False),
     default=Role.DEVELOPER.value,
     show_default=True,
-    help="What they are in the team.",
+    help="Role in the team.",
 )
 
-as_json = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
+json_output_option = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
-    """Options for these settings (all when none are named) and `--config`, given to the command
-    as one argument `settings`."""
+    """Add options for settings (all by default) and `--config`, passed as `settings`."""
     chosen = [option for option in OPTIONS if not names or option.name in names]
 
     def decorate(command: Command) -> Command:
         def run(config: Path | None, **arguments: Any) -> Any:
-            given = {option.name: arguments.pop(option.name) for option in chosen}
-            return command(settings=load_settings(given, config), **arguments)
+            values = {option.name: arguments.pop(option.name) for option in chosen}
+            return command(settings=load_settings(values, config), **arguments)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # reason: click keeps them there
+        run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # reason: click stores them there
         decorated: Any = click.option(
             "--config",
             type=click.Path(path_type=Path),
-            help="TOML file with settings. [env: HITRATE_CONFIG; default: hitrate.toml, if any]",
+            help="TOML file with settings. [env: HITRATE_CONFIG; default: hitrate.toml, if it "
+            "exists]",
         )(run)
         for option in reversed(chosen):
             decorated = _click_option(option)(decorated)
@@ -70,14 +70,14 @@ data_dir_option = settings_options("data_dir")
 
 @contextmanager
 def accounts(settings: Settings, *, create: bool = False) -> Iterator[AccountStore]:
-    """Teams and tokens of the data folder, whether or not a server runs.
+    """Open the accounts of a data directory, whether or not a server runs.
 
-    Raises ConfigError where there is no such folder, unless it may be made.
+    Raises ConfigError if the directory does not exist and `create` is False.
     """
     if not create and not settings.data_dir.is_dir():
         raise ConfigError(
-            f"There is no data folder {settings.data_dir} here: go where the server was started, "
-            "or name the folder with --data-dir."
+            f"The data directory {settings.data_dir} does not exist. Change to the directory in "
+            "which the server was started, or pass --data-dir."
         )
     ensure_private_dir(settings.data_dir)
     engine = open_database(settings.data_dir)
@@ -88,7 +88,7 @@ def accounts(settings: Settings, *, create: bool = False) -> Iterator[AccountSto
 
 
 def count_or_none(text: str, option: str) -> int | None:
-    """A whole number, or None for 'none'. Raises BadRequest that names the option."""
+    """Parse a whole number, or 'none' as None. Raises BadRequest that names the option."""
     if text.lower() == "none":
         return None
     if not re.fullmatch(r"\d{1,20}", text) or int(text) > MAX_COUNT:
@@ -99,7 +99,7 @@ def count_or_none(text: str, option: str) -> int | None:
 
 
 def find_team(store: AccountStore, slug: str) -> Team:
-    """The team with this slug. Raises NotFound that names the ones there are."""
+    """Return the team with this slug. Raises NotFound that lists the existing ones."""
     team = store.teams.find(slug=slug)
     if team is None:
         known = ", ".join(t.slug for t in store.teams.all()) or "none yet"

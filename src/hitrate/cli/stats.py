@@ -1,4 +1,4 @@
-"""`hitrate stats`: hit rate and time saved of a period."""
+"""`hitrate stats`: hit rate and time saved in a period."""
 
 import shutil
 from datetime import UTC, datetime, tzinfo
@@ -11,25 +11,17 @@ from hitrate.cli.chart import BLOCKS, LETTERS, chart
 from hitrate.cli.options import (
     filter_options,
     json_option,
-    place_options,
     since_option,
+    target_options,
     until_option,
 )
-from hitrate.cli.output import (
-    can_show,
-    plain,
-    print_json,
-    print_table,
-    print_text,
-    rate_text,
-    size_text,
-    span_text,
-)
-from hitrate.cli.remote import Place
+from hitrate.cli.output import can_show, plain, print_json, print_table, print_text, rate_text
+from hitrate.cli.remote import ServerTarget
 from hitrate.cli.run_text import STATS_COLUMNS, no_runs_message, stats_cells, time_text
+from hitrate.units import format_compact_duration, format_size
 
-_LONGEST_OF = (("hour", 2), ("day", 62), ("week", 366))
-_NAME_LENGTHS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}
+_MAX_DAYS_BY_BUCKET = (("hour", 2), ("day", 62), ("week", 366))
+_TIME_FORMATS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}
 
 
 @click.command()
@@ -38,22 +30,22 @@ _NAME_LENGTHS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d"
 @click.option(
     "--bucket",
     type=click.Choice(["hour", "day", "week", "month"]),
-    help="How long a bar of the chart is. [default: by the length of the period]",
+    help="Interval of the chart. [default: by the length of the period]",
 )
 @click.option(
     "--by",
     type=click.Choice(["ci", "interactive", "agent", "token", "user"]),
     default="ci",
     show_default=True,
-    help="What the runs of a row of the last table have in common.",
+    help="Grouping of the last table.",
 )
 @click.option("--timezone", metavar="NAME", default="UTC", show_default=True,
-              help="Where days begin, such as Europe/Berlin.")  # fmt: skip
+              help="Time zone of days, such as Europe/Berlin.")  # fmt: skip
 @filter_options
 @json_option
-@place_options
+@target_options
 def stats(
-    place: Place,
+    target: ServerTarget,
     since: str,
     until: str | None,
     bucket: str | None,
@@ -62,16 +54,16 @@ def stats(
     filters: dict[str, str | None],
     json_output: bool,
 ) -> None:
-    """Show the hit rate and the time saved: in all, compared with the period before; over time;
-    and by who ran it."""
-    with place.open() as api:
+    """Show hit rate and time saved: totals compared with the previous period, over time, and by
+    group."""
+    with target.open() as api:
         summary = api.get(
             "/v1/analytics/summary", Summary, {"since": since, "until": until, **filters}
         )
-        now = summary.shown
-        # "7d" and "now" would be others a moment later.
+        now = summary.data
+        # Fixed times, because "7d" and "now" would differ between requests.
         query = {"since": now.from_, "until": now.to, **filters}
-        in_time = {"bucket": bucket or _usual_bucket(now), "timezone": timezone}
+        in_time = {"bucket": bucket or _default_bucket(now), "timezone": timezone}
         series = api.get("/v1/analytics/timeseries", Timeseries, {**query, **in_time})
         breakdown = api.get("/v1/analytics/breakdown", Breakdown, {**query, "by": by})
     if json_output:
@@ -81,58 +73,76 @@ def stats(
     elif not now.runs:
         print_text(no_runs_message(now.from_, now.to, filters))
         if now.previous.runs:
-            print_text(f"In the period before, as long as this, {now.previous.runs:,} began.")
+            print_text(
+                f"{now.previous.runs:,} runs started in the previous period of the same length."
+            )
     else:
         _print_summary(now)
-        _print_series(series.shown)
-        _print_breakdown(breakdown.shown)
+        _print_series(series.data)
+        _print_breakdown(breakdown.data)
 
 
-def _usual_bucket(summary: Summary) -> str:
-    """One that gives a chart of a page or so."""
+def _default_bucket(summary: Summary) -> str:
+    """Return an interval for which the chart fits on a screen."""
     length = datetime.fromisoformat(summary.to) - datetime.fromisoformat(summary.from_)
-    return next((name for name, days in _LONGEST_OF if length.days <= days), "month")
+    return next((name for name, days in _MAX_DAYS_BY_BUCKET if length.days <= days), "month")
 
 
 def _print_summary(now: Summary) -> None:
-    then, moved = now.previous, now.artifacts
+    previous, traffic = now.previous, now.artifacts
     print_text(
-        f"Runs that began from {time_text(now.from_)} to {time_text(now.to)} UTC, "
-        "and those of the period before:\n"
+        f"Runs that started from {time_text(now.from_)} to {time_text(now.to)} UTC, "
+        "compared with the previous period:\n"
     )
+    saved, saved_before = now.time_saved_ms, previous.time_saved_ms
     amounts = (
-        ("Runs", now.runs, then.runs, _number),
-        ("Tasks", now.tasks, then.tasks, _number),
-        ("Local hits", now.local_hits, then.local_hits, _number),
-        ("Remote hits", now.remote_hits, then.remote_hits, _number),
-        ("Missed", now.misses, then.misses, _number),
-        ("Time saved", now.saved_ms, then.saved_ms, span_text),
-        ("  by local hits", now.time_saved_ms.local, then.time_saved_ms.local, span_text),
-        ("  by remote hits", now.time_saved_ms.remote, then.time_saved_ms.remote, span_text),
-        ("Uploaded", moved.uploaded_bytes, then.artifacts.uploaded_bytes, size_text),
-        ("Downloaded", moved.downloaded_bytes, then.artifacts.downloaded_bytes, size_text),
+        ("Runs", now.runs, previous.runs, _number),
+        ("Tasks", now.tasks, previous.tasks, _number),
+        ("Local hits", now.local_hits, previous.local_hits, _number),
+        ("Remote hits", now.remote_hits, previous.remote_hits, _number),
+        ("Misses", now.misses, previous.misses, _number),
+        ("Time saved", now.saved_ms, previous.saved_ms, format_compact_duration),
+        (
+            "  by local hits",
+            now.time_saved_ms.local,
+            previous.time_saved_ms.local,
+            format_compact_duration,
+        ),
+        (
+            "  by remote hits",
+            now.time_saved_ms.remote,
+            previous.time_saved_ms.remote,
+            format_compact_duration,
+        ),
+        ("Uploaded", traffic.uploaded_bytes, previous.artifacts.uploaded_bytes, format_size),
+        ("Downloaded", traffic.downloaded_bytes, previous.artifacts.downloaded_bytes, format_size),
     )
     rows = [
-        (name, told(amount), told(before), _change(amount, before))
-        for name, amount, before, told in amounts
+        (name, text(amount), text(before), _change(amount, before))
+        for name, amount, before, text in amounts
     ]
-    rate = ("Hit rate", rate_text(now.hit_rate), rate_text(then.hit_rate), _points(now, then))
-    stored = f"{size_text(moved.stored_bytes)} in {moved.stored:,}"
+    rate = (
+        "Hit rate",
+        rate_text(now.hit_rate),
+        rate_text(previous.hit_rate),
+        _point_change(now, previous),
+    )
+    stored = f"{format_size(traffic.stored_bytes)} in {traffic.stored:,}"
     print_table(
-        ("", "Now", "Before", "Change"),
+        ("", "Current", "Previous", "Change"),
         [*rows[:2], rate, *rows[2:], ("Artifacts stored", stored, "", "")],
-        numbers=("Now", "Before", "Change"),
+        numbers=("Current", "Previous", "Change"),
     )
     if now.anomalies:
-        print_text(f"{now.anomalies:,} events told a duration that cannot be.")
+        print_text(f"Anomalies: {now.anomalies:,} events with an impossible duration.")
 
 
 def _print_series(series: Timeseries) -> None:
     zone = _zone(series.timezone)
     print_text(f"\nBy {series.bucket}, {plain(str(zone))}:\n")
     named = [(_name(part.from_, series.bucket, zone), part) for part in series.buckets]
-    ink = BLOCKS if can_show(str(BLOCKS)) else LETTERS
-    print_text("\n".join(chart(named, shutil.get_terminal_size().columns, ink)) + "\n")
+    glyphs = BLOCKS if can_show(str(BLOCKS)) else LETTERS
+    print_text("\n".join(chart(named, shutil.get_terminal_size().columns, glyphs)) + "\n")
 
 
 def _print_breakdown(breakdown: Breakdown) -> None:
@@ -144,7 +154,7 @@ def _print_breakdown(breakdown: Breakdown) -> None:
 
 
 def _zone(name: str) -> tzinfo:
-    """The zone that the server named; UTC where this machine does not know it."""
+    """Return the time zone that the server used; UTC if this machine does not know it."""
     try:
         return UTC if name == "UTC" else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -152,7 +162,7 @@ def _zone(name: str) -> tzinfo:
 
 
 def _name(start: str, bucket: str, zone: tzinfo) -> str:
-    return f"{datetime.fromisoformat(start).astimezone(zone):{_NAME_LENGTHS[bucket]}}"
+    return f"{datetime.fromisoformat(start).astimezone(zone):{_TIME_FORMATS[bucket]}}"
 
 
 def _number(amount: float) -> str:
@@ -163,7 +173,7 @@ def _change(now: int, before: int) -> str:
     return f"{(now - before) / before * 100:+,.0f} %" if before else ""
 
 
-def _points(now: TaskStats, then: TaskStats) -> str:
-    if now.hit_rate is None or then.hit_rate is None:
+def _point_change(now: TaskStats, previous: TaskStats) -> str:
+    if now.hit_rate is None or previous.hit_rate is None:
         return ""
-    return f"{(now.hit_rate - then.hit_rate) * 100:+.1f} points"
+    return f"{(now.hit_rate - previous.hit_rate) * 100:+.1f} points"

@@ -1,4 +1,4 @@
-"""`hitrate team`: make and list teams, switch them, say who is in them."""
+"""`hitrate team`: teams, their settings and members."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from hitrate.billing.quotas import TeamState, state_from_file
 from hitrate.cli.output import print_json, print_table
 from hitrate.cli.server_options import (
     accounts,
-    as_json,
     count_or_none,
     data_dir_option,
     find_team,
+    json_output_option,
     role_option,
 )
 from hitrate.cli.team_billing import audit, billing, block, limit, payment, unblock, usage
@@ -27,13 +27,13 @@ from hitrate.teams.settings import SettingsPatch, apply_settings
 
 _ON_OFF = {"on": True, "off": False}
 _caching_option = click.option(
-    "--remote-caching", type=click.Choice(list(_ON_OFF)), help="Whether the cache is open."
+    "--remote-caching", type=click.Choice(list(_ON_OFF)), help="Enable or disable Remote Caching."
 )
 
 
 @click.group()
 def team() -> None:
-    """Make and list teams, switch them, say who is in them."""
+    """Manage teams, their settings, members, limits and billing."""
 
 
 for _command in (limit, billing, block, unblock, payment, usage, audit):
@@ -42,34 +42,35 @@ for _command in (limit, billing, block, unblock, payment, usage, audit):
 
 @team.command()
 @click.argument("slug")
-@click.option("--name", help="What people call it.")
-@click.option("--owner", "email", help="Address of a person who owns it.")
-@as_json
+@click.option("--name", help="Display name.")
+@click.option("--owner", "email", help="Email of a user who becomes OWNER.")
+@json_output_option
 @data_dir_option
 def create(
     settings: Settings, slug: str, name: str | None, email: str | None, json_output: bool
 ) -> None:
-    """Make the team SLUG."""
+    """Create the team SLUG."""
     with accounts(settings, create=True) as store:
         owner = None if email is None else store.users.get(email)
-        made = store.teams.create(slug, name)
+        created = store.teams.create(slug, name)
         if owner is not None:
-            store.members.add(made, owner, Role.OWNER, OPERATOR)
+            store.members.add(created, owner, Role.OWNER, OPERATOR)
     if json_output:
-        print_json({"id": made.id, "slug": made.slug, "name": made.name})
+        print_json({"id": created.id, "slug": created.slug, "name": created.name})
     else:
         click.echo(
-            f"Team {made.slug} ({made.id}). `hitrate token create --team {made.slug}` is next."
+            f"Created team {created.slug} ({created.id}). Next: "
+            f"`hitrate token create --team {created.slug}`"
         )
 
 
 @team.command("list")
-@as_json
+@json_output_option
 @data_dir_option
 def list_teams(settings: Settings, json_output: bool) -> None:
-    """List the teams and the states they are in."""
+    """List teams and their states."""
     with accounts(settings) as store:
-        teams = [(t, state_now(settings, t)) for t in store.teams.all()]
+        teams = [(t, team_state(settings, t)) for t in store.teams.all()]
     if json_output:
         names = ("id", "slug", "name", "createdAt", "state")
         rows = [(t.id, t.slug, t.name, iso(t.created_at_ms), state) for t, state in teams]
@@ -81,10 +82,10 @@ def list_teams(settings: Settings, json_output: bool) -> None:
 
 @team.command("set")
 @click.argument("slug")
-@click.option("--name", help="What people call it.")
+@click.option("--name", help="Display name.")
 @_caching_option
-@click.option("--requests-per-minute", metavar="N", help="Most requests; 'none' is no limit.")
-@as_json
+@click.option("--requests-per-minute", metavar="N", help="Rate limit; 'none': unlimited.")
+@json_output_option
 @data_dir_option
 def set_(
     settings: Settings,
@@ -94,7 +95,7 @@ def set_(
     requests_per_minute: str | None,
     json_output: bool,
 ) -> None:
-    """Change a team's name and switches; shows them when none is given."""
+    """Change the settings of the team SLUG; without options, show them."""
     changes: dict[str, Any] = {}
     if remote_caching is not None:
         changes["remoteCaching"] = _ON_OFF[remote_caching]
@@ -102,16 +103,16 @@ def set_(
         changes["requestsPerMinute"] = count_or_none(requests_per_minute, "--requests-per-minute")
     patch = msgspec.convert(changes, SettingsPatch)
     with accounts(settings) as store:
-        found = find_team(store, slug)
+        current = find_team(store, slug)
         if name is not None or changes:
-            found = store.teams.change(
-                found,
+            current = store.teams.change(
+                current,
                 lambda settings: apply_settings(patch, settings),
                 OPERATOR,
                 "settings.change",
                 name=name,
             )
-    info = TeamSettingsResponse.from_team(found, state_now(settings, found))
+    info = TeamSettingsResponse.from_team(current, team_state(settings, current))
     if json_output:
         print_json(info)
     else:
@@ -120,10 +121,10 @@ def set_(
 
 @team.command()
 @click.argument("slug")
-@as_json
+@json_output_option
 @data_dir_option
 def members(settings: Settings, slug: str, json_output: bool) -> None:
-    """List who is in the team SLUG."""
+    """List the members of the team SLUG."""
     with accounts(settings) as store:
         infos = [
             MemberResponse.from_member(m)
@@ -134,7 +135,10 @@ def members(settings: Settings, slug: str, json_output: bool) -> None:
     else:
         print_table(
             ("Email", "Name", "Role", "Remote caching", "Since", "User id"),
-            [(i.email, i.name, i.role, _yes(i.remote_caching), i.since, i.user_id) for i in infos],
+            [
+                (i.email, i.name, i.role, _on_off(i.remote_caching), i.since, i.user_id)
+                for i in infos
+            ],
         )
 
 
@@ -144,10 +148,10 @@ def members(settings: Settings, slug: str, json_output: bool) -> None:
 @role_option
 @data_dir_option
 def add(settings: Settings, slug: str, email: str, role: str) -> None:
-    """Let the person EMAIL into the team SLUG."""
+    """Add the user EMAIL to the team SLUG."""
     with accounts(settings) as store:
         store.members.add(find_team(store, slug), store.users.get(email), Role(role), OPERATOR)
-    click.echo(f"{email} is in {slug} as {role}.", err=True)
+    click.echo(f"Added {email} to {slug} as {role}.", err=True)
 
 
 @team.command()
@@ -156,16 +160,16 @@ def add(settings: Settings, slug: str, email: str, role: str) -> None:
 @click.option(
     "--role",
     type=click.Choice([role.value for role in Role], case_sensitive=False),
-    help="What they are to be in the team.",
+    help="New role.",
 )
 @_caching_option
 @data_dir_option
 def change(
     settings: Settings, slug: str, email: str, role: str | None, remote_caching: str | None
 ) -> None:
-    """Change what EMAIL is in the team SLUG, or open or shut the cache for them alone."""
+    """Change the role of EMAIL in the team SLUG, or Remote Caching for them alone."""
     if role is None and remote_caching is None:
-        raise BadRequest("Say what to change: --role, --remote-caching or both.")
+        raise BadRequest("Pass what to change: --role, --remote-caching or both.")
     with accounts(settings) as store:
         store.members.change(
             find_team(store, slug),
@@ -174,7 +178,7 @@ def change(
             role=None if role is None else Role(role),
             remote_caching=None if remote_caching is None else _ON_OFF[remote_caching],
         )
-    click.echo(f"{email} is changed in {slug}.", err=True)
+    click.echo(f"Changed {email} in {slug}.", err=True)
 
 
 @team.command()
@@ -182,16 +186,16 @@ def change(
 @click.argument("email")
 @data_dir_option
 def remove(settings: Settings, slug: str, email: str) -> None:
-    """Take the person EMAIL out of the team SLUG."""
+    """Remove the user EMAIL from the team SLUG."""
     with accounts(settings) as store:
         store.members.remove(find_team(store, slug), store.users.get(email).id, OPERATOR)
-    click.echo(f"{email} is no longer in {slug}.", err=True)
+    click.echo(f"Removed {email} from {slug}.", err=True)
 
 
-def state_now(settings: Settings, team: Team) -> TeamState:
+def team_state(settings: Settings, team: Team) -> TeamState:
     """Return the state of a team from the data directory, whether or not a server runs."""
     return state_from_file(MeterFile(settings.data_dir, Clock()), team)
 
 
-def _yes(value: bool) -> str:
+def _on_off(value: bool) -> str:
     return "on" if value else "off"

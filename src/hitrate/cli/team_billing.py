@@ -1,8 +1,8 @@
-"""The commands of `hitrate team` for use and money: limit, billing, block, usage, audit."""
+"""`hitrate team` commands for limits, billing, blocks, usage and the audit log."""
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,14 +14,14 @@ from hitrate.billing.meter_file import MeterFile
 from hitrate.billing.quotas import state_from_file
 from hitrate.billing.usage import CycleUsage, TeamUsageResponse, team_usage
 from hitrate.billing.usage_cycles import UsageCycleStore
-from hitrate.cli.output import print_json, print_table, size_text
+from hitrate.cli.output import print_json, print_table
 from hitrate.cli.server_options import (
     Command,
     accounts,
-    as_json,
     count_or_none,
     data_dir_option,
     find_team,
+    json_output_option,
 )
 from hitrate.clock import Clock
 from hitrate.config import Settings
@@ -30,9 +30,20 @@ from hitrate.management.schemas import BillingResponse
 from hitrate.teams.audit import AuditEntryResponse, as_csv, as_ndjson
 from hitrate.teams.models import OPERATOR, Team
 from hitrate.teams.settings import MAX_COUNT, MEASURES, BillingPatch, apply_billing
-from hitrate.units import parse_size
+from hitrate.units import format_size, parse_size
 
-_PRICES = ("uploadedGb", "downloadedGb", "storedGb", "millionRequests", "millionEvents")
+_PRICE_HELP = {
+    "uploadedGb": "Price per GB uploaded.",
+    "downloadedGb": "Price per GB downloaded.",
+    "storedGb": "Price per GB stored for a whole cycle.",
+    "millionRequests": "Price per million requests.",
+    "millionEvents": "Price per million events.",
+}
+_LIMIT_HELP = {
+    name: f"Limit of {name.replace('_', ' ')} per cycle, such as "
+    f"{'200GB' if name.endswith('bytes') else '5000'}; 'none': unlimited."
+    for name in MEASURES
+}
 _PAST_CYCLES = 12
 
 
@@ -41,10 +52,10 @@ def _dashed(name: str) -> str:
 
 
 def _options(
-    names: Iterable[str], prefix: str, metavar: str, text: str
+    help_texts: Mapping[str, str], prefix: str, metavar: str
 ) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
-        for name in reversed(list(names)):
+        for name, text in reversed(list(help_texts.items())):
             option = f"--{prefix}{_dashed(name)}"
             command = click.option(option, name, metavar=metavar, help=text)(command)
         return command
@@ -54,27 +65,31 @@ def _options(
 
 @click.command()
 @click.argument("slug")
-@_options(
-    MEASURES, "", "N", "Most of it in a cycle, such as 5000, or 200GB of bytes; 'none' is no limit."
-)
-@as_json
+@_options(_LIMIT_HELP, "", "N")
+@json_output_option
 @data_dir_option
 def limit(settings: Settings, slug: str, json_output: bool, **limits: str | None) -> None:
-    """Set what the team SLUG may use in a billing cycle."""
-    given = {name: _size(text, name) for name, text in limits.items() if text is not None}
+    """Set usage limits of the team SLUG per billing cycle; without options, show them."""
+    values = {name: _size(text, name) for name, text in limits.items() if text is not None}
     names = {
         name: msgspec.structs.fields(CycleUsage)[i].encode_name for i, name in enumerate(MEASURES)
     }
-    _change(settings, slug, {"limits": {names[n]: v for n, v in given.items()}}, json_output)
+    _change(settings, slug, {"limits": {names[n]: v for n, v in values.items()}}, json_output)
 
 
 @click.command()
 @click.argument("slug")
-@click.option("--cycle-day", type=click.IntRange(1, 31), help="Day on which cycles begin, in UTC.")
-@click.option("--currency", help="Three letters, such as EUR.")
-@_options(_PRICES, "price-", "AMOUNT", "Its price.")
-@click.option("--spend-cap", metavar="AMOUNT", help="Cost that pauses the cache; 'none' is no cap.")
-@as_json
+@click.option(
+    "--cycle-day",
+    type=click.IntRange(1, 31),
+    help="Day of the month on which cycles begin, in UTC.",
+)
+@click.option("--currency", help="Three-letter code, such as EUR.")
+@_options(_PRICE_HELP, "price-", "AMOUNT")
+@click.option(
+    "--spend-cap", metavar="AMOUNT", help="Cost at which Remote Caching pauses; 'none': no cap."
+)
+@json_output_option
 @data_dir_option
 def billing(
     settings: Settings,
@@ -85,13 +100,12 @@ def billing(
     json_output: bool,
     **prices: str | None,
 ) -> None:
-    """Set prices, spend cap and cycle of the team SLUG; shows them when nothing is given.
+    """Set prices, spend cap and cycle day of the team SLUG; without options, show them.
 
-    Prices are for a GB (10^9 bytes) up, down, or stored for a whole cycle; for a million requests;
-    for a million events.
+    A GB is 10^9 bytes.
     """
-    given = {name: price for name, price in prices.items() if price is not None}
-    changes: dict[str, Any] = {"prices": given} if given else {}
+    price_texts = {name: price for name, price in prices.items() if price is not None}
+    changes: dict[str, Any] = {"prices": price_texts} if price_texts else {}
     if cycle_day is not None:
         changes["cycleDay"] = cycle_day
     if currency is not None:
@@ -105,7 +119,7 @@ def billing(
 @click.argument("slug")
 @data_dir_option
 def block(settings: Settings, slug: str) -> None:
-    """Block the team SLUG: its cache answers 402 until `unblock`."""
+    """Block the team SLUG: its cache responds with 402 until `unblock`."""
     _change(settings, slug, {"softBlocked": True}, json_output=False)
 
 
@@ -122,22 +136,22 @@ def unblock(settings: Settings, slug: str) -> None:
 @click.argument("state", type=click.Choice(["missing", "received"]))
 @data_dir_option
 def payment(settings: Settings, slug: str, state: str) -> None:
-    """Note that a payment of the team SLUG is missing (its cache answers 402), or has come."""
+    """Record that a payment of the team SLUG is missing (its cache responds 402) or received."""
     _change(settings, slug, {"paymentMissing": state == "missing"}, json_output=False)
 
 
 @click.command()
 @click.argument("slug")
-@as_json
+@json_output_option
 @data_dir_option
 def usage(settings: Settings, slug: str, json_output: bool) -> None:
-    """Show what the team SLUG used in this billing cycle and the past ones."""
+    """Show usage of the team SLUG in this billing cycle and past ones."""
     with accounts(settings) as store:
-        found = _usage(settings, store, find_team(store, slug))
+        response = _usage(settings, store, find_team(store, slug))
     if json_output:
-        print_json(found)
+        print_json(response)
     else:
-        _print_usage(found)
+        _print_usage(response)
 
 
 @click.command()
@@ -145,12 +159,14 @@ def usage(settings: Settings, slug: str, json_output: bool) -> None:
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "ndjson", "csv"]), default="table"
 )
-@click.option("--limit", type=click.IntRange(1), default=100, help="Entries of a table or JSON.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, help="Number of entries in a table or JSON."
+)
 @data_dir_option
 def audit(settings: Settings, slug: str | None, form: str, limit: int) -> None:
-    """Show who changed what in the team SLUG, newest first; ndjson and csv give all of it.
+    """Show the audit log of the team SLUG, newest first; ndjson and csv are complete.
 
-    Without SLUG in every team, with what concerns none: people and their own tokens.
+    Without SLUG, show all teams, users and their own tokens.
     """
     with accounts(settings) as store:
         team_id = None if slug is None else find_team(store, slug).id
@@ -165,14 +181,14 @@ def audit(settings: Settings, slug: str | None, form: str, limit: int) -> None:
         print_json({"entries": entries})
     else:
         rows = [
-            (e.at, _who(e), e.action, e.target, msgspec.json.encode(e.details).decode())
+            (e.at, _actor_text(e), e.action, e.target, msgspec.json.encode(e.details).decode())
             for e in entries
         ]
-        print_table(("At", "Who", "Did", "To", "Details"), rows)
+        print_table(("Time", "Actor", "Action", "Target", "Details"), rows)
 
 
-def _who(entry: AuditEntryResponse) -> str:
-    """A token is called one: its label may be anybody's name."""
+def _actor_text(entry: AuditEntryResponse) -> str:
+    """Return the actor; tokens are marked, because their labels may look like names."""
     if entry.actor_kind == "token":
         return f"token {entry.actor_id} {entry.actor}".rstrip()
     return entry.actor
@@ -184,7 +200,7 @@ def _change(settings: Settings, slug: str, changes: dict[str, Any], json_output:
     with accounts(settings) as store:
         team = find_team(store, slug)
         if changes:
-            with _named_as_options():
+            with _report_as_options():
                 team = store.teams.change(
                     team,
                     lambda settings: apply_billing(patch, settings, now_ms),
@@ -200,8 +216,8 @@ def _change(settings: Settings, slug: str, changes: dict[str, Any], json_output:
 
 
 @contextmanager
-def _named_as_options() -> Iterator[None]:
-    """A refusal that names `$.prices.storedGb` names `--price-stored-gb` instead."""
+def _report_as_options() -> Iterator[None]:
+    """Replace JSON paths such as `$.prices.storedGb` in errors by `--price-stored-gb`."""
     try:
         yield
     except BadRequest as error:
@@ -244,17 +260,17 @@ def _usage(settings: Settings, store: AccountStore, team: Team) -> TeamUsageResp
 
 
 def _print_billing(info: BillingResponse) -> None:
-    shown = msgspec.to_builtins(info)
+    values = msgspec.to_builtins(info)
     rows = [
         (f"{name}.{part}" if part else name, value)
-        for name, whole in shown.items()
+        for name, whole in values.items()
         for part, value in (whole.items() if isinstance(whole, dict) else [("", whole)])
     ]
     print_table(("Billing", ""), rows)
 
 
-def _print_usage(found: TeamUsageResponse) -> None:
-    now = found.current
+def _print_usage(response: TeamUsageResponse) -> None:
+    now = response.current
     rows = [
         (name.replace("_", " "), *(_amount(name, getattr(part, name)) for part in parts))
         for parts in [(now.used, now.limits, now.left, now.forecast)]
@@ -264,10 +280,11 @@ def _print_usage(found: TeamUsageResponse) -> None:
         ("cost", now.used.cost, now.spend_cap or "", now.spend_left or "", now.forecast.cost)
     )
     click.echo(
-        f"{found.team}: {found.state}; cycle from {now.start} to {now.end}, {found.currency}"
+        f"{response.team}: {response.state}; cycle from {now.start} to {now.end}, "
+        f"{response.currency}"
     )
-    print_table(("", "Used", "Limit", "Left", "Forecast"), rows)
-    for past in found.past:
+    print_table(("", "Used", "Limit", "Remaining", "Forecast"), rows)
+    for past in response.past:
         amounts = [f"{n.replace('_', ' ')} {_amount(n, getattr(past.used, n))}" for n in MEASURES]
         click.echo(f"{past.start[:10]}: {', '.join(amounts)}; {past.used.cost} {past.currency}")
 
@@ -275,4 +292,4 @@ def _print_usage(found: TeamUsageResponse) -> None:
 def _amount(name: str, amount: int | None) -> str:
     if amount is None:
         return ""
-    return size_text(amount) if name.endswith("bytes") else str(amount)
+    return format_size(amount) if name.endswith("bytes") else str(amount)

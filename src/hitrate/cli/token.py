@@ -1,4 +1,4 @@
-"""`hitrate token`: make, list, rotate and revoke tokens."""
+"""`hitrate token`: create, list, rotate and revoke tokens."""
 
 import click
 import msgspec
@@ -7,7 +7,7 @@ from hitrate.auth.accounts import AccountStore
 from hitrate.auth.models import Scope
 from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.cli.output import print_json, print_table
-from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_team
+from hitrate.cli.server_options import accounts, data_dir_option, find_team, json_output_option
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
@@ -20,18 +20,20 @@ _ALL_SCOPES = ",".join(Scope)
 
 @click.group()
 def token() -> None:
-    """Make, list, rotate and revoke tokens."""
+    """Manage tokens."""
 
 
 @token.command()
-@click.option("--team", "slug", help="Slug of the team it acts in.")
-@click.option("--user", "email", help="Address of the person it acts for.")
-@click.option("--operator", is_flag=True, help="For what only the server's operator may do.")
-@click.option("--read-only", is_flag=True, help="May read and send events, not change the cache.")
-@click.option("--scopes", help=f"Any of {_ALL_SCOPES}, with commas; all but admin if left out.")
-@click.option("--expires", metavar="TIME", help="Ends after this time, such as 30d.")
-@click.option("--label", default="", help="What it is for.")
-@as_json
+@click.option("--team", "slug", help="Team that the token belongs to.")
+@click.option("--user", "email", help="Email of the user that the token belongs to.")
+@click.option("--operator", is_flag=True, help="A token with the operator's permissions.")
+@click.option(
+    "--read-only", is_flag=True, help="Allow downloads, events and analytics, but no uploads."
+)
+@click.option("--scopes", help=f"Comma-separated: {_ALL_SCOPES}. [default: all but admin]")
+@click.option("--expires", metavar="TIME", help="Lifetime, such as 30d. [default: no expiry]")
+@click.option("--label", default="", help="A name to recognize it by.")
+@json_output_option
 @data_dir_option
 def create(
     settings: Settings,
@@ -44,38 +46,40 @@ def create(
     label: str,
     json_output: bool,
 ) -> None:
-    """Make a token; prints it alone on standard output. It is not shown again.
+    """Create a token and print it on standard output. It is not shown again.
 
-    Of a team (--team), of a person (--user; with --team for that team alone), or the operator's.
+    It belongs to a team (--team), a user (--user; with --team only for that team) or the operator.
     """
     if operator == (slug is not None or email is not None):
-        raise BadRequest("Name --team, --user or both; or --operator alone.")
+        raise BadRequest("Pass --team, --user or both; or --operator alone.")
     if operator and (scopes is not None or read_only):
-        raise BadRequest("An operator's token has no scopes: it may do everything.")
-    wanted = _scopes(scopes, read_only=read_only)
+        raise BadRequest("An operator token has no scopes: it allows everything.")
+    selected_scopes = _scopes(scopes, read_only=read_only)
     lifetime_s = None if expires is None else parse_duration_param("--expires", expires)
     with accounts(settings) as store:
         team = None if slug is None else find_team(store, slug)
         user = None if email is None else store.users.get(email)
         if team is not None and user is not None:
             _check_member(store, team, user)
-        made, secret = store.tokens.create(
+        created, secret = store.tokens.create(
             team,
             label,
             user=user,
-            scopes=() if operator else wanted,
+            scopes=() if operator else selected_scopes,
             lifetime_s=lifetime_s,
         )
-    _print_made(TokenResponse.from_token(made, made.created_at_ms), secret, json_output=json_output)
+    _print_token(
+        TokenResponse.from_token(created, created.created_at_ms), secret, json_output=json_output
+    )
 
 
 @token.command("list")
-@click.option("--team", "slug", help="Only the tokens of this team.")
-@click.option("--user", "email", help="Only the tokens of this person.")
-@as_json
+@click.option("--team", "slug", help="Only tokens of this team.")
+@click.option("--user", "email", help="Only tokens of this user, by email.")
+@json_output_option
 @data_dir_option
 def list_tokens(settings: Settings, slug: str | None, email: str | None, json_output: bool) -> None:
-    """List the tokens, without their secrets."""
+    """List tokens without their secrets."""
     with accounts(settings) as store:
         if email is not None:
             tokens = store.tokens.list_for_user(store.users.get(email))
@@ -96,42 +100,46 @@ def list_tokens(settings: Settings, slug: str | None, email: str | None, json_ou
 
 @token.command()
 @click.argument("token_id")
-@click.option("--overlap", default="1h", show_default=True, help="How long the old one goes on.")
-@as_json
+@click.option(
+    "--overlap", default="1h", show_default=True, help="How long the old token stays valid."
+)
+@json_output_option
 @data_dir_option
 def rotate(settings: Settings, token_id: str, overlap: str, json_output: bool) -> None:
-    """Make a token that takes the place of TOKEN_ID, which ends after the overlap."""
+    """Replace the token TOKEN_ID; the old one expires after the overlap."""
     overlap_s = parse_duration_param("--overlap", overlap)
     with accounts(settings) as store:
-        made, secret = store.tokens.rotate(store.tokens.get(token_id), overlap_s, OPERATOR)
-    _print_made(TokenResponse.from_token(made, made.created_at_ms), secret, json_output=json_output)
+        created, secret = store.tokens.rotate(store.tokens.get(token_id), overlap_s, OPERATOR)
+    _print_token(
+        TokenResponse.from_token(created, created.created_at_ms), secret, json_output=json_output
+    )
 
 
 @token.command()
 @click.argument("token_id")
 @data_dir_option
 def revoke(settings: Settings, token_id: str) -> None:
-    """End the token with the id TOKEN_ID; a running server refuses it within seconds."""
+    """Revoke the token TOKEN_ID; a running server refuses it within seconds."""
     with accounts(settings) as store:
         store.tokens.revoke(store.tokens.get(token_id))
-    click.echo(f"{token_id} is revoked.", err=True)
+    click.echo(f"Revoked {token_id}.", err=True)
 
 
 def _check_member(store: AccountStore, team: Team, user: User) -> None:
     if team.id not in {member.team.id for member in store.members.list_for_user(user)}:
         raise BadRequest(
-            f"{user.email} is not in the team {team.slug}; "
-            f"`hitrate team add {team.slug} {user.email}` lets them in."
+            f"{user.email} is not in the team {team.slug}. Add them with "
+            f"`hitrate team add {team.slug} {user.email}`."
         )
 
 
 def _row(info: TokenResponse) -> tuple[object, ...]:
     scopes = " ".join(info.scopes)
-    ends = (info.state, info.created_at, info.expires_at, info.last_used_at)
-    return (info.id, info.team, info.user, info.label, scopes, *ends)
+    times = (info.state, info.created_at, info.expires_at, info.last_used_at)
+    return (info.id, info.team, info.user, info.label, scopes, *times)
 
 
-def _print_made(info: TokenResponse, secret: str, *, json_output: bool) -> None:
+def _print_token(info: TokenResponse, secret: str, *, json_output: bool) -> None:
     if json_output:
         print_json({**msgspec.to_builtins(info), "token": secret})
     else:
@@ -142,10 +150,10 @@ def _scopes(text: str | None, *, read_only: bool) -> frozenset[Scope]:
     if text is None:
         return READ_ONLY if read_only else READ_WRITE
     if read_only:
-        raise BadRequest("Give --scopes or --read-only, not both.")
+        raise BadRequest("Pass --scopes or --read-only, not both.")
     names = {name.strip() for name in text.split(",")}
     unknown = sorted(names - set(Scope))
     if unknown:
-        named = ", ".join(f"{name[:40]!r}" for name in unknown)
-        raise BadRequest(f"--scopes has {named}; it takes any of {_ALL_SCOPES}.")
+        names_text = ", ".join(f"{name[:40]!r}" for name in unknown)
+        raise BadRequest(f"--scopes has {names_text}; it takes any of {_ALL_SCOPES}.")
     return frozenset(Scope(name) for name in names)

@@ -1,4 +1,4 @@
-"""`hitrate user`: make, list and disable people."""
+"""`hitrate user`: create, list and disable users."""
 
 import secrets
 import sys
@@ -7,7 +7,13 @@ import click
 
 from hitrate.auth.accounts import AccountStore
 from hitrate.cli.output import print_json, print_table
-from hitrate.cli.server_options import accounts, as_json, data_dir_option, find_team, role_option
+from hitrate.cli.server_options import (
+    accounts,
+    data_dir_option,
+    find_team,
+    json_output_option,
+    role_option,
+)
 from hitrate.clock import iso
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
@@ -21,18 +27,20 @@ _password_option = click.option(
 
 @click.group()
 def user() -> None:
-    """Make, list and disable people."""
+    """Manage users."""
 
 
 @user.command()
 @click.argument("email")
-@click.option("--name", help="What people call them.")
-@click.option("--username", help="Short name; the address' first part if left out.")
-@click.option("--team", "slug", help="Slug of a team to join.")
+@click.option("--name", help="Display name.")
+@click.option("--username", help="Short name. [default: from the email]")
+@click.option("--team", "slug", help="Team to join.")
 @role_option
 @_password_option
-@click.option("--no-password", is_flag=True, help="They sign in through the identity provider.")
-@as_json
+@click.option(
+    "--no-password", is_flag=True, help="For users who sign in through the identity provider."
+)
+@json_output_option
 @data_dir_option
 def create(
     settings: Settings,
@@ -45,32 +53,37 @@ def create(
     no_password: bool,
     json_output: bool,
 ) -> None:
-    """Make the person EMAIL; prints a password for them, alone, on standard output."""
+    """Create the user EMAIL and print a password on standard output."""
     if no_password and password_stdin:
-        raise BadRequest("Give --password-stdin or --no-password, not both.")
-    password, shown = (None, False) if no_password else _new_password(password_stdin)
+        raise BadRequest("Pass --password-stdin or --no-password, not both.")
+    password, is_generated = (None, False) if no_password else _new_password(password_stdin)
     with accounts(settings, create=True) as store:
         team = None if slug is None else find_team(store, slug)
-        made = store.users.create(email, name, username=username, password=password)
+        created = store.users.create(email, name, username=username, password=password)
         if team is not None:
-            store.members.add(team, made, Role(role), OPERATOR)
+            store.members.add(team, created, Role(role), OPERATOR)
     if json_output:
-        generated = {"password": password} if shown else {}
+        generated = {"password": password} if is_generated else {}
         print_json(
-            {"id": made.id, "email": made.email, "username": made.username, "name": made.name}
+            {
+                "id": created.id,
+                "email": created.email,
+                "username": created.username,
+                "name": created.name,
+            }
             | generated
         )
     else:
-        click.echo(f"{made.email} ({made.id}) is made.", err=True)
-        if shown:
+        click.echo(f"Created {created.email} ({created.id}).", err=True)
+        if is_generated:
             click.echo(password)
 
 
 @user.command("list")
-@as_json
+@json_output_option
 @data_dir_option
 def list_users(settings: Settings, json_output: bool) -> None:
-    """List people and their teams."""
+    """List users and their teams."""
     with accounts(settings) as store:
         rows = [_row(store, one.email) for one in store.users.all()]
     if json_output:
@@ -87,7 +100,7 @@ def list_users(settings: Settings, json_output: bool) -> None:
 @click.argument("email")
 @data_dir_option
 def disable(settings: Settings, email: str) -> None:
-    """End all that EMAIL can do: tokens, sessions, signing in."""
+    """Disable the user EMAIL: tokens, sessions and sign-in."""
     _set_disabled(settings, email, disabled=True)
 
 
@@ -95,7 +108,7 @@ def disable(settings: Settings, email: str) -> None:
 @click.argument("email")
 @data_dir_option
 def enable(settings: Settings, email: str) -> None:
-    """Let a disabled person in again."""
+    """Enable a disabled user."""
     _set_disabled(settings, email, disabled=False)
 
 
@@ -104,23 +117,23 @@ def enable(settings: Settings, email: str) -> None:
 @_password_option
 @data_dir_option
 def reset_password(settings: Settings, email: str, password_stdin: bool) -> None:
-    """Give EMAIL a new password, printed alone on standard output; ends their sessions."""
-    password, shown = _new_password(password_stdin)
+    """Set a new password for EMAIL, print it and end their sessions."""
+    password, is_generated = _new_password(password_stdin)
     with accounts(settings) as store:
-        found = store.users.get(email)
-        store.users.set_password(found, password)
-    click.echo(f"{found.email} has a new password.", err=True)
-    if shown:
+        account = store.users.get(email)
+        store.users.set_password(account, password)
+    click.echo(f"Set a new password for {account.email}.", err=True)
+    if is_generated:
         click.echo(password)
 
 
 def _set_disabled(settings: Settings, email: str, *, disabled: bool) -> None:
     with accounts(settings) as store:
-        found = store.users.get(email)
-        store.users.disable(found, disabled=disabled)
-        lone = [
+        account = store.users.get(email)
+        store.users.disable(account, disabled=disabled)
+        ownerless_teams = [
             m.team.slug
-            for m in store.members.list_for_user(found)
+            for m in store.members.list_for_user(account)
             if disabled
             and m.role is Role.OWNER
             and not any(
@@ -128,13 +141,13 @@ def _set_disabled(settings: Settings, email: str, *, disabled: bool) -> None:
                 for o in store.members.list_for_team(m.team)
             )
         ]
-    click.echo(f"{found.email} is {'disabled' if disabled else 'enabled'}.", err=True)
-    if lone:
-        click.echo(f"No owner who can act is left in: {', '.join(lone)}.", err=True)
+    click.echo(f"{'Disabled' if disabled else 'Enabled'} {account.email}.", err=True)
+    if ownerless_teams:
+        click.echo(f"Teams without an active owner: {', '.join(ownerless_teams)}.", err=True)
 
 
 def _new_password(from_stdin: bool) -> tuple[str, bool]:
-    """A password, and whether it has to be shown."""
+    """Return a password, and whether it was generated."""
     if from_stdin:
         return sys.stdin.buffer.readline().rstrip(b"\r\n").decode(), False
     return secrets.token_urlsafe(15), True

@@ -20,7 +20,7 @@ from hitrate.artifacts.catalog import ArtifactCatalog, UnattributedArtifact
 from hitrate.artifacts.models import Artifact, ArtifactKey
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.clock import ManualClock
-from hitrate.demo.shared_cache import Done, Kept, Run
+from hitrate.demo.shared_cache import CachedArtifact, Run, TaskResult
 from hitrate.demo.simulator import DAY_MS
 from hitrate.errors import HitrateError
 from hitrate.events import wire
@@ -50,7 +50,7 @@ _Line = tuple[int, bytes]
 """When a batch is received, and its line in the spool."""
 
 
-class EventFiller:
+class EventWriter:
     """Loads runs, a day in a segment, up to `until_ms`."""
 
     def __init__(
@@ -129,7 +129,7 @@ class EventFiller:
             batch.received_at = again_ms = at_ms + _AGAIN_AFTER_MS
             yield again_ms, wire.encode_batch(batch)
 
-    def _count_transfer(self, run: Run, done: Done) -> None:
+    def _count_transfer(self, run: Run, done: TaskResult) -> None:
         self._clock.value_ms = done.at_ms
         token_id = self._owner.token_ids[run.sender.token]
         client = run.sender.ci, run.sender.interactive, run.sender.agent
@@ -139,7 +139,7 @@ class EventFiller:
             self._transfers.downloaded(self._owner.team.id, token_id, client, done.size_bytes)
 
 
-def _events(run: Run, done: Done) -> Iterator[wire.CacheEvent]:
+def _events(run: Run, done: TaskResult) -> Iterator[wire.CacheEvent]:
     if done.outcome == "local_hit":
         yield wire.CacheEvent(run.session_id, "LOCAL", "HIT", done.hash, done.duration_ms)
         return
@@ -151,7 +151,7 @@ def _events(run: Run, done: Done) -> Iterator[wire.CacheEvent]:
 
 
 async def store_artifacts(
-    owner: Owner, engine: Engine, blobs: BlobStore, kept: Sequence[Kept]
+    owner: Owner, engine: Engine, blobs: BlobStore, kept: Sequence[CachedArtifact]
 ) -> None:
     """Store artifacts with made-up bodies, and note when they were used and which runs made them.
 
@@ -174,7 +174,7 @@ async def store_artifacts(
     ArtifactCatalog(engine).set_producers(list(zip(made, sessions, strict=True)))
 
 
-async def _put(store: ArtifactStore, owner: Owner, one: Kept) -> None:
+async def _put(store: ArtifactStore, owner: Owner, one: CachedArtifact) -> None:
     body = Random(one.task.hash).randbytes(one.task.size_bytes)  # noqa: S311  # reason: made up
     writer = store.blobs.writer(owner.team.id)
     writer.buffer(body)
@@ -195,6 +195,6 @@ async def _put(store: ArtifactStore, owner: Owner, one: Kept) -> None:
     await store.put(artifact, writer)
 
 
-def _upload(owner: Owner, one: Kept) -> UnattributedArtifact:
+def _upload(owner: Owner, one: CachedArtifact) -> UnattributedArtifact:
     token_id = owner.token_ids[one.run.sender.token]
     return UnattributedArtifact(owner.team.id, one.task.hash, token_id, one.task.at_ms)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hitrate.demo.repo import Repo, Task, Tree
 
-ROOM_BYTES = 45_000_000
+CACHE_BYTES = 45_000_000
 """What the demo's cache keeps; the least recently used go first."""
 
 _WORKERS = 4
@@ -30,7 +30,7 @@ class Sender(NamedTuple):
     agent: str | None
 
 
-class Done(NamedTuple):
+class TaskResult(NamedTuple):
     """A task that ended, at `at_ms`. `size_bytes` is that of its artifact in the shared cache,
     0 for a local hit."""
 
@@ -49,7 +49,7 @@ class Run:
     sender: Sender
     started_ms: int
     ended_ms: int
-    tasks: list[Done]
+    tasks: list[TaskResult]
     sha: str
     dirty_hash: str | None
 
@@ -63,15 +63,15 @@ class Run:
 
 
 @dataclass(slots=True)
-class Kept:
+class CachedArtifact:
     """An artifact in the shared cache, and the run that made it."""
 
     run: Run
-    task: Done
+    task: TaskResult
     used_ms: int
 
 
-Known = dict[str, Done]
+LocalCache = dict[str, TaskResult]
 """The cache on a machine's own disk: what was made or downloaded there, by hash."""
 
 
@@ -82,7 +82,7 @@ class SharedCache:
         self._repo = repo
         self._random = random
         self._bytes = 0
-        self.kept: dict[str, Kept] = {}
+        self.kept: dict[str, CachedArtifact] = {}
 
     def run(
         self,
@@ -93,7 +93,7 @@ class SharedCache:
         commit: int,
         *,
         stamped: float,
-        known: Known | None = None,
+        known: LocalCache | None = None,
     ) -> Run:
         """What came of a run. CI knows nothing of its own; it has the commit in the hashes of
         tasks that are stamped until after `stamped`, and in all hashes what is new in each run
@@ -121,13 +121,13 @@ class SharedCache:
                 known.setdefault(done.hash, done)
         return run
 
-    def _do(self, task: Task, name: str, at_ms: int, known: Known) -> Done:
+    def _do(self, task: Task, name: str, at_ms: int, known: LocalCache) -> TaskResult:
         mine, found = known.get(name), self.kept.get(name)
         if mine is not None and mine.at_ms <= at_ms:
             return mine._replace(outcome="local_hit", size_bytes=0)
         if found is not None and found.task.at_ms <= at_ms:
             return found.task._replace(outcome="remote_hit")
-        return Done(
+        return TaskResult(
             at_ms,
             name,
             "miss",
@@ -135,15 +135,15 @@ class SharedCache:
             int(task.size_bytes * self._random.uniform(0.95, 1.05)),
         )
 
-    def _remember(self, run: Run, done: Done) -> None:
+    def _remember(self, run: Run, done: TaskResult) -> None:
         if done.outcome == "local_hit":
             return
         kept = self.kept.pop(done.hash, None)
         if done.outcome == "miss":
             self._bytes += done.size_bytes - (kept.task.size_bytes if kept else 0)
-            kept = Kept(run, done, done.at_ms)
+            kept = CachedArtifact(run, done, done.at_ms)
         if kept is not None:
             kept.used_ms = max(kept.used_ms, done.at_ms)
             self.kept[done.hash] = kept
-        while self._bytes > ROOM_BYTES:
+        while self._bytes > CACHE_BYTES:
             self._bytes -= self.kept.pop(next(iter(self.kept))).task.size_bytes

@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 
 from hitrate.demo.repo import PACKAGES, Repo, Task, Tree
-from hitrate.demo.shared_cache import Kept, Known, Run, Sender, SharedCache
+from hitrate.demo.shared_cache import CachedArtifact, LocalCache, Run, Sender, SharedCache
 
 DAY_MS = 86_400_000
 GITHUB = Sender("ci: GitHub", "GITHUB_ACTIONS", False, None)
@@ -40,14 +40,14 @@ class _Laptop:
     edits: dict[int, int] = field(default_factory=dict)
     last: int = 0
     commit: int = 0
-    known: Known = field(default_factory=dict)
+    known: LocalCache = field(default_factory=dict)
 
     @property
     def tree(self) -> Tree:
         return self.base | self.edits
 
 
-class History:
+class WorkloadSimulator:
     """Days are those of UTC; the last is that of `now_ms`, and nothing happens after that.
 
     The same seed and days tell the same; a later `now_ms` of the same day tells more of it.
@@ -84,7 +84,7 @@ class History:
             told, self._told = self._told, []
             yield told
 
-    def kept(self) -> Iterator[Kept]:
+    def kept(self) -> Iterator[CachedArtifact]:
         """What the cache holds in the end."""
         for one in self._cache.kept.values():
             if one.task.at_ms <= self._now_ms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from hitrate.cli.output import span_text
+from hitrate.units import format_compact_duration
 from tests.support.monorepo import all_tasks
 from tests.support.server import run_hitrate
 from tests.support.turbo_harness import Workbench
@@ -28,11 +28,11 @@ def test_each_build_is_reported_as_soon_as_turbo_has_ended(bench: Workbench) -> 
     assert report(bench) == f"this run: 0 of {COUNT} tasks from cache, 0s saved\n"
     page = report(bench, "--format", "markdown")
     slowest = max(cold.uploaded_durations().items(), key=lambda one: one[1])
-    assert f"| `{slowest[0]}` | {span_text(slowest[1])} |" in page
+    assert f"| `{slowest[0]}` | {format_compact_duration(slowest[1])} |" in page
     assert len(re.findall(r"\| `\w{16}` \|", page)) == min(COUNT, 10)
 
     again = bench.build()
-    saved = span_text(sum(again.durations("LOCAL").values()))
+    saved = format_compact_duration(sum(again.durations("LOCAL").values()))
     assert report(bench) == f"this run: {COUNT} of {COUNT} tasks from cache, {saved} saved\n"
 
     bench.repo.forget_builds()

@@ -7,8 +7,9 @@ import pytest
 from click import unstyle
 
 from hitrate.api_schemas import TaskStats, TimeSaved
-from hitrate.cli.chart import BLOCKS, LETTERS, Ink, chart
-from hitrate.cli.output import plain_table, size_text, span_text
+from hitrate.cli.chart import BLOCKS, LETTERS, Glyphs, chart
+from hitrate.cli.output import plain_table
+from hitrate.units import format_compact_duration, format_size
 from tests.support.remote_cli import Workshop
 from tests.support.server import Server
 
@@ -167,7 +168,7 @@ def counts(local: int, remote: int, misses: int) -> TaskStats:
     )
 
 
-def drawn(*parts: tuple[str, TaskStats], width: int = 100, ink: Ink = LETTERS) -> list[str]:
+def drawn(*parts: tuple[str, TaskStats], width: int = 100, ink: Glyphs = LETTERS) -> list[str]:
     """The lines of a chart, without colours."""
     return [unstyle(line) for line in chart(parts, width, ink)]
 
@@ -203,7 +204,7 @@ def test_lines_fit_the_terminal_unless_it_is_very_narrow(width: int) -> None:
      (11_100_000, "3h05m"), (187_200_000, "2d04h"), (10**12, "11,574d01h")],
 )  # fmt: skip
 def test_a_span_is_told_in_its_two_largest_units(span_ms: float, text: str) -> None:
-    assert span_text(span_ms) == text
+    assert format_compact_duration(span_ms) == text
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_a_span_is_told_in_its_two_largest_units(span_ms: float, text: str) -> N
      (5 * 10**12, "5.0 TB"), (5 * 10**15, "5000.0 TB")],
 )  # fmt: skip
 def test_a_size_is_told_in_its_largest_unit(size: int, text: str) -> None:
-    assert size_text(size) == text
+    assert format_size(size) == text
 
 
 def test_a_plain_table_has_every_value_whole() -> None:
