@@ -94,7 +94,6 @@ def _print_summary(now: Summary) -> None:
         f"Runs that started from {time_text(now.from_)} to {time_text(now.to)} UTC, "
         "compared with the previous period:\n"
     )
-    saved, saved_before = now.time_saved_ms, previous.time_saved_ms
     amounts = (
         ("Runs", now.runs, previous.runs, _number),
         ("Tasks", now.tasks, previous.tasks, _number),
