@@ -19,6 +19,11 @@ EXPECTED = json.loads((FIXTURE / "expected.json").read_text())
 SECRETS = json.loads((FIXTURE / "secrets.json").read_text())
 TEAMS = ["default", "ops", "web"]
 RENAMED_KEYS = {"hitRateBands": "hitRateQuartiles", "madeBy": "producedBy"}
+RENAMED_LABELS = {
+    "did not say": "unknown",
+    "not interactive": "non-interactive",
+    "a team's token": "team token",
+}
 RENAMED_PATHS = {
     f"/v1/usage/{report}": f"/v1/analytics/{report}"
     for report in ("summary", "timeseries", "breakdown")
@@ -26,11 +31,14 @@ RENAMED_PATHS = {
 
 
 def with_current_names(value: Any) -> Any:
-    """Return recorded JSON with the keys that this version uses."""
+    """Return recorded JSON with the keys and labels that this version uses."""
     if isinstance(value, list):
         return [with_current_names(item) for item in value]
     if isinstance(value, dict):
-        return {RENAMED_KEYS.get(k, k): with_current_names(item) for k, item in value.items()}
+        renamed = {RENAMED_KEYS.get(k, k): with_current_names(item) for k, item in value.items()}
+        if "label" in renamed:
+            renamed["label"] = RENAMED_LABELS.get(renamed["label"], renamed["label"])
+        return renamed
     return value
 
 
