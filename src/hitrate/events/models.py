@@ -69,7 +69,7 @@ class LoadObserver:
     def recover(self, batches_after: Callable[[SpoolPosition], Iterator[SpooledBatch]]) -> None:
         """Process batches that a crash of the previous process left unprocessed.
 
-        `batches_after` iterates over the batches in the spool behind a position.
+        `batches_after` iterates over the batches in the spool after a position.
         """
 
     def is_ready(self, _position: SpoolPosition) -> bool:

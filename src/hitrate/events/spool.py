@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from hitrate import log
 from hitrate.clock import Clock
+from hitrate.datadir import free_bytes
 from hitrate.errors import ServiceUnavailable
 from hitrate.group_commit import GroupCommitter
 
@@ -112,7 +113,7 @@ class Spool:
         return pending.position
 
     def lines_after(self, position: SpoolPosition) -> Iterator[tuple[SpoolPosition, bytes]]:
-        """Iterate over the lines of closed segments behind a position, each with its position."""
+        """Iterate over the lines of closed segments after a position, each with its own."""
         for path in self.closed():
             if path.name >= position[0]:
                 end = 0
@@ -184,8 +185,7 @@ class Spool:
     def _check_free_space(self) -> None:
         if time.monotonic() < self._space_checked_until:
             return
-        disk = os.statvfs(self._directory)
-        if disk.f_bavail * disk.f_frsize < self._reserve_bytes:
+        if free_bytes(self._directory) < self._reserve_bytes:
             raise OSError(errno.ENOSPC, "less free space than the event store may need")
         self._space_checked_until = time.monotonic() + _SPACE_CHECK_INTERVAL_S
 
