@@ -9,6 +9,7 @@ from hitrate.config import OPTIONS, Option
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks" / "README.md"]
+TEMPLATES = [*ROOT.glob("src/**/*.html")]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 MAX_README_LINES = 120
 
@@ -42,7 +43,7 @@ def test_lines_outside_tables_have_at_most_100_columns(page: Path) -> None:
     assert [line for line in lines if len(line) > 100 and not line.startswith("|")] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
+@pytest.mark.parametrize("page", [*PAGES, *TEMPLATES], ids=page_name)
 def test_no_page_installs_hitrate_from_a_public_index(page: Path) -> None:
     assert not re.search(r"pip install (-\S+ )*['\"]?hitrate\b(?!-)", page.read_text())
 
