@@ -70,7 +70,7 @@ class Filters:
 class ReportQuery:
     """A team, a period and filters: what a report covers.
 
-    `runs` and `transfers` are subqueries, to be used as `FROM ({query.runs}) r` with `values`.
+    `from_runs` and `from_transfers` are the FROM and WHERE clauses of a query with `values`.
     """
 
     team_id: str
@@ -78,20 +78,18 @@ class ReportQuery:
     filters: Filters = Filters()
 
     @property
-    def runs(self) -> str:
-        """SQL for the runs that began in the period, with the client and token of each."""
+    def from_runs(self) -> str:
+        """SQL that selects the runs `r` that began in the period, and the sender `s` of each."""
         return f"""
-            SELECT r.*, s.ci, s.interactive, s.agent, s.token_id
             FROM runs r JOIN senders s ON s.id = r.sender
             WHERE r.team_id = $team AND r.started_at >= $from_ms AND r.started_at < $to_ms
                 {self.filters.conditions}
         """
 
     @property
-    def transfers(self) -> str:
-        """SQL for the transfers in the period, with the client and token of each."""
+    def from_transfers(self) -> str:
+        """SQL that selects the transfers `t` in the period, and the sender `s` of each."""
         return f"""
-            SELECT t.*, s.ci, s.interactive, s.agent, s.token_id
             FROM transfers t JOIN senders s ON s.id = t.sender
             WHERE s.team_id = $team AND t.moved_at >= $from_ms AND t.moved_at < $to_ms
                 {self.filters.conditions}
@@ -108,5 +106,5 @@ class ReportQuery:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Values of all parameters in `runs` and `transfers`."""
+        """Values of all parameters in `from_runs` and `from_transfers`."""
         return {**self.period_values, **self.filters.values}

@@ -4,7 +4,7 @@ Reports on runs read the totals in `runs`, whatever the number of events. TASKS,
 the events of one run or of certain artifacts. Only MOST_HIT and EVER_HIT read all events of the
 period.
 
-`runs` and `transfers` in the parameters of functions are the subqueries of a ReportQuery.
+`from_runs` and `from_transfers` are the clauses of a ReportQuery.
 """
 
 from hitrate.events.rules import LOCAL_HIT, OUTCOME, REMOTE_HIT, SAVED_MS, TASK_FROM_EVENTS
@@ -39,59 +39,60 @@ _TRANSFER_TOTALS = """
 _BUCKETS = "(SELECT unnest($starts::BIGINT[]) AS start) b"
 
 GROUP_KEYS = {
-    "ci": "ci",
-    "agent": "agent",
-    "interactive": "CASE interactive WHEN true THEN 'true' WHEN false THEN 'false' END",
-    "token": "token_id",
-    "user": "$users[list_position($tokens, token_id)]",
+    "ci": "s.ci",
+    "agent": "s.agent",
+    "interactive": "CASE s.interactive WHEN true THEN 'true' WHEN false THEN 'false' END",
+    "token": "s.token_id",
+    "user": "$users[list_position($tokens, s.token_id)]",
 }
 """Properties by which runs and transfers can be grouped, as SQL."""
 
 
-def run_totals(runs: str) -> str:
+def run_totals(from_runs: str) -> str:
     """Return SQL for the totals of all runs."""
-    return f"SELECT NULL AS group_key, {_RUN_TOTALS} FROM ({runs}) r"
+    return f"SELECT NULL AS group_key, {_RUN_TOTALS} {from_runs}"
 
 
-def transfer_totals(transfers: str) -> str:
+def transfer_totals(from_transfers: str) -> str:
     """Return SQL for the totals of all transfers."""
-    return f"SELECT NULL AS group_key, {_TRANSFER_TOTALS} FROM ({transfers}) t"
+    return f"SELECT NULL AS group_key, {_TRANSFER_TOTALS} {from_transfers}"
 
 
-def run_totals_by_bucket(runs: str) -> str:
+def run_totals_by_bucket(from_runs: str) -> str:
     """Return SQL for the totals of runs in each bucket of $starts that has any."""
     return f"""
         SELECT b.start AS group_key, {_RUN_TOTALS}
-        FROM ({runs}) r ASOF JOIN {_BUCKETS} ON r.started_at >= b.start
+        FROM (SELECT r.* {from_runs}) r ASOF JOIN {_BUCKETS} ON r.started_at >= b.start
         GROUP BY b.start ORDER BY b.start
     """
 
 
-def transfer_totals_by_bucket(transfers: str) -> str:
+def transfer_totals_by_bucket(from_transfers: str) -> str:
     """Return SQL for the totals of transfers in each bucket of $starts that has any."""
     return f"""
         SELECT b.start AS group_key, {_TRANSFER_TOTALS}
-        FROM ({transfers}) t ASOF JOIN {_BUCKETS} ON t.moved_at >= b.start
+        FROM (SELECT t.* {from_transfers}) t ASOF JOIN {_BUCKETS} ON t.moved_at >= b.start
         GROUP BY b.start ORDER BY b.start
     """
 
 
-def run_totals_by_group(runs: str, group_key: str) -> str:
+def run_totals_by_group(from_runs: str, group_key: str) -> str:
     """Return SQL for the totals of runs in each group, those with the most tasks first."""
     return f"""
         SELECT {group_key} AS group_key, {_RUN_TOTALS}
-        FROM ({runs}) r GROUP BY 1 ORDER BY tasks DESC, 1 LIMIT {MAX_GROUPS}
+        {from_runs} GROUP BY 1 ORDER BY tasks DESC, 1 LIMIT {MAX_GROUPS}
     """
 
 
-def transfer_totals_by_group(transfers: str, group_key: str) -> str:
+def transfer_totals_by_group(from_transfers: str, group_key: str) -> str:
     """Return SQL for the totals of transfers in each group."""
-    return f"SELECT {group_key} AS group_key, {_TRANSFER_TOTALS} FROM ({transfers}) t GROUP BY 1"
+    return f"SELECT {group_key} AS group_key, {_TRANSFER_TOTALS} {from_transfers} GROUP BY 1"
 
 
 _RUN = """
     r.id, r.session_id, r.started_at, r.ended_at, r.tasks, r.local_hits, r.remote_hits,
-    r.local_ms, r.remote_ms, r.events, r.repeats + r.resent AS duplicates, r.anomalies
+    r.local_ms, r.remote_ms, r.events, r.repeats + r.resent AS duplicates, r.anomalies,
+    s.ci, s.interactive, s.agent, s.token_id
 """
 
 RUN_ORDERS = {
@@ -104,17 +105,16 @@ RUN_ORDERS = {
 """Sort orders of a list of runs."""
 
 
-def run_list(runs: str, order: str) -> str:
+def run_list(from_runs: str, order: str) -> str:
     """Return SQL for one page of runs, in one of RUN_ORDERS."""
     return f"""
-        SELECT {_RUN}, r.ci, r.interactive, r.agent, r.token_id
-        FROM ({runs}) r ORDER BY {RUN_ORDERS[order]} LIMIT $limit OFFSET $offset
+        SELECT {_RUN} {from_runs}
+        ORDER BY {RUN_ORDERS[order]} LIMIT $limit OFFSET $offset
     """
 
 
 RUN = f"""
-    SELECT {_RUN}, s.ci, s.interactive, s.agent, s.token_id
-    FROM runs r JOIN senders s ON s.id = r.sender
+    SELECT {_RUN} FROM runs r JOIN senders s ON s.id = r.sender
     WHERE r.key = {run_key("$team", "$session")}
         AND r.team_id = $team AND r.session_id = $session
 """

@@ -112,9 +112,9 @@ class Reports:
         starts = bucket_starts(query.period, bucket, zone)
         values = {**query.values, "starts": starts}
         totals = _group_rows(
-            self.fetch(RunTotalsRow, queries.run_totals_by_bucket(query.runs), values),
+            self.fetch(RunTotalsRow, queries.run_totals_by_bucket(query.from_runs), values),
             self.fetch(
-                TransferTotalsRow, queries.transfer_totals_by_bucket(query.transfers), values
+                TransferTotalsRow, queries.transfer_totals_by_bucket(query.from_transfers), values
             ),
         )
         buckets = []
@@ -139,10 +139,12 @@ class Reports:
             values["tokens"] = list(tokens)
             values["users"] = [t.user.email if t.user else None for t in tokens.values()]
         totals = _group_rows(
-            self.fetch(RunTotalsRow, queries.run_totals_by_group(query.runs, group_key), values),
+            self.fetch(
+                RunTotalsRow, queries.run_totals_by_group(query.from_runs, group_key), values
+            ),
             self.fetch(
                 TransferTotalsRow,
-                queries.transfer_totals_by_group(query.transfers, group_key),
+                queries.transfer_totals_by_group(query.from_transfers, group_key),
                 values,
             ),
         )
@@ -163,7 +165,7 @@ class Reports:
         """Return one page of runs, in one of queries.RUN_ORDERS; the cursor is an offset."""
         values = {**query.values, "limit": limit + 1, "offset": offset}
         rows, next_cursor = take_page(
-            self.fetch(RunRow, queries.run_list(query.runs, order), values),
+            self.fetch(RunRow, queries.run_list(query.from_runs, order), values),
             limit,
             lambda _: offset + limit,
         )
@@ -216,9 +218,9 @@ class Reports:
 
     def _run_stats(self, query: ReportQuery) -> dict[str, Any]:
         """Return the fields of RunStats for all runs of a query."""
-        [runs] = self.fetch(RunTotalsRow, queries.run_totals(query.runs), query.values)
+        [runs] = self.fetch(RunTotalsRow, queries.run_totals(query.from_runs), query.values)
         [transfers] = self.fetch(
-            TransferTotalsRow, queries.transfer_totals(query.transfers), query.values
+            TransferTotalsRow, queries.transfer_totals(query.from_transfers), query.values
         )
         return run_stats(runs, transfers)
 

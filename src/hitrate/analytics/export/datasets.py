@@ -123,7 +123,7 @@ class EventDataset:
                 SELECT id, received_at, sender, run, hash, duration, made_ms, {kind_names("kind")}
                 FROM events WHERE id > $after AND id <= $last
             ) e(id, received_at, sender, run, hash, duration, made_ms, source, event)
-            JOIN ({self.report_query.runs}) r ON r.id = e.run
+            JOIN (SELECT r.id, r.session_id {self.report_query.from_runs}) r ON r.id = e.run
             JOIN senders s ON s.id = e.sender
             {queries.join_names("e")}
             ORDER BY e.id
@@ -132,7 +132,7 @@ class EventDataset:
     def chunks(self, fetch: Fetch, _directory: Path, /) -> Iterator[Chunk]:
         blocks = f"""
             SELECT id // $block AS block, count(*) AS row_count, max(id) AS last_id
-            FROM events WHERE run IN (SELECT id FROM ({self.report_query.runs}))
+            FROM events WHERE run IN (SELECT r.id {self.report_query.from_runs})
             GROUP BY block ORDER BY block
         """
         return _id_ranges(fetch, blocks, self.report_query.values, self.chunk_rows)
@@ -167,7 +167,10 @@ class RunDataset:
     def query(self, file_format: Format, /) -> str:
         return f"""
             SELECT {file_format.select(self.columns)}
-            FROM (FROM ({self.report_query.runs}) WHERE id > $after AND id <= $last) s
+            FROM (
+                SELECT r.*, s.ci, s.interactive, s.agent, s.token_id
+                {self.report_query.from_runs} AND r.id > $after AND r.id <= $last
+            ) s
             {_JOIN_TOKENS} ORDER BY s.id
         """
 
@@ -175,8 +178,8 @@ class RunDataset:
         senders = fetch(TokenRow, queries.SENDING_TOKENS, {"team": self.report_query.team_id})
         tokens = _token_values(self.reports.find_tokens(sender.token_id for sender in senders))
         blocks = f"""
-            SELECT id // $block AS block, count(*) AS row_count, max(id) AS last_id
-            FROM ({self.report_query.runs}) GROUP BY block ORDER BY block
+            SELECT r.id // $block AS block, count(*) AS row_count, max(r.id) AS last_id
+            {self.report_query.from_runs} GROUP BY block ORDER BY block
         """
         return _id_ranges(fetch, blocks, self.report_query.values, self.chunk_rows, tokens)
 
