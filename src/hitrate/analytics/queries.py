@@ -7,7 +7,7 @@ period.
 `from_runs` and `from_transfers` are the clauses of a ReportQuery.
 """
 
-from hitrate.events.rules import LOCAL_HIT, OUTCOME, REMOTE_HIT, SAVED_MS, TASK_FROM_EVENTS
+from hitrate.events.outcomes import LOCAL_HIT, OUTCOME, REMOTE_HIT, SAVED_MS, TASK_FROM_EVENTS
 from hitrate.events.schema import hash_key, run_key
 
 MAX_GROUPS = 500

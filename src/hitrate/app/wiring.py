@@ -24,6 +24,7 @@ from hitrate.app import openapi
 from hitrate.app.health import Health
 from hitrate.app.openapi import OpenApiDocument
 from hitrate.app.router import Router
+from hitrate.artifact_attribution import ArtifactAttribution
 from hitrate.artifacts import admin_routes
 from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.catalog import ArtifactCatalog
@@ -31,7 +32,6 @@ from hitrate.artifacts.eviction import CacheLimits
 from hitrate.artifacts.gc import GarbageCollector
 from hitrate.artifacts.routes import ArtifactRoutes
 from hitrate.artifacts.store import ArtifactStore
-from hitrate.attribution import ArtifactAttribution
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.guards import PermissionGuard, SessionAuthenticator
@@ -55,7 +55,7 @@ from hitrate.events.quarantine import Quarantine
 from hitrate.events.routes import EventRoutes
 from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore, create_event_store
-from hitrate.events.traffic import TransferCounter
+from hitrate.events.transfers import TransferCounter
 from hitrate.http.asgi import ASGIApp
 from hitrate.http.cookies import SecureCookies
 from hitrate.http.csrf import CsrfProtection

@@ -1,7 +1,7 @@
 """Read-only views of the stored artifacts, for reports; and the producer of each.
 
 The producer is the session of the run that uploaded the artifact. Uploads do not name their run,
-so `hitrate.attribution` sets the producer after the run's events have arrived.
+so `hitrate.artifact_attribution` sets the producer after the run's events have arrived.
 """
 
 from collections.abc import Sequence

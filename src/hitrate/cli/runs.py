@@ -12,13 +12,7 @@ from hitrate.cli.options import (
 )
 from hitrate.cli.output import print_json, print_table, print_text
 from hitrate.cli.remote import ServerTarget
-from hitrate.cli.run_text import (
-    STATS_COLUMNS,
-    client_text,
-    no_runs_message,
-    stats_cells,
-    time_text,
-)
+from hitrate.cli.run_text import STATS_COLUMNS, client_text, no_runs_message, stats_cells, time_text
 
 
 @click.command()

@@ -28,7 +28,7 @@ from hitrate.events.loader import Loader
 from hitrate.events.quarantine import Quarantine
 from hitrate.events.spool import Spool
 from hitrate.events.store import DuckDBEventStore
-from hitrate.events.traffic import TransferCounter
+from hitrate.events.transfers import TransferCounter
 from hitrate.metrics import Metrics
 from hitrate.teams.models import Team
 

@@ -12,7 +12,7 @@ import duckdb
 
 from hitrate.errors import InvalidSegment
 from hitrate.events.models import RunTotalsDelta
-from hitrate.events.rules import (
+from hitrate.events.outcomes import (
     REMOTE_HIT,
     RUN_TOTALS,
     RUN_TOTALS_FROM_TASKS,

@@ -20,7 +20,7 @@ from hitrate.events.models import DuplicateBatch, LoadObserver, LoadResult, Spoo
 from hitrate.events.quarantine import Quarantine, segment_file
 from hitrate.events.spool import Spool, SpoolPosition, sync_directory
 from hitrate.events.store import DuckDBEventStore
-from hitrate.events.traffic import TransferCounter
+from hitrate.events.transfers import TransferCounter
 from hitrate.metrics import Metrics
 
 POLL_INTERVAL_S = 0.5

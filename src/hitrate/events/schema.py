@@ -4,7 +4,7 @@
 each run. Only `ingest.py` adds rows to either.
 """
 
-from hitrate.events.rules import KINDS
+from hitrate.events.outcomes import KINDS
 
 SCHEMA_VERSION = 1
 """The version that this program creates and reads. Increase it with every change of TABLES, and

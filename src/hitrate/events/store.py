@@ -5,7 +5,6 @@ committed in one transaction. DuckDB parses the segment file itself, without the
 """
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import duckdb
 from hitrate.config import Settings
 from hitrate.datadir import DataDir
 from hitrate.errors import EventStoreUnavailable, InvalidSegment
+from hitrate.events.deduplication import RESEND_WINDOW_MS, separate_duplicates
 from hitrate.events.ingest import (
     Durations,
     ingest_batches,
@@ -24,7 +24,6 @@ from hitrate.events.ingest import (
 )
 from hitrate.events.migrations import create_or_migrate
 from hitrate.events.models import (
-    DuplicateBatch,
     EventFilter,
     EventRecord,
     LoadResult,
@@ -32,10 +31,7 @@ from hitrate.events.models import (
     event_record,
 )
 from hitrate.events.schema import hash_key, kind_names, run_key
-from hitrate.events.traffic import Transfers
-
-RESEND_WINDOW_MS = 10 * 60 * 1000
-"""A batch with the same bytes from the same token counts once within this time."""
+from hitrate.events.transfers import Transfers
 
 _CLOSE_TIMEOUT_S = 5.0
 _OPEN_TIMEOUT_S = 3.0
@@ -66,29 +62,6 @@ _COUNT_INCOMPLETE_EVENTS = """
 SELECT count(*) FROM (SELECT unnest(events) AS e FROM incoming)
 WHERE e."sessionId" IS NULL OR e.hash IS NULL
    OR coalesce(e.source NOT IN ('LOCAL', 'REMOTE') OR e.event NOT IN ('HIT', 'MISS'), true)
-"""
-
-_POSSIBLE_DUPLICATES = """
-SELECT line, "receivedAt", team, token, digest FROM incoming
-WHERE digest IN (
-    SELECT digest FROM incoming GROUP BY digest HAVING count(*) > 1
-    UNION ALL SELECT digest FROM batches
-)
-ORDER BY "receivedAt", line
-"""
-
-_LOADED_BATCHES = """
-SELECT received_at, team_id, token_id, digest FROM batches
-WHERE digest IN (SELECT digest FROM incoming)
-"""
-
-_MOVE_DUPLICATES = """
-CREATE OR REPLACE TEMP TABLE duplicates AS
-SELECT * FROM incoming WHERE line IN (SELECT unnest($lines::BIGINT[]))
-"""
-
-_COUNT_DUPLICATES = """
-SELECT team, max("receivedAt"), sum(len(events))::BIGINT FROM duplicates GROUP BY team
 """
 
 _INSERT_BATCHES = """
@@ -202,7 +175,7 @@ class DuckDBEventStore:
             if cursor.execute("SELECT 1 FROM segments WHERE name = ?", [name]).fetchone():
                 return LoadResult(0)
             self._read_segment(cursor, segment)
-            duplicates = _separate_duplicates(cursor)
+            duplicates = separate_duplicates(cursor)
             cursor.execute("BEGIN")
             totals = ingest_batches(cursor, self._durations)
             if duplicates:
@@ -341,37 +314,6 @@ def create_event_store(settings: Settings, durations: Durations | None = None) -
     """
     max_line_bytes = _LINE_OVERHEAD * settings.max_body_bytes + 64 * 1024
     return DuckDBEventStore(settings.data_dir, max_line_bytes, durations)
-
-
-def _separate_duplicates(cursor: duckdb.DuckDBPyConnection) -> tuple[DuplicateBatch, ...]:
-    """Move duplicate batches from `incoming` to `duplicates`. Return their sums by team."""
-    lines = _find_duplicates(cursor)
-    if not lines:
-        return ()
-    cursor.execute(_MOVE_DUPLICATES, {"lines": lines})
-    cursor.execute("DELETE FROM incoming WHERE line IN (SELECT line FROM duplicates)")
-    return tuple(DuplicateBatch(*row) for row in cursor.execute(_COUNT_DUPLICATES).fetchall())
-
-
-def _find_duplicates(cursor: duckdb.DuckDBPyConnection) -> list[int]:
-    """Return the lines of batches that are within RESEND_WINDOW_MS of a counted copy.
-
-    A batch that is loaded late may also be older than that copy.
-    """
-    candidates = cursor.execute(_POSSIBLE_DUPLICATES).fetchall()
-    if not candidates:
-        return []
-    counted = defaultdict(list)
-    for received_at_ms, *identity in cursor.execute(_LOADED_BATCHES).fetchall():
-        counted[tuple(identity)].append(received_at_ms)
-    lines = []
-    for line, received_at_ms, *identity in candidates:
-        times_ms = counted[tuple(identity)]
-        if any(abs(received_at_ms - time_ms) < RESEND_WINDOW_MS for time_ms in times_ms):
-            lines.append(line)
-        else:
-            times_ms.append(received_at_ms)
-    return lines
 
 
 def _id_windows(cursor: duckdb.DuckDBPyConnection, before: int | None) -> Iterator[tuple[int, int]]:

@@ -16,16 +16,7 @@ from hitrate.http.forms import MAX_FORM_BYTES
 from hitrate.http.html import HtmlRenderer, Page
 from hitrate.http.litestar import AnyRequest
 from hitrate.http.redirects import origin
-from hitrate.pages import (
-    account,
-    artifacts,
-    login,
-    overview,
-    runs,
-    settings,
-    turbo_consent,
-    usage,
-)
+from hitrate.pages import account, artifacts, login, overview, runs, settings, turbo_consent, usage
 from hitrate.pages.context import SCRIPTED_PAGE_HEADERS, template_globals
 
 _BASE_STYLE = StaticAsset("/login/style.css", "hitrate.http", "base.css", "text/css")

@@ -12,7 +12,7 @@ from hitrate.analytics.filters import Filters, ReportQuery
 from hitrate.analytics.period import Period
 from hitrate.api_schemas import Transfers
 from hitrate.clock import ManualClock
-from hitrate.events.traffic import MINUTE_MS, TransferCounter, TransferKey, TransferTotals
+from hitrate.events.transfers import MINUTE_MS, TransferCounter, TransferKey, TransferTotals
 from tests.support.analytics_fixture import (
     OTHER_TEAM_ID,
     TEAM_ID,

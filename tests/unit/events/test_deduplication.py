@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitrate.events import wire
+from hitrate.events.deduplication import RESEND_WINDOW_MS
 from hitrate.events.models import DuplicateBatch, EventFilter, LoadResult
-from hitrate.events.store import RESEND_WINDOW_MS, DuckDBEventStore
+from hitrate.events.store import DuckDBEventStore
 
 START_MS = 1_800_000_000_000
 MINUTE_MS = 60_000

@@ -8,7 +8,7 @@ import pytest
 from hitrate.errors import DatabaseError, InvalidSegment
 from hitrate.events import wire
 from hitrate.events.models import EventFilter, LoadResult, RunTotalsDelta
-from hitrate.events.rules import MAX_DURATION_MS
+from hitrate.events.outcomes import MAX_DURATION_MS
 from hitrate.events.wire import CacheEvent
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS, REMOTE_HIT, REMOTE_MISS
 from tests.support.ingest_harness import HASH, IngestHarness, task

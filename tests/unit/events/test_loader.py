@@ -16,7 +16,7 @@ from hitrate.events.models import DuplicateBatch, EventFilter, LoadObserver, Spo
 from hitrate.events.quarantine import Quarantine
 from hitrate.events.spool import Spool, SpoolPosition
 from hitrate.events.store import DuckDBEventStore
-from hitrate.events.traffic import TransferCounter, Transfers
+from hitrate.events.transfers import TransferCounter, Transfers
 from hitrate.metrics import Metrics
 from tests.support.event_factory import event, line
 from tests.support.server import eventually

@@ -2,7 +2,7 @@
 
 from hitrate.clock import Clock, ManualClock
 from hitrate.events.models import EventFilter, RunTotalsDelta
-from hitrate.events.traffic import TransferCounter
+from hitrate.events.transfers import TransferCounter
 from tests.support.event_kinds import LOCAL_HIT, LOCAL_MISS
 from tests.support.ingest_harness import START_MS, IngestHarness, task
 

@@ -9,8 +9,9 @@ import pytest
 
 from hitrate.datadir import DataDir
 from hitrate.errors import EventStoreUnavailable, InvalidSegment
+from hitrate.events.deduplication import RESEND_WINDOW_MS
 from hitrate.events.models import DuplicateBatch, EventFilter, LoadResult
-from hitrate.events.store import RESEND_WINDOW_MS, DuckDBEventStore
+from hitrate.events.store import DuckDBEventStore
 from tests.support.event_factory import event, line
 
 START_MS = 1_800_000_000_000

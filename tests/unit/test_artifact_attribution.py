@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hitrate.artifact_attribution import LOOKBACK_MS, ArtifactAttribution
 from hitrate.artifacts.catalog import ArtifactCatalog, UnattributedArtifact
-from hitrate.attribution import LOOKBACK_MS, ArtifactAttribution
 from hitrate.errors import DatabaseError, EventStoreUnavailable
 from hitrate.events.wire import Batch, CacheEvent
 from tests.support.analytics_fixture import (

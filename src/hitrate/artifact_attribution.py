@@ -12,7 +12,7 @@ from hitrate.artifacts.catalog import ArtifactCatalog, UnattributedArtifact
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError
 from hitrate.events.models import LoadObserver
-from hitrate.events.rules import LOCAL_MISS, REMOTE_HIT, REMOTE_MISS
+from hitrate.events.outcomes import LOCAL_MISS, REMOTE_HIT, REMOTE_MISS
 from hitrate.events.schema import hash_key
 from hitrate.events.store import DuckDBEventStore
 
