@@ -7,14 +7,12 @@ together with the browser's cookie.
 import hmac
 import secrets
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from hitrate.auth.accounts import AccountStore
-from hitrate.auth.id_token import OidcIdentity
 from hitrate.auth.models import SINGLE_SIGN_ON
-from hitrate.auth.oidc import OidcProvider
 from hitrate.auth.sessions import OneTimeStore
 from hitrate.auth.token_secrets import digest
 from hitrate.clock import Clock
@@ -23,6 +21,10 @@ from hitrate.errors import BadRequest, Forbidden, ServiceUnavailable
 from hitrate.http.redirects import safe_redirect
 from hitrate.roles import Role
 from hitrate.teams.models import Actor, Team, User
+
+if TYPE_CHECKING:
+    from hitrate.auth.id_token import OidcIdentity
+    from hitrate.auth.oidc import OidcProvider
 
 _KIND = "sso"
 _LOGIN_TTL_S = 10 * 60
@@ -55,7 +57,7 @@ class SingleSignOn:
     def __init__(
         self,
         settings: Settings,
-        provider: OidcProvider,
+        provider: "OidcProvider",
         accounts: AccountStore,
         one_time_store: OneTimeStore,
     ) -> None:
@@ -111,14 +113,14 @@ class SingleSignOn:
         )
         return CompletedLogin(self._user_for(identity), pending.next)
 
-    def _user_for(self, identity: OidcIdentity) -> User:
+    def _user_for(self, identity: "OidcIdentity") -> User:
         user = self._accounts.users.find(identity.email) or self._create_user(identity)
         self._join_default_team(user)
         if user.disabled_at_ms is not None:
             raise Forbidden(f"The account {user.email} is disabled. The operator can enable it.")
         return user
 
-    def _create_user(self, identity: OidcIdentity) -> User:
+    def _create_user(self, identity: "OidcIdentity") -> User:
         if self._settings.oidc_join is None:
             raise Forbidden(
                 f"{identity.email} has no account on this server. Ask its operator to create one "
@@ -150,6 +152,9 @@ def create_single_sign_on(
     """Create the flow for the configured identity provider; None if none is configured."""
     if not settings.oidc_issuer:
         return None
+    # Imported here: most servers have no provider, and need neither httpx nor joserfc.
+    from hitrate.auth.oidc import OidcProvider
+
     provider = OidcProvider(
         settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock
     )
