@@ -40,6 +40,7 @@ from hitrate.auth.sessions import OneTimeStore, Sessions
 from hitrate.auth.sso import create_single_sign_on
 from hitrate.auth.turbo_login import TurboLogin
 from hitrate.billing.admission import Admission
+from hitrate.billing.event_metering import EventMeteringObserver
 from hitrate.billing.meter import Meter
 from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.billing.usage_cycles import UsageCycleStore
@@ -48,7 +49,6 @@ from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import DataDir
 from hitrate.db.engine import open_database
-from hitrate.event_metering import EventMeteringObserver
 from hitrate.events import routes as events
 from hitrate.events.loader import Loader
 from hitrate.events.quarantine import Quarantine

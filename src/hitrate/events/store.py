@@ -23,13 +23,7 @@ from hitrate.events.ingest import (
     with_sender,
 )
 from hitrate.events.migrations import create_or_migrate
-from hitrate.events.models import (
-    EventFilter,
-    EventRecord,
-    LoadResult,
-    OnDuplicates,
-    event_record,
-)
+from hitrate.events.models import EventFilter, EventRecord, LoadResult, OnDuplicates, event_record
 from hitrate.events.schema import hash_key, kind_names, run_key
 from hitrate.events.transfers import Transfers
 
