@@ -47,7 +47,7 @@ def browser(chromium: Browser) -> Iterator[Browser]:
 def axe() -> Path:
     try:
         return (
-            node_packages.install(source=NODE_PROJECT_DIR).folder
+            node_packages.install(source=NODE_PROJECT_DIR).directory
             / "node_modules"
             / "axe-core"
             / "axe.min.js"

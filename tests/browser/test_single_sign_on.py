@@ -15,7 +15,7 @@ from tests.support import oidc_provider as at_provider
 from tests.support.browser import Browser, console_errors
 from tests.support.browser_user import BrowserUser, browser_user, create_user, open_accounts
 from tests.support.callback_listener import CallbackListener
-from tests.support.node_packages import Clients
+from tests.support.node_packages import NodePackages
 from tests.support.oidc_provider import ProviderProcess
 from tests.support.server import Server
 
@@ -25,7 +25,9 @@ StartSso = Callable[..., tuple[Server, ProviderProcess]]
 
 
 @pytest.fixture(scope="module")
-def start_sso(packages: Clients, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSso]:
+def start_sso(
+    packages: NodePackages, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartSso]:
     """A function that starts a server and the identity provider that it uses."""
     running: list[tuple[Server, ProviderProcess]] = []
 

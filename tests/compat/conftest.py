@@ -1,93 +1,88 @@
-"""Owns the fixtures that put the real clients before a running server."""
+"""Fixtures that run the real clients, turbo and @vercel/sdk, against a running server."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
-from tests.support import monorepo, node_packages
+from tests.support import monorepo
+from tests.support.browser_fixtures import skip_or_fail
 from tests.support.monorepo import Monorepo
-from tests.support.node_packages import Clients
+from tests.support.node_packages import NodePackages, UnavailableError, install
 from tests.support.recording_proxy import RecordingProxy
 from tests.support.server import Server
-from tests.support.turbo_harness import RELEASES, Release, Workbench
+from tests.support.turbo_harness import RELEASES, Release, TurboHarness
 
-BenchFor = Callable[[Server], AbstractContextManager[Workbench]]
+HarnessFactory = Callable[[Server], AbstractContextManager[TurboHarness]]
 
 
 @pytest.fixture(scope="session")
-def clients() -> Clients:
+def node_packages() -> NodePackages:
+    """The installed packages: releases of turbo, and @vercel/sdk."""
     try:
-        return node_packages.install()
-    except node_packages.UnavailableError as error:
-        _go_without(error)
+        return install()
+    except UnavailableError as error:
+        skip_or_fail(error)
 
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Monorepo]:
-    """One pristine monorepo for each form of turbo.json, to be copied."""
-    folder = tmp_path_factory.mktemp("templates")
+    """One unbuilt monorepo to copy for each format of turbo.json, by `tasks_key`."""
+    directory = tmp_path_factory.mktemp("templates")
     keys = {release.tasks_key for release in RELEASES}
-    return {key: monorepo.generate(folder / key, tasks_key=key) for key in keys}
+    return {key: monorepo.generate(directory / key, tasks_key=key) for key in keys}
 
 
 @pytest.fixture(scope="session")
 def read_only_token(shared_server: Server) -> str:
+    """A read-only token of the shared server's team."""
     return shared_server.create_token("--read-only")
 
 
 @pytest.fixture(params=RELEASES, ids=lambda release: release.alias)
 def release(request: pytest.FixtureRequest) -> Release:
-    found = request.param
-    assert isinstance(found, Release)
-    return found
+    """Each release of turbo."""
+    release = request.param
+    assert isinstance(release, Release)
+    return release
 
 
 @pytest.fixture
-def bench_for(
-    release: Release, clients: Clients, templates: dict[str, Monorepo], tmp_path: Path
-) -> BenchFor:
-    """Sets up a release of turbo, before a server, in a monorepo which it has never built.
+def create_harness(
+    release: Release, node_packages: NodePackages, templates: dict[str, Monorepo], tmp_path: Path
+) -> HarnessFactory:
+    """A function that sets up a release of turbo for a server, in a new unbuilt monorepo.
 
-    In the end the server's record is held against all that passed between it and turbo.
+    At the end, the server's recorded events are checked against the recorded exchanges.
     """
     try:
-        turbo = clients.turbo(release.alias)
-    except node_packages.UnavailableError as error:
-        _go_without(error)
+        turbo = node_packages.turbo(release.alias)
+    except UnavailableError as error:
+        skip_or_fail(error)
 
     @contextmanager
-    def bench_for(server: Server) -> Iterator[Workbench]:
+    def create_harness(server: Server) -> Iterator[TurboHarness]:
         repo = templates[release.tasks_key].copy_to(tmp_path / "repo")
         with RecordingProxy(server.url) as proxy:
-            bench = Workbench(release, turbo, repo, server, proxy, server.token)
-            yield bench
-            bench.check()
+            harness = TurboHarness(release, turbo, repo, server, proxy, server.token)
+            yield harness
+            harness.check_recorded_events()
 
-    return bench_for
-
-
-@pytest.fixture
-def bench(bench_for: BenchFor, shared_server: Server) -> Iterator[Workbench]:
-    """A bench on the shared server, which has nothing yet of what this monorepo asks for."""
-    with bench_for(shared_server) as bench:
-        yield bench
+    return create_harness
 
 
 @pytest.fixture
-def mortal_bench(bench_for: BenchFor, server: Server) -> Iterator[Workbench]:
-    """A bench whose server may be killed, since no other test has it."""
-    with bench_for(server) as bench:
-        yield bench
+def harness(create_harness: HarnessFactory, shared_server: Server) -> Iterator[TurboHarness]:
+    """A harness on the shared server, which has no artifacts of its monorepo yet."""
+    with create_harness(shared_server) as harness:
+        yield harness
 
 
-def _go_without(error: node_packages.UnavailableError) -> NoReturn:
-    """Where the clients cannot be had the tests are skipped, but never in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(f"the real clients are missing: {error}", pytrace=False)
-    pytest.skip(f"the real clients are missing: {error}")
+@pytest.fixture
+def killable_harness(create_harness: HarnessFactory, server: Server) -> Iterator[TurboHarness]:
+    """A harness with its own server, which the test may kill."""
+    with create_harness(server) as harness:
+        yield harness

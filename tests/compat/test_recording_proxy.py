@@ -68,7 +68,7 @@ def stack() -> Iterator[ExitStack]:
     ],
     ids=["sized", "chunked", "until the end", "after a continue", "head", "preflight"],
 )
-def test_bytes_pass_both_ways_unchanged_and_their_content_is_recorded(
+def test_proxy_forwards_bytes_unchanged_and_records_their_content(
     stack: ExitStack, request_: bytes, answer: bytes, request_body: bytes, answer_body: bytes
 ) -> None:
     server, proxy, client = _start(stack, (request_, answer))
@@ -83,7 +83,7 @@ def test_bytes_pass_both_ways_unchanged_and_their_content_is_recorded(
     assert (exchange.request_body, exchange.response_body) == (request_body, answer_body)
 
 
-def test_a_connection_carries_one_request_after_the_other(stack: ExitStack) -> None:
+def test_proxy_forwards_consecutive_requests_on_one_connection(stack: ExitStack) -> None:
     server, proxy, client = _start(stack, (HEAD, HEAD_ANSWER), (SIZED, SIZED_ANSWER))
 
     for request, answer in server.steps:
@@ -96,7 +96,7 @@ def test_a_connection_carries_one_request_after_the_other(stack: ExitStack) -> N
     assert last.request_headers["x-tag"] == last.response_headers["X-TAG"] == "a+/="
 
 
-def test_a_server_that_hangs_up_between_requests_ends_the_clients_connection(
+def test_proxy_closes_the_connection_if_the_server_disconnects_between_requests(
     stack: ExitStack,
 ) -> None:
     _, proxy, client = _start(stack, (SIZED, SIZED_ANSWER))
@@ -107,7 +107,7 @@ def test_a_server_that_hangs_up_between_requests_ends_the_clients_connection(
     eventually(lambda: proxy.connections == 0)
 
 
-def test_a_server_that_hangs_up_instead_of_answering_costs_the_client_its_connection(
+def test_proxy_closes_the_connection_if_the_server_disconnects_without_a_response(
     stack: ExitStack,
 ) -> None:
     _, proxy, client = _start(stack, (SIZED, b""))
@@ -120,7 +120,7 @@ def test_a_server_that_hangs_up_instead_of_answering_costs_the_client_its_connec
     assert proxy.exchanges[0].request_body == b"hello"
 
 
-def test_a_server_that_is_gone_costs_the_client_its_connection(stack: ExitStack) -> None:
+def test_proxy_closes_the_connection_if_the_server_is_unreachable(stack: ExitStack) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         url = f"http://127.0.0.1:{gone.getsockname()[1]}"
     proxy = stack.enter_context(RecordingProxy(url))
@@ -133,7 +133,7 @@ def test_a_server_that_is_gone_costs_the_client_its_connection(stack: ExitStack)
     assert proxy.exchanges[0].status is None
 
 
-def test_a_client_that_goes_before_the_answer_is_recorded_with_it(stack: ExitStack) -> None:
+def test_proxy_records_the_response_if_the_client_disconnects_early(stack: ExitStack) -> None:
     _, proxy, client = _start(stack, (SIZED, SIZED_ANSWER))
 
     client.sendall(SIZED)

@@ -1,4 +1,4 @@
-"""Holds archives to bringing back exactly what was made, and hostile ones to changing nothing."""
+"""Archives restore outputs exactly, and hostile archives change nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from hitrate.client import CachedRun, Outcome, _archive, cached
 from hitrate.client._archive import ArchiveRejected, pack, unpack
 from hitrate.client._globs import GlobSet
-from tests.support.sample_project import leftovers, snapshot
+from tests.support.sample_project import leftover_files, snapshot
 from tests.support.server import Server
 
 if sys.version_info >= (3, 14):
@@ -27,49 +27,51 @@ else:
 
 NOISE = random.Random("outputs").randbytes(3000)
 DIST = GlobSet(["dist"], "outputs")
-FOLDER = {"type": tarfile.DIRTYPE}
-ABSENT = "/evil-of-hitrate"
+DIRECTORY = {"type": tarfile.DIRTYPE}
+OUTSIDE_PATH = "/hitrate-test-evil"
 
 
 def tar(*members: tarfile.TarInfo | tuple[str, bytes], end: bool = True) -> bytes:
-    """A tar of such members, or of plain files; without its end if so told."""
+    """Return a tar of headers or plain files, optionally without its end marker."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
         for one in members:
             info = member(one[0], size=len(one[1])) if isinstance(one, tuple) else one
             tar.addfile(info, io.BytesIO(one[1] if isinstance(one, tuple) else bytes(info.size)))
-        whole = tar.offset
-    return file.getvalue() if end else file.getvalue()[:whole]
+        end_position = tar.offset
+    return file.getvalue() if end else file.getvalue()[:end_position]
 
 
-def member(name: str, **facts: Any) -> tarfile.TarInfo:
+def member(name: str, **attributes: Any) -> tarfile.TarInfo:
+    """Return a header with these attributes."""
     info = tarfile.TarInfo(name)
-    for fact, value in facts.items():
-        setattr(info, fact, value)
+    for attribute, value in attributes.items():
+        setattr(info, attribute, value)
     return info
 
 
-def named(name: str) -> bytes:
-    """A tar of one file, whose name can be any text."""
+def tar_with_name(name: str) -> bytes:
+    """Return a tar of one file, whose name may be any text."""
     return tar(member("dist/x", pax_headers={"path": name}))
 
 
 def header(kind: bytes, body: bytes) -> bytes:
-    """An extended header, right or wrong."""
+    """Return an extended header, which may be invalid."""
     info = member("x", type=kind, size=len(body))
     return info.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % 512)
 
 
-def packed(content: bytes) -> bytes:
+def compressed(content: bytes) -> bytes:
+    """Compress like `pack`."""
     return zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1})
 
 
-GOOD = tar(("dist/a", NOISE), ("dist/b", NOISE))
-SECOND = 512 + 3072  # where the second member's header begins
+VALID_TAR = tar(("dist/a", NOISE), ("dist/b", NOISE))
+SECOND_HEADER = 512 + 3072  # offset
 NAMES = {
-    "up": "../evil",
-    "absolute": ABSENT,
-    "up again": "dist/../../evil",
+    "parent directory": "../evil",
+    "absolute": OUTSIDE_PATH,
+    "parent directory inside": "dist/../../evil",
     "dot": "./dist/x",
     "two slashes": "dist//x",
     "backslash": "dist\\x",
@@ -80,13 +82,13 @@ NAMES = {
     "empty": "",
     "git": ".git/hooks/post-checkout",
     "nested git": "dist/.git/config",
-    "work folder": ".hitrate/x",
-    "source": "src/a",
-    "no output": "dist2/x",
+    "work directory": ".hitrate/x",
+    "source file": "src/a",
+    "not an output": "dist2/x",
     "too long": "dist/" + "long/" * 250,
     "part too long": "dist/" + "x" * 300,
 }
-KINDS = {
+MEMBER_TYPES = {
     "symbolic link": tarfile.SYMTYPE,
     "hard link": tarfile.LNKTYPE,
     "character device": tarfile.CHRTYPE,
@@ -99,57 +101,61 @@ KINDS = {
 SURROGATE = member("dist/\udcff").tobuf(tarfile.GNU_FORMAT) + bytes(1024)
 SPARSE = member("dist/x", size=512, pax_headers={"GNU.sparse.map": "0,9", "GNU.sparse.size": "9"})
 HOSTILE = {
-    **{f"name: {what}": packed(named(name)) for what, name in NAMES.items()},
+    **{f"name: {case}": compressed(tar_with_name(name)) for case, name in NAMES.items()},
     **{
-        f"kind: {what}": packed(tar(member("dist/x", type=kind, linkname="../src/a")))
-        for what, kind in KINDS.items()
+        f"kind: {case}": compressed(tar(member("dist/x", type=kind, linkname="../src/a")))
+        for case, kind in MEMBER_TYPES.items()
     },
-    "name: no text": packed(SURROGATE),
-    "kind: sparse by extension": packed(tar(SPARSE)),
-    "twice": packed(tar(("dist/x", b"1"), ("dist/x", b"2"))),
-    "file, then folder": packed(tar(("dist/x", b"1"), ("dist/x/y", b"2"))),
-    "folder, then file": packed(tar(("dist/x/y", b"1"), ("dist/x", b"2"))),
-    "file above all": packed(tar(("dist", b"1"), ("dist/x", b"2"))),
-    "more declared than there": packed(member("dist/x", size=10**12).tobuf() + b"little"),
-    "size below zero": packed(tar(member("dist/x", pax_headers={"size": "-512"}))),
-    "no bytes": b"",
-    "noise": NOISE,
-    "no archive": packed(b"hello"),
-    "no content": packed(b""),
-    "trailing garbage": packed(GOOD) + b"garbage",
-    "shortened": packed(GOOD)[:-1],
-    "shortened inside": packed(GOOD[: SECOND + 512 + 100]),
-    "ends between members": packed(GOOD[:SECOND]),
-    "ends in a header": packed(GOOD[: SECOND + 100]),
-    "ends without an end": packed(tar(("dist/a", b"a"), end=False)),
-    "damaged header inside": packed(GOOD[:SECOND] + b"?" + GOOD[SECOND + 1 :]),
-    "headers without end": packed(header(b"x", b"") * 2000 + GOOD),
-    "names without end": packed(header(b"L", b"dist/x\0") * 2000 + GOOD),
-    "extension of nonsense": packed(header(b"x", b"1" * 20_000) + GOOD),
-    "extension of megabytes": packed(header(b"x", b"9999991 a=".ljust(9_999_990) + b"\n") + GOOD),
+    "name: not UTF-8": compressed(SURROGATE),
+    "kind: sparse by extension": compressed(tar(SPARSE)),
+    "duplicate name": compressed(tar(("dist/x", b"1"), ("dist/x", b"2"))),
+    "file, then directory": compressed(tar(("dist/x", b"1"), ("dist/x/y", b"2"))),
+    "directory, then file": compressed(tar(("dist/x/y", b"1"), ("dist/x", b"2"))),
+    "file instead of the output directory": compressed(tar(("dist", b"1"), ("dist/x", b"2"))),
+    "size larger than the content": compressed(member("dist/x", size=10**12).tobuf() + b"little"),
+    "negative size": compressed(tar(member("dist/x", pax_headers={"size": "-512"}))),
+    "empty file": b"",
+    "random bytes": NOISE,
+    "not a tar": compressed(b"hello"),
+    "empty content": compressed(b""),
+    "trailing garbage": compressed(VALID_TAR) + b"garbage",
+    "truncated by one byte": compressed(VALID_TAR)[:-1],
+    "truncated content": compressed(VALID_TAR[: SECOND_HEADER + 512 + 100]),
+    "ends between members": compressed(VALID_TAR[:SECOND_HEADER]),
+    "ends in a header": compressed(VALID_TAR[: SECOND_HEADER + 100]),
+    "without an end marker": compressed(tar(("dist/a", b"a"), end=False)),
+    "damaged second header": compressed(
+        VALID_TAR[:SECOND_HEADER] + b"?" + VALID_TAR[SECOND_HEADER + 1 :]
+    ),
+    "thousands of extended headers": compressed(header(b"x", b"") * 2000 + VALID_TAR),
+    "thousands of long names": compressed(header(b"L", b"dist/x\0") * 2000 + VALID_TAR),
+    "invalid extended header": compressed(header(b"x", b"1" * 20_000) + VALID_TAR),
+    "extended header of megabytes": compressed(
+        header(b"x", b"9999991 a=".ljust(9_999_990) + b"\n") + VALID_TAR
+    ),
 }
 
 
 @dataclass
 class Checkout:
-    """A folder with one source; each run makes `dist/made`, after noting what it found."""
+    """A directory with one source file; each run records its state and then writes `dist/built`."""
 
     root: Path
     key: str
-    found: list[dict[str, Any]] = field(default_factory=list)
+    states: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self) -> CachedRun[None]:
-        return cached(self._make, inputs=["src"], outputs=["dist"], key=self.key, root=self.root)
+        return cached(self._build, inputs=["src"], outputs=["dist"], key=self.key, root=self.root)
 
     def state(self) -> dict[str, Any]:
-        """All that is here and beside it, but for the work folder."""
-        there = snapshot(self.root.parent)
-        return {name: what for name, what in there.items() if "/.hitrate" not in name}
+        """Return all files of the directory and beside it, except the work directory."""
+        files = snapshot(self.root.parent)
+        return {name: file for name, file in files.items() if "/.hitrate" not in name}
 
-    def _make(self) -> None:
-        self.found.append(self.state())
+    def _build(self) -> None:
+        self.states.append(self.state())
         (self.root / "dist").mkdir(exist_ok=True)
-        (self.root / "dist" / "made").write_text("made")
+        (self.root / "dist" / "built").write_text("built")
 
 
 @pytest.fixture
@@ -164,24 +170,24 @@ def checkout(
     (checkout.root / "src").mkdir(parents=True)
     (checkout.root / "src" / "a").write_text("a")
     yield checkout
-    assert leftovers(checkout.root) == set()
+    assert leftover_files(checkout.root) == set()
 
 
 @pytest.mark.parametrize("archive", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_archive_changes_nothing_and_is_replaced(
+def test_hostile_archive_changes_no_files_and_is_replaced(
     checkout: Checkout, shared_server: Server, archive: bytes
 ) -> None:
     first = checkout.run()
     assert first.stored, first.problem
     (checkout.root / "dist" / "local").write_text("local")
     before = checkout.state()
-    answer = shared_server.request("PUT", f"/v8/artifacts/{first.hash}", content=archive)
-    assert answer.status_code == 202, answer.text
+    response = shared_server.request("PUT", f"/v8/artifacts/{first.hash}", content=archive)
+    assert response.status_code == 202, response.text
 
     second = checkout.run()
 
-    assert checkout.found[1:] == [before]
-    assert not Path(ABSENT).exists()
+    assert checkout.states[1:] == [before]
+    assert not Path(OUTSIDE_PATH).exists()
     assert (second.outcome, second.stored) == (Outcome.UNREADABLE, True)
     assert second.problem
     assert second.problem.startswith("not restored: ")
@@ -189,19 +195,20 @@ def test_a_hostile_archive_changes_nothing_and_is_replaced(
     assert checkout.run().outcome is Outcome.HIT
 
 
-def test_a_shortened_archive_is_refused_wherever_it_ends(tmp_path: Path) -> None:
-    whole = packed(GOOD)
+def test_truncated_archive_is_rejected_at_any_length(tmp_path: Path) -> None:
+    archive = compressed(VALID_TAR)
     for tenth in range(10):
         with pytest.raises(ArchiveRejected, match="damaged"):
-            unpacked(tmp_path / str(tenth), whole[: len(whole) * tenth // 10])
+            unpacked(tmp_path / str(tenth), archive[: len(archive) * tenth // 10])
 
 
-def test_no_flipped_bit_changes_what_is_restored(tmp_path: Path) -> None:
-    whole = packed(GOOD)
-    expected = unpacked(tmp_path / "whole", whole)
-    positions = [*range(20), *range(20, len(whole), 101), *range(len(whole) - 20, len(whole))]
+def test_flipped_bits_never_change_restored_files(tmp_path: Path) -> None:
+    archive = compressed(VALID_TAR)
+    expected = unpacked(tmp_path / "intact", archive)
+    size = len(archive)
+    positions = [*range(20), *range(20, size, 101), *range(size - 20, size)]
     for position in positions:
-        damaged = bytearray(whole)
+        damaged = bytearray(archive)
         damaged[position] ^= 1 << position % 8
         try:
             assert unpacked(tmp_path / str(position), bytes(damaged)) == expected
@@ -209,42 +216,44 @@ def test_no_flipped_bit_changes_what_is_restored(tmp_path: Path) -> None:
             assert not (tmp_path / "evil").exists()
 
 
-@pytest.mark.parametrize("trick", [{}, {"pax_headers": {"size": "-9999"}}], ids=["plain", "below"])
-def test_an_archive_that_unpacks_to_too_much_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trick: dict[str, Any]
+@pytest.mark.parametrize(
+    "attributes", [{}, {"pax_headers": {"size": "-9999"}}], ids=["plain", "negative size"]
+)
+def test_archive_above_the_unpacked_size_limit_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attributes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(_archive, "MAX_ARCHIVE_BYTES", 5000)
 
-    members = member("dist", **FOLDER, **trick), ("dist/a", NOISE), ("dist/b", NOISE)
+    members = member("dist", **DIRECTORY, **attributes), ("dist/a", NOISE), ("dist/b", NOISE)
     with pytest.raises(ArchiveRejected):
-        unpacked(tmp_path / "out", packed(tar(*members)))
+        unpacked(tmp_path / "out", compressed(tar(*members)))
 
 
-@pytest.mark.parametrize("style", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
-def test_an_archive_of_another_tool_is_restored_without_its_special_rights(
-    tmp_path: Path, style: Literal[0, 1, 2]
+@pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
+def test_archive_of_another_tool_is_restored_without_setuid_bits(
+    tmp_path: Path, tar_format: Literal[0, 1, 2]
 ) -> None:
     name = "dist/" + "/".join(["a long name"] * 20)
-    plain = member(name, size=3, mode=0o4755, uid=12345).tobuf(style) + b"abc".ljust(512, b"\0")
-    whole = plain + bytes(1024)
+    file = member(name, size=3, mode=0o4755, uid=12345).tobuf(tar_format) + b"abc".ljust(512, b"\0")
+    content = file + bytes(1024)
 
-    made = unpacked(tmp_path / "out", packed(whole[:700]) + packed(whole[700:]))
+    files = unpacked(tmp_path / "out", compressed(content[:700]) + compressed(content[700:]))
 
-    assert made[name] == ("program", b"abc")
+    assert files[name] == ("executable", b"abc")
     assert not (tmp_path / "out" / name).stat().st_mode & 0o7000
 
 
-def test_the_same_outputs_make_the_same_archive(tmp_path: Path) -> None:
+def test_packing_equal_outputs_gives_identical_archives(tmp_path: Path) -> None:
     archives = []
-    for number, mask in enumerate((0o077, 0o002)):
+    for number, umask in enumerate((0o077, 0o002)):
         root = tmp_path / str(number)
-        before = os.umask(mask)
+        before = os.umask(umask)
         try:
             for name in sorted(("b", "a/x", "ü", "a/b"), reverse=bool(number)):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_bytes(name.encode())
                 os.utime(root / name, (number, number))
-            (root / "b").chmod(0o777 - mask)
+            (root / "b").chmod(0o777 - umask)
         finally:
             os.umask(before)
         names = [path.relative_to(root).as_posix() for path in root.rglob("*")]
@@ -254,7 +263,7 @@ def test_the_same_outputs_make_the_same_archive(tmp_path: Path) -> None:
     assert archives[0] == archives[1]
 
 
-def test_outputs_come_back_exactly_and_nothing_else_stays(checkout: Checkout) -> None:
+def test_restore_reproduces_outputs_exactly_and_removes_other_files(checkout: Checkout) -> None:
     dist = checkout.root / "dist"
     for name, content in {
         "größe/日本語": b"text",
@@ -270,7 +279,7 @@ def test_outputs_come_back_exactly_and_nothing_else_stays(checkout: Checkout) ->
     (dist / "nothing" / "in it").mkdir(parents=True)
     (dist / "empty").chmod(0o755)
     assert checkout.run().stored
-    made = snapshot(dist)
+    stored = snapshot(dist)
     (dist / "empty").unlink()
     (dist / "empty").mkdir()
     (dist / "big").chmod(0o755)
@@ -278,24 +287,24 @@ def test_outputs_come_back_exactly_and_nothing_else_stays(checkout: Checkout) ->
     (dist / "stale" / "deep").mkdir(parents=True)
     (dist / "stale" / "file").write_text("stale")
     (dist / "to file").symlink_to(checkout.root / "src" / "a")
-    (dist / "to folder").symlink_to(checkout.root / "src")
+    (dist / "to directory").symlink_to(checkout.root / "src")
     (dist / "to nothing").symlink_to("nowhere")
 
     hit = checkout.run()
 
     assert (hit.outcome, hit.files) == (Outcome.HIT, 8)
-    assert snapshot(dist) == made
+    assert snapshot(dist) == stored
     assert (checkout.root / "src" / "a").read_text() == "a"
 
 
 @pytest.mark.parametrize("glob", ["dist", "dist/", "dist/**", "./dist/**/*", "{dist,x}/**", "d*t"])
-def test_outputs_come_back_however_they_are_named(checkout: Checkout, glob: str) -> None:
-    def make() -> None:
+def test_outputs_are_restored_for_every_form_of_glob(checkout: Checkout, glob: str) -> None:
+    def build() -> None:
         (checkout.root / "dist" / "sub").mkdir(parents=True, exist_ok=True)
         (checkout.root / "dist" / "sub" / "a").write_text("a")
 
     runs = [
-        cached(make, inputs=["src"], outputs=[glob], key=checkout.key, root=checkout.root)
+        cached(build, inputs=["src"], outputs=[glob], key=checkout.key, root=checkout.root)
         for _ in range(2)
     ]
 
@@ -305,33 +314,33 @@ def test_outputs_come_back_however_they_are_named(checkout: Checkout, glob: str)
     ]
 
 
-@pytest.mark.parametrize("kind", ["link to a file", "link to a folder", "link to nothing", "fifo"])
-def test_outputs_that_are_no_files_are_not_stored_and_that_is_told(
+@pytest.mark.parametrize("kind", ["link to a file", "link to a directory", "dangling link", "fifo"])
+def test_outputs_that_are_not_regular_files_are_not_stored_and_reported(
     checkout: Checkout, kind: str
 ) -> None:
-    odd = checkout.root / "dist" / "odd"
-    odd.parent.mkdir()
+    output = checkout.root / "dist" / "special"
+    output.parent.mkdir()
     if kind == "fifo":
-        os.mkfifo(odd)
+        os.mkfifo(output)
     else:
-        target = {"link to a file": "src/a", "link to a folder": "src"}.get(kind, "nowhere")
-        odd.symlink_to(checkout.root / target)
+        target = {"link to a file": "src/a", "link to a directory": "src"}.get(kind, "nowhere")
+        output.symlink_to(checkout.root / target)
 
     run = checkout.run()
 
     assert (run.stored, run.exit_code) == (False, 0)
     assert run.problem
-    assert "dist/odd" in run.problem
+    assert "dist/special" in run.problem
     assert checkout.run().outcome is Outcome.MISS
 
 
 @pytest.mark.parametrize("link", ["dist", "dist/sub"])
-@pytest.mark.parametrize("made", ["dist/sub/file", "dist/sub/folder/"])
-def test_nothing_is_restored_through_a_link_to_elsewhere(
-    checkout: Checkout, tmp_path: Path, link: str, made: str
+@pytest.mark.parametrize("output", ["dist/sub/file", "dist/sub/directory/"])
+def test_restore_never_writes_through_a_symlink_to_another_directory(
+    checkout: Checkout, tmp_path: Path, link: str, output: str
 ) -> None:
-    (checkout.root / made).parent.mkdir(parents=True)
-    (checkout.root / made).mkdir() if made.endswith("/") else (checkout.root / made).touch()
+    (checkout.root / output).parent.mkdir(parents=True)
+    (checkout.root / output).mkdir() if output.endswith("/") else (checkout.root / output).touch()
     assert checkout.run().stored
     other = Checkout(tmp_path / "other", checkout.key)
     (other.root / "src").mkdir(parents=True)
@@ -344,13 +353,13 @@ def test_nothing_is_restored_through_a_link_to_elsewhere(
 
     other.run()
 
-    assert snapshot(elsewhere).keys() - {"made"} == {"precious"}
+    assert snapshot(elsewhere).keys() - {"built"} == {"precious"}
 
 
-def unpacked(folder: Path, archive: bytes) -> dict[str, Any]:
-    """What an archive has, unpacked into a new folder."""
-    folder.mkdir()
-    file = folder.with_suffix(".zst")
+def unpacked(directory: Path, archive: bytes) -> dict[str, Any]:
+    """Unpack an archive into a new directory, and return its files."""
+    directory.mkdir()
+    file = directory.with_suffix(".zst")
     file.write_bytes(archive)
-    unpack(file, DIST, folder)
-    return snapshot(folder)
+    unpack(file, DIST, directory)
+    return snapshot(directory)

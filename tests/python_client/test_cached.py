@@ -1,5 +1,4 @@
-"""Holds `cached` to doing the work whenever the cache cannot, and to never mistaking one work for
-another."""
+"""`cached` runs the work whenever the cache fails, and never confuses two pieces of work."""
 
 from __future__ import annotations
 
@@ -13,20 +12,20 @@ from typing import Any
 import pytest
 
 from hitrate.client import BadRequest, CachedRun, Hitrate, Outcome, Recorder, cached
-from tests.support.sample_project import leftovers, snapshot
+from tests.support.sample_project import leftover_files, snapshot
 from tests.support.server import Server, eventually
 from tests.support.strict_fake import (
-    Answer,
-    HangUp,
-    Pass,
-    Refuse,
+    Disconnect,
+    ErrorResponse,
+    PassThrough,
+    Response,
     Stall,
     Step,
     StrictFake,
     Truncate,
 )
 
-PATIENCE_S = 0.3
+TIMEOUT_S = 0.3
 VARIABLES = ("TURBO_API", "TURBO_TOKEN", "TURBO_TEAM", "TURBO_TEAMID", "HITRATE_SESSION",
              "TURBO_REMOTE_CACHE_SIGNATURE_KEY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
              "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")  # fmt: skip
@@ -43,7 +42,7 @@ def environment(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path, unique: str) -> Path:
-    """A folder with one source, whose content makes every hash another than in other tests."""
+    """A directory with one source file, whose content is unique to the test."""
     root = tmp_path / "root"
     (root / "src").mkdir(parents=True)
     (root / "src" / "a").write_text(unique)
@@ -52,17 +51,17 @@ def root(tmp_path: Path, unique: str) -> Path:
 
 @pytest.fixture
 def run(root: Path) -> Callable[..., CachedRun[Any]]:
-    """`cached` there, with outputs in `dist`."""
+    """`cached` in this directory, with outputs in `dist`."""
     return functools.partial(cached, inputs=["src"], outputs=["dist"], root=root)
 
 
 @pytest.fixture
-def make(root: Path) -> Make:
-    return Make(root)
+def build(root: Path) -> BuildFunction:
+    return BuildFunction(root)
 
 
-class Make:
-    """Work that makes `dist/a`, counts how often it did, and returns that number."""
+class BuildFunction:
+    """A function that writes `dist/a` and returns the number of its calls, `runs`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -71,42 +70,44 @@ class Make:
     def __call__(self) -> int:
         self.runs += 1
         (self.root / "dist").mkdir(exist_ok=True)
-        (self.root / "dist" / "a").write_text("made")
+        (self.root / "dist" / "a").write_text("built")
         return self.runs
 
 
-def test_a_function_gives_its_value_when_it_runs_and_none_when_it_need_not(
-    run: Any, make: Make, root: Path
+def test_function_returns_its_value_on_a_miss_and_none_on_a_hit(
+    run: Any, build: BuildFunction, root: Path
 ) -> None:
-    miss, hit = run(make, key="x"), run(make, key="x")
+    miss, hit = run(build, key="x"), run(build, key="x")
 
     assert (miss.outcome, miss.value, miss.stored) == (Outcome.MISS, 1, True)
     assert (hit.outcome, hit.value, hit.stored) == (Outcome.HIT, None, False)
     assert (hit.hash, hit.files, hit.size_bytes) == (miss.hash, 1, miss.size_bytes)
     assert hit.duration_ms == int(miss.duration_ms)
-    assert (miss.problem, hit.problem, make.runs) == (None, None, 1)
+    assert (miss.problem, hit.problem, build.runs) == (None, None, 1)
     assert (root / ".hitrate" / ".gitignore").read_text() == "*\n"
-    assert leftovers(root) == set()
+    assert leftover_files(root) == set()
 
 
-def test_an_exception_passes_and_nothing_is_stored(run: Any, make: Make, root: Path) -> None:
+def test_exception_is_raised_and_nothing_is_stored(
+    run: Any, build: BuildFunction, root: Path
+) -> None:
     def fail() -> None:
-        make()
+        build()
         raise KeyError("mine")
 
     for _ in range(2):
         with pytest.raises(KeyError, match="mine"):
             run(fail, key="x")
 
-    assert make.runs == 2
-    assert leftovers(root) == set()
+    assert build.runs == 2
+    assert leftover_files(root) == set()
 
 
-def test_work_without_outputs_is_done_once(run: Any) -> None:
+def test_work_without_outputs_runs_once(run: Any) -> None:
     assert [run(["true"], outputs=[]).outcome for _ in "ab"] == [Outcome.MISS, Outcome.HIT]
 
 
-def test_another_thread_may_run_a_command(run: Any) -> None:
+def test_command_runs_in_a_secondary_thread(run: Any) -> None:
     runs: list[CachedRun[None]] = []
     thread = threading.Thread(target=lambda: runs.append(run(["mkdir", "dist"])))
     thread.start()
@@ -115,38 +116,38 @@ def test_another_thread_may_run_a_command(run: Any) -> None:
     assert [one.stored for one in runs] == [True]
 
 
-def test_what_was_made_of_changing_inputs_is_not_stored(
-    run: Any, make: Make, root: Path, unique: str
+def test_outputs_are_not_stored_if_inputs_changed_during_the_run(
+    run: Any, build: BuildFunction, root: Path, unique: str
 ) -> None:
     def change() -> None:
-        make()
-        (root / "src" / "a").write_text("changed meanwhile")
+        build()
+        (root / "src" / "a").write_text("changed during the run")
 
     for _ in range(2):
         (root / "src" / "a").write_text(unique)
-        done = run(change, key="x")
-        assert (done.outcome, done.stored) == (Outcome.MISS, False)
-        assert "inputs changed" in done.problem
+        result = run(change, key="x")
+        assert (result.outcome, result.stored) == (Outcome.MISS, False)
+        assert "inputs changed" in result.problem
 
 
-def test_what_makes_no_outputs_is_not_stored(run: Any) -> None:
-    done = run(["true"])
+def test_run_without_outputs_is_not_stored(run: Any) -> None:
+    result = run(["true"])
 
-    assert (done.outcome, done.stored, done.exit_code) == (Outcome.MISS, False, 0)
-    assert "the output 'dist' does not exist" in done.problem
+    assert (result.outcome, result.stored, result.exit_code) == (Outcome.MISS, False, 0)
+    assert "the output 'dist' does not exist" in result.problem
 
 
 def plain() -> None: ...
 
 
-def bound_by_default(value: str) -> Callable[[], str]:
+def with_default(value: str) -> Callable[[], str]:
     def work(value: str = value) -> str:
         return value
 
     return work
 
 
-def enclosing(value: str) -> Callable[[], str]:
+def closure(value: str) -> Callable[[], str]:
     def work() -> str:
         return value
 
@@ -164,7 +165,7 @@ class Builder:
         return self.value
 
     @classmethod
-    def make(cls) -> str:
+    def build_class(cls) -> str:
         return cls.__name__
 
 
@@ -175,19 +176,21 @@ class OtherBuilder(Builder): ...
     "work",
     [
         lambda: None,
-        enclosing("x"),
-        bound_by_default("x"),
+        closure("x"),
+        with_default("x"),
         functools.partial(plain),
         functools.cache(plain),
         Builder("x"),
         Builder("x").build,
-        OtherBuilder.make,
+        OtherBuilder.build_class,
         threading.Lock().locked,
     ],
     ids=["lambda", "closure", "default", "partial", "wrapped", "object", "method", "class method",
          "builtin"],
 )  # fmt: skip
-def test_a_function_that_may_hide_something_needs_a_key(run: Any, root: Path, work: Any) -> None:
+def test_function_that_may_depend_on_hidden_values_requires_a_key(
+    run: Any, root: Path, work: Any
+) -> None:
     with pytest.raises(BadRequest, match="key="):
         run(work, outputs=[])
     assert not (root / ".hitrate").exists()
@@ -197,18 +200,18 @@ def test_a_function_that_may_hide_something_needs_a_key(run: Any, root: Path, wo
     assert runs == [Outcome.MISS, Outcome.MISS, Outcome.HIT]
 
 
-def test_a_plain_function_needs_no_key(run: Any) -> None:
+def test_plain_function_requires_no_key(run: Any) -> None:
     assert [run(plain, outputs=[]).outcome for _ in "ab"] == [Outcome.MISS, Outcome.HIT]
 
 
-def test_a_function_in_an_edited_file_is_another_one(run: Any, tmp_path: Path) -> None:
+def test_editing_the_source_file_changes_the_task(run: Any, tmp_path: Path) -> None:
     outcomes = []
     for number, source in enumerate(["def work(): return 1", "def work(): return 2"] * 2):
-        # A name of its own each: Python would keep what it compiled in the same second.
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / "tasks.py").write_text(source)
-        spec = importlib.util.spec_from_file_location("tasks", folder / "tasks.py")
+        # In separate directories, because Python reuses bytecode of files of the same second.
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        (directory / "tasks.py").write_text(source)
+        spec = importlib.util.spec_from_file_location("tasks", directory / "tasks.py")
         assert spec
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
@@ -218,8 +221,12 @@ def test_a_function_in_an_edited_file_is_another_one(run: Any, tmp_path: Path) -
     assert outcomes == [Outcome.MISS, Outcome.MISS, Outcome.HIT, Outcome.HIT]
 
 
-def test_a_given_client_and_recorder_are_used_and_left_open(
-    run: Any, make: Make, shared_server: Server, unique: str, monkeypatch: pytest.MonkeyPatch
+def test_passed_client_and_recorder_are_used_and_left_open(
+    run: Any,
+    build: BuildFunction,
+    shared_server: Server,
+    unique: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -227,14 +234,14 @@ def test_a_given_client_and_recorder_are_used_and_left_open(
         Hitrate(shared_server.token, server_url=shared_server.url, slug="default") as client,
         Recorder(client, session_id=unique) as recorder,
     ):
-        runs = [run(make, key="x", client=client, recorder=recorder) for _ in range(3)]
+        runs = [run(build, key="x", client=client, recorder=recorder) for _ in range(3)]
         assert client.artifacts.exists(runs[0].hash)
         eventually(lambda: recorder.counts == (3, 0, 0, 0))
         recorder.hit("mine", 5)
     assert recorder.counts == (4, 0, 0, 0)
     eventually(lambda: len(shared_server.events(sessionId=unique)) == 4)
-    told = [(e["source"], e["event"], e["hash"]) for e in shared_server.events(sessionId=unique)]
-    assert told[::-1] == [
+    events = [(e["source"], e["event"], e["hash"]) for e in shared_server.events(sessionId=unique)]
+    assert events[::-1] == [
         ("REMOTE", "MISS", runs[0].hash),
         ("REMOTE", "HIT", runs[0].hash),
         ("REMOTE", "HIT", runs[0].hash),
@@ -243,7 +250,7 @@ def test_a_given_client_and_recorder_are_used_and_left_open(
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "arguments",
     [
         {"work": "make"},
         {"work": b"make"},
@@ -267,13 +274,13 @@ def test_a_given_client_and_recorder_are_used_and_left_open(
     ],
     ids=str,
 )
-def test_a_wrong_argument_is_refused_before_anything_is_done(
-    run: Any, root: Path, wrong: dict[str, Any]
+def test_invalid_arguments_are_rejected_before_the_work_runs(
+    run: Any, root: Path, arguments: dict[str, Any]
 ) -> None:
     before = snapshot(root)
 
     with pytest.raises(BadRequest):
-        run(**{"work": ["touch", "ran"], **wrong})
+        run(**{"work": ["touch", "ran"], **arguments})
 
     assert snapshot(root) == before
 
@@ -295,97 +302,102 @@ def test_a_wrong_argument_is_refused_before_anything_is_done(
     ],
     ids=str,
 )
-def test_whatever_the_settings_are_the_work_is_done(
-    run: Any, make: Make, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_work_runs_with_unusable_settings(
+    run: Any, build: BuildFunction, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
 
-    done = run(make, key="x")
+    result = run(build, key="x")
 
-    assert (done.outcome, done.value, done.stored) == (Outcome.UNREADABLE, 1, False)
-    assert done.problem
+    assert (result.outcome, result.value, result.stored) == (Outcome.UNREADABLE, 1, False)
+    assert result.problem
 
 
 STEPS: list[Step] = [
     Stall(),
-    HangUp(),
+    Disconnect(),
     Truncate(10),
-    Refuse(401, "unauthorized"),
-    Refuse(403, "remote_caching_disabled"),
-    Refuse(429, "rate_limited", headers={"retry-after": "3600"}),
-    Refuse(500, "internal"),
-    Answer(302, headers={"location": "/elsewhere"}),
-    Answer(200, b"hello"),
-    Answer(200, b"hello", {"content-encoding": "gzip"}),
-    Answer(200, b"hello", {"x-artifact-tag": "\xe9"}),
+    ErrorResponse(401, "unauthorized"),
+    ErrorResponse(403, "remote_caching_disabled"),
+    ErrorResponse(429, "rate_limited", headers={"retry-after": "3600"}),
+    ErrorResponse(500, "internal"),
+    Response(302, headers={"location": "/elsewhere"}),
+    Response(200, b"hello"),
+    Response(200, b"hello", {"content-encoding": "gzip"}),
+    Response(200, b"hello", {"x-artifact-tag": "\xe9"}),
 ]
 
 
 @pytest.fixture
-def impatient(fake: StrictFake) -> Iterator[Hitrate]:
+def short_timeout_client(fake: StrictFake) -> Iterator[Hitrate]:
     with Hitrate(
-        fake.token, server_url=fake.url, slug=fake.slug, timeout=PATIENCE_S, retries=0
+        fake.token, server_url=fake.url, slug=fake.slug, timeout=TIMEOUT_S, retries=0
     ) as client:
         yield client
 
 
 @pytest.fixture
-def aside() -> Iterator[Recorder]:
-    """A recorder before the shared server, so that its requests meet none of the fake's steps."""
+def separate_recorder() -> Iterator[Recorder]:
+    """A recorder of the shared server, so that its requests use none of the fake's steps."""
     with Hitrate() as client, Recorder(client) as recorder:
         yield recorder
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
-def test_whatever_the_server_does_at_the_lookup_the_work_is_done(
+def test_work_runs_if_the_lookup_fails(
     run: Any,
-    make: Make,
+    build: BuildFunction,
     fake: StrictFake,
-    impatient: Hitrate,
-    aside: Recorder,
+    short_timeout_client: Hitrate,
+    separate_recorder: Recorder,
     step: Step,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TURBO_REMOTE_CACHE_SIGNATURE_KEY", "secret")
     if isinstance(step, Truncate):
-        run(make, key="x", client=impatient, recorder=aside)
+        run(build, key="x", client=short_timeout_client, recorder=separate_recorder)
     fake.script(step)
 
-    done = run(make, key="x", client=impatient, recorder=aside)
+    result = run(build, key="x", client=short_timeout_client, recorder=separate_recorder)
 
-    assert (done.outcome, done.value) == (Outcome.UNREADABLE, make.runs)
-    assert done.problem.startswith("not restored: ")
+    assert (result.outcome, result.value) == (Outcome.UNREADABLE, build.runs)
+    assert result.problem.startswith("not restored: ")
 
 
 @pytest.mark.parametrize("step", [step for step in STEPS[:7] if not isinstance(step, Truncate)])
-def test_whatever_the_server_does_at_the_upload_the_work_is_done(
-    run: Any, make: Make, fake: StrictFake, impatient: Hitrate, aside: Recorder, step: Step
+def test_work_succeeds_if_the_upload_fails(
+    run: Any,
+    build: BuildFunction,
+    fake: StrictFake,
+    short_timeout_client: Hitrate,
+    separate_recorder: Recorder,
+    step: Step,
 ) -> None:
-    fake.script(Pass(), step)
+    fake.script(PassThrough(), step)
 
-    done = run(make, key="x", client=impatient, recorder=aside)
+    result = run(build, key="x", client=short_timeout_client, recorder=separate_recorder)
 
-    assert (done.outcome, done.value, done.stored) == (Outcome.MISS, 1, False)
-    assert done.problem.startswith("not stored: ")
-
-
-def test_work_within_work_for_the_same_outputs_is_done(run: Any, make: Make) -> None:
-    done = run(lambda: run(make, key="inner"), key="outer")
-
-    assert (done.value.value, make.runs) == (1, 1)
+    assert (result.outcome, result.value, result.stored) == (Outcome.MISS, 1, False)
+    assert result.problem.startswith("not stored: ")
 
 
-def test_runs_for_the_same_outputs_wait_for_each_other_in_whatever_order_they_name_them(
+def test_nested_run_for_the_same_outputs_runs_the_work(run: Any, build: BuildFunction) -> None:
+    result = run(lambda: run(build, key="inner"), key="outer")
+
+    assert (result.value.value, build.runs) == (1, 1)
+
+
+def test_concurrent_runs_for_the_same_outputs_are_serialized_in_any_order_of_names(
     root: Path,
 ) -> None:
-    both_began, runs = threading.Barrier(2), []
+    both_started, runs = threading.Barrier(2), []
 
     def work() -> bool:
         (root / "a").touch()
         (root / "b").touch()
         try:
-            both_began.wait(PATIENCE_S)
+            both_started.wait(TIMEOUT_S)
         except threading.BrokenBarrierError:
             return False
         return True
@@ -402,27 +414,27 @@ def test_runs_for_the_same_outputs_wait_for_each_other_in_whatever_order_they_na
     assert [run.value for run in runs] == [False, None]
 
 
-def test_an_edited_source_is_never_replaced_by_its_old_self(run: Any, root: Path) -> None:
+def test_edited_source_is_never_overwritten_by_a_stored_version(run: Any, root: Path) -> None:
     (root / "Makefile").touch()
     run(["true"], inputs=["Makefile", "src/**"], outputs=["src"])
     (root / "src" / "a").write_text("edited")
 
-    done = run(["true"], inputs=["Makefile", "src/**"], outputs=["src"])
+    result = run(["true"], inputs=["Makefile", "src/**"], outputs=["src"])
 
     assert (root / "src" / "a").read_text() == "edited"
-    assert done.outcome is not Outcome.HIT
+    assert result.outcome is not Outcome.HIT
 
 
-@pytest.mark.parametrize("obstacle", ["file", "link to nothing"])
-def test_without_a_work_folder_the_work_is_done(
-    run: Any, make: Make, root: Path, obstacle: str
+@pytest.mark.parametrize("obstacle", ["file", "dangling link"])
+def test_work_runs_without_a_work_directory(
+    run: Any, build: BuildFunction, root: Path, obstacle: str
 ) -> None:
     if obstacle == "file":
         (root / ".hitrate").touch()
     else:
-        (root / ".hitrate").symlink_to("nowhere/at all")
+        (root / ".hitrate").symlink_to("nowhere/target")
 
-    done = run(make, key="x")
+    result = run(build, key="x")
 
-    assert (done.outcome, done.value, done.stored) == (Outcome.UNREADABLE, 1, False)
-    assert done.problem.startswith("not cached: ")
+    assert (result.outcome, result.value, result.stored) == (Outcome.UNREADABLE, 1, False)
+    assert result.problem.startswith("not cached: ")

@@ -1,4 +1,4 @@
-"""Holds `hitrate exec` to being the command that it runs, only faster, whatever the cache does."""
+"""`hitrate exec` behaves like the command that it runs, whatever happens to the cache."""
 
 from __future__ import annotations
 
@@ -16,67 +16,70 @@ from typing import Any
 import pytest
 
 from tests.support import sample_project
-from tests.support.sample_project import leftovers, snapshot
+from tests.support.sample_project import leftover_files, snapshot
 from tests.support.server import Server, eventually, free_port
-from tests.support.strict_fake import HangUp, Stall, StrictFake, Truncate
+from tests.support.strict_fake import Disconnect, Stall, StrictFake, Truncate
 
-# All else would say where the tests run: CI, coding agents, other servers, proxies.
-KEPT = ("PATH", "HOME", "TMPDIR", "SYSTEMROOT")
+# Other variables depend on where the tests run: CI, coding agents, servers, proxies.
+INHERITED_VARIABLES = ("PATH", "HOME", "TMPDIR", "SYSTEMROOT")
 TIMEOUT_S = 30.0
-GATED = "echo $$ > pid; while [ ! -e go ]; do sleep 0.02; done; echo >> runs; mkdir -p dist; "
+WAIT_FOR_GO = "echo $$ > pid; while [ ! -e go ]; do sleep 0.02; done; echo >> runs; mkdir -p dist; "
 
 
 @dataclass
-class Cli:
-    """`hitrate exec` in `folder`, with a session and a key that nothing else has."""
+class ExecRunner:
+    """Runs `hitrate exec` in `directory`, with its own session and key."""
 
-    folder: Path
+    directory: Path
     key: str
     turbo: dict[str, str]
-    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *arguments: str, folder: Path | None = None, **env: str) -> Any:
-        """A run; its standard error goes to a file, so that it can be read meanwhile."""
-        folder = folder or self.folder
-        told = folder / f"stderr{len(self.started)}"
-        with told.open("wb") as err:
+    def start(self, *arguments: str, directory: Path | None = None, **env: str) -> Any:
+        """Start a run. Its standard error is a file, which can be read while it runs."""
+        directory = directory or self.directory
+        stderr_path = directory / f"stderr{len(self.processes)}"
+        with stderr_path.open("wb") as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", "hitrate", "exec", "--key", self.key, *arguments],
-                cwd=folder,
+                cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=err,
+                stderr=stderr,
                 start_new_session=True,
-                env={name: os.environ[name] for name in KEPT if name in os.environ}
+                env={name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
                 | {"HITRATE_SESSION": self.key, **self.turbo, **env},
             )
-        self.started.append(process)
+        self.processes.append(process)
         return process
 
-    def run(self, *arguments: str, **options: Any) -> Done:
-        process = self.start(*arguments, **options)
-        return self.done(process)
+    def run(self, *arguments: str, **options: Any) -> Result:
+        """Run and wait for the result."""
+        return self.wait(self.start(*arguments, **options))
 
-    def shell(self, script: str, *options: str, **more: Any) -> Done:
-        """A run of a script whose input is src, and whose output dist."""
-        return self.run(*self.shelled(script, *options), **more)
+    def run_script(self, script: str, *options: str, **more: Any) -> Result:
+        """Run a shell script with the input `src` and the output `dist`."""
+        return self.run(*self.script_arguments(script, *options), **more)
 
-    def shelled(self, script: str, *options: str) -> list[str]:
+    def script_arguments(self, script: str, *options: str) -> list[str]:
+        """Return the arguments of `run_script`."""
         return ["--inputs", "src", "--outputs", "dist", *options, "--", "sh", "-c", script]
 
-    def done(self, process: Any, timeout: float = TIMEOUT_S) -> Done:
+    def wait(self, process: Any, timeout: float = TIMEOUT_S) -> Result:
+        """Wait for a run that was started."""
         out, _ = process.communicate(timeout=timeout)
-        return Done(process.returncode, out, self.told(process))
+        return Result(process.returncode, out, self.stderr(process))
 
-    def told(self, process: Any) -> str:
-        number = self.started.index(process)
-        [path] = self.folder.parent.glob(f"*/stderr{number}")
+    def stderr(self, process: Any) -> str:
+        """Return the standard error of a run so far."""
+        number = self.processes.index(process)
+        [path] = self.directory.parent.glob(f"*/stderr{number}")
         return path.read_text()
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a run ended with."""
+class Result:
+    """Result of a run."""
 
     code: int
     out: bytes
@@ -84,59 +87,59 @@ class Done:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, unique: str, shared_server: Server) -> Iterator[Cli]:
-    yield from clis(tmp_path, unique, turbo_of(shared_server))
+def cli(tmp_path: Path, unique: str, shared_server: Server) -> Iterator[ExecRunner]:
+    yield from exec_runner(tmp_path, unique, turbo_variables(shared_server))
 
 
 @pytest.fixture
-def faked(tmp_path: Path, unique: str, fake: StrictFake) -> Iterator[Cli]:
+def fake_cli(tmp_path: Path, unique: str, fake: StrictFake) -> Iterator[ExecRunner]:
     turbo = {"TURBO_API": fake.url, "TURBO_TOKEN": fake.token, "TURBO_TEAM": fake.slug}
-    yield from clis(tmp_path, unique, turbo)
+    yield from exec_runner(tmp_path, unique, turbo)
 
 
-def clis(tmp_path: Path, key: str, turbo: dict[str, str]) -> Iterator[Cli]:
-    cli = Cli(tmp_path / "here", key, turbo)
-    (cli.folder / "src").mkdir(parents=True)
-    (cli.folder / "src" / "a").write_text("a")
+def exec_runner(tmp_path: Path, key: str, turbo: dict[str, str]) -> Iterator[ExecRunner]:
+    cli = ExecRunner(tmp_path / "here", key, turbo)
+    (cli.directory / "src").mkdir(parents=True)
+    (cli.directory / "src" / "a").write_text("a")
     yield cli
-    for process in cli.started:
-        # Its whole group: a command may outlive the run that started it.
+    for process in cli.processes:
+        # The whole process group, because a command may outlive its run.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
-def turbo_of(server: Server) -> dict[str, str]:
+def turbo_variables(server: Server) -> dict[str, str]:
     return {"TURBO_API": server.url, "TURBO_TOKEN": server.token, "TURBO_TEAM": server.team}
 
 
-def recorded(server: Server, cli: Cli, count: int) -> list[dict[str, Any]]:
-    """The events of all runs, oldest first."""
+def recorded_events(server: Server, cli: ExecRunner, count: int) -> list[dict[str, Any]]:
+    """Return the events of all runs, oldest first, when there are `count`."""
     eventually(lambda: len(server.events(sessionId=cli.key)) >= count)
     return server.events(sessionId=cli.key)[::-1]
 
 
-@pytest.mark.parametrize("kind", sample_project.KINDS)
-def test_a_build_is_made_once_and_restored_everywhere(
-    cli: Cli, shared_server: Server, tmp_path: Path, kind: str
+@pytest.mark.parametrize("kind", sample_project.AVAILABLE_KINDS)
+def test_build_runs_once_and_is_restored_in_every_checkout(
+    cli: ExecRunner, shared_server: Server, tmp_path: Path, kind: str
 ) -> None:
-    here = sample_project.write(tmp_path / "project", kind)
-    assert cli.run(*here.options(), folder=here.folder).code == 0
-    made, steps = snapshot(here.folder / "dist"), here.steps()
-    assert {"app", "obj"} < made.keys()
-    subprocess.check_call(["rm", "-rf", "dist"], cwd=here.folder)
+    here = sample_project.create(tmp_path / "project", kind)
+    assert cli.run(*here.exec_arguments(), directory=here.directory).code == 0
+    outputs, steps = snapshot(here.directory / "dist"), here.build_steps()
+    assert {"app", "obj"} < outputs.keys()
+    subprocess.check_call(["rm", "-rf", "dist"], cwd=here.directory)
     there = here.copy_to(tmp_path / "elsewhere")
 
-    hits = [cli.run(*one.options(), folder=one.folder) for one in (here, there)]
+    hits = [cli.run(*one.exec_arguments(), directory=one.directory) for one in (here, there)]
 
     assert [hit.code for hit in hits] == [0, 0]
     assert all("restored from the cache" in hit.err for hit in hits)
-    assert snapshot(here.folder / "dist") == snapshot(there.folder / "dist") == made
-    assert (here.steps(), there.steps()) == (steps, [])
-    assert there.says() == "hello"
+    assert snapshot(here.directory / "dist") == snapshot(there.directory / "dist") == outputs
+    assert (here.build_steps(), there.build_steps()) == (steps, [])
+    assert there.program_output() == "hello"
     assert here.is_up_to_date()
     assert there.is_up_to_date()
-    miss, *restored = recorded(shared_server, cli, 3)
+    miss, *restored = recorded_events(shared_server, cli, 3)
     [stored] = (
         shared_server.request("POST", "/v8/artifacts", json={"hashes": [miss["hash"]]})
         .json()
@@ -149,19 +152,19 @@ def test_a_build_is_made_once_and_restored_everywhere(
     assert stored["taskDurationMs"] > 1
 
 
-def test_another_command_key_or_value_is_another_task(cli: Cli) -> None:
+def test_different_command_key_or_variable_is_a_different_task(cli: ExecRunner) -> None:
     script = "mkdir -p dist; echo $X $0 > dist/a"
     runs = {
-        "first": cli.shell(script, "--env", "X", X="1"),
-        "other value": cli.shell(script, "--env", "X", X="2"),
-        "no value": cli.shell(script, "--env", "X"),
-        "other key": cli.shell(script, "--env", "X", "--key", "other" + cli.key, X="1"),
-        "other command": cli.shell(script + " ", "--env", "X", X="1"),
-        "first again": cli.shell(script, "--env", "X", X="1"),
+        "first": cli.run_script(script, "--env", "X", X="1"),
+        "other value": cli.run_script(script, "--env", "X", X="2"),
+        "no value": cli.run_script(script, "--env", "X"),
+        "other key": cli.run_script(script, "--env", "X", "--key", "other" + cli.key, X="1"),
+        "other command": cli.run_script(script + " ", "--env", "X", X="1"),
+        "first again": cli.run_script(script, "--env", "X", X="1"),
     }
 
     assert [name for name, run in runs.items() if "restored" in run.err] == ["first again"]
-    assert read(cli.folder / "dist/a") == "1 sh"
+    assert read(cli.directory / "dist/a") == "1 sh"
 
 
 @pytest.mark.parametrize(
@@ -176,22 +179,22 @@ def test_another_command_key_or_value_is_another_task(cli: Cli) -> None:
     ],
     ids=str,
 )
-def test_what_fails_ends_as_a_shell_would_end_it_and_is_never_stored(
-    cli: Cli, shared_server: Server, command: list[str], code: int
+def test_failed_command_exits_like_in_a_shell_and_is_never_stored(
+    cli: ExecRunner, shared_server: Server, command: list[str], code: int
 ) -> None:
-    done = cli.run("--inputs", "src", "--outputs", "dist", "--", *command)
+    result = cli.run("--inputs", "src", "--outputs", "dist", "--", *command)
 
-    assert done.code == code, done.err
-    assert "Traceback" not in done.err
-    [miss] = recorded(shared_server, cli, 1)
+    assert result.code == code, result.err
+    assert "Traceback" not in result.err
+    [miss] = recorded_events(shared_server, cli, 1)
     assert shared_server.request("HEAD", f"/v8/artifacts/{miss['hash']}").status_code == 404
 
 
-def test_what_a_command_prints_passes_unchanged(cli: Cli) -> None:
-    script = r"mkdir dist; printf 'a\r\n\377\000 b'; echo said >&2"
+def test_output_of_a_command_is_passed_through_unchanged(cli: ExecRunner) -> None:
+    script = r"mkdir dist; printf 'a\r\n\377\000 b'; echo message >&2"
 
-    assert cli.shell(script).out == b"a\r\n\xff\x00 b"
-    restored = cli.shell(script, "--quiet")
+    assert cli.run_script(script).out == b"a\r\n\xff\x00 b"
+    restored = cli.run_script(script, "--quiet")
 
     assert (restored.code, restored.out, restored.err) == (0, b"", "")
 
@@ -213,26 +216,26 @@ def test_what_a_command_prints_passes_unchanged(cli: Cli) -> None:
     ],
     ids=" ".join,
 )
-def test_a_usage_error_is_told_in_a_sentence_and_nothing_runs(
-    cli: Cli, arguments: list[str]
+def test_usage_error_prints_one_sentence_and_runs_nothing(
+    cli: ExecRunner, arguments: list[str]
 ) -> None:
-    done = cli.run(*arguments)
+    result = cli.run(*arguments)
 
-    assert done.code == 2
-    assert re.search(r"^Error: .+\.$", done.err, re.MULTILINE), done.err
-    assert "Traceback" not in done.err
-    assert not (cli.folder / "ran").exists()
+    assert result.code == 2
+    assert re.search(r"^Error: .+\.$", result.err, re.MULTILINE), result.err
+    assert "Traceback" not in result.err
+    assert not (cli.directory / "ran").exists()
 
 
-def test_where_every_input_is_an_output_the_command_runs_and_that_is_told(cli: Cli) -> None:
-    done = cli.run("--inputs", "**", "--outputs", "**", "--", "sh", "-c", "echo made > src/a")
+def test_command_runs_with_a_message_if_every_input_is_an_output(cli: ExecRunner) -> None:
+    result = cli.run("--inputs", "**", "--outputs", "**", "--", "sh", "-c", "echo built > src/a")
 
-    assert (done.code, (cli.folder / "src/a").read_text()) == (0, "made\n")
-    assert "are outputs, too" in done.err
+    assert (result.code, (cli.directory / "src/a").read_text()) == (0, "built\n")
+    assert "are outputs, too" in result.err
 
 
 @pytest.mark.parametrize(
-    ("turbo", "told"),
+    ("turbo", "message"),
     [
         ({"TURBO_API": ""}, "No server is named"),
         ({"TURBO_TOKEN": ""}, "There is no token"),
@@ -242,117 +245,125 @@ def test_where_every_input_is_an_output_the_command_runs_and_that_is_told(cli: C
     ],
     ids=str,
 )
-def test_without_a_usable_cache_the_command_runs_and_the_reason_is_told(
-    cli: Cli, shared_server: Server, turbo: dict[str, str], told: str
+def test_command_runs_and_reports_why_the_cache_is_unusable(
+    cli: ExecRunner, shared_server: Server, turbo: dict[str, str], message: str
 ) -> None:
     if turbo.get("TURBO_TOKEN") == "read-only":
         turbo = {"TURBO_TOKEN": shared_server.create_token("--read-only")}
-    given = {name: value.format(free_port=free_port()) for name, value in turbo.items()}
+    env = {name: value.format(free_port=free_port()) for name, value in turbo.items()}
 
-    done = cli.shell("mkdir dist; echo made", "--quiet", **given)
+    result = cli.run_script("mkdir dist; echo built", "--quiet", **env)
 
-    assert (done.code, done.out) == (0, b"made\n")
-    assert told in done.err
-    assert not leftovers(cli.folder) if (cli.folder / ".hitrate").exists() else True
+    assert (result.code, result.out) == (0, b"built\n")
+    assert message in result.err
+    assert not leftover_files(cli.directory) if (cli.directory / ".hitrate").exists() else True
 
 
-def test_a_server_that_is_killed_while_the_command_runs_changes_nothing(
-    cli: Cli, server: Server
+def test_command_succeeds_if_the_server_is_killed_meanwhile(
+    cli: ExecRunner, server: Server
 ) -> None:
     assert server.process
     script = f"kill -KILL {server.process.pid}; mkdir dist; exit 0"
 
-    done = cli.shell(script, **turbo_of(server))
+    result = cli.run_script(script, **turbo_variables(server))
 
-    assert done.code == 0
-    assert "not stored" in done.err
+    assert result.code == 0
+    assert "not stored" in result.err
 
 
-@pytest.mark.parametrize("step", [HangUp(), Truncate(40)], ids=str)
-def test_a_server_that_breaks_off_the_lookup_changes_nothing(
-    faked: Cli, fake: StrictFake, step: HangUp | Truncate
+@pytest.mark.parametrize("step", [Disconnect(), Truncate(40)], ids=str)
+def test_command_runs_if_the_lookup_is_interrupted(
+    fake_cli: ExecRunner, fake: StrictFake, step: Disconnect | Truncate
 ) -> None:
-    assert "stored" in faked.shell("mkdir -p dist; echo >> runs").err
+    assert "stored" in fake_cli.run_script("mkdir -p dist; echo >> runs").err
     fake.script(*[step] * 2)
 
-    done = faked.shell("mkdir -p dist; echo >> runs")
+    result = fake_cli.run_script("mkdir -p dist; echo >> runs")
 
-    assert done.code == 0
-    assert "not restored" in done.err
-    assert (faked.folder / "runs").read_text() == "\n\n"
-    assert "restored from the cache" in faked.shell("mkdir -p dist; echo >> runs").err
+    assert result.code == 0
+    assert "not restored" in result.err
+    assert (fake_cli.directory / "runs").read_text() == "\n\n"
+    assert "restored from the cache" in fake_cli.run_script("mkdir -p dist; echo >> runs").err
 
 
-def test_of_ten_runs_at_once_in_one_folder_one_works_and_the_others_wait(cli: Cli) -> None:
-    arguments = cli.shelled(GATED + "echo made > dist/a")
+def test_ten_concurrent_runs_in_one_directory_run_the_command_once(cli: ExecRunner) -> None:
+    arguments = cli.script_arguments(WAIT_FOR_GO + "echo built > dist/a")
     runs = [cli.start(*arguments) for _ in range(10)]
-    eventually(lambda: sum("waiting" in cli.told(run) for run in runs) == 9)
-    (cli.folder / "go").touch()
+    eventually(lambda: sum("waiting" in cli.stderr(run) for run in runs) == 9)
+    (cli.directory / "go").touch()
 
-    done = [cli.done(run) for run in runs]
+    results = [cli.wait(run) for run in runs]
 
-    assert [one.code for one in done] == [0] * 10
-    assert (cli.folder / "runs").read_text() == "\n"
-    assert snapshot(cli.folder / "dist") == {"a": ("file", b"made\n")}
-    assert leftovers(cli.folder) == set()
-
-
-def test_runs_at_once_in_two_checkouts_do_not_disturb_each_other(cli: Cli, tmp_path: Path) -> None:
-    folders = [sample_project.write(tmp_path / name) for name in ("one", "two")]
-    runs = [cli.start(*one.options(), folder=one.folder) for one in folders]
-
-    assert [cli.done(run).code for run in runs] == [0, 0]
-    assert [one.says() for one in folders] == ["hello", "hello"]
+    assert [result.code for result in results] == [0] * 10
+    assert (cli.directory / "runs").read_text() == "\n"
+    assert snapshot(cli.directory / "dist") == {"a": ("file", b"built\n")}
+    assert leftover_files(cli.directory) == set()
 
 
-def test_a_run_killed_during_its_command_leaves_the_next_one_intact(cli: Cli) -> None:
-    arguments = cli.shelled(GATED + "echo made > dist/a")
+def test_concurrent_runs_in_two_checkouts_are_independent(cli: ExecRunner, tmp_path: Path) -> None:
+    projects = [sample_project.create(tmp_path / name) for name in ("one", "two")]
+    runs = [cli.start(*one.exec_arguments(), directory=one.directory) for one in projects]
+
+    assert [cli.wait(run).code for run in runs] == [0, 0]
+    assert [one.program_output() for one in projects] == ["hello", "hello"]
+
+
+def test_next_run_succeeds_after_a_kill_during_the_command(cli: ExecRunner) -> None:
+    arguments = cli.script_arguments(WAIT_FOR_GO + "echo built > dist/a")
     killed = cli.start(*arguments)
-    eventually(lambda: read(cli.folder / "pid"))
+    eventually(lambda: read(cli.directory / "pid"))
     killed.kill()
     killed.wait()
-    (cli.folder / "go").touch()
-    eventually(lambda: read(cli.folder / "dist/a"))
+    (cli.directory / "go").touch()
+    eventually(lambda: read(cli.directory / "dist/a"))
 
     assert "stored" in cli.run(*arguments).err
     assert "restored" in cli.run(*arguments).err
-    assert leftovers(cli.folder) == set()
+    assert leftover_files(cli.directory) == set()
 
 
-def test_a_run_killed_during_its_restore_leaves_the_next_one_intact(
-    faked: Cli, fake: StrictFake
+def test_next_run_succeeds_after_a_kill_during_the_restore(
+    fake_cli: ExecRunner, fake: StrictFake
 ) -> None:
-    faked.shell("mkdir -p dist; echo made > dist/a")
+    fake_cli.run_script("mkdir -p dist; echo built > dist/a")
     fake.script(Stall())
-    asked = len(fake.received)
-    killed = faked.start(*faked.shelled("mkdir -p dist; echo made > dist/a"))
-    eventually(lambda: len(fake.received) > asked)
+    requests_before = len(fake.requests)
+    killed = fake_cli.start(*fake_cli.script_arguments("mkdir -p dist; echo built > dist/a"))
+    eventually(lambda: len(fake.requests) > requests_before)
     killed.kill()
     killed.wait()
 
-    assert "restored" in faked.shell("mkdir -p dist; echo made > dist/a").err
-    assert snapshot(faked.folder / "dist") == {"a": ("file", b"made\n")}
-    assert leftovers(faked.folder) == set()
+    assert "restored" in fake_cli.run_script("mkdir -p dist; echo built > dist/a").err
+    assert snapshot(fake_cli.directory / "dist") == {"a": ("file", b"built\n")}
+    assert leftover_files(fake_cli.directory) == set()
 
 
 @pytest.mark.parametrize("code", [5, 0])
-def test_whoever_ends_a_run_ends_its_command_which_is_then_not_stored(cli: Cli, code: int) -> None:
-    trap = f"trap 'echo ended > dist/a; exit {code}' TERM; mkdir -p dist; "
-    run = cli.start(*cli.shelled(trap + GATED))
-    eventually(lambda: read(cli.folder / "pid"))
+def test_sigterm_is_forwarded_to_the_command_which_is_not_stored(
+    cli: ExecRunner, code: int
+) -> None:
+    trap = f"trap 'echo terminated > dist/a; exit {code}' TERM; mkdir -p dist; "
+    run = cli.start(*cli.script_arguments(trap + WAIT_FOR_GO))
+    eventually(lambda: read(cli.directory / "pid"))
     run.send_signal(signal.SIGTERM)
 
-    done = cli.done(run)
+    result = cli.wait(run)
 
-    assert (done.code, (cli.folder / "dist/a").read_text()) == (code, "ended\n")
-    assert "stored" not in done.err.replace("not stored", "")
+    assert (result.code, (cli.directory / "dist/a").read_text()) == (code, "terminated\n")
+    assert "stored" not in result.err.replace("not stored", "")
 
 
-def test_a_run_within_a_run_for_the_same_outputs_does_not_wait_for_itself(cli: Cli) -> None:
-    inner = [sys.executable, "-m", "hitrate", "exec", *cli.shelled("mkdir dist; echo > dist/a")]
+def test_nested_run_for_the_same_outputs_does_not_deadlock(cli: ExecRunner) -> None:
+    inner = [
+        sys.executable,
+        "-m",
+        "hitrate",
+        "exec",
+        *cli.script_arguments("mkdir dist; echo > dist/a"),
+    ]
     outer = cli.start("--inputs", "src", "--outputs", "dist", "--", *inner)
 
-    assert cli.done(outer, timeout=5).code == 0
+    assert cli.wait(outer, timeout=5).code == 0
 
 
 def read(path: Path) -> str:

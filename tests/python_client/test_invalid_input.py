@@ -12,7 +12,7 @@ import pytest
 
 from hitrate.client import AsyncHitrate, BadRequest, RequestBody
 from tests.python_client.conftest import Connect
-from tests.support.client_adapter import EVENT, Facade
+from tests.support.client_adapter import EVENT, ClientAdapter
 from tests.support.strict_fake import StrictFake
 
 SECRET = "hr_a-secret-that-nobody-may-read"
@@ -62,10 +62,10 @@ def without(name: str) -> list[Any]:
     ],
     ids=words,
 )
-def test_events_that_the_contract_does_not_allow_are_not_sent(
-    judged: Facade, fake: StrictFake, events: Any, said: list[str]
+def test_invalid_events_are_not_sent(
+    fake_client: ClientAdapter, fake: StrictFake, events: Any, said: list[str]
 ) -> None:
-    assert_refused(judged, fake, lambda: judged.record_events(events), *said)
+    assert_refused(fake_client, fake, lambda: fake_client.record_events(events), *said)
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,16 @@ def test_events_that_the_contract_does_not_allow_are_not_sent(
     ],
     ids=words,
 )
-def test_a_model_is_looked_at_too(
-    judged: Facade, fake: StrictFake, facts: dict[str, Any], said: list[str]
+def test_invalid_request_body_models_are_not_sent(
+    fake_client: ClientAdapter, fake: StrictFake, facts: dict[str, Any], said: list[str]
 ) -> None:
     sound: dict[str, Any] = {"session_id": "s", "source": "LOCAL", "event": "HIT", "hash": "h"}
 
     assert_refused(
-        judged, fake, lambda: judged.record_events([RequestBody(**{**sound, **facts})]), *said
+        fake_client,
+        fake,
+        lambda: fake_client.record_events([RequestBody(**{**sound, **facts})]),
+        *said,
     )
     with pytest.raises(ValueError, match="duration"):
         RequestBody(**sound, duration=math.nan)
@@ -125,29 +128,34 @@ def test_a_model_is_looked_at_too(
     ],
     ids=words,
 )
-def test_calls_that_the_contract_does_not_allow_are_not_sent(
-    judged: Facade, fake: StrictFake, call: Callable[[Facade], object], said: list[str]
+def test_invalid_calls_are_not_sent(
+    fake_client: ClientAdapter,
+    fake: StrictFake,
+    call: Callable[[ClientAdapter], object],
+    said: list[str],
 ) -> None:
-    assert_refused(judged, fake, lambda: call(judged), *said)
+    assert_refused(fake_client, fake, lambda: call(fake_client), *said)
 
 
-def test_a_file_that_is_open_as_text_is_not_sent(
-    judged: Facade, fake: StrictFake, tmp_path: Path
+def test_text_mode_file_is_not_sent(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path
 ) -> None:
     path = tmp_path / "content"
     path.write_text("text")
     with path.open() as file:
-        assert_refused(judged, fake, lambda: judged.upload("h", file), "text", "'rb'")
+        assert_refused(fake_client, fake, lambda: fake_client.upload("h", file), "text", "'rb'")
 
 
-def test_an_async_iterator_is_only_sent_by_the_async_client(
-    judged: Facade, fake: StrictFake
+def test_async_iterator_is_sent_only_by_the_async_client(
+    fake_client: ClientAdapter, fake: StrictFake
 ) -> None:
-    if isinstance(judged.client, AsyncHitrate):
-        judged.upload("h", async_pieces())
+    if isinstance(fake_client.client, AsyncHitrate):
+        fake_client.upload("h", async_pieces())
         assert fake.artifacts["h"].content == b"content"
     else:
-        assert_refused(judged, fake, lambda: judged.upload("h", async_pieces()), "AsyncHitrate")
+        assert_refused(
+            fake_client, fake, lambda: fake_client.upload("h", async_pieces()), "AsyncHitrate"
+        )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +163,7 @@ def test_an_async_iterator_is_only_sent_by_the_async_client(
     [([b"abc"], 2), ([b"abc"], 4), (["text"], None)],
     ids=["longer than told", "shorter than told", "text"],
 )
-def test_an_iterator_that_gives_what_cannot_be_sent_is_a_bad_request(
+def test_iterator_with_wrong_length_or_type_raises_bad_request(
     connect: Connect, content: list[Any], length: int | None
 ) -> None:
     with StrictFake() as fake:  # Its own: what has been sent until then is a violation.
@@ -165,13 +173,13 @@ def test_an_iterator_that_gives_what_cannot_be_sent_is_a_bad_request(
     assert fake.artifacts == {}
 
 
-@pytest.mark.parametrize("operation", [Facade.status, Facade.delete_all])
-def test_an_option_that_there_is_not_is_a_type_error(
-    judged: Facade, fake: StrictFake, operation: Callable[..., object]
+@pytest.mark.parametrize("operation", [ClientAdapter.status, ClientAdapter.delete_all])
+def test_unknown_option_raises_type_error(
+    fake_client: ClientAdapter, fake: StrictFake, operation: Callable[..., object]
 ) -> None:
     with pytest.raises(TypeError, match="'retries'; the options are slug, team_id"):
-        operation(judged, retries=5)
-    assert fake.received == []
+        operation(fake_client, retries=5)
+    assert fake.requests == []
 
 
 @pytest.mark.parametrize(
@@ -201,7 +209,7 @@ def test_an_option_that_there_is_not_is_a_type_error(
     ],
     ids=words,
 )
-def test_a_client_is_not_made_without_a_server_and_a_token(
+def test_client_requires_a_valid_server_and_token(
     connect: Connect, settings: dict[str, Any], said: list[str]
 ) -> None:
     with pytest.raises(BadRequest) as refused:
@@ -212,7 +220,7 @@ def test_a_client_is_not_made_without_a_server_and_a_token(
 
 
 def assert_refused(
-    client: Facade, fake: StrictFake, call: Callable[[], object], *said: str
+    client: ClientAdapter, fake: StrictFake, call: Callable[[], object], *said: str
 ) -> None:
     """`call` raises an error that says all that, and nothing of it has reached the fake."""
     with pytest.raises(BadRequest) as refused:
@@ -221,4 +229,4 @@ def assert_refused(
     assert [word for word in said if word not in str(refused.value)] == []
     client.status()  # By when the fake has seen what came before, if not to its end.
     fake.close()
-    assert [request.path for request in fake.received] == ["/v8/artifacts/status"]
+    assert [request.path for request in fake.requests] == ["/v8/artifacts/status"]

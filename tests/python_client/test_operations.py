@@ -9,7 +9,7 @@ import pytest
 
 from hitrate.client import BadRequest, CachingStatus, Event, RequestBody, Source
 from tests.python_client.conftest import Cache, Connect
-from tests.support.client_adapter import Facade
+from tests.support.client_adapter import ClientAdapter
 from tests.support.server import Server, eventually
 from tests.support.strict_fake import StrictFake
 
@@ -30,8 +30,8 @@ def recorded(cache: Cache, session: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("form", ["models", "wire names", "Python names", "a tuple of each"])
-def test_events_are_recorded_in_every_form(
-    client: Facade, cache: Cache, unique: str, form: str
+def test_record_events_accepts_every_event_type(
+    client: ClientAdapter, cache: Cache, unique: str, form: str
 ) -> None:
     hit = RequestBody(
         session_id=unique, source=Source.REMOTE, event=Event.HIT, hash="h1", duration=0.5
@@ -63,21 +63,23 @@ def test_events_are_recorded_in_every_form(
     assert recorded(cache, unique) == wire
 
 
-def test_no_events_are_valid_events(client: Facade) -> None:
+def test_record_events_accepts_an_empty_list(client: ClientAdapter) -> None:
     client.record_events([])
 
 
-def test_what_a_recorder_says_of_itself_is_sent(judged: Facade, fake: StrictFake) -> None:
-    judged.record_events([], **FACTS, x_ai_agent="cursor")
-    judged.record_events([], x_artifact_client_ci="c" * 50, x_artifact_client_interactive=True)
-    judged.record_events([], x_artifact_client_ci=None, x_ai_agent=None)
+def test_record_events_sends_the_client_headers(
+    fake_client: ClientAdapter, fake: StrictFake
+) -> None:
+    fake_client.record_events([], **FACTS, x_ai_agent="cursor")
+    fake_client.record_events([], x_artifact_client_ci="c" * 50, x_artifact_client_interactive=True)
+    fake_client.record_events([], x_artifact_client_ci=None, x_ai_agent=None)
 
     names = ("x-artifact-client-ci", "x-artifact-client-interactive", "x-ai-agent")
-    sent = [tuple(request.headers.get(name) for name in names) for request in fake.received]
+    sent = [tuple(request.headers.get(name) for name in names) for request in fake.requests]
     assert sent == [("GITHUB_ACTIONS", "0", "cursor"), ("c" * 50, "1", None), (None,) * 3]
 
 
-def test_a_server_keeps_what_a_recorder_says_of_itself(
+def test_server_stores_the_client_headers_with_events(
     connect: Connect, shared_server: Server, unique: str
 ) -> None:
     client = connect(bearer_token=shared_server.token, server_url=shared_server.url)
@@ -89,19 +91,21 @@ def test_a_server_keeps_what_a_recorder_says_of_itself(
     assert (told["ci"], told["interactive"], told["agent"]) == ("GITHUB_ACTIONS", 0, "cursor")
 
 
-def test_the_status_is_enabled(client: Facade) -> None:
+def test_status_is_enabled(client: ClientAdapter) -> None:
     assert client.status().status is CachingStatus.ENABLED
 
 
 @pytest.mark.parametrize("status", ["enabled", "disabled", "over_limit", "paused"])
-def test_each_status_is_told(judged: Facade, fake: StrictFake, status: str) -> None:
+def test_status_returns_every_state(
+    fake_client: ClientAdapter, fake: StrictFake, status: str
+) -> None:
     fake.status = status
 
-    assert judged.status().status == status
+    assert fake_client.status().status == status
 
 
 @pytest.mark.parametrize("cache", ["fake", "server"], indirect=True)
-def test_deleting_all_artifacts_tells_how_many_there_were(client: Facade) -> None:
+def test_delete_all_returns_the_number_of_artifacts(client: ClientAdapter) -> None:
     for name in ("a", "b"):
         client.upload(name, b"content")
 
@@ -126,7 +130,7 @@ def test_deleting_all_artifacts_tells_how_many_there_were(client: Facade) -> Non
         ({"TURBO_TEAMID": "", "TURBO_TEAM": ""}, {}, {}, {}),
     ],
 )
-def test_the_team_is_the_calls_or_the_clients_or_the_environments(
+def test_team_comes_from_the_call_then_the_client_then_the_environment(
     connect: Connect,
     fake: StrictFake,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,32 +146,34 @@ def test_the_team_is_the_calls_or_the_clients_or_the_environments(
 
     client.status(**options)
 
-    [request] = fake.received
+    [request] = fake.requests
     wire_names = {"team_id": "teamId", "slug": "slug"}
     assert request.query == {wire_names[name]: value for name, value in sent.items()}
 
 
-def test_every_operation_names_the_team(judged: Facade, fake: StrictFake, tmp_path: Path) -> None:
+def test_every_operation_sends_the_team(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path
+) -> None:
     team = {"team_id": fake.team_id, "slug": fake.slug}
-    judged.record_events([], **team)
-    judged.status(**team)
-    judged.upload("h", b"content", **team)
-    judged.download("h", **team)
-    judged.download_to("h", tmp_path / "artifact", **team)
-    with judged.stream("h", **team):
+    fake_client.record_events([], **team)
+    fake_client.status(**team)
+    fake_client.upload("h", b"content", **team)
+    fake_client.download("h", **team)
+    fake_client.download_to("h", tmp_path / "artifact", **team)
+    with fake_client.stream("h", **team):
         pass
-    judged.exists("h", **team)
-    judged.query(["h"], **team)
-    judged.delete_all(**team)
+    fake_client.exists("h", **team)
+    fake_client.query(["h"], **team)
+    fake_client.delete_all(**team)
 
-    assert {request.target.partition("?")[2] for request in fake.received} == {
+    assert {request.target.partition("?")[2] for request in fake.requests} == {
         f"slug={fake.slug}&teamId={fake.team_id}"
     }
-    assert len(fake.received) == 9
+    assert len(fake.requests) == 9
 
 
 @pytest.mark.parametrize("slashes", ["", "/"])
-def test_the_server_and_the_token_come_from_the_environment(
+def test_server_and_token_come_from_the_environment(
     connect: Connect, fake: StrictFake, monkeypatch: pytest.MonkeyPatch, slashes: str
 ) -> None:
     monkeypatch.setenv("TURBO_API", fake.url + slashes)
@@ -176,13 +182,15 @@ def test_the_server_and_the_token_come_from_the_environment(
     assert connect().status().status is CachingStatus.ENABLED
 
 
-def test_only_a_clients_own_connections_end_with_it(connect: Connect, fake: StrictFake) -> None:
+def test_close_closes_only_connections_that_the_client_created(
+    connect: Connect, fake: StrictFake
+) -> None:
     where = {"bearer_token": fake.token, "server_url": fake.url}
     given, own = connect(**where), connect(**where, http_client=None)
     assert given.status() == own.status()
 
     for client in (given, own) * 2:
-        client.leave()
+        client.exit()
 
     assert given.status().status is CachingStatus.ENABLED
     with pytest.raises(BadRequest, match="closed"):

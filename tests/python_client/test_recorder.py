@@ -14,7 +14,7 @@ import pytest
 
 from hitrate.client import BadRequest, Counts, Hitrate, Recorder, recorder
 from tests.support.server import Server, eventually
-from tests.support.strict_fake import HangUp, Refuse, Stall, StrictFake
+from tests.support.strict_fake import Disconnect, ErrorResponse, Stall, StrictFake
 
 EACH = 200
 """Events that each of ten threads records."""
@@ -31,7 +31,7 @@ def client_of(server: Server | StrictFake) -> Hitrate:
 
 
 def batches(fake: StrictFake) -> list[list[dict[str, Any]]]:
-    return [json.loads(request.body) for request in fake.received]
+    return [json.loads(request.body) for request in fake.requests]
 
 
 def hashes(events: list[dict[str, Any]]) -> Counter[str]:
@@ -53,9 +53,7 @@ def recorded(server: Server, recorder: Recorder, count: int) -> Counter[str]:
     return hashes(server.events(sessionId=recorder.session_id))
 
 
-def test_hits_and_misses_are_recorded_as_the_contract_has_them(
-    fake: StrictFake, client: Hitrate
-) -> None:
+def test_hits_and_misses_are_sent_as_contract_events(fake: StrictFake, client: Hitrate) -> None:
     with Recorder(client, session_id="s") as r:
         r.hit("a", 400, source="LOCAL")
         r.hit("b", 0.5)
@@ -72,7 +70,7 @@ def test_hits_and_misses_are_recorded_as_the_contract_has_them(
     assert r.counts == Counts(sent=5, dropped=0, unknown=0, pending=0)
 
 
-def test_events_go_in_batches_of_at_most_a_hundred_and_in_order(
+def test_events_are_sent_in_order_in_batches_of_at_most_100(
     fake: StrictFake, client: Hitrate
 ) -> None:
     with Recorder(client) as r:
@@ -80,10 +78,12 @@ def test_events_go_in_batches_of_at_most_a_hundred_and_in_order(
             r.miss(str(index))
     assert [event["hash"] for event in fake.events] == [str(index) for index in range(1234)]
     assert max(len(batch) for batch in batches(fake)) == 100
-    assert len(fake.received) <= 14
+    assert len(fake.requests) <= 14
 
 
-def test_a_few_events_go_without_waiting_for_more(fake: StrictFake, client: Hitrate) -> None:
+def test_incomplete_batches_are_sent_without_further_events(
+    fake: StrictFake, client: Hitrate
+) -> None:
     with Recorder(client) as r:
         r.miss("a")
         eventually(lambda: r.counts.sent == 1)
@@ -92,13 +92,13 @@ def test_a_few_events_go_without_waiting_for_more(fake: StrictFake, client: Hitr
         eventually(lambda: r.counts.sent == 2)
 
 
-def test_nothing_is_sent_when_nothing_is_recorded(fake: StrictFake, client: Hitrate) -> None:
+def test_recorder_without_events_sends_nothing(fake: StrictFake, client: Hitrate) -> None:
     with Recorder(client):
         pass
-    assert fake.received == []
+    assert fake.requests == []
 
 
-def test_ci_interactivity_and_agent_are_told(
+def test_recorder_sends_ci_interactivity_and_agent(
     fake: StrictFake, client: Hitrate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CI", "true")
@@ -106,13 +106,13 @@ def test_ci_interactivity_and_agent_are_told(
     monkeypatch.setenv("AI_AGENT", "some-agent")
     with Recorder(client) as r:
         r.miss("a")
-    [request] = fake.received
+    [request] = fake.requests
     assert request.headers["x-artifact-client-ci"] == "GITHUB_ACTIONS"
     assert request.headers["x-artifact-client-interactive"] == "0"
     assert request.headers["x-ai-agent"] == "some-agent"
 
 
-def test_programs_of_one_build_share_the_session_that_the_environment_names(
+def test_session_id_comes_from_the_argument_or_the_environment(
     client: Hitrate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HITRATE_SESSION", "build-1")
@@ -128,7 +128,7 @@ def test_programs_of_one_build_share_the_session_that_the_environment_names(
      {"hash": "a", "duration_ms": "long"}, {"hash": "\ud800"}],
     ids=str,
 )  # fmt: skip
-def test_a_wrong_event_is_dropped_and_told_and_never_raises(
+def test_invalid_event_is_dropped_and_logged_but_never_raises(
     fake: StrictFake, client: Hitrate, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with Recorder(client) as r:
@@ -139,9 +139,7 @@ def test_a_wrong_event_is_dropped_and_told_and_never_raises(
     assert "request_body" in caplog.text
 
 
-def test_the_same_event_again_and_again_is_counted_each_time(
-    fake: StrictFake, client: Hitrate
-) -> None:
+def test_equal_events_are_counted_each_time(fake: StrictFake, client: Hitrate) -> None:
     with Recorder(client) as r:
         for _ in range(500):
             r.hit("same", 5)
@@ -149,45 +147,47 @@ def test_the_same_event_again_and_again_is_counted_each_time(
     assert hashes(fake.events) == {"same": 500}
 
 
-def test_a_batch_whose_answer_was_lost_is_sent_again_and_counts_once(
+def test_batch_without_a_response_is_re_sent_and_counted_once(
     fake: StrictFake, client: Hitrate
 ) -> None:
-    fake.script(HangUp(store=True), HangUp(store=True))
+    fake.script(Disconnect(store=True), Disconnect(store=True))
     with Recorder(client) as r:
         for index in range(100):
             r.miss(str(index))
-    assert len(fake.received) == 3
-    assert len({request.body for request in fake.received}) == 1
+    assert len(fake.requests) == 3
+    assert len({request.body for request in fake.requests}) == 1
     assert r.counts == Counts(sent=100, dropped=0, unknown=0, pending=0)
     assert hashes(fake.events).total() == 100
 
 
-def test_a_batch_in_doubt_is_not_sent_again_when_it_might_count_twice(
+def test_unconfirmed_batch_is_not_re_sent_after_the_resend_window(
     fake: StrictFake, client: Hitrate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "RESEND_WINDOW_S", -1)
-    fake.script(HangUp(store=True))
+    fake.script(Disconnect(store=True))
     with Recorder(client) as r:
         r.miss("a")
-    assert len(fake.received) == 1
+    assert len(fake.requests) == 1
     assert r.counts == Counts(sent=0, dropped=0, unknown=1, pending=0)
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_server_that_refuses_for_now_gets_the_batch_again(
+def test_batch_is_re_sent_after_a_temporary_rejection(
     fake: StrictFake, client: Hitrate, status: int
 ) -> None:
-    fake.script(Refuse(status, "later", headers={"retry-after": "0"}), Refuse(status, "later"))
+    fake.script(
+        ErrorResponse(status, "later", headers={"retry-after": "0"}), ErrorResponse(status, "later")
+    )
     with Recorder(client) as r:
         r.miss("a")
     assert r.counts == Counts(sent=1, dropped=0, unknown=0, pending=0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 501])
-def test_what_a_server_refuses_for_good_is_dropped_and_told(
+def test_permanently_rejected_batch_is_dropped_and_logged(
     fake: StrictFake, client: Hitrate, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fake.script(Refuse(status, "refused", message="not you"))
+    fake.script(ErrorResponse(status, "refused", message="not you"))
     with Recorder(client) as r:
         r.miss("a")
         eventually(lambda: r.counts.dropped)
@@ -196,19 +196,19 @@ def test_what_a_server_refuses_for_good_is_dropped_and_told(
     assert "not you" in caplog.text
 
 
-def test_a_server_that_hangs_does_not_keep_the_build_waiting(
+def test_close_returns_after_its_timeout_if_the_server_hangs(
     fake: StrictFake, client: Hitrate, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.script(Stall())
     with Recorder(client, close_timeout=0.3) as r:
         for index in range(150):
             r.miss(str(index))
-        eventually(lambda: fake.received)
+        eventually(lambda: fake.requests)
     assert r.counts == Counts(sent=0, dropped=50, unknown=100, pending=0)
     assert "50 dropped, 100 sent without a response" in caplog.text
 
 
-def test_what_does_not_fit_is_dropped_and_told(
+def test_events_above_the_capacity_are_dropped_and_logged(
     fake: StrictFake, client: Hitrate, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.close()
@@ -222,7 +222,7 @@ def test_what_does_not_fit_is_dropped_and_told(
     assert "250 events are already waiting" in caplog.text
 
 
-def test_an_event_that_the_server_refuses_does_not_take_the_others_with_it(
+def test_rejected_event_does_not_drop_the_others_of_its_batch(
     shared_server: Server,
 ) -> None:
     with client_of(shared_server) as client, Recorder(client) as r:
@@ -233,18 +233,20 @@ def test_an_event_that_the_server_refuses_does_not_take_the_others_with_it(
     assert recorded(shared_server, r, 90) == Counter(map(str, range(90)))
 
 
-def test_a_batch_in_doubt_does_not_wait_beyond_the_time_in_which_it_counts_once(
+def test_unconfirmed_batch_does_not_wait_beyond_the_resend_window(
     fake: StrictFake, client: Hitrate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "RESEND_WINDOW_S", 20)
-    fake.script(HangUp(store=True), Refuse(503, "later", headers={"retry-after": "21"}))
+    fake.script(Disconnect(store=True), ErrorResponse(503, "later", headers={"retry-after": "21"}))
     with Recorder(client) as r:
         r.miss("a")
         eventually(lambda: r.counts.unknown)
-    assert len(fake.received) == 2
+    assert len(fake.requests) == 2
 
 
-def test_a_server_that_comes_back_while_we_end_gets_all(fake: StrictFake, client: Hitrate) -> None:
+def test_events_are_sent_if_the_server_returns_during_close(
+    fake: StrictFake, client: Hitrate
+) -> None:
     fake.close()
     r = Recorder(client, close_timeout=30)
     r.miss("a")
@@ -255,7 +257,7 @@ def test_a_server_that_comes_back_while_we_end_gets_all(fake: StrictFake, client
     assert r.counts == Counts(sent=1, dropped=0, unknown=0, pending=0)
 
 
-def test_a_client_that_is_closed_before_is_told_at_once(
+def test_closed_client_is_reported_without_waiting(
     client: Hitrate, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.close()
@@ -268,12 +270,14 @@ def test_a_client_that_is_closed_before_is_told_at_once(
 @pytest.mark.parametrize(
     "wrong", [{"close_timeout": float("inf")}, {"close_timeout": -1}, {"capacity": 0}], ids=str
 )
-def test_a_recorder_with_wrong_settings_is_not_made(client: Hitrate, wrong: dict[str, Any]) -> None:
+def test_invalid_recorder_settings_raise_bad_request(
+    client: Hitrate, wrong: dict[str, Any]
+) -> None:
     with pytest.raises(BadRequest):
         Recorder(client, **wrong)
 
 
-def test_after_the_end_events_are_dropped(client: Hitrate) -> None:
+def test_events_after_close_are_dropped(client: Hitrate) -> None:
     r = Recorder(client)
     r.close()
     r.close()
@@ -281,7 +285,7 @@ def test_after_the_end_events_are_dropped(client: Hitrate) -> None:
     assert r.counts == Counts(sent=0, dropped=1, unknown=0, pending=0)
 
 
-def test_an_outage_that_outlasts_the_build_loses_what_is_left_and_says_how_much(
+def test_events_are_dropped_and_counted_if_an_outage_outlasts_the_build(
     fake: StrictFake, client: Hitrate, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.close()
@@ -293,7 +297,7 @@ def test_an_outage_that_outlasts_the_build_loses_what_is_left_and_says_how_much(
     fake.open()
 
 
-def test_a_server_that_is_killed_again_and_again_has_everything_once(server: Server) -> None:
+def test_events_are_recorded_exactly_once_despite_repeated_server_kills(server: Server) -> None:
     given: Counter[str] = Counter()
     with client_of(server) as client, Recorder(client, close_timeout=30) as r:
         for outage in range(3):
@@ -334,7 +338,7 @@ def program(server: Server, code: str, *arguments: str) -> "subprocess.Popen[str
     )
 
 
-def test_a_program_that_ends_without_closing_has_sent_all(shared_server: Server) -> None:
+def test_all_events_are_sent_at_exit_without_close(shared_server: Server) -> None:
     _, errors = program(shared_server, PROGRAM, "unclosed", "250").communicate(timeout=30)
     assert errors == ""
     found = eventually(
@@ -363,7 +367,7 @@ while True:
 """
 
 
-def test_of_a_program_that_is_killed_all_that_it_counted_as_sent_is_recorded(
+def test_events_counted_as_sent_are_recorded_after_the_program_is_killed(
     shared_server: Server,
 ) -> None:
     process = program(shared_server, KILLED, "killed")
@@ -407,7 +411,7 @@ print(children)
 """
 
 
-def test_a_forked_child_reads_none_of_its_parents_answers(shared_server: Server) -> None:
+def test_forked_child_never_reads_responses_of_its_parent(shared_server: Server) -> None:
     output, errors = program(shared_server, FORKED_CLIENT).communicate(timeout=60)
     assert (output.strip(), errors) == (str([0] * 20), "")
 
@@ -429,7 +433,7 @@ print(recorder.counts.sent)
 """
 
 
-def test_a_forked_child_sends_nothing_of_its_parents(shared_server: Server) -> None:
+def test_forked_child_sends_no_events_of_its_parent(shared_server: Server) -> None:
     output, errors = program(shared_server, FORKED, "forked").communicate(timeout=30)
     assert output.split() == ["2", "2"]
     assert "forked process" in errors

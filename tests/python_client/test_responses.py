@@ -24,8 +24,8 @@ from hitrate.client import (
     Unauthorized,
 )
 from tests.python_client.conftest import Connect
-from tests.support.client_adapter import OPERATIONS, Facade
-from tests.support.strict_fake import Answer, HangUp, StrictFake
+from tests.support.client_adapter import OPERATIONS, ClientAdapter
+from tests.support.strict_fake import Disconnect, Response, StrictFake
 
 SECRET = "hr_a-secret-that-nobody-may-read"
 MESSAGE = "Do this instead"
@@ -34,8 +34,8 @@ MESSAGE = "Do this instead"
 def failure(
     connect: Connect,
     fake: StrictFake,
-    answer: Answer,
-    operation: Callable[[Facade, Path], object] = OPERATIONS["status"],
+    answer: Response,
+    operation: Callable[[ClientAdapter, Path], object] = OPERATIONS["status"],
     folder: Path = Path(),
 ) -> HitrateError:
     """What is raised for the answer, which is not asked for again."""
@@ -66,13 +66,13 @@ def failure(
         (503, "unavailable", ServiceUnavailable),
     ],
 )
-def test_an_error_says_what_the_answer_said(
+def test_error_has_status_code_and_message_of_the_response(
     connect: Connect, fake: StrictFake, status: int, code: str, kind: type[HitrateError], form: str
 ) -> None:
     flat = {"code": code, "message": MESSAGE}
     forms: dict[str, dict[str, Any]] = {"nested": {"error": flat}, "flat": flat}
     forms["both"] = forms["nested"] | forms["flat"]
-    error = failure(connect, fake, Answer(status, forms[form]))
+    error = failure(connect, fake, Response(status, forms[form]))
 
     assert type(error) is kind
     assert (error.status, error.code, error.message) == (status, code, MESSAGE)
@@ -81,13 +81,13 @@ def test_an_error_says_what_the_answer_said(
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_operation_raises_the_error(
-    judged: Facade, fake: StrictFake, tmp_path: Path, operation: str
+def test_every_operation_raises_the_error_of_the_response(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, operation: str
 ) -> None:
-    fake.script(Answer(403, {"code": "remote_caching_paused", "message": MESSAGE}))
+    fake.script(Response(403, {"code": "remote_caching_paused", "message": MESSAGE}))
 
     with pytest.raises(Forbidden) as refused:
-        OPERATIONS[operation](judged, tmp_path)
+        OPERATIONS[operation](fake_client, tmp_path)
 
     # The answer to a HEAD request has no body that could say more.
     code = "forbidden" if operation == "exists" else "remote_caching_paused"
@@ -101,21 +101,21 @@ HTML = {"content-type": "text/html"}
 @pytest.mark.parametrize(
     ("answer", "kind", "code", "message"),
     [
-        (Answer(404), NotFound, "not_found", "The server responded with 404 Not Found."),
-        (Answer(502, b"<html>Bad"), ServiceUnavailable, "unavailable", "<html>Bad"),
-        (Answer(500, b"x" * 9999), ServiceUnavailable, "unavailable", UNTOLD),
-        (Answer(500, b"two\nlines"), ServiceUnavailable, "unavailable", UNTOLD),
-        (Answer(500, b"page", HTML), ServiceUnavailable, "unavailable", UNTOLD),
-        (Answer(400, b"[1]"), BadRequest, "bad_request", "[1]"),
-        (Answer(400, {"error": "no"}), BadRequest, "bad_request", '{"error": "no"}'),
-        (Answer(401, {"message": "no", "code": 5}), Unauthorized, "unauthorized", "no"),
-        (Answer(401, b"\xff\xfe"), Unauthorized, "unauthorized", None),
+        (Response(404), NotFound, "not_found", "The server responded with 404 Not Found."),
+        (Response(502, b"<html>Bad"), ServiceUnavailable, "unavailable", "<html>Bad"),
+        (Response(500, b"x" * 9999), ServiceUnavailable, "unavailable", UNTOLD),
+        (Response(500, b"two\nlines"), ServiceUnavailable, "unavailable", UNTOLD),
+        (Response(500, b"page", HTML), ServiceUnavailable, "unavailable", UNTOLD),
+        (Response(400, b"[1]"), BadRequest, "bad_request", "[1]"),
+        (Response(400, {"error": "no"}), BadRequest, "bad_request", '{"error": "no"}'),
+        (Response(401, {"message": "no", "code": 5}), Unauthorized, "unauthorized", "no"),
+        (Response(401, b"\xff\xfe"), Unauthorized, "unauthorized", None),
     ],
 )
-def test_an_error_of_no_known_form_tells_what_there_is(
+def test_error_body_of_unknown_format_becomes_the_message(
     connect: Connect,
     fake: StrictFake,
-    answer: Answer,
+    answer: Response,
     kind: type[HitrateError],
     code: str,
     message: str | None,
@@ -126,8 +126,8 @@ def test_an_error_of_no_known_form_tells_what_there_is(
     assert error.message == message or message is None
 
 
-def test_a_hitrate_servers_own_request_id_is_told(connect: Connect, fake: StrictFake) -> None:
-    assert failure(connect, fake, Answer(500, b"", {"x-request-id": "r1"})).request_id == "r1"
+def test_request_id_of_a_hitrate_server_is_reported(connect: Connect, fake: StrictFake) -> None:
+    assert failure(connect, fake, Response(500, b"", {"x-request-id": "r1"})).request_id == "r1"
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -144,7 +144,7 @@ def test_a_hitrate_servers_own_request_id_is_told(connect: Connect, fake: Strict
         (None, None, None),
     ],
 )
-def test_an_error_tells_when_to_come_back(
+def test_error_has_the_retry_after_of_the_response(
     connect: Connect,
     fake: StrictFake,
     status: int,
@@ -153,7 +153,7 @@ def test_an_error_tells_when_to_come_back(
     most: float | None,
 ) -> None:
     headers = {} if text is None else {"retry-after": text}
-    error = failure(connect, fake, Answer(status, b"", headers))
+    error = failure(connect, fake, Response(status, b"", headers))
 
     assert isinstance(error, RateLimited | ServiceUnavailable)
     if least is None or most is None:
@@ -167,10 +167,10 @@ def test_an_error_tells_when_to_come_back(
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"\xff", b"[]", b"{", b'{"h": 1}', b'{"status": "odd"}']
 )
-def test_an_answer_that_is_none_of_this_api_is_a_transport_error(
+def test_invalid_success_body_is_a_transport_error(
     connect: Connect, fake: StrictFake, tmp_path: Path, operation: str, body: bytes
 ) -> None:
-    error = failure(connect, fake, Answer(200, body), OPERATIONS[operation], tmp_path)
+    error = failure(connect, fake, Response(200, body), OPERATIONS[operation], tmp_path)
 
     assert isinstance(error, TransportError)
     assert error.may_have_arrived
@@ -178,29 +178,29 @@ def test_an_answer_that_is_none_of_this_api_is_a_transport_error(
     assert "127.0.0.1" in str(error)
 
 
-def test_a_page_that_is_not_found_is_no_missing_artifact(
-    connect: Connect, fake: StrictFake
-) -> None:
+def test_html_404_is_a_transport_error(connect: Connect, fake: StrictFake) -> None:
     for operation in ("download", "exists", "status"):
-        error = failure(connect, fake, Answer(404, b"<html>", HTML), OPERATIONS[operation])
+        error = failure(connect, fake, Response(404, b"<html>", HTML), OPERATIONS[operation])
         assert isinstance(error, TransportError)
         assert (error.status, error.may_have_arrived) == (404, False)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_redirection_is_not_followed(
+def test_redirects_are_not_followed(
     connect: Connect, fake: StrictFake, tmp_path: Path, operation: str
 ) -> None:
-    redirection = Answer(302, b"", {"location": "/v8/artifacts/status"})
+    redirection = Response(302, b"", {"location": "/v8/artifacts/status"})
     error = failure(connect, fake, redirection, OPERATIONS[operation], tmp_path)
 
     assert isinstance(error, TransportError)
     assert "302" in str(error)
-    assert len(fake.received) == 1
+    assert len(fake.requests) == 1
 
 
-@pytest.mark.parametrize("step", [Answer(401), Answer(302), HangUp(), Answer(200, b"<html>"), None])
-def test_the_token_never_shows(connect: Connect, fake: StrictFake, step: Any) -> None:
+@pytest.mark.parametrize(
+    "step", [Response(401), Response(302), Disconnect(), Response(200, b"<html>"), None]
+)
+def test_token_appears_in_no_error_or_repr(connect: Connect, fake: StrictFake, step: Any) -> None:
     fake.token = SECRET
     client = connect(bearer_token=SECRET, server_url=fake.url, retries=0)
     if step is None:
@@ -227,7 +227,7 @@ def test_the_token_never_shows(connect: Connect, fake: StrictFake, step: Any) ->
         Forbidden("no", status=403, code="remote_caching_paused"),
     ],
 )
-def test_an_error_comes_whole_from_another_process(error: HitrateError) -> None:
+def test_errors_survive_pickling(error: HitrateError) -> None:
     again = pickle.loads(pickle.dumps(error))
 
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

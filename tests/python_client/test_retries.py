@@ -14,11 +14,11 @@ import pytest
 
 from hitrate.client import HitrateError, RateLimited, ServiceUnavailable, TransportError
 from tests.python_client.conftest import Connect
-from tests.support.client_adapter import EVENT, OPERATIONS, Facade
+from tests.support.client_adapter import EVENT, OPERATIONS, ClientAdapter
 from tests.support.strict_fake import (
-    Answer,
-    HangUp,
-    Refuse,
+    Disconnect,
+    ErrorResponse,
+    Response,
     Stall,
     Step,
     StoredArtifact,
@@ -27,12 +27,12 @@ from tests.support.strict_fake import (
 )
 
 CONTENT = bytes(range(256)) * 2000
-BUSY = Refuse(503, "unavailable")
+BUSY = ErrorResponse(503, "unavailable")
 RETRIES = 2
 SHORTLY = httpx.Timeout(30, read=0.1)
 HALF_A_SECOND = 0.5
 
-Send = Callable[[Facade, Path], object]
+Send = Callable[[ClientAdapter, Path], object]
 
 
 @pytest.fixture(autouse=True)
@@ -42,21 +42,21 @@ def stored(fake: StrictFake) -> None:
 
 
 def sending(form: Callable[[Path], Any]) -> Send:
-    def send(client: Facade, folder: Path) -> None:
+    def send(client: ClientAdapter, folder: Path) -> None:
         (folder / "content").write_bytes(CONTENT)
         client.upload("h", form(folder / "content"))
 
     return send
 
 
-def send_file(client: Facade, folder: Path) -> None:
+def send_file(client: ClientAdapter, folder: Path) -> None:
     (folder / "content").write_bytes(b"before" + CONTENT)
     with (folder / "content").open("rb") as file:
         file.seek(len(b"before"))
         client.upload("h", file)
 
 
-def send_iterator(client: Facade, _folder: Path) -> None:
+def send_iterator(client: ClientAdapter, _folder: Path) -> None:
     client.upload("h", iter([CONTENT]), content_length=len(CONTENT))
 
 
@@ -71,139 +71,145 @@ UPLOADS: dict[str, Send] = {
 HARMLESS: dict[str, Send] = {name: OPERATIONS[name] for name in OPERATIONS if name != "delete_all"}
 
 
-@pytest.mark.parametrize("step", [BUSY, Refuse(429, "rate_limited")], ids=["503", "429"])
+@pytest.mark.parametrize("step", [BUSY, ErrorResponse(429, "rate_limited")], ids=["503", "429"])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_refusal_that_may_pass_is_followed_by_another_attempt(
-    judged: Facade, fake: StrictFake, tmp_path: Path, operation: str, step: Step
+def test_temporary_rejection_is_retried(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, operation: str, step: Step
 ) -> None:
     fake.script(step, step)
 
-    OPERATIONS[operation](judged, tmp_path)
+    OPERATIONS[operation](fake_client, tmp_path)
 
-    assert len(fake.received) == 3
-    assert len(judged.pauses) == 2
+    assert len(fake.requests) == 3
+    assert len(fake_client.pauses) == 2
 
 
-@pytest.mark.parametrize("step", [Answer(500), Answer(502), HangUp()], ids=["500", "502", "none"])
+@pytest.mark.parametrize(
+    "step", [Response(500), Response(502), Disconnect()], ids=["500", "502", "none"]
+)
 @pytest.mark.parametrize("send", HARMLESS.values(), ids=HARMLESS)
-def test_what_may_have_been_done_is_done_again_where_that_does_no_harm(
-    judged: Facade, fake: StrictFake, tmp_path: Path, send: Send, step: Step
+def test_idempotent_calls_are_retried_after_an_unknown_outcome(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, send: Send, step: Step
 ) -> None:
     fake.script(step, step)
 
-    send(judged, tmp_path)
+    send(fake_client, tmp_path)
 
-    assert len({request.method + request.target for request in fake.received}) == 1
-    assert len(fake.received) == 3
+    assert len({request.method + request.target for request in fake.requests}) == 1
+    assert len(fake.requests) == 3
 
 
-@pytest.mark.parametrize("step", [Answer(302), Answer(200, b"<html>")], ids=["302", "no JSON"])
+@pytest.mark.parametrize("step", [Response(302), Response(200, b"<html>")], ids=["302", "no JSON"])
 @pytest.mark.parametrize("operation", ["status", "upload", "query", "delete_all"])
-def test_an_answer_that_would_be_the_same_again_is_not_asked_for_again(
-    judged: Facade, fake: StrictFake, tmp_path: Path, operation: str, step: Step
+def test_unexpected_responses_are_not_retried(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, operation: str, step: Step
 ) -> None:
     fake.script(step)
 
     with pytest.raises(HitrateError):
-        OPERATIONS[operation](judged, tmp_path)
+        OPERATIONS[operation](fake_client, tmp_path)
 
-    assert len(fake.received) == 1
+    assert len(fake.requests) == 1
 
 
 @pytest.mark.parametrize("operation", ["status", "upload", "query", "download", "download_to"])
-def test_an_answer_that_breaks_off_is_asked_for_again(
-    judged: Facade, fake: StrictFake, tmp_path: Path, operation: str
+def test_truncated_response_is_retried(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, operation: str
 ) -> None:
-    judged.upload("h", CONTENT)
+    fake_client.upload("h", CONTENT)
     fake.script(Truncate(3))
 
-    OPERATIONS[operation](judged, tmp_path)
+    OPERATIONS[operation](fake_client, tmp_path)
 
-    assert len(fake.received) == 3
+    assert len(fake.requests) == 3
 
 
-@pytest.mark.parametrize("step", [HangUp(), BUSY], ids=["none", "503"])
+@pytest.mark.parametrize("step", [Disconnect(), BUSY], ids=["none", "503"])
 @pytest.mark.parametrize("send", UPLOADS.values(), ids=UPLOADS)
-def test_content_that_can_be_had_again_is_sent_again_from_its_beginning(
-    judged: Facade, fake: StrictFake, tmp_path: Path, send: Send, step: Step
+def test_rewindable_content_is_re_sent_from_its_beginning(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, send: Send, step: Step
 ) -> None:
     fake.script(step, step)
 
-    send(judged, tmp_path)
+    send(fake_client, tmp_path)
 
-    assert [request.body for request in fake.received] == [CONTENT] * 3
+    assert [request.body for request in fake.requests] == [CONTENT] * 3
     assert fake.artifacts["h"].content == CONTENT
 
 
 @pytest.mark.parametrize("store", [False, True], ids=["lost", "stored"])
-def test_events_that_got_no_answer_come_again_byte_for_byte_and_count_once(
-    judged: Facade, fake: StrictFake, store: bool
+def test_events_without_a_response_are_re_sent_byte_for_byte_and_counted_once(
+    fake_client: ClientAdapter, fake: StrictFake, store: bool
 ) -> None:
-    fake.script(HangUp(store), HangUp(store))
+    fake.script(Disconnect(store), Disconnect(store))
 
-    judged.record_events([EVENT, {**EVENT, "hash": "ä"}])
+    fake_client.record_events([EVENT, {**EVENT, "hash": "ä"}])
 
-    assert len(fake.received) == 3
-    assert len({request.body for request in fake.received}) == 1
+    assert len(fake.requests) == 3
+    assert len({request.body for request in fake.requests}) == 1
     assert len(fake.events) == 2
 
 
 @pytest.mark.parametrize(
     ("send", "step"),
     [
-        (OPERATIONS["delete_all"], HangUp()),
-        (OPERATIONS["delete_all"], HangUp(store=True)),
-        (OPERATIONS["delete_all"], Answer(500)),
-        (OPERATIONS["delete_all"], Answer(504)),
-        (send_iterator, HangUp()),
+        (OPERATIONS["delete_all"], Disconnect()),
+        (OPERATIONS["delete_all"], Disconnect(store=True)),
+        (OPERATIONS["delete_all"], Response(500)),
+        (OPERATIONS["delete_all"], Response(504)),
+        (send_iterator, Disconnect()),
         (send_iterator, BUSY),
-        (send_iterator, Refuse(429, "rate_limited")),
-        *((send, Answer(501)) for send in OPERATIONS.values()),
-        *((send, Refuse(403, "forbidden")) for send in OPERATIONS.values()),
-        *((send, Answer(status)) for status in (400, 401, 402, 409) for send in HARMLESS.values()),
+        (send_iterator, ErrorResponse(429, "rate_limited")),
+        *((send, Response(501)) for send in OPERATIONS.values()),
+        *((send, ErrorResponse(403, "forbidden")) for send in OPERATIONS.values()),
+        *(
+            (send, Response(status))
+            for status in (400, 401, 402, 409)
+            for send in HARMLESS.values()
+        ),
     ],
 )
-def test_what_may_harm_or_cannot_help_is_not_done_again(
-    judged: Facade, fake: StrictFake, tmp_path: Path, send: Send, step: Step
+def test_non_idempotent_calls_and_permanent_errors_are_not_retried(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, send: Send, step: Step
 ) -> None:
     fake.script(step)
 
     with pytest.raises(HitrateError):
-        send(judged, tmp_path)
+        send(fake_client, tmp_path)
 
-    assert len(fake.received) == 1
-    assert judged.pauses == []
+    assert len(fake.requests) == 1
+    assert fake_client.pauses == []
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_server_that_is_not_there_is_tried_again(
-    judged: Facade, fake: StrictFake, tmp_path: Path, operation: str
+def test_connection_failure_is_retried(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, operation: str
 ) -> None:
     fake.close()
 
     with pytest.raises(TransportError) as raised:
-        OPERATIONS[operation](judged, tmp_path)
+        OPERATIONS[operation](fake_client, tmp_path)
 
     assert not raised.value.may_have_arrived
     assert fake.url in str(raised.value)
-    assert len(judged.pauses) == RETRIES
+    assert len(fake_client.pauses) == RETRIES
 
 
 @pytest.mark.parametrize("send", [*OPERATIONS.values(), *UPLOADS.values()])
-def test_a_server_that_comes_back_is_found(
-    judged: Facade, fake: StrictFake, tmp_path: Path, send: Send
+def test_call_succeeds_if_the_server_returns_during_the_backoff(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, send: Send
 ) -> None:
     fake.close()
-    judged.on_pause = fake.open
+    fake_client.on_pause = fake.open
 
-    send(judged, tmp_path)
+    send(fake_client, tmp_path)
 
-    assert (len(fake.received), len(judged.pauses)) == (1, 1)
+    assert (len(fake.requests), len(fake_client.pauses)) == (1, 1)
 
 
 @pytest.mark.parametrize("retries", [0, 1, 4])
-@pytest.mark.parametrize("step", [BUSY, HangUp()], ids=["503", "none"])
-def test_there_are_so_many_attempts_and_then_the_last_failure(
+@pytest.mark.parametrize("step", [BUSY, Disconnect()], ids=["503", "none"])
+def test_retries_limits_the_attempts_and_the_last_error_is_raised(
     connect: Connect, fake: StrictFake, step: Step, retries: int
 ) -> None:
     client = connect(bearer_token=fake.token, server_url=fake.url, retries=retries)
@@ -212,38 +218,38 @@ def test_there_are_so_many_attempts_and_then_the_last_failure(
     with pytest.raises(ServiceUnavailable if step is BUSY else TransportError):
         client.status()
 
-    assert (len(fake.received), len(client.pauses)) == (1 + retries, retries)
+    assert (len(fake.requests), len(client.pauses)) == (1 + retries, retries)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("text", ["0", "1", "60", "date"])
-def test_a_server_that_says_when_is_obeyed(
-    judged: Facade, fake: StrictFake, status: int, text: str
+def test_retry_after_sets_the_backoff(
+    fake_client: ClientAdapter, fake: StrictFake, status: int, text: str
 ) -> None:
     if text == "date":
         text = formatdate(time.time() + 50, usegmt=True)
-    fake.script(Answer(status, b"", {"retry-after": text}))
+    fake.script(Response(status, b"", {"retry-after": text}))
 
-    judged.status()
+    fake_client.status()
 
-    [pause] = judged.pauses
+    [pause] = fake_client.pauses
     assert pause == float(text) if text.isdecimal() else 30 < pause <= 50
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, ServiceUnavailable)])
-def test_a_server_that_says_much_later_is_not_waited_for(
-    judged: Facade, fake: StrictFake, status: int, kind: type[HitrateError]
+def test_retry_after_above_max_backoff_raises_immediately(
+    fake_client: ClientAdapter, fake: StrictFake, status: int, kind: type[HitrateError]
 ) -> None:
-    fake.script(Answer(status, b"", {"retry-after": "61"}))
+    fake.script(Response(status, b"", {"retry-after": "61"}))
 
     with pytest.raises(kind) as raised:
-        judged.status()
+        fake_client.status()
 
     assert getattr(raised.value, "retry_after", None) == 61
-    assert (len(fake.received), judged.pauses) == (1, [])
+    assert (len(fake.requests), fake_client.pauses) == (1, [])
 
 
-def test_pauses_grow_and_differ_from_client_to_client(connect: Connect, fake: StrictFake) -> None:
+def test_backoff_grows_exponentially_with_jitter(connect: Connect, fake: StrictFake) -> None:
     waits: list[list[float]] = []
     for _ in range(3):
         client = connect(bearer_token=fake.token, server_url=fake.url, retries=8)
@@ -259,57 +265,59 @@ def test_pauses_grow_and_differ_from_client_to_client(connect: Connect, fake: St
 
 
 @pytest.mark.parametrize("times", [1, RETRIES])
-def test_a_download_that_breaks_off_is_made_again(
-    judged: Facade, fake: StrictFake, tmp_path: Path, times: int
+def test_interrupted_download_is_retried(
+    fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, times: int
 ) -> None:
     fake.artifacts["h"] = StoredArtifact(CONTENT)
     path = tmp_path / "artifact"
 
     fake.script(*[Truncate(300_000)] * times)
-    assert judged.download("h").content == CONTENT
+    assert fake_client.download("h").content == CONTENT
     fake.script(*[Truncate(300_000)] * times)
-    judged.download_to("h", path)
+    fake_client.download_to("h", path)
 
     assert path.read_bytes() == CONTENT
     assert list(tmp_path.iterdir()) == [path]
-    assert len(fake.received) == 2 * (times + 1)
+    assert len(fake.requests) == 2 * (times + 1)
 
 
-def test_a_stream_that_breaks_off_is_a_transport_error(judged: Facade, fake: StrictFake) -> None:
+def test_interrupted_stream_raises_transport_error_from_the_context(
+    fake_client: ClientAdapter, fake: StrictFake
+) -> None:
     fake.artifacts["h"] = StoredArtifact(CONTENT)
     fake.script(Truncate(300_000))
 
-    with pytest.raises(TransportError), judged.stream("h") as download:
+    with pytest.raises(TransportError), fake_client.stream("h") as download:
         took = next(download.chunks)
         for chunk in download.chunks:
             took += chunk
 
     assert CONTENT.startswith(took)
-    assert judged.pauses == []
+    assert fake_client.pauses == []
 
 
-def test_a_stream_that_breaks_off_is_a_transport_error_where_it_is_read(
-    judged: Facade, fake: StrictFake
+def test_interrupted_stream_raises_transport_error_from_the_iterator(
+    fake_client: ClientAdapter, fake: StrictFake
 ) -> None:
     fake.artifacts["h"] = StoredArtifact(CONTENT)
     fake.script(Truncate(300_000))
 
-    with judged.stream("h") as download, pytest.raises(TransportError):
+    with fake_client.stream("h") as download, pytest.raises(TransportError):
         list(download.chunks)
 
 
-def test_what_a_stream_is_read_for_may_fail_in_its_own_way(
-    judged: Facade, fake: StrictFake
+def test_exception_in_a_stream_block_is_raised_unchanged(
+    fake_client: ClientAdapter, fake: StrictFake
 ) -> None:
-    with pytest.raises(ZeroDivisionError), judged.stream("h"):
+    with pytest.raises(ZeroDivisionError), fake_client.stream("h"):
         raise ZeroDivisionError
 
-    assert judged.status() is not None
-    assert len(fake.received) == 2
+    assert fake_client.status() is not None
+    assert len(fake.requests) == 2
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_server_that_does_not_answer_is_given_up(
+def test_unresponsive_server_raises_transport_error_after_the_timeout(
     connect: Connect, fake: StrictFake, tmp_path: Path, operation: str
 ) -> None:
     client = connect(bearer_token=fake.token, server_url=fake.url, retries=1, timeout=SHORTLY)
@@ -319,33 +327,33 @@ def test_a_server_that_does_not_answer_is_given_up(
         OPERATIONS[operation](client, tmp_path)
 
     assert raised.value.may_have_arrived
-    assert len(fake.received) == (1 if operation == "delete_all" else 2)
+    assert len(fake.requests) == (1 if operation == "delete_all" else 2)
 
 
-def test_a_call_may_have_a_timeout_of_its_own(judged: Facade, fake: StrictFake) -> None:
+def test_call_option_overrides_the_timeout(fake_client: ClientAdapter, fake: StrictFake) -> None:
     fake.script(Stall())
 
-    assert judged.query(["h"], timeout=HALF_A_SECOND)["h"] is not None
-    assert len(fake.received) == 2
+    assert fake_client.query(["h"], timeout=HALF_A_SECOND)["h"] is not None
+    assert len(fake.requests) == 2
 
 
-def test_a_call_that_failed_leaves_the_client_whole(judged: Facade, fake: StrictFake) -> None:
-    for step in (Refuse(403, "forbidden"), Answer(400, CONTENT)):
+def test_client_is_usable_after_a_failed_call(fake_client: ClientAdapter, fake: StrictFake) -> None:
+    for step in (ErrorResponse(403, "forbidden"), Response(400, CONTENT)):
         fake.script(step)
         with pytest.raises(HitrateError):
-            judged.upload("h", CONTENT)
+            fake_client.upload("h", CONTENT)
 
-    judged.upload("h", CONTENT)
+    fake_client.upload("h", CONTENT)
 
-    assert judged.download("h").content == CONTENT
+    assert fake_client.download("h").content == CONTENT
 
 
-def test_the_longest_pause_is_the_clients_to_choose(connect: Connect, fake: StrictFake) -> None:
+def test_max_backoff_limits_the_delay(connect: Connect, fake: StrictFake) -> None:
     client = connect(bearer_token=fake.token, server_url=fake.url, retries=6, max_backoff=0.3)
     fake.script(*[BUSY] * 6)
     client.status()
     assert max(client.pauses) == 0.3
-    fake.script(Answer(503, b"", {"retry-after": "1"}))
+    fake.script(Response(503, b"", {"retry-after": "1"}))
     with pytest.raises(ServiceUnavailable):
         client.status()
     assert len(client.pauses) == 6

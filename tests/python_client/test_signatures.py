@@ -28,7 +28,7 @@ def build(fake: StrictFake, project: Path, team_id: str | None = None) -> Cached
         return cached(command, inputs=["in.txt"], outputs=["out.txt"], root=project, client=client)
 
 
-def test_what_was_stored_with_the_key_is_restored_with_it(fake: StrictFake, project: Path) -> None:
+def test_signed_archive_is_restored_with_the_same_key(fake: StrictFake, project: Path) -> None:
     assert build(fake, project).stored
     [stored] = fake.artifacts.values()
     assert len(stored.headers["x-artifact-tag"]) == 44
@@ -36,7 +36,7 @@ def test_what_was_stored_with_the_key_is_restored_with_it(fake: StrictFake, proj
 
 
 @pytest.mark.parametrize("tag", [None, "", "bm9uZQ=="], ids=["no tag", "empty", "another"])
-def test_what_was_signed_otherwise_is_made_again_and_replaced(
+def test_archive_with_an_invalid_signature_is_rebuilt_and_replaced(
     fake: StrictFake, project: Path, tag: str | None
 ) -> None:
     build(fake, project)
@@ -51,7 +51,7 @@ def test_what_was_signed_otherwise_is_made_again_and_replaced(
     assert build(fake, project).outcome is Outcome.HIT
 
 
-def test_another_key_and_another_team_do_not_trust_it(
+def test_signature_is_invalid_for_another_key_or_team(
     fake: StrictFake, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(fake, project)

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from tests.support.strict_fake import (
-    Answer,
-    HangUp,
-    Pass,
-    Refuse,
+    Disconnect,
+    ErrorResponse,
+    PassThrough,
+    Response,
     Step,
     StoredArtifact,
     StrictFake,
@@ -46,7 +46,7 @@ def http(fake: StrictFake) -> Iterator[httpx.Client]:
         yield http
 
 
-def test_an_artifacts_life(fake: StrictFake, http: httpx.Client) -> None:
+def test_artifact_operations_follow_the_contract(fake: StrictFake, http: httpx.Client) -> None:
     team = {"teamId": fake.team_id, "slug": fake.slug}
     context = {"x-artifact-client-ci": "c" * 50, "x-artifact-client-interactive": "0"}
     sent = http.put(
@@ -74,11 +74,11 @@ def test_an_artifacts_life(fake: StrictFake, http: httpx.Client) -> None:
     fake.status = "paused"
     assert http.get("/v8/artifacts/status").json() == {"status": "paused"}
     assert fake.violations == []
-    assert fake.received[0].query == team
-    assert fake.received[0].path == "/v8/artifacts/h"
+    assert fake.requests[0].query == team
+    assert fake.requests[0].path == "/v8/artifacts/h"
 
 
-def test_a_batch_sent_again_counts_once(fake: StrictFake, http: httpx.Client) -> None:
+def test_re_sent_batch_is_counted_once(fake: StrictFake, http: httpx.Client) -> None:
     for batch in ([EVENT], [EVENT, EVENT], [EVENT], []):
         answer = http.post(EVENTS, json=batch)
         assert (answer.status_code, answer.json()) == (200, {})
@@ -98,15 +98,15 @@ def test_a_batch_sent_again_counts_once(fake: StrictFake, http: httpx.Client) ->
         ([{k: v for k, v in EVENT.items() if k != "hash"}], "$[0].hash is missing"),
         (["x"], "$[0] is 'x'"),
         (EVENT, "$ is {'"),
-        (b'[{"hash": "a", "hash": "a"}]', "$ is no strict JSON: a key is repeated"),
-        (b'[{"duration": NaN}]', "$ is no strict JSON"),
-        (b'[{"duration": 1e999}]', "$ is no strict JSON"),
-        (b'["\\ud800"]', "$ is no strict JSON"),
-        (b'["\xff"]', "$ is no strict JSON"),
-        (b"", "$ is no strict JSON"),
+        (b'[{"hash": "a", "hash": "a"}]', "$ is not strict JSON: a key is repeated"),
+        (b'[{"duration": NaN}]', "$ is not strict JSON"),
+        (b'[{"duration": 1e999}]', "$ is not strict JSON"),
+        (b'["\\ud800"]', "$ is not strict JSON"),
+        (b'["\xff"]', "$ is not strict JSON"),
+        (b"", "$ is not strict JSON"),
     ],
 )
-def test_events_outside_the_schema(
+def test_invalid_events_are_violations(
     fake: StrictFake, http: httpx.Client, body: Any, fault: str
 ) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body)
@@ -125,10 +125,10 @@ def test_events_outside_the_schema(
         ("GET", "/v8/artifacts/status?slug=x&slug=x", {}, "query parameter slug is repeated"),
         ("GET", "/v8/artifacts/status?teamId=x", {}, "query parameter teamId is 'x'"),
         ("GET", "/v8/artifacts/status?slug=%ff", {}, "query 'slug=%ff' is malformed"),
-        ("GET", "/v8/artifacts/status", {"content": b"x"}, "a body came"),
+        ("GET", "/v8/artifacts/status", {"content": b"x"}, "it has a body"),
         ("GET", "/v8/artifacts/status", {"headers": {"user-agent": ""}}, "user-agent is missing"),
-        ("DELETE", "/v8/artifacts", {"content": b"x"}, "a body came"),
-        ("HEAD", "/v8/artifacts/h", {"content": iter([b""])}, "a body came"),
+        ("DELETE", "/v8/artifacts", {"content": b"x"}, "it has a body"),
+        ("HEAD", "/v8/artifacts/h", {"content": iter([b""])}, "it has a body"),
         ("GET", "/v8/artifacts/h", {"headers": {"accept-encoding": "gzip"}}, "accept-encoding is"),
         ("GET", "/v8/artifacts/h", {"headers": {"x-artifact-client-ci": "c" * 51}}, "x-artifact"),
         ("POST", EVENTS, {"content": b"[]"}, "content-type is None"),
@@ -153,7 +153,7 @@ def test_events_outside_the_schema(
         ),
     ],
 )
-def test_requests_outside_the_contract(
+def test_invalid_requests_are_violations(
     fake: StrictFake,
     http: httpx.Client,
     method: str,
@@ -177,7 +177,7 @@ def test_requests_outside_the_contract(
         ("PATCH", "/v8/artifacts/h", 405),
     ],
 )
-def test_unknown_paths_and_methods(
+def test_unknown_paths_and_methods_are_violations(
     fake: StrictFake, http: httpx.Client, method: str, path: str, status: int
 ) -> None:
     assert http.request(method, fake.url + path).status_code == status
@@ -187,20 +187,20 @@ def test_unknown_paths_and_methods(
 @pytest.mark.parametrize(
     ("rest", "fault"),
     [
-        (b"Content-Length: 9\r\n\r\nhello", "content-length is 9, but 5 bytes came"),
+        (b"Content-Length: 9\r\n\r\nhello", "content-length is 9, but the body has 5 bytes"),
         (b"Content-Length: x\r\n\r\n", "content-length is 'x'"),
         (
             b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-            "content-length and transfer-encoding came together",
+            "content-length and transfer-encoding are both present",
         ),
-        (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "the chunks broke off after 5"),
+        (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "the chunks end early, after 5"),
         (b"Content-Length: 0\r\nHost: y\r\n\r\n", "host is repeated"),
         (b"Content-Length: 0\r\nx-artifact-tag: \xc3\xa4\r\n\r\n", "the header line"),
-        (b"\r\n", "neither content-length nor transfer-encoding came"),
+        (b"\r\n", "content-length and transfer-encoding are missing"),
         (b"Content-Length: 1\r\n\r\nxy", "the request line is 'y'"),
     ],
 )
-def test_broken_framing(fake: StrictFake, rest: bytes, fault: str) -> None:
+def test_invalid_framing_is_a_violation(fake: StrictFake, rest: bytes, fault: str) -> None:
     address = ("127.0.0.1", int(fake.url.rpartition(":")[2]))
     with socket.create_connection(address, 10) as connection, connection.makefile("rb") as answers:
         head = PUT_HEAD + b"Authorization: Bearer fake-token\r\n"
@@ -210,7 +210,9 @@ def test_broken_framing(fake: StrictFake, rest: bytes, fault: str) -> None:
     assert any(fault in violation for violation in fake.violations)
 
 
-def test_wrong_credentials_are_no_violation(fake: StrictFake, http: httpx.Client) -> None:
+def test_wrong_credentials_are_rejected_without_a_violation(
+    fake: StrictFake, http: httpx.Client
+) -> None:
     wrong = http.get("/v8/artifacts/status", headers={"authorization": "Bearer wrong"})
     assert (wrong.status_code, wrong.json()["code"]) == (401, "unauthorized")
     for query in ("teamId=team_other", "slug=other"):
@@ -219,13 +221,13 @@ def test_wrong_credentials_are_no_violation(fake: StrictFake, http: httpx.Client
     assert fake.violations == []
 
 
-def test_scripted_answers(fake: StrictFake, http: httpx.Client) -> None:
+def test_scripted_responses_are_sent_in_order(fake: StrictFake, http: httpx.Client) -> None:
     fake.script(
-        Answer(500, b"<html>"),
-        Answer(201, {"odd": 1}, {"X-Odd": "1"}),
-        Answer(204),
-        Refuse(429, "rate_limited", "Slow down", {"retry-after": "3"}),
-        Pass(),
+        Response(500, b"<html>"),
+        Response(201, {"odd": 1}, {"X-Odd": "1"}),
+        Response(204),
+        ErrorResponse(429, "rate_limited", "Slow down", {"retry-after": "3"}),
+        PassThrough(),
     )
     answers = [http.post(EVENTS, json=[EVENT]) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [500, 201, 204, 429, 200, 200]
@@ -237,11 +239,13 @@ def test_scripted_answers(fake: StrictFake, http: httpx.Client) -> None:
     assert answers[3].json() == {"error": error, **error}
     assert [answer.headers["x-vercel-id"] for answer in answers[:2]] == ["fake::1", "fake::2"]
     assert fake.events == [EVENT]
-    assert len(fake.received) == 6
+    assert len(fake.requests) == 6
 
 
-@pytest.mark.parametrize(("step", "events"), [(HangUp(), []), (HangUp(store=True), [EVENT])])
-def test_hanging_up(
+@pytest.mark.parametrize(
+    ("step", "events"), [(Disconnect(), []), (Disconnect(store=True), [EVENT])]
+)
+def test_disconnect_step_closes_the_connection(
     fake: StrictFake, http: httpx.Client, step: Step, events: list[dict[str, Any]]
 ) -> None:
     fake.script(step)
@@ -252,7 +256,7 @@ def test_hanging_up(
     assert fake.events == [EVENT]
 
 
-def test_truncating(fake: StrictFake, http: httpx.Client) -> None:
+def test_truncate_step_shortens_the_body(fake: StrictFake, http: httpx.Client) -> None:
     fake.artifacts["h"] = StoredArtifact(b"hello")
     fake.script(Truncate(3))
     with http.stream("GET", "/v8/artifacts/h") as answer:
@@ -264,8 +268,8 @@ def test_truncating(fake: StrictFake, http: httpx.Client) -> None:
     assert http.get("/v8/artifacts/h").content == b"hello"
 
 
-def test_a_scripted_request_is_judged_too(fake: StrictFake, http: httpx.Client) -> None:
-    fake.script(Answer(200, {}), HangUp(store=True))
+def test_scripted_requests_are_also_validated(fake: StrictFake, http: httpx.Client) -> None:
+    fake.script(Response(200, {}), Disconnect(store=True))
     assert http.post(EVENTS, json={}).status_code == 200
     with pytest.raises(httpx.RemoteProtocolError):
         http.post(EVENTS, json=[1])
@@ -273,7 +277,9 @@ def test_a_scripted_request_is_judged_too(fake: StrictFake, http: httpx.Client) 
     assert fake.events == []
 
 
-def test_connections_last_and_the_fake_opens_again(fake: StrictFake, http: httpx.Client) -> None:
+def test_connections_are_reused_and_the_fake_can_reopen(
+    fake: StrictFake, http: httpx.Client
+) -> None:
     with http.stream("GET", "/v8/artifacts/status") as first:
         first.read()
         connection = first.extensions["network_stream"].get_extra_info("client_addr")

@@ -54,7 +54,7 @@ def root(tmp_path: Path) -> Path:
 
 @given(TREES, TREES)
 @settings(max_examples=60, deadline=None)
-def test_two_folders_share_a_hash_exactly_when_they_have_the_same_files(
+def test_directories_share_a_hash_only_if_their_files_are_equal(
     one: dict[str, bytes], other: dict[str, bytes]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def test_two_folders_share_a_hash_exactly_when_they_have_the_same_files(
 
 @given(st.lists(st.text("a b\x01\udcff'\"", max_size=3), min_size=1, max_size=3), st.data())
 @settings(max_examples=40, deadline=None)
-def test_two_commands_share_a_hash_exactly_when_their_arguments_are_the_same(
+def test_commands_share_a_hash_only_if_their_arguments_are_equal(
     one: list[str], data: st.DataObject
 ) -> None:
     other = data.draw(st.sampled_from([one, [" ".join(one)], "".join(one).split() or ["a"]]))
@@ -79,7 +79,7 @@ def test_two_commands_share_a_hash_exactly_when_their_arguments_are_the_same(
         assert (fingerprint(root, one) == fingerprint(root, other)) == (one == other)
 
 
-def test_all_that_a_task_may_depend_on_makes_another_hash(root: Path) -> None:
+def test_hash_depends_on_every_part_of_a_task(root: Path) -> None:
     variants: list[dict[str, Any]] = [
         {},
         {"key": "x"},
@@ -146,7 +146,7 @@ NO_CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("inputs", [["**"], ["src", "Makefile"], ["{src,Makefile}/**", "**/a"]])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_changed_input_makes_another_hash(
+def test_changed_input_changes_the_hash(
     root: Path, inputs: list[str], change: Callable[[Path], object]
 ) -> None:
     before = fingerprint(root, inputs=inputs)
@@ -156,7 +156,9 @@ def test_a_changed_input_makes_another_hash(
 
 
 @pytest.mark.parametrize("change", NO_CHANGES.values(), ids=NO_CHANGES)
-def test_what_is_no_input_makes_no_other_hash(root: Path, change: Callable[[Path], object]) -> None:
+def test_changes_outside_the_inputs_do_not_change_the_hash(
+    root: Path, change: Callable[[Path], object]
+) -> None:
     before = fingerprint(root)
     change(root)
 
@@ -184,7 +186,7 @@ def test_what_is_no_input_makes_no_other_hash(root: Path, change: Callable[[Path
     ],
     ids=str,
 )
-def test_inputs_are_the_files_that_their_globs_mean(
+def test_inputs_are_the_files_that_the_globs_match(
     root: Path, inputs: list[str], names: str
 ) -> None:
     unseen = {"dist/app": b"", ".git/x": b"", ".hitrate/x": b"", "src/__pycache__/x": b""}
@@ -195,7 +197,7 @@ def test_inputs_are_the_files_that_their_globs_mean(
 
 
 @pytest.mark.parametrize("inputs", [["nothing/**"], ["!src"], ["dist"], [".git/HEAD"]], ids=str)
-def test_a_task_without_inputs_has_no_hash(root: Path, inputs: list[str]) -> None:
+def test_task_without_inputs_is_rejected(root: Path, inputs: list[str]) -> None:
     write(root, {"dist/app": b"", ".git/HEAD": b""})
 
     with pytest.raises(BadRequest, match="inputs: "):
@@ -206,20 +208,20 @@ OUTSIDE = ["../x", "/x", "~/x", "a/../../x", "{..,a}/x", "{a,/x}", r"\../x", r"a
 
 
 @pytest.mark.parametrize("glob", [*OUTSIDE, "", ".", "./", "//", "!", "!../x", "!/x"])
-def test_a_glob_that_leaves_the_folder_or_names_nothing_is_refused(glob: str) -> None:
+def test_globs_outside_the_root_or_without_a_name_are_rejected(glob: str) -> None:
     with pytest.raises(BadRequest):
         GlobSet([glob], "outputs")
 
 
 @pytest.mark.parametrize("parts", [*product(["[.][.]", ".*", ".?", "*", "**"], ["x", "*"])])
-def test_no_glob_means_anything_outside_the_folder(root: Path, parts: tuple[str, ...]) -> None:
+def test_globs_never_match_outside_the_root(root: Path, parts: tuple[str, ...]) -> None:
     write(root.parent, {"x": b"", "beside/x": b""})
     names = GlobSet(["/".join(parts)], "outputs").names(root)
 
     assert all((root / name).resolve().is_relative_to(root) for name in names)
 
 
-def test_a_linked_input_counts_with_its_target_and_what_is_in_it(root: Path) -> None:
+def test_symlink_input_is_hashed_with_its_target_and_content(root: Path) -> None:
     write(root.parent, {"beside/file": b"1", "beside/file2": b"1"})
     link = root / "src" / "link"
     hashes = set()
@@ -235,7 +237,7 @@ def test_a_linked_input_counts_with_its_target_and_what_is_in_it(root: Path) -> 
     assert len(hashes) == 3
 
 
-def test_a_linked_folder_that_is_named_counts_with_what_is_in_it(root: Path) -> None:
+def test_named_symlink_to_a_directory_is_hashed_with_its_content(root: Path) -> None:
     write(root.parent, {"beside/file": b"1"})
     (root / "linked").symlink_to(root.parent / "beside")
     before = fingerprint(root, inputs=["linked"])
@@ -244,7 +246,7 @@ def test_a_linked_folder_that_is_named_counts_with_what_is_in_it(root: Path) -> 
     assert fingerprint(root, inputs=["linked"]) != before
 
 
-def test_a_linked_program_is_another_input_than_a_linked_file(root: Path) -> None:
+def test_executable_bit_of_a_symlink_target_changes_the_hash(root: Path) -> None:
     target = write(root.parent, {"beside/tool": b"#!/bin/sh"}) / "beside/tool"
     (root / "src" / "tool").symlink_to(target)
     before = fingerprint(root)
@@ -253,7 +255,7 @@ def test_a_linked_program_is_another_input_than_a_linked_file(root: Path) -> Non
     assert fingerprint(root) != before
 
 
-def test_inputs_that_are_no_files_are_never_read(root: Path) -> None:
+def test_special_files_are_never_read(root: Path) -> None:
     os.mkfifo(root / "src" / "fifo")
     (root / "src" / "linked fifo").symlink_to("fifo")
     (root / "src" / "linked device").symlink_to("/dev/zero")
@@ -262,7 +264,7 @@ def test_inputs_that_are_no_files_are_never_read(root: Path) -> None:
     assert fingerprint(root) == fingerprint(root)
 
 
-def test_an_input_that_cannot_be_read_is_an_error(root: Path) -> None:
+def test_unreadable_input_raises_os_error(root: Path) -> None:
     # Nobody can read this one from its beginning, not even root.
     (root / "src" / "unreadable").symlink_to("/proc/self/mem")
 
@@ -270,7 +272,7 @@ def test_an_input_that_cannot_be_read_is_an_error(root: Path) -> None:
         fingerprint(root)
 
 
-def test_what_stands_behind_a_link_to_a_folder_counts(root: Path) -> None:
+def test_content_behind_a_directory_symlink_with_a_cycle_is_hashed(root: Path) -> None:
     (root / "elsewhere" / "sub").mkdir(parents=True)
     (root / "elsewhere" / "sub" / "round").symlink_to("..")
     (root / "elsewhere" / "file").write_text("1")

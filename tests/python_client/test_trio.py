@@ -8,12 +8,12 @@ import pytest
 import trio
 
 from hitrate.client import AsyncHitrate, Hitrate, NotFound
-from tests.support.strict_fake import Refuse, StrictFake
+from tests.support.strict_fake import ErrorResponse, StrictFake
 
 MANY = 30
 
 
-def test_trio_will_do(fake: StrictFake, tmp_path: Path) -> None:
+def test_async_client_works_on_trio(fake: StrictFake, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"from a file")
 
@@ -30,7 +30,7 @@ def test_trio_will_do(fake: StrictFake, tmp_path: Path) -> None:
             await client.artifacts.download_to("a", tmp_path / "copy")
             async with client.artifacts.stream("b") as download:
                 assert b"".join([chunk async for chunk in download]) == b"from pieces"
-            fake.script(Refuse(503, "unavailable", headers={"retry-after": "0"}))
+            fake.script(ErrorResponse(503, "unavailable", headers={"retry-after": "0"}))
             assert (await client.artifacts.query(["a"]))["a"] is not None
             with pytest.raises(NotFound):
                 await client.artifacts.download("nope")
@@ -41,7 +41,7 @@ def test_trio_will_do(fake: StrictFake, tmp_path: Path) -> None:
     assert fake.artifacts["c"].content == b"from a file"
 
 
-def test_tasks_share_a_client(fake: StrictFake) -> None:
+def test_tasks_can_share_a_client(fake: StrictFake) -> None:
     async def main() -> None:
         async with AsyncHitrate(fake.token, server_url=fake.url) as client:
 
@@ -59,7 +59,7 @@ def test_tasks_share_a_client(fake: StrictFake) -> None:
     assert len(fake.artifacts) == MANY
 
 
-def test_threads_share_a_client(fake: StrictFake) -> None:
+def test_threads_can_share_a_client(fake: StrictFake) -> None:
     with Hitrate(fake.token, server_url=fake.url) as client:
 
         def there_and_back(name: str) -> bytes:

@@ -56,7 +56,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return Installed(programs)
 
 
-def test_it_brings_none_of_the_servers_libraries(installed: Installed) -> None:
+def test_wheel_installs_no_server_libraries(installed: Installed) -> None:
     listed = output(str(installed.programs / "python"), "-m", "pip", "list", "--format", "json")
     names = {package["name"].lower().replace("_", "-") for package in json.loads(listed)}
     assert names >= {"hitrate", "httpx", "msgspec"}
@@ -64,13 +64,13 @@ def test_it_brings_none_of_the_servers_libraries(installed: Installed) -> None:
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.heading)
-def test_the_examples_of_the_page_run_in_it(
+def test_documentation_examples_run_with_the_wheel(
     installed: Installed, shared_server: Server, tmp_path: Path, example: Example
 ) -> None:
-    doc_examples.run(example, installed.programs, tmp_path, shared_server)
+    doc_examples.run_example(example, installed.programs, tmp_path, shared_server)
 
 
-def test_commands_of_the_server_say_what_to_install(installed: Installed) -> None:
+def test_server_commands_name_the_missing_extra(installed: Installed) -> None:
     command = [str(installed.programs / "hitrate"), "serve", "--port", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
@@ -78,7 +78,7 @@ def test_commands_of_the_server_say_what_to_install(installed: Installed) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_help_says_which_commands_are_not_installed(installed: Installed) -> None:
+def test_help_marks_commands_that_are_not_installed(installed: Installed) -> None:
     told = output(str(installed.programs / "hitrate"), "--help")
     told = " ".join(told.split())
     assert " exec Run COMMAND" in told
@@ -86,7 +86,7 @@ def test_help_says_which_commands_are_not_installed(installed: Installed) -> Non
     assert " serve Not installed: needs hitrate[server]." in told
 
 
-def test_its_commands_report_what_a_server_counted(
+def test_client_commands_work_without_server_libraries(
     installed: Installed, shared_server: Server, tmp_path: Path
 ) -> None:
     """They need neither the server's libraries nor those for tables in a terminal."""
@@ -118,7 +118,7 @@ def test_its_commands_report_what_a_server_counted(
     assert session in table.read_text()
 
 
-def test_without_a_server_its_commands_say_how_to_name_one(
+def test_commands_without_a_server_explain_how_to_set_one(
     installed: Installed, tmp_path: Path
 ) -> None:
     (tmp_path / "data").mkdir()
@@ -131,7 +131,7 @@ def test_without_a_server_its_commands_say_how_to_name_one(
     assert done.stderr.startswith("hitrate: No server is named. Set TURBO_API and TURBO_TOKEN")
 
 
-def test_it_is_typed(installed: Installed, tmp_path: Path) -> None:
+def test_wheel_has_type_information(installed: Installed, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "from hitrate.client import Hitrate, cached\n"

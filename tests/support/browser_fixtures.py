@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from tests.support import node_packages
 from tests.support.browser import Browser, UnavailableError
 from tests.support.callback_listener import CallbackListener, start_callback_listener
-from tests.support.node_packages import Clients
+from tests.support.node_packages import NodePackages
 from tests.support.oidc_provider import ProviderProcess
 
 NODE_PROJECT_DIR = Path(__file__).resolve().parents[1] / "browser"
@@ -47,7 +47,7 @@ def page(browser: Browser) -> Page:
 
 
 @pytest.fixture(scope="session")
-def packages() -> Clients:
+def packages() -> NodePackages:
     """The installed Node packages: oidc-provider and axe-core."""
     try:
         return node_packages.install(source=NODE_PROJECT_DIR)
@@ -56,13 +56,13 @@ def packages() -> Clients:
 
 
 @pytest.fixture(scope="session")
-def axe(packages: Clients) -> Path:
+def axe(packages: NodePackages) -> Path:
     """The script of axe-core, for `accessibility_violations`."""
-    return packages.folder / "node_modules" / "axe-core" / "axe.min.js"
+    return packages.directory / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
-def start_provider(packages: Clients, tmp_path: Path) -> Iterator[StartProvider]:
+def start_provider(packages: NodePackages, tmp_path: Path) -> Iterator[StartProvider]:
     """A function that starts an identity provider with the given redirect URIs."""
     providers: list[ProviderProcess] = []
 

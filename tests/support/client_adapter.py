@@ -1,7 +1,7 @@
-"""Owns one shape for both clients, so that what both promise is written down once.
+"""Adapter that gives the synchronous and the asynchronous client one synchronous interface.
 
-The asynchronous client has one event loop, from its first call to `close`. No client here ever
-sleeps: `pauses` tells how long it wanted to, and `on_pause` is what happens meanwhile.
+The asynchronous client has one event loop from its first call to `close`. The clients never sleep:
+`pauses` lists the requested delays, and `on_pause` is called instead of waiting.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from hitrate.client import (
 from hitrate.client.models import QueryResponse
 
 Value = TypeVar("Value")
-Kind = type[Hitrate] | type[AsyncHitrate]
+ClientClass = type[Hitrate] | type[AsyncHitrate]
 
 EVENT = {"sessionId": "s", "source": "REMOTE", "event": "HIT", "hash": "h", "duration": 4}
-KINDS: tuple[Kind, ...] = (Hitrate, AsyncHitrate)
+CLIENT_CLASSES: tuple[ClientClass, ...] = (Hitrate, AsyncHitrate)
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Stream:
     chunks: Iterator[bytes]
 
 
-class Facade:
-    """A client of either kind, made with `settings`. A call may be a wrong one, hence Any."""
+class ClientAdapter:
+    """A client of either class, created with `settings`. Arguments may be invalid, hence Any."""
 
-    def __init__(self, kind: Kind, **settings: Any) -> None:
+    def __init__(self, client_class: ClientClass, **settings: Any) -> None:
         self.pauses: list[float] = []
         self.on_pause: Callable[[], object] = lambda: None
         self._runner = asyncio.Runner()
-        # Of its own a client would, each time, read all the certificates there are.
+        # Without verification, because each httpx client would otherwise read all CA certificates.
         self._http: httpx.Client | httpx.AsyncClient
         self.client: Hitrate | AsyncHitrate
-        if kind is Hitrate:
+        if client_class is Hitrate:
             self._http = httpx.Client(verify=False, trust_env=False)
             self.client = Hitrate(**{"http_client": self._http, **settings})
             self.client._sleep = self._pause
@@ -64,15 +64,16 @@ class Facade:
             self.client._sleep = self._pause_async
 
     def close(self) -> None:
-        self.leave()
+        """Close the client and its connections."""
+        self.exit()
         if isinstance(self._http, httpx.AsyncClient):
             self._runner.run(self._http.aclose())
         else:
             self._http.close()
         self._runner.close()
 
-    def leave(self) -> None:
-        """Let the client's `with` block end; the connections are its owner's to close."""
+    def exit(self) -> None:
+        """Leave the client's `with` block, which does not close connections of the caller."""
         if isinstance(self.client, AsyncHitrate):
             self._runner.run(self.client.__aexit__(None, None, None))
         else:
@@ -85,19 +86,19 @@ class Facade:
         self.close()
 
     def record_events(self, request_body: Any, **options: Any) -> None:
-        self._done(self.client.artifacts.record_events(request_body, **options))
+        self._result(self.client.artifacts.record_events(request_body, **options))
 
     def status(self, **options: Any) -> StatusResponse:
-        return self._done(self.client.artifacts.status(**options))
+        return self._result(self.client.artifacts.status(**options))
 
     def upload(self, name: Any, content: Any, **options: Any) -> UploadResponse:
-        return self._done(self.client.artifacts.upload(name, content, **options))
+        return self._result(self.client.artifacts.upload(name, content, **options))
 
     def download(self, name: Any, **options: Any) -> Artifact:
-        return self._done(self.client.artifacts.download(name, **options))
+        return self._result(self.client.artifacts.download(name, **options))
 
     def download_to(self, name: Any, path: PathLike[str] | str, **options: Any) -> ArtifactMetadata:
-        return self._done(self.client.artifacts.download_to(name, path, **options))
+        return self._result(self.client.artifacts.download_to(name, path, **options))
 
     @contextmanager
     def stream(self, name: Any, **options: Any) -> Iterator[Stream]:
@@ -105,32 +106,32 @@ class Facade:
             with self.client.artifacts.stream(name, **options) as download:
                 yield Stream(download.metadata, iter(download))
         else:
-            opened = self.client.artifacts.stream(name, **options)
-            async_download = self._runner.run(opened.__aenter__())
+            context = self.client.artifacts.stream(name, **options)
+            async_download = self._runner.run(context.__aenter__())
             try:
                 yield Stream(async_download.metadata, self._chunks(async_download))
             finally:
-                self._runner.run(opened.__aexit__(*sys.exc_info()))
+                self._runner.run(context.__aexit__(*sys.exc_info()))
 
     def exists(self, name: Any, **options: Any) -> ArtifactMetadata | None:
-        return self._done(self.client.artifacts.exists(name, **options))
+        return self._result(self.client.artifacts.exists(name, **options))
 
     def query(self, hashes: Any, **options: Any) -> QueryResponse:
-        return self._done(self.client.artifacts.query(hashes, **options))
+        return self._result(self.client.artifacts.query(hashes, **options))
 
     def delete_all(self, **options: Any) -> DeleteResponse:
-        return self._done(self.client.artifacts.delete_all(**options))
+        return self._result(self.client.artifacts.delete_all(**options))
 
-    def _done(self, call: Coroutine[Any, Any, Value] | Value) -> Value:
+    def _result(self, call: Coroutine[Any, Any, Value] | Value) -> Value:
         return self._runner.run(call) if isinstance(call, Coroutine) else call
 
     def _chunks(self, download: AsyncDownload) -> Iterator[bytes]:
         chunks = aiter(download)
 
-        async def following() -> bytes:
+        async def next_chunk() -> bytes:
             return await anext(chunks, b"")
 
-        while chunk := self._runner.run(following()):
+        while chunk := self._runner.run(next_chunk()):
             yield chunk
 
     def _pause(self, seconds: float) -> None:
@@ -141,20 +142,20 @@ class Facade:
         self._pause(seconds)
 
 
-def _streamed(client: Facade, _folder: Path) -> bytes:
+def _download_stream(client: ClientAdapter, _directory: Path) -> bytes:
     with client.stream("h") as download:
         return b"".join(download.chunks)
 
 
-# Each operation once, with all that it must be given; the folder is for what it writes.
-OPERATIONS: dict[str, Callable[[Facade, Path], object]] = {
-    "record_events": lambda client, _folder: client.record_events([EVENT]),
-    "status": lambda client, _folder: client.status(),
-    "upload": lambda client, _folder: client.upload("h", b"content"),
-    "download": lambda client, _folder: client.download("h"),
-    "download_to": lambda client, folder: client.download_to("h", folder / "artifact"),
-    "stream": _streamed,
-    "exists": lambda client, _folder: client.exists("h"),
-    "query": lambda client, _folder: client.query(["h"]),
-    "delete_all": lambda client, _folder: client.delete_all(),
+# Each operation with its required arguments; the directory is for files that it writes.
+OPERATIONS: dict[str, Callable[[ClientAdapter, Path], object]] = {
+    "record_events": lambda client, _directory: client.record_events([EVENT]),
+    "status": lambda client, _directory: client.status(),
+    "upload": lambda client, _directory: client.upload("h", b"content"),
+    "download": lambda client, _directory: client.download("h"),
+    "download_to": lambda client, directory: client.download_to("h", directory / "artifact"),
+    "stream": _download_stream,
+    "exists": lambda client, _directory: client.exists("h"),
+    "query": lambda client, _directory: client.query(["h"]),
+    "delete_all": lambda client, _directory: client.delete_all(),
 }

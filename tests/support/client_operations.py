@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from tests.support.node_packages import Clients
+from tests.support.node_packages import NodePackages
 from tests.support.server import Server
-from tests.support.vercel_sdk import Sdk
+from tests.support.vercel_sdk import SdkBatch
 
 OPERATIONS = (
     "status",
@@ -189,13 +189,13 @@ def error_code(response: httpx.Response) -> str:
 class VercelSdk:
     """Client that runs the real SDK, in one Node process for all seven operations."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: NodePackages) -> None:
         self._clients = clients
 
     def __call__(self, server: Server, caller: Caller, build: Build) -> Outcomes:
         target = copy.copy(server)
         target.token = caller.token or ""
-        sdk = Sdk(self._clients, target)
+        sdk = SdkBatch(self._clients, target)
         sdk.call("status", **caller.team)
         fields: dict[str, Any] = {"xArtifactDuration": DURATION_MS, "xArtifactClientCi": CI}
         fields |= caller.team

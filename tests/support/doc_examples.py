@@ -1,4 +1,4 @@
-"""Owns the examples of docs/client.md: finds them, and runs each as a user would."""
+"""Code examples of docs/client.md, which tests run as a user would."""
 
 import os
 import re
@@ -14,7 +14,7 @@ RUN_TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Example:
-    """A block of code; `heading` is the one above it."""
+    """A block of code, and the heading above it."""
 
     language: str
     heading: str
@@ -22,27 +22,30 @@ class Example:
 
 
 def examples() -> list[Example]:
-    """What is meant to be run; `console` and `text` are not."""
-    found, heading = [], ""
+    """Return the blocks in `python` and `sh`; `console` and `text` blocks are not runnable."""
+    blocks, heading = [], ""
     for match in re.finditer(r"(?m)^#+ (.+)$|^```(\w+)\n((?:.*\n)*?)```$", PAGE.read_text()):
         heading = match[1] or heading
         if match[2] in ("python", "sh"):
-            found.append(Example(match[2], heading, match[3]))
-    return found
+            blocks.append(Example(match[2], heading, match[3]))
+    return blocks
 
 
-def run(example: Example, programs: Path, folder: Path, server: Server) -> str:
-    """Run it in `folder` with the commands of `programs`; what it printed and told."""
-    program = folder / f"example.{example.language}"
-    program.write_text(example.code)
-    shell = {"python": [str(programs / "python"), "-W", "error"], "sh": ["sh", "-eu"]}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TURBO_")}
-    done = subprocess.run(
-        [*shell[example.language], str(program)],
-        cwd=folder,
+def run_example(example: Example, bin_dir: Path, directory: Path, server: Server) -> str:
+    """Run an example in `directory` with the programs in `bin_dir`.
+
+    Return what it wrote to standard output and standard error. It must succeed.
+    """
+    script = directory / f"example.{example.language}"
+    script.write_text(example.code)
+    interpreters = {"python": [str(bin_dir / "python"), "-W", "error"], "sh": ["sh", "-eu"]}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TURBO_")}
+    process = subprocess.run(
+        [*interpreters[example.language], str(script)],
+        cwd=directory,
         env={
-            **kept,
-            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            **inherited,
+            "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}",
             "TURBO_API": server.url,
             "TURBO_TOKEN": server.token,
             "TURBO_TEAM": server.team,
@@ -53,5 +56,5 @@ def run(example: Example, programs: Path, folder: Path, server: Server) -> str:
         timeout=RUN_TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    assert process.returncode == 0, process.stdout
+    return process.stdout

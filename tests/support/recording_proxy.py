@@ -1,9 +1,8 @@
-"""Owns a recording HTTP proxy between a real client and the server under test.
+"""HTTP proxy that records each exchange between a real client and the server under test.
 
-Promises to pass every byte on as it came (a chunked body stays chunked, a sized one sized) and as
-soon as it came, and to remember each exchange, also one whose client went away before its answer
-or whose server gave none. Never retries, reorders or answers for the server: when the server is
-gone the client's connection is closed.
+It forwards every byte unchanged and immediately: a chunked body stays chunked. It also records an
+exchange whose client disconnects before the response, or whose server sends none. It never retries,
+reorders or responds itself: if the server disconnects, the client's connection is closed.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ BODYLESS_STATUSES = {204, 304}
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request as it passed, and its answer; `status` is `None` if there was none."""
+    """One request and its response; `status` is None without a response."""
 
     method: str
     target: str
@@ -48,10 +47,10 @@ class Exchange:
 
 
 class RecordingProxy:
-    """Listens on `url` from `open()` to `close()`, and passes all on to `upstream`.
+    """Listens on `url` from `open()` to `close()`, and forwards everything to `upstream`.
 
-    `before_forwarding` is called with method and path when a request's head has come and nothing
-    of it has been passed on; what it does is done before the server sees the request.
+    `before_forwarding` is called with method and path after a request's head was read and before
+    anything of it is forwarded.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -69,12 +68,12 @@ class RecordingProxy:
 
     @property
     def exchanges(self) -> list[Exchange]:
-        """All exchanges that have ended, in the order in which they ended."""
+        """All finished exchanges, in the order in which they finished."""
         return list(self._exchanges)
 
     @property
     def connections(self) -> int:
-        """How many clients are connected; none means that no exchange is under way."""
+        """The number of connected clients; with none, no exchange is in progress."""
         return len(self._listener.clients) if self._listener is not None else 0
 
     def record(self, exchange: Exchange) -> None:
@@ -98,7 +97,7 @@ class RecordingProxy:
         if self._listener is not None and self._thread is not None:
             self._listener.shutdown()
             self._thread.join()
-            self._listener.hang_up()
+            self._listener.shutdown_connections()
             self._listener.server_close()
             self._listener = self._thread = None
 
@@ -116,7 +115,7 @@ class RecordingProxy:
 
 
 class _Listener(socketserver.ThreadingTCPServer):
-    """Accepts the clients' connections, one thread each, and waits for their threads at the end."""
+    """Accepts connections, one thread each, and joins the threads when it is closed."""
 
     daemon_threads = False
     request_queue_size = 128
@@ -126,15 +125,15 @@ class _Listener(socketserver.ThreadingTCPServer):
         self.clients: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Connection)
 
-    def hang_up(self) -> None:
-        """Wake the threads that wait for a client's next request."""
+    def shutdown_connections(self) -> None:
+        """Wake up the threads that wait for a client's next request."""
         for client in list(self.clients):
             with suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
 
 
 class _Connection(socketserver.StreamRequestHandler):
-    """One client's connection and its twin to the server, which live and end together."""
+    """A client's connection and its own connection to the server, closed together."""
 
     disable_nagle_algorithm = True
     server: _Listener
@@ -144,7 +143,7 @@ class _Connection(socketserver.StreamRequestHandler):
         try:
             self._relay_all()
         except ConnectionError:
-            pass  # The client was killed while it sent: nobody is left to tell.
+            pass  # the client was killed while it sent a request
         finally:
             self.server.clients.discard(self.request)
 
@@ -154,20 +153,20 @@ class _Connection(socketserver.StreamRequestHandler):
             upstream = self.server.proxy.connect() if head else None
         except OSError:
             upstream = None
-        with upstream or socket.socket() as connection, connection.makefile("rb") as answers:
-            while head and self._relay(head, connection, answers):
+        with upstream or socket.socket() as connection, connection.makefile("rb") as responses:
+            while head and self._relay(head, connection, responses):
                 head = self._next_head(connection)
 
     def _next_head(self, upstream: socket.socket) -> bytes:
-        """The next request's head, or nothing when either side has hung up meanwhile.
+        """Return the next request's head, or nothing if either side has disconnected.
 
-        No client here sends one before the last was answered, so none can wait in `rfile`.
+        Clients in these tests do not pipeline requests, so `rfile` has no buffered request.
         """
         ready, _, _ = select.select([self.request, upstream], [], [])
         return b"" if upstream in ready else _read_head(self.rfile)
 
-    def _relay(self, head: bytes, upstream: socket.socket, answers: io.BufferedIOBase) -> bool:
-        """Relay one exchange; the value tells whether the connection goes on."""
+    def _relay(self, head: bytes, upstream: socket.socket, responses: io.BufferedIOBase) -> bool:
+        """Relay one exchange. Return whether the connection stays open."""
         method, target, _ = head.split(b"\r\n", 1)[0].decode("ascii").split(" ", 2)
         hook = self.server.proxy.before_forwarding
         if hook is not None:
@@ -176,36 +175,36 @@ class _Connection(socketserver.StreamRequestHandler):
         to_server = _Sink(upstream.sendall)
         to_server(head)
         body = _relay_body(self.rfile, headers, to_server, until_end=False)
-        # Even if sending failed: a server may refuse a body before its end, and say so.
+        # Even if sending failed: a server may reject a body before its end, with a response.
         to_client = _Sink(self.wfile.write)
-        status, answer_headers, answer = _relay_answer(answers, method, to_client)
+        status, response_headers, response = _relay_response(responses, method, to_client)
         self.server.proxy.record(
-            Exchange(method, target, headers, body, status, answer_headers, answer)
+            Exchange(method, target, headers, body, status, response_headers, response)
         )
-        closing = "close" in (answer_headers.get("connection") or "").lower()
+        closing = "close" in (response_headers.get("connection") or "").lower()
         return status is not None and not closing and not to_client.broken
 
 
 class _Sink:
-    """Passes bytes on for as long as somebody takes them, and swallows them afterwards."""
+    """Forwards bytes until writing fails, and discards them afterwards."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self.broken = False
 
-    def __call__(self, piece: bytes) -> None:
+    def __call__(self, chunk: bytes) -> None:
         if self.broken:
             return
         try:
-            self._write(piece)
+            self._write(chunk)
         except OSError:
             self.broken = True
 
 
-def _relay_answer(
+def _relay_response(
     source: io.BufferedIOBase, method: str, sink: _Sink
 ) -> tuple[int | None, Headers, bytes]:
-    """Relay one answer, after any `100 Continue`; a broken one has no status."""
+    """Relay one response, after any `100 Continue`. The status is None if it is incomplete."""
     try:
         status = 100
         while 100 <= status < 200:
@@ -225,9 +224,9 @@ def _relay_answer(
 def _relay_body(
     source: io.BufferedIOBase, headers: Headers, sink: _Sink, *, until_end: bool
 ) -> bytes:
-    """Relay the body that `headers` announce and give its content, chunk framing taken off.
+    """Relay the body that `headers` describe, and return its content without chunk framing.
 
-    Without an announcement it is empty, or lasts until the connection's end.
+    Without a length the body is empty or, with `until_end`, ends with the connection.
     """
     if "chunked" in (headers.get("transfer-encoding") or "").lower():
         return _relay_chunks(source, sink)
@@ -240,23 +239,23 @@ def _relay_body(
 def _relay_bytes(source: io.BufferedIOBase, size: int | None, sink: _Sink) -> bytes:
     content = b""
     while size is None or len(content) < size:
-        piece = _read_some(source, 65536 if size is None else size - len(content))
-        if not piece:
+        chunk = _read_available(source, 65536 if size is None else size - len(content))
+        if not chunk:
             if size is None:
                 break
-            raise ConnectionResetError("the body ended before its announced size")
-        sink(piece)
-        content += piece
+            raise ConnectionResetError("the body ended before its content-length")
+        sink(chunk)
+        content += chunk
     return content
 
 
 def _relay_chunks(source: io.BufferedIOBase, sink: _Sink) -> bytes:
     content = b""
     while size := int((line := _read_line(source, sink)).split(b";")[0], 16):
-        piece = source.read(size + len(b"\r\n"))
-        sink(piece)
-        content += piece[:size]
-    while line.strip():  # The trailers, up to an empty line.
+        chunk = source.read(size + len(b"\r\n"))
+        sink(chunk)
+        content += chunk[:size]
+    while line.strip():  # trailers, up to an empty line
         line = _read_line(source, sink)
     return content
 
@@ -269,13 +268,13 @@ def _read_line(source: io.BufferedIOBase, sink: _Sink) -> bytes:
     return line
 
 
-def _read_some(source: io.BufferedIOBase, most: int) -> bytes:
-    """What is there already, so that bytes are passed on when they come."""
-    return source.read1(most)
+def _read_available(source: io.BufferedIOBase, max_bytes: int) -> bytes:
+    """Return the bytes that have arrived, so that they are forwarded immediately."""
+    return source.read1(max_bytes)
 
 
 def _read_head(source: io.BufferedIOBase) -> bytes:
-    """The request or status line and the headers, or nothing if the peer has hung up."""
+    """Return the first line and the headers, or nothing if the peer has disconnected."""
     head = b""
     try:
         while not head.endswith(b"\r\n\r\n"):

@@ -1,9 +1,8 @@
-"""Owns what runs of turbo come to, as three tell it: turbo's own summary of a run, the events that
-passed on the wire, and the server's reports.
+"""Counts of turbo runs from three sources: turbo's summary, the events, and the server's reports.
 
-What turbo says in `.turbo/runs/*.json`: `attempted` are the tasks that it looked at, `cached` those
-it took from a cache, local or remote; each task says from which, and the time that it saved. So
-`attempted` and `cached` are the tasks and hits of a run, where all of its events arrived.
+turbo writes a summary to `.turbo/runs/*.json`: `attempted` counts its tasks, and `cached` counts
+those that it took from the local or the remote cache. Each task names its cache and the time saved.
+So `attempted` and `cached` equal the tasks and hits of a run if all of its events arrived.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Any, NamedTuple
 
 from tests.support.monorepo import Monorepo
 from tests.support.server import Server
-from tests.support.turbo_harness import Build, Workbench
+from tests.support.turbo_harness import Build, TurboHarness
 
 
-class Numbers(NamedTuple):
-    """Of a run, or of several together."""
+class RunCounts(NamedTuple):
+    """Counts of one run, or sums over several runs."""
 
     tasks: int = 0
     local_hits: int = 0
@@ -30,111 +29,111 @@ class Numbers(NamedTuple):
     remote_ms: int = 0
 
 
-NOTHING = Numbers()
+NO_COUNTS = RunCounts()
 
 
 @dataclass(frozen=True)
 class CountedBuild(Build):
-    """A build, and what turbo says of it."""
+    """A build with the counts of turbo's summary."""
 
-    turbo: Numbers
+    turbo_counts: RunCounts
 
     @property
     def session(self) -> str:
-        """The session of its events, which it must have sent."""
+        """The session id of its events. Fails if there are none."""
         [session] = {event["sessionId"] for event in self.events}
         return str(session)
 
 
-def build(bench: Workbench, *flags: str, **env: str) -> CountedBuild:
-    """Run all tasks with turbo, which is to tell what came of them."""
-    done = bench.build("--summarize", *flags, **env)
-    return CountedBuild(done.run, done.exchanges, _turbo_says(bench.repo))
+def build_with_summary(harness: TurboHarness, *flags: str, **env: str) -> CountedBuild:
+    """Run all tasks with turbo, which writes a summary."""
+    build = harness.build("--summarize", *flags, **env)
+    return CountedBuild(build.run, build.exchanges, _read_turbo_summary(harness.repo))
 
 
-def _turbo_says(repo: Monorepo) -> Numbers:
-    """The numbers of the one summary that there is, which is removed."""
+def _read_turbo_summary(repo: Monorepo) -> RunCounts:
+    """Return the counts of the only summary, and delete it."""
     [path] = (repo.root / ".turbo" / "runs").glob("*.json")
     summary = json.loads(path.read_text())
     path.unlink()
     tasks = [task["cache"] for task in summary["tasks"]]
-    numbers = _sum(
+    counts = _count_tasks(
         (cache["source"] if cache["status"] == "HIT" else "MISS", cache.get("timeSaved", 0))
         for cache in tasks
     )
-    assert summary["execution"]["attempted"] == numbers.tasks
-    assert summary["execution"]["cached"] == numbers.local_hits + numbers.remote_hits
-    return numbers
+    assert summary["execution"]["attempted"] == counts.tasks
+    assert summary["execution"]["cached"] == counts.local_hits + counts.remote_hits
+    return counts
 
 
-def events_say(events: Iterable[dict[str, Any]]) -> Numbers:
-    """The numbers of one run's events, counted as a person would: by task, then by what came."""
+def counts_from_events(events: Iterable[dict[str, Any]]) -> RunCounts:
+    """Return the counts of one run's events, by an independent and simple algorithm."""
     tasks: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
     for event in events:
         tasks[event["hash"]][event["source"], event["event"]] = event["duration"]
-    return _sum(_outcome(came) for came in tasks.values())
+    return _count_tasks(_outcome(durations) for durations in tasks.values())
 
 
-def server_says(server: Server, session: str) -> Numbers:
-    """The numbers of a run; its detail's tasks must come to the same."""
-    answer = _asked(server, f"/v1/runs/{session}")
-    assert answer["nextCursor"] is None
-    names = {"local_hit": "LOCAL", "remote_hit": "REMOTE", "miss": "MISS"}
-    told = _sum((names[task["outcome"]], task["timeSavedMs"]) for task in answer["tasks"])
-    assert told == _numbers(answer["run"])
-    return told
+def counts_from_server(server: Server, session: str) -> RunCounts:
+    """Return the server's counts of a run, after checking them against the run's tasks."""
+    run = _get(server, f"/v1/runs/{session}")
+    assert run["nextCursor"] is None
+    caches = {"local_hit": "LOCAL", "remote_hit": "REMOTE", "miss": "MISS"}
+    counts = _count_tasks((caches[task["outcome"]], task["timeSavedMs"]) for task in run["tasks"])
+    assert counts == _counts_from_json(run["run"])
+    return counts
 
 
-def server_says_of_all(server: Server) -> Numbers:
-    """The numbers of all of a team's runs; the list of runs must come to the same."""
-    summary, listed = _asked(server, "/v1/analytics/summary"), runs_listed(server)
-    assert summary["runs"] == len(listed)
-    assert _numbers(summary) == total(listed.values())
-    return _numbers(summary)
+def team_counts_from_server(server: Server) -> RunCounts:
+    """Return the sums over all runs of a team, after checking them against the list of runs."""
+    summary, runs = _get(server, "/v1/analytics/summary"), counts_by_session(server)
+    assert summary["runs"] == len(runs)
+    assert _counts_from_json(summary) == sum_counts(runs.values())
+    return _counts_from_json(summary)
 
 
-def runs_listed(server: Server) -> dict[str, Numbers]:
-    """The runs that are listed, newest first, by session."""
-    page = _asked(server, "/v1/runs")
+def counts_by_session(server: Server) -> dict[str, RunCounts]:
+    """Return the counts of the listed runs by session, newest first."""
+    page = _get(server, "/v1/runs")
     assert page["nextCursor"] is None
-    return {run["sessionId"]: _numbers(run) for run in page["runs"]}
+    return {run["sessionId"]: _counts_from_json(run) for run in page["runs"]}
 
 
-def moved(server: Server) -> dict[str, int]:
-    """What was up- and downloaded, and is stored."""
-    artifacts: dict[str, int] = _asked(server, "/v1/analytics/summary")["artifacts"]
+def artifact_traffic(server: Server) -> dict[str, int]:
+    """Return the numbers and bytes of uploads, downloads and stored artifacts."""
+    artifacts: dict[str, int] = _get(server, "/v1/analytics/summary")["artifacts"]
     return artifacts
 
 
-def makers(server: Server) -> dict[str, str | None]:
-    """The session that made each stored artifact, by hash."""
-    artifacts = _asked(server, "/v1/artifacts", limit=1000)["artifacts"]
+def artifact_producers(server: Server) -> dict[str, str | None]:
+    """Return the session that produced each stored artifact, by hash."""
+    artifacts = _get(server, "/v1/artifacts", limit=1000)["artifacts"]
     return {artifact["hash"]: artifact["producedBy"] for artifact in artifacts}
 
 
-def total(numbers: Iterable[Numbers]) -> Numbers:
-    """All of them together."""
-    return Numbers(*(sum(column) for column in zip(NOTHING, *numbers, strict=True)))
+def sum_counts(counts: Iterable[RunCounts]) -> RunCounts:
+    """Return the sums of counts."""
+    return RunCounts(*(sum(column) for column in zip(NO_COUNTS, *counts, strict=True)))
 
 
-def durations_in_cache(repo: Monorepo) -> dict[str, int]:
-    """How long each task took, by hash, as turbo's local cache keeps it."""
-    folders = (repo.root / ".turbo" / "cache", repo.root / "node_modules" / ".cache")
-    notes = [note for folder in folders for note in folder.rglob("*-meta.json")]
+def local_cache_durations(repo: Monorepo) -> dict[str, int]:
+    """Return the duration of each task in turbo's local cache, in milliseconds by hash."""
+    directories = (repo.root / ".turbo" / "cache", repo.root / "node_modules" / ".cache")
+    files = [file for directory in directories for file in directory.rglob("*-meta.json")]
     return {
-        note.name.removesuffix("-meta.json"): json.loads(note.read_text())["duration"]
-        for note in notes
+        file.name.removesuffix("-meta.json"): json.loads(file.read_text())["duration"]
+        for file in files
     }
 
 
-def _asked(server: Server, path: str, **params: Any) -> Any:
-    answer = server.request("GET", path, params={"fresh": "true", **params})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+def _get(server: Server, path: str, **params: Any) -> Any:
+    response = server.request("GET", path, params={"fresh": "true", **params})
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
-def _numbers(counts: dict[str, Any]) -> Numbers:
-    return Numbers(
+def _counts_from_json(counts: dict[str, Any]) -> RunCounts:
+    return RunCounts(
         counts["tasks"],
         counts["localHits"],
         counts["remoteHits"],
@@ -144,19 +143,20 @@ def _numbers(counts: dict[str, Any]) -> Numbers:
     )
 
 
-def _outcome(came: dict[tuple[str, str], int]) -> tuple[str, int]:
+def _outcome(durations: dict[tuple[str, str], int]) -> tuple[str, int]:
+    """Return the cache of a task's hit and its duration, from durations by source and event."""
     for source in ("LOCAL", "REMOTE"):
-        if (source, "HIT") in came:
-            return source, came[source, "HIT"]
+        if (source, "HIT") in durations:
+            return source, durations[source, "HIT"]
     return "MISS", 0
 
 
-def _sum(tasks: Iterable[tuple[str, int]]) -> Numbers:
-    """Of tasks, each as where it was found and the time that this saved."""
-    found: dict[str, list[int]] = {"LOCAL": [], "REMOTE": [], "MISS": []}
-    for where, saved_ms in tasks:
-        found[where].append(saved_ms)
-    local, remote, missed = found["LOCAL"], found["REMOTE"], found["MISS"]
+def _count_tasks(tasks: Iterable[tuple[str, int]]) -> RunCounts:
+    """Return the counts of tasks: for each the cache with a hit, or MISS, and the saved time."""
+    saved_ms: dict[str, list[int]] = {"LOCAL": [], "REMOTE": [], "MISS": []}
+    for cache, task_saved_ms in tasks:
+        saved_ms[cache].append(task_saved_ms)
+    local, remote, missed = saved_ms["LOCAL"], saved_ms["REMOTE"], saved_ms["MISS"]
     assert sum(missed) == 0
     count = len(local) + len(remote) + len(missed)
-    return Numbers(count, len(local), len(remote), len(missed), sum(local), sum(remote))
+    return RunCounts(count, len(local), len(remote), len(missed), sum(local), sum(remote))

@@ -1,7 +1,7 @@
-"""Owns a small real project to build: in C, with make, or in Python where there is no compiler.
+"""A small real project to build: in C with make, or in Python without a compiler.
 
-Promises that each step of a build adds a line to `build.log`, which is neither input nor output,
-that what is newer than its sources is not made again, and that the program made says `hello`.
+Each step of a build adds a line to `build.log`, which is neither input nor output. Targets that are
+newer than their sources are not rebuilt. The resulting program prints `hello`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-LOG = "build.log"
-OUTPUTS = "dist"
+BUILD_LOG = "build.log"
+OUTPUT_DIR = "dist"
 
 MAKEFILE = """\
 OBJECTS = dist/obj/main.o dist/obj/greet.o
@@ -34,21 +34,21 @@ import sys
 from pathlib import Path
 
 sources, app = sorted(Path("src").glob("*.txt")), Path("dist/app")
-made = {app: sources, **{Path("dist/obj", f"{source.stem}.o"): [source] for source in sources}}
+rules = {app: sources, **{Path("dist/obj", f"{source.stem}.o"): [source] for source in sources}}
 
 
-def is_old(target):
+def is_stale(target):
     return not target.exists() or any(
-        source.stat().st_mtime_ns > target.stat().st_mtime_ns for source in made[target]
+        source.stat().st_mtime_ns > target.stat().st_mtime_ns for source in rules[target]
     )
 
 
-old = [target for target in made if is_old(target)]
+stale = [target for target in rules if is_stale(target)]
 if "-q" in sys.argv:
-    sys.exit(bool(old))
-for target in reversed(old):
+    sys.exit(bool(stale))
+for target in reversed(stale):
     target.parent.mkdir(parents=True, exist_ok=True)
-    words = " ".join(source.read_text() for source in made[target])
+    words = " ".join(source.read_text() for source in rules[target])
     target.write_text(f"#!/bin/sh\\necho {words}\\n")
     with open("build.log", "a") as log:
         print(target, file=log)
@@ -65,7 +65,7 @@ FILES = {
     "python": {"build.py": BUILD_PY, "src/greet.txt": "hello"},
 }
 COMMANDS = {"c": ("make",), "python": (sys.executable, "build.py")}
-KINDS = [
+AVAILABLE_KINDS = [
     kind for kind in FILES if kind == "python" or (shutil.which("cc") and shutil.which("make"))
 ]
 
@@ -74,52 +74,55 @@ KINDS = [
 class Project:
     """One checkout."""
 
-    folder: Path
+    directory: Path
     command: tuple[str, ...]
     inputs: tuple[str, ...]
 
-    def options(self) -> list[str]:
-        """What `hitrate exec` is told of it, the command last."""
-        told = [part for glob in self.inputs for part in ("--inputs", glob)]
-        return [*told, "--outputs", OUTPUTS, "--", *self.command]
+    def exec_arguments(self) -> list[str]:
+        """Return the arguments of `hitrate exec`: options, then the command."""
+        options = [part for glob in self.inputs for part in ("--inputs", glob)]
+        return [*options, "--outputs", OUTPUT_DIR, "--", *self.command]
 
-    def steps(self) -> list[str]:
-        """What has been made here so far, in order."""
-        log = self.folder / LOG
+    def build_steps(self) -> list[str]:
+        """Return the targets that were built here, in order."""
+        log = self.directory / BUILD_LOG
         return log.read_text().splitlines() if log.exists() else []
 
     def is_up_to_date(self) -> bool:
-        """What the build tool says of it."""
-        return subprocess.run([*self.command, "-q"], cwd=self.folder, check=False).returncode == 0
+        """Return whether the build tool would rebuild nothing."""
+        return (
+            subprocess.run([*self.command, "-q"], cwd=self.directory, check=False).returncode == 0
+        )
 
-    def says(self) -> str:
-        """What the program made here says."""
-        return subprocess.check_output([self.folder / OUTPUTS / "app"], text=True).strip()
+    def program_output(self) -> str:
+        """Run the resulting program and return what it prints."""
+        return subprocess.check_output([self.directory / OUTPUT_DIR / "app"], text=True).strip()
 
-    def copy_to(self, folder: Path) -> Project:
-        """Another checkout: the same sources, nothing made."""
-        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("dist", LOG, ".hitrate"))
-        return replace(self, folder=folder)
+    def copy_to(self, directory: Path) -> Project:
+        """Return another checkout, with the same sources and without any outputs."""
+        ignored = shutil.ignore_patterns("dist", BUILD_LOG, ".hitrate")
+        shutil.copytree(self.directory, directory, ignore=ignored)
+        return replace(self, directory=directory)
 
 
-def write(folder: Path, kind: str = KINDS[0]) -> Project:
-    """A new project, of the kind that this machine can best build."""
+def create(directory: Path, kind: str = AVAILABLE_KINDS[0]) -> Project:
+    """Create a project of the first kind that can be built on this machine, or of `kind`."""
     for name, content in FILES[kind].items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(content)
     tops = {name.partition("/")[0] for name in FILES[kind]}
-    inputs = tuple(f"{top}/**" if (folder / top).is_dir() else top for top in sorted(tops))
-    return Project(folder, COMMANDS[kind], inputs)
+    inputs = tuple(f"{top}/**" if (directory / top).is_dir() else top for top in sorted(tops))
+    return Project(directory, COMMANDS[kind], inputs)
 
 
-def snapshot(folder: Path) -> dict[str, tuple[str, bytes | str]]:
-    """All that is in a folder: of each name what it is, and its content or a link's target."""
-    return {path.relative_to(folder).as_posix(): _state(path) for path in folder.rglob("*")}
+def snapshot(directory: Path) -> dict[str, tuple[str, bytes | str]]:
+    """Return everything in a directory by name: the type, and the content or a link's target."""
+    return {path.relative_to(directory).as_posix(): _state(path) for path in directory.rglob("*")}
 
 
-def leftovers(folder: Path) -> set[str]:
-    """What runs have left in a project's work folder, but for what belongs there."""
-    names = {path.name for path in (folder / ".hitrate").iterdir()} - {".gitignore"}
+def leftover_files(directory: Path) -> set[str]:
+    """Return files in a project's work directory that finished runs should have removed."""
+    names = {path.name for path in (directory / ".hitrate").iterdir()} - {".gitignore"}
     return {name for name in names if not name.endswith(".lock")}
 
 
@@ -128,7 +131,7 @@ def _state(path: Path) -> tuple[str, bytes | str]:
     if stat.S_ISLNK(mode):
         return "link", str(path.readlink())
     if stat.S_ISDIR(mode):
-        return "folder", b""
+        return "directory", b""
     if not stat.S_ISREG(mode):
         return "special", b""
-    return ("program" if mode & stat.S_IXUSR else "file"), path.read_bytes()
+    return ("executable" if mode & stat.S_IXUSR else "file"), path.read_bytes()

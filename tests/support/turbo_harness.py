@@ -1,10 +1,9 @@
-"""Owns the bench on which a real `turbo` builds against a real server: what is on it, and the
-measure that each build is held to.
+"""Harness for the real `turbo` with a real server, and the check of the server's recorded events.
 
-The measure: the server's recorded events are exactly the events that were seen to pass in
-requests which it answered with 200: none lost, none invented, none changed. Only of a request that
-got no answer at all may it have recorded the events or not. Each process of turbo has a session id
-of its own, so holding the sum of all builds to this holds each build to it.
+The recorded events must be exactly the events of those requests that the server acknowledged with
+200: none lost, invented or changed. Only the events of requests without a response may or may not
+be recorded. Each turbo process has its own session id, so that checking all builds together also
+checks each build.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ TASKS = ("build", "test", "lint")
 EVENTS_PATH = "/v8/artifacts/events"
 EVENT_FIELDS = ("sessionId", "source", "event", "hash", "duration")
 
-# The values of EVENT_FIELDS.
+# Values of EVENT_FIELDS.
 Event = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Release:
-    """A turbo release, named as in package.json, and where its ways differ from the others'."""
+    """A turbo release by its alias in package.json, and how it differs from the others."""
 
     alias: str
     tasks_key: str = "tasks"
@@ -51,9 +50,9 @@ RELEASES = (
 
 @dataclass(frozen=True)
 class Build:
-    """One finished run of turbo, and what passed between it and the server."""
+    """One finished run of turbo, and its exchanges with the server."""
 
-    run: monorepo.Run
+    run: monorepo.TurboRun
     exchanges: list[Exchange]
 
     @property
@@ -62,7 +61,7 @@ class Build:
 
     @property
     def downloads(self) -> list[Exchange]:
-        return [found for found in self.requests("GET") if found.path != "/v8/artifacts/status"]
+        return [get for get in self.requests("GET") if get.path != "/v8/artifacts/status"]
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -71,17 +70,17 @@ class Build:
     def requests(self, method: str) -> list[Exchange]:
         return [exchange for exchange in self.exchanges if exchange.method == method]
 
-    def kinds(self) -> dict[tuple[str, str], int]:
-        """How many events of each source and kind the server accepted."""
+    def event_counts(self) -> dict[tuple[str, str], int]:
+        """Return the numbers of accepted events by source and kind."""
         return dict(Counter((event["source"], event["event"]) for event in self.events))
 
     def durations(self, source: str) -> dict[str, int]:
-        """The duration that each hit of `source` reported, by hash."""
+        """Return the duration reported by each hit of `source`, by hash."""
         hits = [item for item in self.events if (item["source"], item["event"]) == (source, "HIT")]
         return {item["hash"]: item["duration"] for item in hits}
 
     def uploaded_durations(self) -> dict[str, int]:
-        """The duration that each upload named, by hash."""
+        """Return the duration sent with each upload, by hash."""
         return {
             exchange.path.rpartition("/")[2]: int(exchange.request_headers["x-artifact-duration"])
             for exchange in self.uploads
@@ -89,11 +88,11 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Workbench:
-    """One turbo release, one monorepo and one server, with a recording proxy between them.
+class TurboHarness:
+    """One turbo release, monorepo and server, with a recording proxy in between.
 
-    The server may have served others: `since` tells when this bench was set up, and `salt` makes
-    each task's hash another than on any other bench.
+    The server may be shared: only events after `since` are checked, and `hash_salt` gives tasks
+    hashes that no other harness uses.
     """
 
     release: Release
@@ -103,31 +102,31 @@ class Workbench:
     proxy: RecordingProxy
     token: str
     since: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
-    salt: str = field(default_factory=lambda: str(uuid.uuid4()))
+    hash_salt: str = field(default_factory=lambda: str(uuid.uuid4()))
     markers: list[dict[str, Any]] = field(default_factory=list)
 
-    def with_token(self, token: str) -> Workbench:
+    def with_token(self, token: str) -> TurboHarness:
         return replace(self, token=token)
 
     def build(self, *flags: str, **env: str) -> Build:
-        """Run all tasks with turbo. Whatever is wrong with the cache, turbo must succeed."""
+        """Run all tasks with turbo, which must succeed even if the cache fails."""
         start = len(self.proxy.exchanges)
         remote = {
             "TURBO_API": self.proxy.url,
             "TURBO_TEAM": self.server.team,
             "TURBO_TOKEN": self.token,
-            monorepo.SALT: self.salt,
+            monorepo.HASH_SALT: self.hash_salt,
         }
         run = monorepo.run(self.turbo, self.repo, *TASKS, *flags, env=remote | env)
         assert run.returncode == 0, run.stdout + run.stderr
         eventually(lambda: self.proxy.connections == 0)
         return Build(run, self.proxy.exchanges[start:])
 
-    def settle(self) -> None:
-        """Wait until all that the server has accepted so far can be read.
+    def wait_until_recorded(self) -> None:
+        """Wait until everything that the server has accepted so far can be read.
 
-        An event of our own tells: the server keeps the order in which it accepted requests, so
-        when that one can be read, "nothing was recorded" means that nothing will be.
+        The server keeps the order of accepted requests. So when an additional marker event can be
+        read, no earlier event is still missing.
         """
         marker = {
             "sessionId": str(uuid.uuid4()),
@@ -136,20 +135,20 @@ class Workbench:
             "hash": "0123456789abcdef",
             "duration": 1,
         }
-        answer = self.server.request("POST", EVENTS_PATH, json=[marker])
-        assert answer.status_code == 200, answer.text
+        response = self.server.request("POST", EVENTS_PATH, json=[marker])
+        assert response.status_code == 200, response.text
         self.markers.append(marker)
         eventually(lambda: _as_events(self.markers) <= self._all_recorded())
 
-    def check(self) -> None:
-        """Hold the server to the measure."""
-        self.settle()
-        passed = self.proxy.exchanges
-        accepted, recorded = _as_events(accepted_events(passed)), self.recorded()
-        assert accepted <= recorded <= accepted + _as_events(_unanswered_events(passed))
+    def check_recorded_events(self) -> None:
+        """Check the recorded events against the recorded requests, as the module describes."""
+        self.wait_until_recorded()
+        exchanges = self.proxy.exchanges
+        accepted, recorded = _as_events(accepted_events(exchanges)), self.recorded()
+        assert accepted <= recorded <= accepted + _as_events(_unacknowledged_events(exchanges))
 
     def recorded(self) -> Counter[Event]:
-        """The events that the server has recorded, without the markers."""
+        """Return the events that the server has recorded, without the markers."""
         return self._all_recorded() - _as_events(self.markers)
 
     def _all_recorded(self) -> Counter[Event]:
@@ -157,22 +156,23 @@ class Workbench:
 
 
 def accepted_events(exchanges: list[Exchange]) -> list[dict[str, Any]]:
-    """The events of all requests answered with 200."""
+    """Return the events of all requests with status 200."""
     return _events_of({r.request_body for r in _event_requests(exchanges) if r.status == 200})
 
 
-def _unanswered_events(exchanges: list[Exchange]) -> list[dict[str, Any]]:
+def _unacknowledged_events(exchanges: list[Exchange]) -> list[dict[str, Any]]:
+    """Return the events of requests without any response."""
     requests = _event_requests(exchanges)
-    answered = {request.request_body for request in requests if request.status is not None}
-    return _events_of({request.request_body for request in requests} - answered)
+    responded = {request.request_body for request in requests if request.status is not None}
+    return _events_of({request.request_body for request in requests} - responded)
 
 
 def _event_requests(exchanges: list[Exchange]) -> list[Exchange]:
-    return [found for found in exchanges if (found.method, found.path) == ("POST", EVENTS_PATH)]
+    return [one for one in exchanges if (one.method, one.path) == ("POST", EVENTS_PATH)]
 
 
 def _events_of(batches: set[bytes]) -> list[dict[str, Any]]:
-    """turbo sends a batch again, byte for byte, if it got no answer: hence a set."""
+    """Return the events of batches; a set, because turbo re-sends a batch without a response."""
     return [event for batch in batches for event in json.loads(batch)]
 
 

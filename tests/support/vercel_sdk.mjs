@@ -1,36 +1,36 @@
-// Calls the real @vercel/sdk as told on standard input, and tells on standard output what it gave:
-// { folder, server, token, calls: [{ operation, request }] } -> [{ value } or { error }].
-// Bytes travel as { base64 }; a request's bytes may also be { base64, stream: true }.
+// Runs calls of the real @vercel/sdk. Standard input and output are JSON:
+// { packagesDir, server, token, calls: [{ operation, request }] } -> [{ value } or { error }].
+// Bytes are encoded as { base64 }; bytes of a request also as { base64, stream: true }.
 
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
 
-const { folder, server, token, calls } = JSON.parse(await text(process.stdin));
+const { packagesDir, server, token, calls } = JSON.parse(await text(process.stdin));
 
-// What `new Vercel(…).artifacts` is, without the two seconds that loading all of Vercel's API takes.
+// The same as `new Vercel(…).artifacts`, without loading all of Vercel's API, which takes two seconds.
 // The package is not installed beside this file, so a plain import would not find it.
-const require = createRequire(join(folder, "package.json"));
+const require = createRequire(join(packagesDir, "package.json"));
 const { Artifacts } = await import(pathToFileURL(require.resolve("@vercel/sdk/sdk/artifacts.js")));
 const artifacts = new Artifacts({ bearerToken: token, serverURL: server });
 
-function decoded(request) {
+function decodeRequest(request) {
   const body = request.requestBody;
   if (body?.base64 === undefined) return request;
   const bytes = new Uint8Array(Buffer.from(body.base64, "base64"));
   return { ...request, requestBody: body.stream ? new Blob([bytes]).stream() : bytes };
 }
 
-async function encoded(value) {
+async function encodeValue(value) {
   if (!(value instanceof ReadableStream)) return value ?? null;
   const bytes = await new Response(value).arrayBuffer();
   return { base64: Buffer.from(bytes).toString("base64") };
 }
 
-async function outcome({ operation, request }) {
+async function run({ operation, request }) {
   try {
-    return { value: await encoded(await artifacts[operation](decoded(request))) };
+    return { value: await encodeValue(await artifacts[operation](decodeRequest(request))) };
   } catch (error) {
     const { name, message, statusCode, body } = error;
     return { error: { name, message, statusCode, body } };
@@ -38,5 +38,5 @@ async function outcome({ operation, request }) {
 }
 
 const outcomes = [];
-for (const call of calls) outcomes.push(await outcome(call));
+for (const call of calls) outcomes.push(await run(call));
 process.stdout.write(JSON.stringify(outcomes));

@@ -1,4 +1,4 @@
-"""Owns calling the real `@vercel/sdk` from Python; sdk.mjs is its other half."""
+"""Runs calls of the real `@vercel/sdk` from Python, through vercel_sdk.mjs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.node_packages import Clients
+from tests.support.node_packages import NodePackages
 from tests.support.server import Server
 
 DRIVER = Path(__file__).with_name("vercel_sdk.mjs")
@@ -17,47 +17,50 @@ DRIVER_TIMEOUT_S = 60
 
 
 @dataclass
-class Sdk:
-    """The real SDK; calls are gathered, and made in order when their outcomes are asked for.
+class SdkBatch:
+    """Calls that run in order, in one Node process, when their outcomes are requested.
 
-    They go to `url` if it is given, which leads to the server.
+    They are sent to `url`, by default the server's.
     """
 
-    clients: Clients
+    packages: NodePackages
     server: Server
     url: str = ""
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def call(self, operation: str, **request: Any) -> None:
+        """Add a call."""
         self.calls.append({"operation": operation, "request": request})
 
-    def upload(self, name: str, content: bytes, *, stream: bool = False, **facts: Any) -> None:
+    def upload(self, name: str, content: bytes, *, stream: bool = False, **options: Any) -> None:
+        """Add an upload."""
         body = {"base64": base64.b64encode(content).decode(), "stream": stream}
         self.call(
-            "uploadArtifact", hash=name, contentLength=len(content), requestBody=body, **facts
+            "uploadArtifact", hash=name, contentLength=len(content), requestBody=body, **options
         )
 
     def outcomes(self) -> list[dict[str, Any]]:
-        told = {
-            "folder": str(self.clients.folder),
+        """Run the calls and return one `{"value": ...}` or `{"error": ...}` for each."""
+        batch = {
+            "packagesDir": str(self.packages.directory),
             "server": self.url or self.server.url,
             "token": self.server.token,
             "calls": self.calls,
         }
-        done = subprocess.run(
-            [str(self.clients.node), str(DRIVER)],
-            input=json.dumps(told),
+        process = subprocess.run(
+            [str(self.packages.node), str(DRIVER)],
+            input=json.dumps(batch),
             capture_output=True,
             text=True,
             timeout=DRIVER_TIMEOUT_S,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        outcomes: list[dict[str, Any]] = json.loads(done.stdout)
+        assert process.returncode == 0, process.stderr
+        outcomes: list[dict[str, Any]] = json.loads(process.stdout)
         return outcomes
 
     def values(self) -> list[Any]:
-        """The outcomes of calls which all succeed."""
+        """Run the calls, which must all succeed, and return their values."""
         outcomes = self.outcomes()
         assert [outcome["error"] for outcome in outcomes if "error" in outcome] == []
         return [outcome["value"] for outcome in outcomes]

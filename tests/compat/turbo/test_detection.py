@@ -9,7 +9,7 @@ import pytest
 from hitrate.client.detection import _AGENTS, _CI, detected_agent, detected_ci
 from tests.support import monorepo
 from tests.support.monorepo import Monorepo
-from tests.support.node_packages import Clients
+from tests.support.node_packages import NodePackages
 from tests.support.strict_fake import StrictFake
 
 Environ = dict[str, str]
@@ -110,19 +110,21 @@ def shown(environ: Environ) -> str:
 
 @pytest.fixture(scope="module")
 def turbo_says(
-    clients: Clients, templates: dict[str, Monorepo], tmp_path_factory: pytest.TempPathFactory
+    node_packages: NodePackages,
+    templates: dict[str, Monorepo],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[Environ], Said]]:
     """Runs turbo in such an environment, with nothing else that could name a CI or an agent."""
-    turbo = clients.turbo("turbo")
+    turbo = node_packages.turbo("turbo")
     repo = templates["tasks"].copy_to(tmp_path_factory.mktemp("detection") / "repo")
 
     def turbo_says(environ: Environ) -> Said:
-        fake.received.clear()
+        fake.requests.clear()
         # Forced, it asks for nothing and uploads at once, and that names both.
         command = ("lint", "--filter=app-1", "--force")
         done = monorepo.run(turbo, repo, *command, env={**remote, **environ})
         assert done.returncode == 0, done.stdout + done.stderr
-        [upload] = [request for request in fake.received if request.method == "PUT"]
+        [upload] = [request for request in fake.requests if request.method == "PUT"]
         agent = upload.headers.get("x-ai-agent")
         # turbo sends UTF-8, which the fake reads as HTTP does.
         spoken = None if agent is None else agent.encode("latin-1").decode()
@@ -140,14 +142,14 @@ def turbo_says(
         *((name, {"CI": "1", **environ}) for name, environ in with_all_that_follow(_CI)),
     ],
 )
-def test_each_ci_has_the_name_that_turbo_gives_it(
+def test_each_ci_is_named_as_by_turbo(
     turbo_says: Callable[[Environ], Said], name: str, environ: Environ
 ) -> None:
     assert turbo_says(environ)[0] == detected_ci(environ) == name
 
 
 @pytest.mark.parametrize(("name", "environ"), [*signs_of(_AGENTS), *with_all_that_follow(_AGENTS)])
-def test_each_agent_has_the_name_that_turbo_gives_it(
+def test_each_agent_is_named_as_by_turbo(
     turbo_says: Callable[[Environ], Said], name: str, environ: Environ
 ) -> None:
     assert turbo_says(environ)[1] == detected_agent(environ) == name
@@ -156,7 +158,7 @@ def test_each_agent_has_the_name_that_turbo_gives_it(
 @pytest.mark.parametrize(
     "environ", ODD, ids=lambda environ: " ".join(map("=".join, environ.items()))
 )
-def test_an_odd_environment_says_what_it_says_to_turbo(
+def test_unusual_environment_is_detected_as_by_turbo(
     turbo_says: Callable[[Environ], Said], environ: Environ
 ) -> None:
     assert (detected_ci(environ), detected_agent(environ)) == turbo_says(environ)

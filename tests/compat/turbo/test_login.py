@@ -68,7 +68,7 @@ def forget_local_builds(turbo: TurboTerminal) -> None:
     """Delete the local cache but keep the link, which is stored beside it."""
     link = turbo.repo.root / ".turbo" / "config.json"
     content = link.read_text()
-    turbo.repo.forget_builds()
+    turbo.repo.delete_builds()
     link.parent.mkdir()
     link.write_text(content)
 

@@ -8,35 +8,35 @@ import re
 from hitrate.units import format_compact_duration
 from tests.support.monorepo import all_tasks
 from tests.support.server import run_hitrate
-from tests.support.turbo_harness import Workbench
+from tests.support.turbo_harness import TurboHarness
 
 COUNT = len(all_tasks())
 
 
-def report(bench: Workbench, *options: str) -> str:
+def report(harness: TurboHarness, *options: str) -> str:
     """Of the last run, at once."""
     env = {
-        "TURBO_API": bench.server.url,
-        "TURBO_TOKEN": bench.token,
-        "TURBO_TEAM": bench.server.team,
+        "TURBO_API": harness.server.url,
+        "TURBO_TOKEN": harness.token,
+        "TURBO_TEAM": harness.server.team,
     }
     return run_hitrate("report", "--last", *options, env=env)
 
 
-def test_each_build_is_reported_as_soon_as_turbo_has_ended(bench: Workbench) -> None:
-    cold = bench.build()
-    assert report(bench) == f"this run: 0 of {COUNT} tasks from cache, 0s saved\n"
-    page = report(bench, "--format", "markdown")
+def test_report_covers_each_build_as_soon_as_turbo_exits(harness: TurboHarness) -> None:
+    cold = harness.build()
+    assert report(harness) == f"this run: 0 of {COUNT} tasks from cache, 0s saved\n"
+    page = report(harness, "--format", "markdown")
     slowest = max(cold.uploaded_durations().items(), key=lambda one: one[1])
     assert f"| `{slowest[0]}` | {format_compact_duration(slowest[1])} |" in page
     assert len(re.findall(r"\| `\w{16}` \|", page)) == min(COUNT, 10)
 
-    again = bench.build()
+    again = harness.build()
     saved = format_compact_duration(sum(again.durations("LOCAL").values()))
-    assert report(bench) == f"this run: {COUNT} of {COUNT} tasks from cache, {saved} saved\n"
+    assert report(harness) == f"this run: {COUNT} of {COUNT} tasks from cache, {saved} saved\n"
 
-    bench.repo.forget_builds()
-    remote = bench.build()
-    found = json.loads(report(bench, "--format", "json"))["run"]
+    harness.repo.delete_builds()
+    remote = harness.build()
+    found = json.loads(report(harness, "--format", "json"))["run"]
     assert (found["remoteHits"], found["hitRate"]) == (COUNT, 1.0)
     assert found["timeSavedMs"] == {"local": 0, "remote": sum(remote.durations("REMOTE").values())}

@@ -2,7 +2,7 @@
 release, is what was counted by hand, and what turbo's own summary says.
 
 They differ where events cannot have arrived, or where the server knows more than the client; those
-tests say so. After each test the `bench` also checks that what the server has recorded is exactly
+tests say so. After each test the `harness` also checks that what the server has recorded is exactly
 what it accepted on the wire.
 """
 
@@ -13,29 +13,29 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.compat.conftest import BenchFor
-from tests.support.header_stripping_proxy import ForgetfulProxy
-from tests.support.isolated_team import Tenant
+from tests.compat.conftest import HarnessFactory
+from tests.support.header_stripping_proxy import HeaderStrippingProxy
+from tests.support.isolated_team import IsolatedTeam
 from tests.support.monorepo import TASKS, all_tasks
 from tests.support.run_counts import (
-    NOTHING,
+    NO_COUNTS,
     CountedBuild,
-    Numbers,
-    build,
-    durations_in_cache,
-    events_say,
-    makers,
-    moved,
-    runs_listed,
-    server_says,
-    server_says_of_all,
-    total,
+    RunCounts,
+    artifact_producers,
+    artifact_traffic,
+    build_with_summary,
+    counts_by_session,
+    counts_from_events,
+    counts_from_server,
+    local_cache_durations,
+    sum_counts,
+    team_counts_from_server,
 )
 from tests.support.server import Server, eventually
-from tests.support.turbo_harness import RELEASES, Workbench, accepted_events
+from tests.support.turbo_harness import RELEASES, TurboHarness, accepted_events
 
 COUNT = len(all_tasks())
-COLD = Numbers(tasks=COUNT, misses=COUNT)
+COLD = RunCounts(tasks=COUNT, misses=COUNT)
 SIGNATURE_KEY = "a signature key, at least 32 bytes long"
 OTHER_SIGNATURE_KEY = "another signature key, of 32 bytes or more"
 
@@ -53,24 +53,24 @@ MANY_BATCHES_AND_FEW = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def tenant(shared_server: Server) -> Tenant:
-    return Tenant(shared_server)
+def team(shared_server: Server) -> IsolatedTeam:
+    return IsolatedTeam(shared_server)
 
 
 @pytest.fixture
-def bench(bench_for: BenchFor, tenant: Tenant) -> Iterator[Workbench]:
-    """A bench for a team of its own, whose runs are all there are."""
-    with bench_for(tenant.server) as bench:
-        yield bench
+def harness(create_harness: HarnessFactory, team: IsolatedTeam) -> Iterator[TurboHarness]:
+    """A harness for a team of its own, whose runs are all there are."""
+    with create_harness(team.server) as harness:
+        yield harness
 
 
-def test_a_cold_run_is_all_misses(bench: Workbench) -> None:
-    cold = build(bench)
+def test_cold_run_counts_only_misses(harness: TurboHarness) -> None:
+    cold = build_with_summary(harness)
 
-    check(bench, cold, COLD)
-    assert server_says_of_all(bench.server) == COLD
+    check(harness, cold, COLD)
+    assert team_counts_from_server(harness.server) == COLD
     sizes = [len(upload.request_body) for upload in cold.uploads]
-    assert moved(bench.server) == {
+    assert artifact_traffic(harness.server) == {
         "uploads": COUNT,
         "uploadedBytes": sum(sizes),
         "downloads": 0,
@@ -80,50 +80,50 @@ def test_a_cold_run_is_all_misses(bench: Workbench) -> None:
     }
 
 
-def test_a_run_elsewhere_is_all_remote_hits_that_save_what_the_cold_run_took(
-    bench: Workbench,
+def test_run_on_another_machine_counts_remote_hits_saving_the_cold_run_time(
+    harness: TurboHarness,
 ) -> None:
-    cold = build(bench)
-    took_ms = sum(durations_in_cache(bench.repo).values())
+    cold = build_with_summary(harness)
+    took_ms = sum(local_cache_durations(harness.repo).values())
     assert took_ms == sum(cold.uploaded_durations().values()) > 0
-    start_afresh(bench)
+    simulate_new_machine(harness)
 
-    remote = build(bench)
+    remote = build_with_summary(harness)
 
-    check(bench, remote, Numbers(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
+    check(harness, remote, RunCounts(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
     sizes = [len(download.response_body) for download in remote.downloads]
-    assert moved(bench.server)["downloads"] == COUNT
-    assert moved(bench.server)["downloadedBytes"] == sum(sizes)
+    assert artifact_traffic(harness.server)["downloads"] == COUNT
+    assert artifact_traffic(harness.server)["downloadedBytes"] == sum(sizes)
 
 
-def test_a_run_again_is_all_local_hits_that_save_what_the_cold_run_took(bench: Workbench) -> None:
-    build(bench)
-    took_ms = sum(durations_in_cache(bench.repo).values())
+def test_repeated_run_counts_local_hits_saving_the_cold_run_time(harness: TurboHarness) -> None:
+    build_with_summary(harness)
+    took_ms = sum(local_cache_durations(harness.repo).values())
 
-    again = build(bench)
+    again = build_with_summary(harness)
 
-    check(bench, again, Numbers(tasks=COUNT, local_hits=COUNT, local_ms=took_ms))
+    check(harness, again, RunCounts(tasks=COUNT, local_hits=COUNT, local_ms=took_ms))
 
 
 @NEWEST
-def test_a_run_may_have_some_of_each(bench: Workbench) -> None:
-    build(bench)
-    took_ms = durations_in_cache(bench.repo)
-    start_afresh(bench)
-    build(bench, "--filter=core-0", "--filter=core-1")
-    local_ms = durations_in_cache(bench.repo)
-    bench.repo.edit("app-1")
+def test_mixed_run_counts_local_hits_remote_hits_and_misses(harness: TurboHarness) -> None:
+    build_with_summary(harness)
+    took_ms = local_cache_durations(harness.repo)
+    simulate_new_machine(harness)
+    build_with_summary(harness, "--filter=core-0", "--filter=core-1")
+    local_ms = local_cache_durations(harness.repo)
+    harness.repo.edit("app-1")
 
-    mixed = build(bench)
+    mixed = build_with_summary(harness)
 
     local, missed = 2 * len(TASKS["core"]), len(TASKS["app"])
-    assert len(bench.repo.executed()) == missed
+    assert len(harness.repo.pop_executed_tasks()) == missed
     remote_ms = {name: took_ms[name] for name in mixed.durations("REMOTE")}
     assert len(local_ms) == local
     check(
-        bench,
+        harness,
         mixed,
-        Numbers(
+        RunCounts(
             tasks=COUNT,
             local_hits=local,
             remote_hits=COUNT - local - missed,
@@ -135,202 +135,202 @@ def test_a_run_may_have_some_of_each(bench: Workbench) -> None:
 
 
 @NEWEST
-def test_what_a_signature_spoils_is_a_miss(bench: Workbench) -> None:
-    bench.repo.configure_remote_cache(signature=True)
-    build(bench, TURBO_REMOTE_CACHE_SIGNATURE_KEY=SIGNATURE_KEY)
-    start_afresh(bench)
+def test_invalid_signature_counts_as_a_miss(harness: TurboHarness) -> None:
+    harness.repo.configure_remote_cache(signature=True)
+    build_with_summary(harness, TURBO_REMOTE_CACHE_SIGNATURE_KEY=SIGNATURE_KEY)
+    simulate_new_machine(harness)
 
-    distrusting = build(bench, TURBO_REMOTE_CACHE_SIGNATURE_KEY=OTHER_SIGNATURE_KEY)
+    distrusting = build_with_summary(harness, TURBO_REMOTE_CACHE_SIGNATURE_KEY=OTHER_SIGNATURE_KEY)
 
     assert len(distrusting.downloads) == COUNT
-    check(bench, distrusting, COLD)
+    check(harness, distrusting, COLD)
 
 
 @NEWEST
-def test_runs_add_up_and_the_newest_is_listed_first(bench: Workbench) -> None:
-    builds = [build(bench), build(bench)]
-    start_afresh(bench)
-    builds += [build(bench), build(bench)]
+def test_runs_are_summed_and_listed_newest_first(harness: TurboHarness) -> None:
+    builds = [build_with_summary(harness), build_with_summary(harness)]
+    simulate_new_machine(harness)
+    builds += [build_with_summary(harness), build_with_summary(harness)]
 
-    told = {one.session: events_say(one.events) for one in reversed(builds)}
+    told = {one.session: counts_from_events(one.events) for one in reversed(builds)}
 
     hits = [one.local_hits + one.remote_hits for one in told.values()]
     assert hits == [COUNT, COUNT, COUNT, 0]
-    assert list(runs_listed(bench.server).items()) == list(told.items())
-    assert server_says_of_all(bench.server) == total(told.values())
+    assert list(counts_by_session(harness.server).items()) == list(told.items())
+    assert team_counts_from_server(harness.server) == sum_counts(told.values())
 
 
 @NEWEST
-def test_an_artifact_is_of_the_run_that_made_it(bench: Workbench) -> None:
-    cold = build(bench)
-    start_afresh(bench)
-    build(bench)
-    bench.repo.edit("core-0")
-    changed = build(bench)
+def test_artifact_is_attributed_to_the_run_that_uploaded_it(harness: TurboHarness) -> None:
+    cold = build_with_summary(harness)
+    simulate_new_machine(harness)
+    build_with_summary(harness)
+    harness.repo.edit("core-0")
+    changed = build_with_summary(harness)
 
     maker = dict.fromkeys(cold.uploaded_durations(), cold.session)
     maker |= dict.fromkeys(changed.uploaded_durations(), changed.session)
 
     assert len(maker) > COUNT
-    eventually(lambda: makers(bench.server) == maker)
+    eventually(lambda: artifact_producers(harness.server) == maker)
 
 
 @NEWEST
-def test_a_forced_run_says_nothing_and_its_uploads_count(bench: Workbench) -> None:
-    build(bench)
-    start_afresh(bench)
+def test_forced_run_is_not_counted_but_its_uploads_are(harness: TurboHarness) -> None:
+    build_with_summary(harness)
+    simulate_new_machine(harness)
 
-    forced = build(bench, "--force")
+    forced = build_with_summary(harness, "--force")
 
     # It sends no events. So turbo tells of a run with 56 tasks, and nobody else knows of it; but
     # what it made was stored.
     assert forced.events == []
-    assert forced.turbo == COLD
-    assert server_says_of_all(bench.server) == COLD
-    assert len(runs_listed(bench.server)) == 1
-    assert moved(bench.server)["uploads"] == 2 * COUNT
-    assert moved(bench.server)["stored"] == COUNT
+    assert forced.turbo_counts == COLD
+    assert team_counts_from_server(harness.server) == COLD
+    assert len(counts_by_session(harness.server)) == 1
+    assert artifact_traffic(harness.server)["uploads"] == 2 * COUNT
+    assert artifact_traffic(harness.server)["stored"] == COUNT
 
 
 @NEWEST
-def test_a_dry_run_is_none(bench: Workbench) -> None:
-    build(bench)
-    start_afresh(bench)
-    before = moved(bench.server)
+def test_dry_run_is_not_counted(harness: TurboHarness) -> None:
+    build_with_summary(harness)
+    simulate_new_machine(harness)
+    before = artifact_traffic(harness.server)
 
-    dry = bench.build("--dry=json")
+    dry = harness.build("--dry=json")
 
     assert dry.events == []
-    assert server_says_of_all(bench.server) == COLD
-    assert len(runs_listed(bench.server)) == 1
-    assert moved(bench.server) == before
+    assert team_counts_from_server(harness.server) == COLD
+    assert len(counts_by_session(harness.server)) == 1
+    assert artifact_traffic(harness.server) == before
 
 
 @pytest.mark.parametrize("release", KNOW_LOCAL_ONLY, indirect=True, ids=lambda one: one.alias)
-def test_runs_with_the_local_cache_alone_are_told_too(bench: Workbench) -> None:
-    cold = build(bench, "--cache=local:rw")
-    took_ms = sum(durations_in_cache(bench.repo).values())
-    again = build(bench, "--cache=local:rw")
+def test_runs_with_only_the_local_cache_are_counted(harness: TurboHarness) -> None:
+    cold = build_with_summary(harness, "--cache=local:rw")
+    took_ms = sum(local_cache_durations(harness.repo).values())
+    again = build_with_summary(harness, "--cache=local:rw")
 
-    assert cold.kinds() == {("LOCAL", "MISS"): COUNT}
-    check(bench, cold, COLD)
-    check(bench, again, Numbers(tasks=COUNT, local_hits=COUNT, local_ms=took_ms))
-    assert not any(moved(bench.server).values())
+    assert cold.event_counts() == {("LOCAL", "MISS"): COUNT}
+    check(harness, cold, COLD)
+    check(harness, again, RunCounts(tasks=COUNT, local_hits=COUNT, local_ms=took_ms))
+    assert not any(artifact_traffic(harness.server).values())
 
 
 @NEWEST
-def test_runs_with_the_remote_cache_alone_hit_remotely_each_time(bench: Workbench) -> None:
-    only = REMOTE_ONLY.get(bench.release.alias, "--cache=remote:rw")
-    cold = build(bench, only)
+def test_runs_with_only_the_remote_cache_count_remote_hits_each_time(harness: TurboHarness) -> None:
+    only = REMOTE_ONLY.get(harness.release.alias, "--cache=remote:rw")
+    cold = build_with_summary(harness, only)
     took_ms = sum(cold.uploaded_durations().values())
-    again = build(bench, only)
+    again = build_with_summary(harness, only)
 
-    assert again.kinds() == {("REMOTE", "HIT"): COUNT}
-    check(bench, cold, COLD)
-    check(bench, again, Numbers(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
+    assert again.event_counts() == {("REMOTE", "HIT"): COUNT}
+    check(harness, cold, COLD)
+    check(harness, again, RunCounts(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
 
 
-def test_a_remote_hit_whose_time_was_lost_on_the_way_saves_what_its_artifact_took(
-    bench: Workbench,
+def test_remote_hit_without_a_duration_saves_the_duration_of_its_artifact(
+    harness: TurboHarness,
 ) -> None:
-    cold = build(bench)
+    cold = build_with_summary(harness)
     took_ms = sum(cold.uploaded_durations().values())
-    start_afresh(bench)
-    with ForgetfulProxy(bench.server.url) as forgetful:
-        bench.proxy.upstream = forgetful.url
+    simulate_new_machine(harness)
+    with HeaderStrippingProxy(harness.server.url) as forgetful:
+        harness.proxy.upstream = forgetful.url
 
-        remote = build(bench)
+        remote = build_with_summary(harness)
 
         eventually(lambda: forgetful.connections == 0)
     # All that turbo knows is that it saved nothing.
     assert set(remote.durations("REMOTE").values()) == {0}
-    assert remote.turbo == Numbers(tasks=COUNT, remote_hits=COUNT)
-    assert server_says(bench.server, remote.session) == Numbers(
+    assert remote.turbo_counts == RunCounts(tasks=COUNT, remote_hits=COUNT)
+    assert counts_from_server(harness.server, remote.session) == RunCounts(
         tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms
     )
 
 
 @MANY_BATCHES_AND_FEW
-def test_a_run_counts_whole_when_the_server_is_killed_right_after_it(
-    mortal_bench: Workbench,
+def test_run_is_counted_completely_if_the_server_is_killed_after_it(
+    killable_harness: TurboHarness,
 ) -> None:
-    bench = mortal_bench
-    cold = build(bench)
+    harness = killable_harness
+    cold = build_with_summary(harness)
     took_ms = sum(cold.uploaded_durations().values())
-    start_afresh(bench)
-    remote = build(bench)
-    bench.server.kill()
-    bench.server.start()
+    simulate_new_machine(harness)
+    remote = build_with_summary(harness)
+    harness.server.kill()
+    harness.server.start()
 
-    check(bench, cold, COLD)
-    check(bench, remote, Numbers(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
-    assert server_says_of_all(bench.server) == Numbers(
+    check(harness, cold, COLD)
+    check(harness, remote, RunCounts(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
+    assert team_counts_from_server(harness.server) == RunCounts(
         tasks=2 * COUNT, remote_hits=COUNT, misses=COUNT, remote_ms=took_ms
     )
 
 
 @MANY_BATCHES_AND_FEW
-def test_of_a_run_whose_server_is_killed_what_it_acknowledged_counts(
-    mortal_bench: Workbench,
+def test_acknowledged_events_are_counted_if_the_server_is_killed_during_the_run(
+    killable_harness: TurboHarness,
 ) -> None:
-    bench = mortal_bench
-    bench.proxy.before_forwarding = killer(
-        bench, lambda _: accepted_events(bench.proxy.exchanges) != []
+    harness = killable_harness
+    harness.proxy.before_forwarding = killer(
+        harness, lambda _: accepted_events(harness.proxy.exchanges) != []
     )
-    interrupted = build(bench)
-    bench.proxy.before_forwarding = None
-    bench.server.start()
+    interrupted = build_with_summary(harness)
+    harness.proxy.before_forwarding = None
+    harness.server.start()
 
     # turbo tells of all tasks. The events that it could not send, it does not send later.
-    assert interrupted.turbo == COLD
+    assert interrupted.turbo_counts == COLD
     session = interrupted.session
-    told = server_says(bench.server, session)
-    assert told == events_say(bench.server.events(sessionId=session))
-    assert 0 < events_say(interrupted.events).tasks <= told.tasks <= COUNT
+    told = counts_from_server(harness.server, session)
+    assert told == counts_from_events(harness.server.events(sessionId=session))
+    assert 0 < counts_from_events(interrupted.events).tasks <= told.tasks <= COUNT
     assert told.misses == told.tasks
-    assert runs_listed(bench.server) == {session: told}
+    assert counts_by_session(harness.server) == {session: told}
 
 
 @MANY_BATCHES_AND_FEW
-def test_of_a_run_whose_server_is_killed_before_its_events_came_nothing_can_be_told(
-    mortal_bench: Workbench,
+def test_run_is_not_counted_if_the_server_is_killed_before_its_events(
+    killable_harness: TurboHarness,
 ) -> None:
-    bench = mortal_bench
-    bench.proxy.before_forwarding = killer(bench, lambda method: method == "POST")
-    lost = build(bench)
-    bench.proxy.before_forwarding = None
-    bench.server.start()
+    harness = killable_harness
+    harness.proxy.before_forwarding = killer(harness, lambda method: method == "POST")
+    lost = build_with_summary(harness)
+    harness.proxy.before_forwarding = None
+    harness.server.start()
 
     # turbo tells of all tasks, the server of none; and it still has what was stored by then.
     assert lost.events == []
-    assert lost.turbo == COLD
-    assert server_says_of_all(bench.server) == NOTHING
-    assert runs_listed(bench.server) == {}
+    assert lost.turbo_counts == COLD
+    assert team_counts_from_server(harness.server) == NO_COUNTS
+    assert counts_by_session(harness.server) == {}
     stored = sum(upload.status == 202 for upload in lost.uploads)
-    assert stored <= moved(bench.server)["stored"] <= COUNT
+    assert stored <= artifact_traffic(harness.server)["stored"] <= COUNT
 
 
-def check(bench: Workbench, one: CountedBuild, expected: Numbers) -> None:
-    """Everybody says the same of a build."""
-    assert one.turbo == expected
-    assert events_say(one.events) == expected
-    assert server_says(bench.server, one.session) == expected
-    assert runs_listed(bench.server)[one.session] == expected
+def check(harness: TurboHarness, one: CountedBuild, expected: RunCounts) -> None:
+    """Everybody says the same of a build_with_summary."""
+    assert one.turbo_counts == expected
+    assert counts_from_events(one.events) == expected
+    assert counts_from_server(harness.server, one.session) == expected
+    assert counts_by_session(harness.server)[one.session] == expected
 
 
-def start_afresh(bench: Workbench) -> None:
+def simulate_new_machine(harness: TurboHarness) -> None:
     """As if on another machine, with the server that this one has filled."""
-    bench.repo.forget_builds()
-    bench.repo.executed()
+    harness.repo.delete_builds()
+    harness.repo.pop_executed_tasks()
 
 
-def killer(bench: Workbench, is_time: Callable[[str], object]) -> Callable[[str, str], None]:
+def killer(harness: TurboHarness, is_time: Callable[[str], object]) -> Callable[[str, str], None]:
     """Kills the server once, before the first request to be passed on whose method says that it is
     time."""
     strokes = itertools.count()
 
     def kill(method: str, _path: str) -> None:
         if is_time(method) and next(strokes) == 0:
-            bench.server.kill()
+            harness.server.kill()
 
     return kill

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hitrate.client._signature import signature
-from tests.compat.conftest import BenchFor
+from tests.compat.conftest import HarnessFactory
 from tests.support.server import Server
 from tests.support.turbo_harness import RELEASES
 
@@ -16,12 +16,12 @@ KEY = "a signature key, at least 32 bytes long"
 
 # Older releases have another form, which is none of ours.
 @pytest.mark.parametrize("release", RELEASES[-1:], ids=["turbo"], indirect=True)
-def test_an_artifact_that_turbo_signed_has_the_same_signature_here(
-    bench_for: BenchFor, shared_server: Server, tmp_path: Path
+def test_signature_equals_that_of_turbo(
+    create_harness: HarnessFactory, shared_server: Server, tmp_path: Path
 ) -> None:
-    with bench_for(shared_server) as bench:
-        bench.repo.configure_remote_cache(signature=True)
-        uploads = bench.build(TURBO_REMOTE_CACHE_SIGNATURE_KEY=KEY).uploads
+    with create_harness(shared_server) as harness:
+        harness.repo.configure_remote_cache(signature=True)
+        uploads = harness.build(TURBO_REMOTE_CACHE_SIGNATURE_KEY=KEY).uploads
     assert uploads
     for upload in uploads:
         artifact = tmp_path / "artifact"

@@ -1,7 +1,7 @@
 """Holds the server to what the real `turbo` makes of a team whose cache is shut, release by
 release: the build succeeds, its user reads why, nothing is taken, and all is well afterwards.
 
-After each test the `bench` also checks that what the server has recorded is exactly what it
+After each test the `harness` also checks that what the server has recorded is exactly what it
 accepted on the wire.
 """
 
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.compat.conftest import BenchFor
+from tests.compat.conftest import HarnessFactory
 from tests.support import turbo_harness
-from tests.support.isolated_team import Tenant
+from tests.support.isolated_team import IsolatedTeam
 from tests.support.monorepo import all_tasks
 from tests.support.recording_proxy import Exchange
 from tests.support.server import Server
-from tests.support.turbo_harness import Build, Release, Workbench
+from tests.support.turbo_harness import Build, Release, TurboHarness
 
 PACKAGES = ("core-1", "core-2")
 TASKS = {task for task in all_tasks() if task.startswith(PACKAGES)}
@@ -72,8 +72,8 @@ STATES = (
     ),
     State(
         name="disabled for one person",
-        enter="team change {team} {person} --remote-caching off",
-        leave="team change {team} {person} --remote-caching on",
+        enter="team change {team} {user} --remote-caching off",
+        leave="team change {team} {user} --remote-caching on",
         status="disabled",
         refusal=(403, "remote_caching_disabled"),
         reason="Disabled for this team",
@@ -151,212 +151,212 @@ FORBIDDEN_TO_WRITE = FORBIDDEN_TO_READ | {
 
 
 @pytest.fixture
-def tenant(shared_server: Server) -> Tenant:
-    return Tenant(shared_server)
+def team(shared_server: Server) -> IsolatedTeam:
+    return IsolatedTeam(shared_server)
 
 
 @pytest.fixture
-def bench(bench_for: BenchFor, tenant: Tenant) -> Iterator[Workbench]:
-    """A bench for a team of its own."""
-    with bench_for(tenant.server) as bench:
-        yield bench
+def harness(create_harness: HarnessFactory, team: IsolatedTeam) -> Iterator[TurboHarness]:
+    """A harness for a team of its own."""
+    with create_harness(team.server) as harness:
+        yield harness
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
-def test_a_shut_cache_costs_no_build_says_why_and_takes_nothing(
-    bench: Workbench, tenant: Tenant, state: State
+def test_build_succeeds_with_a_disabled_cache_that_stores_nothing_and_names_the_reason(
+    harness: TurboHarness, team: IsolatedTeam, state: State
 ) -> None:
-    tenant.operator(state.enter)
+    team.command(state.enter)
     if state.use:
-        tenant.use()
-    used = tenant.usage()
+        team.upload_artifact()
+    used = team.usage()
 
-    shut = bench.build(*FLAGS)
+    shut = harness.build(*FLAGS)
 
-    assert bench.repo.executed() == TASKS
+    assert harness.repo.pop_executed_tasks() == TASKS
     assert _refusals(shut) == {state.refusal}
     assert _methods(shut) >= {"GET", "PUT", "POST"}
     assert len(shut.uploads) == (1 if state.stops_uploads else COUNT)
-    assert tenant.usage() == used
+    assert team.usage() == used
 
-    assert tenant.status() == state.status
-    assert _status_heard(shut) == _if_asked(bench.release, state.status)
-    assert _announces_unavailable(shut, state.reason) == (bench.release.alias in ASKS_FOR_STATUS)
+    assert team.status() == state.status
+    assert _status_heard(shut) == _if_asked(harness.release, state.status)
+    assert _announces_unavailable(shut, state.reason) == (harness.release.alias in ASKS_FOR_STATUS)
     assert state.complaint in shut.run.stderr
 
-    tenant.operator(state.leave)
-    _check_that_all_is_well(bench, tenant)
+    team.command(state.leave)
+    _check_that_all_is_well(harness, team)
 
 
-def test_a_token_of_another_team_costs_no_build_and_takes_nothing(
-    bench: Workbench, tenant: Tenant, shared_server: Server
+def test_build_succeeds_with_a_token_of_another_team_and_stores_nothing(
+    harness: TurboHarness, team: IsolatedTeam, shared_server: Server
 ) -> None:
-    stranger = Tenant(shared_server)
-    used = tenant.usage()
+    stranger = IsolatedTeam(shared_server)
+    used = team.usage()
 
-    foreign = bench.with_token(stranger.server.token).build(*FLAGS)
+    foreign = harness.with_token(stranger.server.token).build(*FLAGS)
 
-    manner = FORBIDDEN_TO_READ[bench.release.alias]
-    assert bench.repo.executed() == TASKS
+    manner = FORBIDDEN_TO_READ[harness.release.alias]
+    assert harness.repo.pop_executed_tasks() == TASKS
     assert _refusals(foreign) == {FORBIDDEN}
     assert _methods(foreign) >= {"GET", "POST"}
     assert len(foreign.uploads) == manner.uploads
     assert manner.complaint in foreign.run.stderr
     assert _announces_unavailable(foreign, "Authentication failed") == (
-        bench.release.alias in ASKS_FOR_STATUS
+        harness.release.alias in ASKS_FOR_STATUS
     )
-    assert tenant.usage() == used
+    assert team.usage() == used
     assert stranger.usage() == used
 
-    _check_that_all_is_well(bench, tenant)
+    _check_that_all_is_well(harness, team)
 
 
-def test_a_viewer_builds_reads_and_records_but_stores_nothing(
-    bench: Workbench, tenant: Tenant
+def test_viewer_build_reads_and_records_but_stores_nothing(
+    harness: TurboHarness, team: IsolatedTeam
 ) -> None:
-    tenant.operator("team change {team} {person} --role VIEWER")
+    team.command("team change {team} {user} --role VIEWER")
 
-    watching = bench.build(*FLAGS)
+    watching = harness.build(*FLAGS)
 
-    manner = FORBIDDEN_TO_WRITE[bench.release.alias]
-    assert bench.repo.executed() == TASKS
+    manner = FORBIDDEN_TO_WRITE[harness.release.alias]
+    assert harness.repo.pop_executed_tasks() == TASKS
     assert {_answer(upload) for upload in watching.uploads} == {FORBIDDEN}
     assert len(watching.uploads) == manner.uploads
     assert manner.complaint in watching.run.stderr
     assert "Remote caching enabled" in watching.run.stdout
-    assert _status_heard(watching) == _if_asked(bench.release, "enabled")
-    assert watching.kinds() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "MISS"): COUNT}
-    assert tenant.usage()["uploadedBytes"] == 0
+    assert _status_heard(watching) == _if_asked(harness.release, "enabled")
+    assert watching.event_counts() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "MISS"): COUNT}
+    assert team.usage()["uploadedBytes"] == 0
 
-    tenant.operator("team change {team} {person} --role DEVELOPER")
-    _check_that_all_is_well(bench, tenant)
+    team.command("team change {team} {user} --role DEVELOPER")
+    _check_that_all_is_well(harness, team)
 
 
-def test_a_rate_limited_team_builds_and_stores_nothing(
-    bench: Workbench, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+def test_build_of_a_rate_limited_team_succeeds_and_stores_nothing(
+    harness: TurboHarness, team: IsolatedTeam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tenant.operator("team set {team} --requests-per-minute 0")
-    used = tenant.usage()
+    team.command("team set {team} --requests-per-minute 0")
+    used = team.usage()
 
-    if bench.release.alias in WAITS_WHEN_RATE_LIMITED:
+    if harness.release.alias in WAITS_WHEN_RATE_LIMITED:
         # One task, which reads nothing: after its upload there is nothing left that would wait.
         tasks = {f"{PACKAGES[0]}#build"}
         with monkeypatch.context() as patched:
             patched.setattr(turbo_harness, "TASKS", ("build",))
-            limited = bench.build(FILTERS[0], "--force")
+            limited = harness.build(FILTERS[0], "--force")
     else:
         tasks = TASKS
-        limited = bench.build(*FLAGS)
+        limited = harness.build(*FLAGS)
         assert _methods(limited) == {"GET", "PUT", "POST"}
 
-    assert bench.repo.executed() == tasks
+    assert harness.repo.pop_executed_tasks() == tasks
     assert _refusals(limited) == {RATE_LIMITED}
     assert len(limited.uploads) == len(tasks)
     assert all(0 < int(upload.response_headers["retry-after"]) <= 60 for upload in limited.uploads)
     assert "HTTP status client error (429 Too Many Requests)" in limited.run.stderr
     assert "Remote caching enabled" in limited.run.stdout
-    assert _status_heard(limited) == _if_asked(bench.release, "enabled")
-    assert tenant.usage() == used
+    assert _status_heard(limited) == _if_asked(harness.release, "enabled")
+    assert team.usage() == used
 
-    tenant.operator("team set {team} --requests-per-minute none")
-    _check_that_all_is_well(bench, tenant)
+    team.command("team set {team} --requests-per-minute none")
+    _check_that_all_is_well(harness, team)
 
 
-def test_what_a_build_stored_before_it_reached_a_limit_is_there_and_uploads_stop(
-    bench: Workbench, tenant: Tenant
+def test_uploads_stop_at_the_limit_and_earlier_artifacts_stay(
+    harness: TurboHarness, team: IsolatedTeam
 ) -> None:
-    tenant.operator(f"team limit {{team}} --uploaded-bytes {ALLOWED_BYTES}")
+    team.command(f"team limit {{team}} --uploaded-bytes {ALLOWED_BYTES}")
 
-    limited = bench.build(*FLAGS)
+    limited = harness.build(*FLAGS)
 
-    assert bench.repo.executed() == TASKS
+    assert harness.repo.pop_executed_tasks() == TASKS
     *stored, last = limited.uploads
     assert [upload.status for upload in stored] == [202, 202]
     assert _answer(last) == (403, "remote_caching_over_limit")
     *before, _ = sizes = [len(upload.request_body) for upload in stored]
     assert sum(before) < ALLOWED_BYTES <= sum(sizes)
-    assert tenant.usage()["uploadedBytes"] == sum(sizes)
+    assert team.usage()["uploadedBytes"] == sum(sizes)
     assert SHUT in limited.run.stderr
 
-    tenant.operator("team limit {team} --uploaded-bytes none")
-    _check_that_all_is_well(bench, tenant, stored=stored)
+    team.command("team limit {team} --uploaded-bytes none")
+    _check_that_all_is_well(harness, team, stored=stored)
 
 
-def test_a_person_demoted_during_a_build_stores_nothing_more(
-    bench: Workbench, tenant: Tenant
+def test_user_demoted_during_a_build_stores_nothing_more(
+    harness: TurboHarness, team: IsolatedTeam
 ) -> None:
-    bench.proxy.before_forwarding = _at_the_second_upload(
-        tenant, "team change {team} {person} --role VIEWER"
+    harness.proxy.before_forwarding = _at_the_second_upload(
+        team, "team change {team} {user} --role VIEWER"
     )
 
-    interrupted = bench.build(*FLAGS)
+    interrupted = harness.build(*FLAGS)
 
-    bench.proxy.before_forwarding = None
-    manner = FORBIDDEN_TO_WRITE[bench.release.alias]
-    assert bench.repo.executed() == TASKS
+    harness.proxy.before_forwarding = None
+    manner = FORBIDDEN_TO_WRITE[harness.release.alias]
+    assert harness.repo.pop_executed_tasks() == TASKS
     first, *later = interrupted.uploads
     assert first.status == 202
     assert [_answer(upload) for upload in later] == [FORBIDDEN] * min(manner.uploads, COUNT - 1)
     assert manner.complaint in interrupted.run.stderr
 
-    tenant.operator("team change {team} {person} --role DEVELOPER")
-    _check_that_all_is_well(bench, tenant, stored=[first])
+    team.command("team change {team} {user} --role DEVELOPER")
+    _check_that_all_is_well(harness, team, stored=[first])
 
 
-def test_a_token_revoked_during_a_build_is_good_for_nothing_more(
-    bench: Workbench, tenant: Tenant
+def test_token_revoked_during_a_build_is_rejected_afterwards(
+    harness: TurboHarness, team: IsolatedTeam
 ) -> None:
-    [token] = json.loads(tenant.operator("token list --user {person} --json"))
-    bench.proxy.before_forwarding = _at_the_second_upload(tenant, f"token revoke {token['id']}")
+    [token] = json.loads(team.command("token list --user {user} --json"))
+    harness.proxy.before_forwarding = _at_the_second_upload(team, f"token revoke {token['id']}")
 
-    interrupted = bench.build(*FLAGS)
+    interrupted = harness.build(*FLAGS)
 
-    bench.proxy.before_forwarding = None
-    assert bench.repo.executed() == TASKS
+    harness.proxy.before_forwarding = None
+    assert harness.repo.pop_executed_tasks() == TASKS
     first, *later = interrupted.uploads
     assert first.status == 202
     assert [_answer(upload) for upload in later] == [UNAUTHORIZED] * (COUNT - 1)
     assert "HTTP status client error (401 Unauthorized)" in interrupted.run.stderr
 
-    _check_that_all_is_well(bench, tenant, stored=[first])
+    _check_that_all_is_well(harness, team, stored=[first])
 
 
 def _check_that_all_is_well(
-    bench: Workbench, tenant: Tenant, *, stored: list[Exchange] | None = None
+    harness: TurboHarness, team: IsolatedTeam, *, stored: list[Exchange] | None = None
 ) -> None:
     """Only what was `stored` is there; a build elsewhere adds the rest, and another has it all."""
-    bench = bench.with_token(tenant.renew_token())
+    harness = harness.with_token(team.renew_token())
     there = {_hash(upload) for upload in stored or []}
 
-    _start_afresh(bench)
-    again = bench.build(*FLAGS)
-    ran = bench.repo.executed()
-    _start_afresh(bench)
-    remote = bench.build(*FLAGS)
+    _simulate_new_machine(harness)
+    again = harness.build(*FLAGS)
+    ran = harness.repo.pop_executed_tasks()
+    _simulate_new_machine(harness)
+    remote = harness.build(*FLAGS)
 
     assert set(again.durations("REMOTE")) == there
     assert len(ran) == COUNT - len(there)
     assert [upload.status for upload in again.uploads] == [202] * len(ran)
     assert "Remote caching enabled" in again.run.stdout
     assert "remote cache" not in again.run.stderr.lower()
-    assert bench.repo.executed() == set()
-    assert remote.kinds() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "HIT"): COUNT}
+    assert harness.repo.pop_executed_tasks() == set()
+    assert remote.event_counts() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "HIT"): COUNT}
 
 
-def _start_afresh(bench: Workbench) -> None:
+def _simulate_new_machine(harness: TurboHarness) -> None:
     """As if on another machine, with the server that this one has filled."""
-    bench.repo.forget_builds()
-    bench.repo.executed()
+    harness.repo.delete_builds()
+    harness.repo.pop_executed_tasks()
 
 
-def _at_the_second_upload(tenant: Tenant, command: str) -> Callable[[str, str], None]:
+def _at_the_second_upload(team: IsolatedTeam, command: str) -> Callable[[str, str], None]:
     """Says `command` when a second upload comes, and passes it on when the command counts."""
-    uploads, token = itertools.count(1), tenant.server.token
+    uploads, token = itertools.count(1), team.server.token
 
     def say(method: str, _path: str) -> None:
         if method == "PUT" and next(uploads) == 2:
-            tenant.operator(command)
-            tenant.await_refusal(token)
+            team.command(command)
+            team.wait_until_rejected(token)
 
     return say
 

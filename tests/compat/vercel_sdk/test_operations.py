@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.node_packages import Clients
+from tests.support.node_packages import NodePackages
 from tests.support.server import Server, eventually
-from tests.support.vercel_sdk import Sdk
+from tests.support.vercel_sdk import SdkBatch
 
 # From the published example: the server must not insist on what turbo's hashes look like.
 HASH = "12HKQaOmR5t5Uy6vdcQsNIiZgHGB"
@@ -29,8 +29,8 @@ FACTS: dict[str, Any] = {
 
 
 @pytest.fixture
-def sdk(clients: Clients, shared_server: Server) -> Sdk:
-    return Sdk(clients, shared_server)
+def sdk(node_packages: NodePackages, shared_server: Server) -> SdkBatch:
+    return SdkBatch(node_packages, shared_server)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def unique() -> str:
     return str(uuid.uuid4())
 
 
-def test_events_that_the_sdk_records_can_be_read_back(sdk: Sdk, unique: str) -> None:
+def test_recorded_events_can_be_read_back(sdk: SdkBatch, unique: str) -> None:
     headers = {"xArtifactClientCi": "VERCEL", "xArtifactClientInteractive": 1}
     events = [{"sessionId": unique, **HIT}, {"sessionId": unique, **MISS}]
     sdk.call("recordEvents", slug=sdk.server.team, requestBody=events, **headers)
@@ -51,7 +51,7 @@ def test_events_that_the_sdk_records_can_be_read_back(sdk: Sdk, unique: str) -> 
     assert _in_order(recorded) == _in_order([HIT | facts, MISS | {"duration": None} | facts])
 
 
-def test_no_events_are_valid_events(sdk: Sdk) -> None:
+def test_record_events_accepts_an_empty_list(sdk: SdkBatch) -> None:
     sdk.call("recordEvents", requestBody=[])
 
     assert sdk.values() == [None]
@@ -66,8 +66,8 @@ def test_no_events_are_valid_events(sdk: Sdk) -> None:
     ],
     ids=["ci too long", "interactive too large", "interactive negative"],
 )
-def test_headers_that_the_sdk_does_not_check_are_refused_and_nothing_is_recorded(
-    sdk: Sdk, unique: str, headers: dict[str, Any]
+def test_invalid_client_headers_are_rejected_and_nothing_is_recorded(
+    sdk: SdkBatch, unique: str, headers: dict[str, Any]
 ) -> None:
     sdk.call("recordEvents", requestBody=[{"sessionId": unique, **MISS}], **headers)
     sdk.call("recordEvents", requestBody=[{"sessionId": unique, **HIT}])
@@ -81,14 +81,16 @@ def test_headers_that_the_sdk_does_not_check_are_refused_and_nothing_is_recorded
     assert recorded["event"] == "HIT"
 
 
-def test_the_status_is_enabled(sdk: Sdk) -> None:
+def test_status_is_enabled(sdk: SdkBatch) -> None:
     sdk.call("status", slug=sdk.server.team)
 
     assert sdk.values() == [{"status": "enabled"}]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["sized", "streamed"])
-def test_an_uploaded_artifact_comes_back_byte_for_byte(sdk: Sdk, unique: str, stream: bool) -> None:
+def test_uploaded_artifact_is_downloaded_byte_for_byte(
+    sdk: SdkBatch, unique: str, stream: bool
+) -> None:
     sdk.upload(unique, CONTENT, stream=stream, **FACTS)
     sdk.call("artifactExists", hash=unique)
     sdk.call("downloadArtifact", hash=unique)
@@ -100,14 +102,14 @@ def test_an_uploaded_artifact_comes_back_byte_for_byte(sdk: Sdk, unique: str, st
     assert base64.b64decode(downloaded["base64"]) == CONTENT
 
 
-def test_an_artifact_that_nobody_uploaded_is_not_found(sdk: Sdk) -> None:
+def test_missing_artifact_is_not_found(sdk: SdkBatch) -> None:
     sdk.call("artifactExists", hash="nope")
     sdk.call("downloadArtifact", hash="nope")
 
     assert [outcome["error"]["statusCode"] for outcome in sdk.outcomes()] == [404, 404]
 
 
-def test_a_query_tells_what_is_known_of_each_artifact(sdk: Sdk) -> None:
+def test_query_returns_the_metadata_of_each_artifact(sdk: SdkBatch) -> None:
     sdk.upload("with-facts", CONTENT, **FACTS)
     sdk.upload("without", b"plain")
     sdk.call("artifactQuery", requestBody={"hashes": ["with-facts", "without", "nope"]})
@@ -123,8 +125,10 @@ def test_a_query_tells_what_is_known_of_each_artifact(sdk: Sdk) -> None:
     assert found["nope"] is None
 
 
-def test_deleting_all_artifacts_tells_how_many_there_were(clients: Clients, server: Server) -> None:
-    sdk = Sdk(clients, server)
+def test_delete_all_returns_the_number_of_artifacts(
+    node_packages: NodePackages, server: Server
+) -> None:
+    sdk = SdkBatch(node_packages, server)
     sdk.upload("a", CONTENT)
     sdk.upload("b", b"plain")
     sdk.call("deleteAllArtifacts")

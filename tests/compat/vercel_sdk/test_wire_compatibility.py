@@ -1,4 +1,4 @@
-"""Holds the Python clients to putting on the wire what the real `@vercel/sdk` puts there."""
+"""Holds the Python node_packages to putting on the wire what the real `@vercel/sdk` puts there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from hitrate.client import HitrateError
-from tests.support.client_adapter import KINDS, Facade, Kind
-from tests.support.node_packages import Clients
+from tests.support.client_adapter import CLIENT_CLASSES, ClientAdapter, ClientClass
+from tests.support.node_packages import NodePackages
 from tests.support.recording_proxy import Exchange, RecordingProxy
 from tests.support.server import Server, eventually
-from tests.support.vercel_sdk import Sdk
+from tests.support.vercel_sdk import SdkBatch
 
 TEAM_ID = "the id of the server's team"
 SESSION = "7a1d3c0e-5b1f-4c57-9d0b-0a6f2f6a9c11"
@@ -69,13 +69,13 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 CALLS = {name: ("recordEvents", request) for name, request in RECORDED.items()} | OTHERS
 
 PYTHON: dict[str, Callable[..., object]] = {
-    "recordEvents": Facade.record_events,
-    "status": Facade.status,
+    "recordEvents": ClientAdapter.record_events,
+    "status": ClientAdapter.status,
     "uploadArtifact": lambda client, request_body, **given: client.upload(
         content=base64.b64decode(request_body["base64"]), **given
     ),
-    "artifactExists": Facade.exists,
-    "downloadArtifact": Facade.download,
+    "artifactExists": ClientAdapter.exists,
+    "downloadArtifact": ClientAdapter.download,
     "artifactQuery": lambda client, request_body, **given: client.query(**request_body, **given),
 }
 # What says whose request it is, and of what: the rest is the HTTP library's own.
@@ -96,10 +96,12 @@ def team_id(shared_server: Server) -> str:
 
 
 @pytest.fixture(scope="module")
-def from_sdk(clients: Clients, shared_server: Server, team_id: str) -> dict[str, Exchange]:
+def from_sdk(
+    node_packages: NodePackages, shared_server: Server, team_id: str
+) -> dict[str, Exchange]:
     """What passed for each of the calls when the SDK made it."""
     with RecordingProxy(shared_server.url) as proxy:
-        sdk = Sdk(clients, shared_server, proxy.url)
+        sdk = SdkBatch(node_packages, shared_server, proxy.url)
         for operation, request in CALLS.values():
             sdk.call(operation, **resolved(request, team_id))
         sdk.outcomes()
@@ -107,18 +109,18 @@ def from_sdk(clients: Clients, shared_server: Server, team_id: str) -> dict[str,
         return dict(zip(CALLS, proxy.exchanges, strict=True))
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+@pytest.fixture(params=CLIENT_CLASSES, ids=lambda kind: kind.__name__)
 def passed(
     request: pytest.FixtureRequest, shared_server: Server, team_id: str
 ) -> Callable[[str], Exchange]:
     """Tells what passes for one of the calls when a Python client makes it."""
-    kind: Kind = request.param
+    kind: ClientClass = request.param
 
     def passed(name: str) -> Exchange:
         operation, given = CALLS[name]
         with (
             RecordingProxy(shared_server.url) as proxy,
-            Facade(kind, bearer_token=shared_server.token, server_url=proxy.url) as client,
+            ClientAdapter(kind, bearer_token=shared_server.token, server_url=proxy.url) as client,
         ):
             with suppress(HitrateError):  # Whatever comes of it: that is to be the same, too.
                 PYTHON[operation](client, **in_python(resolved(given, team_id)))
@@ -129,7 +131,7 @@ def passed(
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_events_are_recorded_as_the_sdk_records_them(
+def test_record_events_sends_the_same_request_as_the_sdk(
     from_sdk: dict[str, Exchange], passed: Callable[[str], Exchange], name: str
 ) -> None:
     theirs, ours = from_sdk[name], passed(name)
@@ -141,7 +143,7 @@ def test_events_are_recorded_as_the_sdk_records_them(
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_the_other_operations_ask_for_the_same(
+def test_other_operations_send_the_same_request_as_the_sdk(
     from_sdk: dict[str, Exchange], passed: Callable[[str], Exchange], name: str
 ) -> None:
     theirs, ours = from_sdk[name], passed(name)
