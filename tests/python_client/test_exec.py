@@ -231,14 +231,14 @@ def test_command_runs_with_a_message_if_every_input_is_an_output(cli: ExecRunner
     result = cli.run("--inputs", "**", "--outputs", "**", "--", "sh", "-c", "echo built > src/a")
 
     assert (result.code, (cli.directory / "src/a").read_text()) == (0, "built\n")
-    assert "are outputs, too" in result.err
+    assert "everything that '**' matches is an output" in result.err
 
 
 @pytest.mark.parametrize(
     ("turbo", "message"),
     [
-        ({"TURBO_API": ""}, "No server is named"),
-        ({"TURBO_TOKEN": ""}, "There is no token"),
+        ({"TURBO_API": ""}, "No server is set"),
+        ({"TURBO_TOKEN": ""}, "No token is set"),
         ({"TURBO_TOKEN": "wrong"}, "unauthorized"),
         ({"TURBO_TOKEN": "read-only"}, "not stored"),
         ({"TURBO_API": "http://127.0.0.1:{free_port}"}, "Connection refused"),
@@ -354,13 +354,8 @@ def test_sigterm_is_forwarded_to_the_command_which_is_not_stored(
 
 
 def test_nested_run_for_the_same_outputs_does_not_deadlock(cli: ExecRunner) -> None:
-    inner = [
-        sys.executable,
-        "-m",
-        "hitrate",
-        "exec",
-        *cli.script_arguments("mkdir dist; echo > dist/a"),
-    ]
+    script = cli.script_arguments("mkdir dist; echo > dist/a")
+    inner = [sys.executable, "-m", "hitrate", "exec", *script]
     outer = cli.start("--inputs", "src", "--outputs", "dist", "--", *inner)
 
     assert cli.wait(outer, timeout=5).code == 0

@@ -1,4 +1,4 @@
-"""Holds both clients to what they refuse to send, and to saying what is wrong and where."""
+"""Both clients reject invalid input before they send anything, and say what is wrong and where."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from tests.python_client.conftest import Connect
 from tests.support.client_adapter import EVENT, ClientAdapter
 from tests.support.strict_fake import StrictFake
 
-SECRET = "hr_a-secret-that-nobody-may-read"
+SECRET = "hr_a-secret-that-must-not-be-printed"
 
 
-def words(value: object) -> str:
-    """What a case is called by: what its error says."""
-    told = isinstance(value, list) and all(isinstance(word, str) for word in value)
-    return ", ".join(value) if told and isinstance(value, list) else ""
+def message_parts_id(value: object) -> str:
+    """Return the id of a case: the expected parts of its error message."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ", ".join(value)
+    return ""
 
 
-async def async_pieces() -> AsyncIterator[bytes]:
+async def async_chunks() -> AsyncIterator[bytes]:
     yield b"content"
 
 
-def changed(**facts: Any) -> list[Any]:
-    return [EVENT, {**EVENT, **facts}]
+def with_fields(**fields: Any) -> list[Any]:
+    return [EVENT, {**EVENT, **fields}]
 
 
 def without(name: str) -> list[Any]:
@@ -37,63 +38,63 @@ def without(name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("events", "said"),
+    ("events", "message_parts"),
     [
-        (changed(source="remote"), ["'remote'", "$[1].source"]),
-        (changed(event="Hit"), ["'Hit'", "$[1].event"]),
-        (changed(hash=1), ["str", "int", "$[1].hash"]),
-        (changed(sessionId=None), ["str", "null", "$[1].sessionId"]),
-        (changed(extra=1), ["extra", "$[1]"]),
+        (with_fields(source="remote"), ["'remote'", "$[1].source"]),
+        (with_fields(event="Hit"), ["'Hit'", "$[1].event"]),
+        (with_fields(hash=1), ["str", "int", "$[1].hash"]),
+        (with_fields(sessionId=None), ["str", "null", "$[1].sessionId"]),
+        (with_fields(extra=1), ["extra", "$[1]"]),
         (without("sessionId"), ["sessionId", "$[1]"]),
         (without("source"), ["source", "$[1]"]),
         (without("event"), ["event", "$[1]"]),
         (without("hash"), ["hash", "$[1]"]),
-        (changed(duration=math.nan), ["duration", "finite", "$[1]"]),
-        (changed(duration=-math.inf), ["duration", "finite", "$[1]"]),
-        (changed(duration=True), ["bool", "$[1].duration"]),
-        (changed(duration="4"), ["str", "$[1].duration"]),
-        (changed(duration=None), ["null", "$[1].duration"]),
-        (changed(hash="\ud800"), ["request_body", "surrogates"]),
+        (with_fields(duration=math.nan), ["duration", "finite", "$[1]"]),
+        (with_fields(duration=-math.inf), ["duration", "finite", "$[1]"]),
+        (with_fields(duration=True), ["bool", "$[1].duration"]),
+        (with_fields(duration="4"), ["str", "$[1].duration"]),
+        (with_fields(duration=None), ["null", "$[1].duration"]),
+        (with_fields(hash="\ud800"), ["request_body", "surrogates"]),
         ([EVENT, 1], ["int", "$[1]"]),
         ([EVENT, [EVENT]], ["array", "$[1]"]),
         (EVENT, ["list"]),
         ("[]", ["list"]),
         (None, ["request_body", "None"]),
     ],
-    ids=words,
+    ids=message_parts_id,
 )
 def test_invalid_events_are_not_sent(
-    fake_client: ClientAdapter, fake: StrictFake, events: Any, said: list[str]
+    fake_client: ClientAdapter, fake: StrictFake, events: Any, message_parts: list[str]
 ) -> None:
-    assert_refused(fake_client, fake, lambda: fake_client.record_events(events), *said)
+    assert_not_sent(fake_client, fake, lambda: fake_client.record_events(events), *message_parts)
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("fields", "message_parts"),
     [
         ({"source": "X"}, ["'X'", "$[0].source"]),
         ({"duration": True}, ["bool", "$[0].duration"]),
         ({"hash": b"h"}, ["$[0].hash"]),
     ],
-    ids=words,
+    ids=message_parts_id,
 )
 def test_invalid_request_body_models_are_not_sent(
-    fake_client: ClientAdapter, fake: StrictFake, facts: dict[str, Any], said: list[str]
+    fake_client: ClientAdapter, fake: StrictFake, fields: dict[str, Any], message_parts: list[str]
 ) -> None:
-    sound: dict[str, Any] = {"session_id": "s", "source": "LOCAL", "event": "HIT", "hash": "h"}
+    valid: dict[str, Any] = {"session_id": "s", "source": "LOCAL", "event": "HIT", "hash": "h"}
 
-    assert_refused(
+    assert_not_sent(
         fake_client,
         fake,
-        lambda: fake_client.record_events([RequestBody(**{**sound, **facts})]),
-        *said,
+        lambda: fake_client.record_events([RequestBody(**{**valid, **fields})]),
+        *message_parts,
     )
     with pytest.raises(ValueError, match="duration"):
-        RequestBody(**sound, duration=math.nan)
+        RequestBody(**valid, duration=math.nan)
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message_parts"),
     [
         (lambda c: c.record_events([], x_artifact_client_ci="c" * 51), ["client_ci", "51", "50"]),
         (lambda c: c.record_events([], x_artifact_client_ci="a\nb"), ["client-ci", "a\\nb"]),
@@ -126,15 +127,15 @@ def test_invalid_request_body_models_are_not_sent(
         (lambda c: c.query(["h", 1]), ["hashes", "strings"]),
         (lambda c: c.query(["\ud800"]), ["hashes"]),
     ],
-    ids=words,
+    ids=message_parts_id,
 )
 def test_invalid_calls_are_not_sent(
     fake_client: ClientAdapter,
     fake: StrictFake,
     call: Callable[[ClientAdapter], object],
-    said: list[str],
+    message_parts: list[str],
 ) -> None:
-    assert_refused(fake_client, fake, lambda: call(fake_client), *said)
+    assert_not_sent(fake_client, fake, lambda: call(fake_client), *message_parts)
 
 
 def test_text_mode_file_is_not_sent(
@@ -143,30 +144,30 @@ def test_text_mode_file_is_not_sent(
     path = tmp_path / "content"
     path.write_text("text")
     with path.open() as file:
-        assert_refused(fake_client, fake, lambda: fake_client.upload("h", file), "text", "'rb'")
+        assert_not_sent(fake_client, fake, lambda: fake_client.upload("h", file), "text", "'rb'")
 
 
 def test_async_iterator_is_sent_only_by_the_async_client(
     fake_client: ClientAdapter, fake: StrictFake
 ) -> None:
     if isinstance(fake_client.client, AsyncHitrate):
-        fake_client.upload("h", async_pieces())
+        fake_client.upload("h", async_chunks())
         assert fake.artifacts["h"].content == b"content"
     else:
-        assert_refused(
-            fake_client, fake, lambda: fake_client.upload("h", async_pieces()), "AsyncHitrate"
+        assert_not_sent(
+            fake_client, fake, lambda: fake_client.upload("h", async_chunks()), "AsyncHitrate"
         )
 
 
 @pytest.mark.parametrize(
     ("content", "length"),
     [([b"abc"], 2), ([b"abc"], 4), (["text"], None)],
-    ids=["longer than told", "shorter than told", "text"],
+    ids=["longer than declared", "shorter than declared", "text"],
 )
 def test_iterator_with_wrong_length_or_type_raises_bad_request(
     connect: Connect, content: list[Any], length: int | None
 ) -> None:
-    with StrictFake() as fake:  # Its own: what has been sent until then is a violation.
+    with StrictFake() as fake:  # a separate one, because the incomplete request is a violation
         client = connect(bearer_token=fake.token, server_url=fake.url)
         with pytest.raises(BadRequest):
             client.upload("h", iter(content), content_length=length)
@@ -183,7 +184,7 @@ def test_unknown_option_raises_type_error(
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message_parts"),
     [
         ({"server_url": None}, ["server_url", "TURBO_API"]),
         ({"server_url": ""}, ["server_url", "TURBO_API"]),
@@ -207,26 +208,26 @@ def test_unknown_option_raises_type_error(
         ),
         *(({"bearer_token": token}, ["token"]) for token in (f"{SECRET}\n", f"{SECRET} ", "ü")),
     ],
-    ids=words,
+    ids=message_parts_id,
 )
 def test_client_requires_a_valid_server_and_token(
-    connect: Connect, settings: dict[str, Any], said: list[str]
+    connect: Connect, settings: dict[str, Any], message_parts: list[str]
 ) -> None:
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(BadRequest) as raised:
         connect(**{"bearer_token": SECRET, "server_url": "https://cache.example.com", **settings})
-    assert refused.value.status is None
-    assert [word for word in said if word not in str(refused.value)] == []
-    assert SECRET not in str(refused.value)
+    assert raised.value.status is None
+    assert [part for part in message_parts if part not in str(raised.value)] == []
+    assert SECRET not in str(raised.value)
 
 
-def assert_refused(
-    client: ClientAdapter, fake: StrictFake, call: Callable[[], object], *said: str
+def assert_not_sent(
+    client: ClientAdapter, fake: StrictFake, call: Callable[[], object], *message_parts: str
 ) -> None:
-    """`call` raises an error that says all that, and nothing of it has reached the fake."""
-    with pytest.raises(BadRequest) as refused:
+    """Check that `call` raises BadRequest with these parts of a message, and sends nothing."""
+    with pytest.raises(BadRequest) as raised:
         call()
-    assert (refused.value.status, refused.value.code) == (None, "bad_request")
-    assert [word for word in said if word not in str(refused.value)] == []
-    client.status()  # By when the fake has seen what came before, if not to its end.
+    assert (raised.value.status, raised.value.code) == (None, "bad_request")
+    assert [part for part in message_parts if part not in str(raised.value)] == []
+    client.status()  # the fake has received earlier requests by then
     fake.close()
     assert [request.path for request in fake.requests] == ["/v8/artifacts/status"]

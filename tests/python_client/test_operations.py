@@ -1,4 +1,4 @@
-"""Holds both clients to what every operation promises, before the strict fake and a real server."""
+"""All operations of both clients, with the strict fake and with a real server."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tests.support.client_adapter import ClientAdapter
 from tests.support.server import Server, eventually
 from tests.support.strict_fake import StrictFake
 
-FACTS = {"x_artifact_client_ci": "GITHUB_ACTIONS", "x_artifact_client_interactive": 0}
-BOTH = {"team_id": "team_a", "slug": "a"}
-AS_TURBO = {"TURBO_TEAMID": "team_a", "TURBO_TEAM": "a"}
+CLIENT_INFO = {"x_artifact_client_ci": "GITHUB_ACTIONS", "x_artifact_client_interactive": 0}
+ID_AND_SLUG = {"team_id": "team_a", "slug": "a"}
+TURBO_VARIABLES = {"TURBO_TEAMID": "team_a", "TURBO_TEAM": "a"}
 
 
-def recorded(cache: Cache, session: str) -> list[dict[str, Any]]:
-    """The session's events as the cache has them, by their hashes."""
+def recorded_events(cache: Cache, session: str) -> list[dict[str, Any]]:
+    """Return the recorded events of a session in the order of their hashes."""
     if isinstance(cache, StrictFake):
-        found = [event for event in cache.events if event["sessionId"] == session]
+        events = [event for event in cache.events if event["sessionId"] == session]
     else:
-        found = eventually(lambda: cache.events(sessionId=session))
+        events = eventually(lambda: cache.events(sessionId=session))
     names = ("sessionId", "source", "event", "hash", "duration")
-    told = [{name: event[name] for name in names if event.get(name) is not None} for event in found]
-    return sorted(told, key=lambda event: str(event["hash"]))
+    fields = [{name: e[name] for name in names if e.get(name) is not None} for e in events]
+    return sorted(fields, key=lambda event: str(event["hash"]))
 
 
-@pytest.mark.parametrize("form", ["models", "wire names", "Python names", "a tuple of each"])
+@pytest.mark.parametrize("event_type", ["models", "wire names", "Python names", "a tuple of each"])
 def test_record_events_accepts_every_event_type(
-    client: ClientAdapter, cache: Cache, unique: str, form: str
+    client: ClientAdapter, cache: Cache, unique: str, event_type: str
 ) -> None:
     hit = RequestBody(
         session_id=unique, source=Source.REMOTE, event=Event.HIT, hash="h1", duration=0.5
@@ -58,9 +58,9 @@ def test_record_events_accepts_every_event_type(
         "a tuple of each": (hit, python[1]),
     }
 
-    client.record_events(events[form])
+    client.record_events(events[event_type])
 
-    assert recorded(cache, unique) == wire
+    assert recorded_events(cache, unique) == wire
 
 
 def test_record_events_accepts_an_empty_list(client: ClientAdapter) -> None:
@@ -70,7 +70,7 @@ def test_record_events_accepts_an_empty_list(client: ClientAdapter) -> None:
 def test_record_events_sends_the_client_headers(
     fake_client: ClientAdapter, fake: StrictFake
 ) -> None:
-    fake_client.record_events([], **FACTS, x_ai_agent="cursor")
+    fake_client.record_events([], **CLIENT_INFO, x_ai_agent="cursor")
     fake_client.record_events([], x_artifact_client_ci="c" * 50, x_artifact_client_interactive=True)
     fake_client.record_events([], x_artifact_client_ci=None, x_ai_agent=None)
 
@@ -84,11 +84,11 @@ def test_server_stores_the_client_headers_with_events(
 ) -> None:
     client = connect(bearer_token=shared_server.token, server_url=shared_server.url)
 
-    event = {"session_id": unique, "source": "LOCAL", "event": "HIT", "hash": "h"}
-    client.record_events([event], slug=shared_server.team, **FACTS, x_ai_agent="cursor")
+    hit = {"session_id": unique, "source": "LOCAL", "event": "HIT", "hash": "h"}
+    client.record_events([hit], slug=shared_server.team, **CLIENT_INFO, x_ai_agent="cursor")
 
-    [told] = eventually(lambda: shared_server.events(sessionId=unique))
-    assert (told["ci"], told["interactive"], told["agent"]) == ("GITHUB_ACTIONS", 0, "cursor")
+    [event] = eventually(lambda: shared_server.events(sessionId=unique))
+    assert (event["ci"], event["interactive"], event["agent"]) == ("GITHUB_ACTIONS", 0, "cursor")
 
 
 def test_status_is_enabled(client: ClientAdapter) -> None:
@@ -117,15 +117,15 @@ def test_delete_all_returns_the_number_of_artifacts(client: ClientAdapter) -> No
     ("environ", "settings", "options", "sent"),
     [
         ({}, {}, {}, {}),
-        ({}, BOTH, {}, BOTH),
+        ({}, ID_AND_SLUG, {}, ID_AND_SLUG),
         ({}, {"slug": "a b&c=d/ü"}, {}, {"slug": "a b&c=d/ü"}),
-        ({}, BOTH, {"slug": "b"}, {"slug": "b"}),
-        ({}, BOTH, {"team_id": "team_b"}, {"team_id": "team_b"}),
-        ({}, BOTH, {"slug": None, "team_id": None}, BOTH),
-        (AS_TURBO, {}, {}, BOTH),
-        (AS_TURBO, {}, {"slug": "b"}, {"slug": "b"}),
-        (AS_TURBO, {"slug": "b"}, {}, {"slug": "b"}),
-        (AS_TURBO, {"team_id": "team_b"}, {}, {"team_id": "team_b"}),
+        ({}, ID_AND_SLUG, {"slug": "b"}, {"slug": "b"}),
+        ({}, ID_AND_SLUG, {"team_id": "team_b"}, {"team_id": "team_b"}),
+        ({}, ID_AND_SLUG, {"slug": None, "team_id": None}, ID_AND_SLUG),
+        (TURBO_VARIABLES, {}, {}, ID_AND_SLUG),
+        (TURBO_VARIABLES, {}, {"slug": "b"}, {"slug": "b"}),
+        (TURBO_VARIABLES, {"slug": "b"}, {}, {"slug": "b"}),
+        (TURBO_VARIABLES, {"team_id": "team_b"}, {}, {"team_id": "team_b"}),
         ({"TURBO_TEAMID": "a", "TURBO_TEAM": "b"}, {}, {}, {"slug": "b"}),
         ({"TURBO_TEAMID": "", "TURBO_TEAM": ""}, {}, {}, {}),
     ],
@@ -185,13 +185,13 @@ def test_server_and_token_come_from_the_environment(
 def test_close_closes_only_connections_that_the_client_created(
     connect: Connect, fake: StrictFake
 ) -> None:
-    where = {"bearer_token": fake.token, "server_url": fake.url}
-    given, own = connect(**where), connect(**where, http_client=None)
-    assert given.status() == own.status()
+    settings = {"bearer_token": fake.token, "server_url": fake.url}
+    with_http_client, without = connect(**settings), connect(**settings, http_client=None)
+    assert with_http_client.status() == without.status()
 
-    for client in (given, own) * 2:
+    for client in (with_http_client, without) * 2:
         client.exit()
 
-    assert given.status().status is CachingStatus.ENABLED
+    assert with_http_client.status().status is CachingStatus.ENABLED
     with pytest.raises(BadRequest, match="closed"):
-        own.status()
+        without.status()

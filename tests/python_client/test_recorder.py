@@ -1,4 +1,4 @@
-"""The Recorder: batches, outages, kills, threads; and that its counts are the truth."""
+"""The Recorder: batches, outages, kills, threads, and the correctness of its counts."""
 
 import json
 import os
@@ -16,8 +16,7 @@ from hitrate.client import BadRequest, Counts, Hitrate, Recorder, recorder
 from tests.support.server import Server, eventually
 from tests.support.strict_fake import Disconnect, ErrorResponse, Stall, StrictFake
 
-EACH = 200
-"""Events that each of ten threads records."""
+EVENTS_PER_THREAD = 200
 
 
 @pytest.fixture
@@ -38,9 +37,9 @@ def hashes(events: list[dict[str, Any]]) -> Counter[str]:
     return Counter(event["hash"] for event in events)
 
 
-def record_range(r: Recorder, *names: int) -> None:
+def record_hits(r: Recorder, *names: int) -> None:
     prefix = "-".join(map(str, names))
-    for index in range(EACH):
+    for index in range(EVENTS_PER_THREAD):
         r.hit(f"{prefix}-{index}", index)
 
 
@@ -48,7 +47,7 @@ def wait_until_sent(r: Recorder, more_than: int) -> None:
     eventually(lambda: r.counts.sent > more_than)
 
 
-def recorded(server: Server, recorder: Recorder, count: int) -> Counter[str]:
+def recorded_hashes(server: Server, recorder: Recorder, count: int) -> Counter[str]:
     eventually(lambda: len(server.events(sessionId=recorder.session_id)) >= count, 60)
     return hashes(server.events(sessionId=recorder.session_id))
 
@@ -123,19 +122,19 @@ def test_session_id_comes_from_the_argument_or_the_environment(
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "arguments",
     [{"hash": 3}, {"hash": "a", "duration_ms": float("nan")}, {"hash": "a", "source": "MOON"},
      {"hash": "a", "duration_ms": "long"}, {"hash": "\ud800"}],
     ids=str,
 )  # fmt: skip
 def test_invalid_event_is_dropped_and_logged_but_never_raises(
-    fake: StrictFake, client: Hitrate, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+    fake: StrictFake, client: Hitrate, arguments: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with Recorder(client) as r:
-        r.hit(**wrong)
-        r.miss("right")
+        r.hit(**arguments)
+        r.miss("valid")
     assert r.counts == Counts(sent=1, dropped=1, unknown=0, pending=0)
-    assert hashes(fake.events) == {"right": 1}
+    assert hashes(fake.events) == {"valid": 1}
     assert "request_body" in caplog.text
 
 
@@ -230,7 +229,7 @@ def test_rejected_event_does_not_drop_the_others_of_its_batch(
             r.miss(str(index))
         r.miss("long" * 1000)
     assert r.counts == Counts(sent=90, dropped=1, unknown=0, pending=0)
-    assert recorded(shared_server, r, 90) == Counter(map(str, range(90)))
+    assert recorded_hashes(shared_server, r, 90) == Counter(map(str, range(90)))
 
 
 def test_unconfirmed_batch_does_not_wait_beyond_the_resend_window(
@@ -250,10 +249,10 @@ def test_events_are_sent_if_the_server_returns_during_close(
     fake.close()
     r = Recorder(client, close_timeout=30)
     r.miss("a")
-    back = threading.Timer(1.5, fake.open)
-    back.start()
+    opening = threading.Timer(1.5, fake.open)
+    opening.start()
     r.close()
-    back.join()
+    opening.join()
     assert r.counts == Counts(sent=1, dropped=0, unknown=0, pending=0)
 
 
@@ -268,13 +267,13 @@ def test_closed_client_is_reported_without_waiting(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"close_timeout": float("inf")}, {"close_timeout": -1}, {"capacity": 0}], ids=str
+    "settings", [{"close_timeout": float("inf")}, {"close_timeout": -1}, {"capacity": 0}], ids=str
 )
 def test_invalid_recorder_settings_raise_bad_request(
-    client: Hitrate, wrong: dict[str, Any]
+    client: Hitrate, settings: dict[str, Any]
 ) -> None:
     with pytest.raises(BadRequest):
-        Recorder(client, **wrong)
+        Recorder(client, **settings)
 
 
 def test_events_after_close_are_dropped(client: Hitrate) -> None:
@@ -298,11 +297,11 @@ def test_events_are_dropped_and_counted_if_an_outage_outlasts_the_build(
 
 
 def test_events_are_recorded_exactly_once_despite_repeated_server_kills(server: Server) -> None:
-    given: Counter[str] = Counter()
+    expected: Counter[str] = Counter()
     with client_of(server) as client, Recorder(client, close_timeout=30) as r:
         for outage in range(3):
             threads = [
-                threading.Thread(target=record_range, args=(r, outage, number))
+                threading.Thread(target=record_hits, args=(r, outage, number))
                 for number in range(10)
             ]
             for thread in threads:
@@ -312,9 +311,11 @@ def test_events_are_recorded_exactly_once_despite_repeated_server_kills(server: 
             for thread in threads:
                 thread.join()
             server.start()
-            given.update(f"{outage}-{n}-{i}" for n in range(10) for i in range(EACH))
-    assert r.counts == Counts(sent=3 * 10 * EACH, dropped=0, unknown=0, pending=0)
-    assert recorded(server, r, given.total()) == given
+            expected.update(
+                f"{outage}-{n}-{i}" for n in range(10) for i in range(EVENTS_PER_THREAD)
+            )
+    assert r.counts == Counts(sent=3 * 10 * EVENTS_PER_THREAD, dropped=0, unknown=0, pending=0)
+    assert recorded_hashes(server, r, expected.total()) == expected
 
 
 PROGRAM = """
@@ -327,7 +328,7 @@ for index in range(int(sys.argv[2])):
 """
 
 
-def program(server: Server, code: str, *arguments: str) -> "subprocess.Popen[str]":
+def start_program(server: Server, code: str, *arguments: str) -> "subprocess.Popen[str]":
     environment = {**os.environ, "TURBO_API": server.url, "TURBO_TOKEN": server.token}
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
@@ -339,15 +340,15 @@ def program(server: Server, code: str, *arguments: str) -> "subprocess.Popen[str
 
 
 def test_all_events_are_sent_at_exit_without_close(shared_server: Server) -> None:
-    _, errors = program(shared_server, PROGRAM, "unclosed", "250").communicate(timeout=30)
+    _, errors = start_program(shared_server, PROGRAM, "unclosed", "250").communicate(timeout=30)
     assert errors == ""
-    found = eventually(
+    events = eventually(
         lambda: (
             len(shared_server.events(sessionId="unclosed")) == 250
             and shared_server.events(sessionId="unclosed")
         )
     )
-    assert hashes(found or []) == Counter(map(str, range(250)))
+    assert hashes(events or []) == Counter(map(str, range(250)))
 
 
 KILLED = """
@@ -370,25 +371,25 @@ while True:
 def test_events_counted_as_sent_are_recorded_after_the_program_is_killed(
     shared_server: Server,
 ) -> None:
-    process = program(shared_server, KILLED, "killed")
+    process = start_program(shared_server, KILLED, "killed")
     assert process.stdout is not None
-    sent, given = 0, 0
+    sent, put = 0, 0
     while sent < 2000:
-        sent, given = map(int, process.stdout.readline().split())
+        sent, put = map(int, process.stdout.readline().split())
     process.send_signal(signal.SIGKILL)
     rest, _ = process.communicate()
     for line in rest.splitlines():
         if len(counts := line.split()) == 2:
-            sent, given = map(int, counts)
+            sent, put = map(int, counts)
 
-    found = eventually(
-        lambda: len(events := shared_server.events(sessionId="killed")) >= sent and events
+    events = eventually(
+        lambda: len(found := shared_server.events(sessionId="killed")) >= sent and found
     )
 
-    indexes = sorted(int(event["hash"]) for event in found or [])
-    # None twice, none missing in between, and no more than the one batch that was under way.
+    indexes = sorted(int(event["hash"]) for event in events or [])
+    # No duplicates, no gaps, and at most one batch more than the last printed count.
     assert indexes == list(range(len(indexes)))
-    assert sent <= len(indexes) <= given + 50
+    assert sent <= len(indexes) <= put + 50
 
 
 FORKED_CLIENT = """
@@ -412,7 +413,7 @@ print(children)
 
 
 def test_forked_child_never_reads_responses_of_its_parent(shared_server: Server) -> None:
-    output, errors = program(shared_server, FORKED_CLIENT).communicate(timeout=60)
+    output, errors = start_program(shared_server, FORKED_CLIENT).communicate(timeout=60)
     assert (output.strip(), errors) == (str([0] * 20), "")
 
 
@@ -434,8 +435,8 @@ print(recorder.counts.sent)
 
 
 def test_forked_child_sends_no_events_of_its_parent(shared_server: Server) -> None:
-    output, errors = program(shared_server, FORKED, "forked").communicate(timeout=30)
+    output, errors = start_program(shared_server, FORKED, "forked").communicate(timeout=30)
     assert output.split() == ["2", "2"]
     assert "forked process" in errors
-    found = eventually(lambda: shared_server.events(sessionId="forked"))
-    assert hashes(found) == {"before": 1, "parent": 1}
+    events = eventually(lambda: shared_server.events(sessionId="forked"))
+    assert hashes(events) == {"before": 1, "parent": 1}

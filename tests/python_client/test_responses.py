@@ -1,4 +1,4 @@
-"""Holds both clients to the errors that they make of answers."""
+"""Responses become typed errors in both clients."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from tests.python_client.conftest import Connect
 from tests.support.client_adapter import OPERATIONS, ClientAdapter
 from tests.support.strict_fake import Disconnect, Response, StrictFake
 
-SECRET = "hr_a-secret-that-nobody-may-read"
+SECRET = "hr_a-secret-that-must-not-be-printed"
 MESSAGE = "Do this instead"
 
 
-def failure(
+def error_of(
     connect: Connect,
     fake: StrictFake,
-    answer: Response,
+    response: Response,
     operation: Callable[[ClientAdapter, Path], object] = OPERATIONS["status"],
-    folder: Path = Path(),
+    directory: Path = Path(),
 ) -> HitrateError:
-    """What is raised for the answer, which is not asked for again."""
-    fake.script(answer)
+    """Return the error that is raised for a response, without retries."""
+    fake.script(response)
     with pytest.raises(HitrateError) as raised:
-        operation(connect(bearer_token=fake.token, server_url=fake.url, retries=0), folder)
+        operation(connect(bearer_token=fake.token, server_url=fake.url, retries=0), directory)
     return raised.value
 
 
-@pytest.mark.parametrize("form", ["both", "nested", "flat"])
+@pytest.mark.parametrize("body_format", ["both", "nested", "flat"])
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
@@ -67,12 +67,17 @@ def failure(
     ],
 )
 def test_error_has_status_code_and_message_of_the_response(
-    connect: Connect, fake: StrictFake, status: int, code: str, kind: type[HitrateError], form: str
+    connect: Connect,
+    fake: StrictFake,
+    status: int,
+    code: str,
+    kind: type[HitrateError],
+    body_format: str,
 ) -> None:
     flat = {"code": code, "message": MESSAGE}
-    forms: dict[str, dict[str, Any]] = {"nested": {"error": flat}, "flat": flat}
-    forms["both"] = forms["nested"] | forms["flat"]
-    error = failure(connect, fake, Response(status, forms[form]))
+    bodies: dict[str, dict[str, Any]] = {"nested": {"error": flat}, "flat": flat}
+    bodies["both"] = bodies["nested"] | bodies["flat"]
+    error = error_of(connect, fake, Response(status, bodies[body_format]))
 
     assert type(error) is kind
     assert (error.status, error.code, error.message) == (status, code, MESSAGE)
@@ -86,26 +91,26 @@ def test_every_operation_raises_the_error_of_the_response(
 ) -> None:
     fake.script(Response(403, {"code": "remote_caching_paused", "message": MESSAGE}))
 
-    with pytest.raises(Forbidden) as refused:
+    with pytest.raises(Forbidden) as raised:
         OPERATIONS[operation](fake_client, tmp_path)
 
-    # The answer to a HEAD request has no body that could say more.
+    # The response to HEAD has no body, and so no code.
     code = "forbidden" if operation == "exists" else "remote_caching_paused"
-    assert (refused.value.status, refused.value.code) == (403, code)
+    assert (raised.value.status, raised.value.code) == (403, code)
 
 
-UNTOLD = "The server responded with 500 Internal Server Error."
+GENERIC_MESSAGE = "The server responded with 500 Internal Server Error."
 HTML = {"content-type": "text/html"}
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "code", "message"),
+    ("response", "kind", "code", "message"),
     [
         (Response(404), NotFound, "not_found", "The server responded with 404 Not Found."),
         (Response(502, b"<html>Bad"), ServiceUnavailable, "unavailable", "<html>Bad"),
-        (Response(500, b"x" * 9999), ServiceUnavailable, "unavailable", UNTOLD),
-        (Response(500, b"two\nlines"), ServiceUnavailable, "unavailable", UNTOLD),
-        (Response(500, b"page", HTML), ServiceUnavailable, "unavailable", UNTOLD),
+        (Response(500, b"x" * 9999), ServiceUnavailable, "unavailable", GENERIC_MESSAGE),
+        (Response(500, b"two\nlines"), ServiceUnavailable, "unavailable", GENERIC_MESSAGE),
+        (Response(500, b"page", HTML), ServiceUnavailable, "unavailable", GENERIC_MESSAGE),
         (Response(400, b"[1]"), BadRequest, "bad_request", "[1]"),
         (Response(400, {"error": "no"}), BadRequest, "bad_request", '{"error": "no"}'),
         (Response(401, {"message": "no", "code": 5}), Unauthorized, "unauthorized", "no"),
@@ -115,24 +120,24 @@ HTML = {"content-type": "text/html"}
 def test_error_body_of_unknown_format_becomes_the_message(
     connect: Connect,
     fake: StrictFake,
-    answer: Response,
+    response: Response,
     kind: type[HitrateError],
     code: str,
     message: str | None,
 ) -> None:
-    error = failure(connect, fake, answer)
+    error = error_of(connect, fake, response)
 
-    assert (type(error), error.status, error.code) == (kind, answer.status, code)
+    assert (type(error), error.status, error.code) == (kind, response.status, code)
     assert error.message == message or message is None
 
 
 def test_request_id_of_a_hitrate_server_is_reported(connect: Connect, fake: StrictFake) -> None:
-    assert failure(connect, fake, Response(500, b"", {"x-request-id": "r1"})).request_id == "r1"
+    assert error_of(connect, fake, Response(500, b"", {"x-request-id": "r1"})).request_id == "r1"
 
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
-    ("text", "least", "most"),
+    ("text", "min_s", "max_s"),
     [
         ("3", 3, 3),
         ("0", 0, 0),
@@ -149,28 +154,28 @@ def test_error_has_the_retry_after_of_the_response(
     fake: StrictFake,
     status: int,
     text: str | None,
-    least: float | None,
-    most: float | None,
+    min_s: float | None,
+    max_s: float | None,
 ) -> None:
     headers = {} if text is None else {"retry-after": text}
-    error = failure(connect, fake, Response(status, b"", headers))
+    error = error_of(connect, fake, Response(status, b"", headers))
 
     assert isinstance(error, RateLimited | ServiceUnavailable)
-    if least is None or most is None:
+    if min_s is None or max_s is None:
         assert error.retry_after is None
     else:
         assert error.retry_after is not None
-        assert least <= error.retry_after <= most
+        assert min_s <= error.retry_after <= max_s
 
 
 @pytest.mark.parametrize("operation", ["status", "upload", "query", "delete_all"])
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"\xff", b"[]", b"{", b'{"h": 1}', b'{"status": "odd"}']
+    "body", [b"", b"<html>", b"\xff", b"[]", b"{", b'{"h": 1}', b'{"status": "unknown"}']
 )
 def test_invalid_success_body_is_a_transport_error(
     connect: Connect, fake: StrictFake, tmp_path: Path, operation: str, body: bytes
 ) -> None:
-    error = failure(connect, fake, Response(200, body), OPERATIONS[operation], tmp_path)
+    error = error_of(connect, fake, Response(200, body), OPERATIONS[operation], tmp_path)
 
     assert isinstance(error, TransportError)
     assert error.may_have_arrived
@@ -180,7 +185,7 @@ def test_invalid_success_body_is_a_transport_error(
 
 def test_html_404_is_a_transport_error(connect: Connect, fake: StrictFake) -> None:
     for operation in ("download", "exists", "status"):
-        error = failure(connect, fake, Response(404, b"<html>", HTML), OPERATIONS[operation])
+        error = error_of(connect, fake, Response(404, b"<html>", HTML), OPERATIONS[operation])
         assert isinstance(error, TransportError)
         assert (error.status, error.may_have_arrived) == (404, False)
 
@@ -190,7 +195,7 @@ def test_redirects_are_not_followed(
     connect: Connect, fake: StrictFake, tmp_path: Path, operation: str
 ) -> None:
     redirection = Response(302, b"", {"location": "/v8/artifacts/status"})
-    error = failure(connect, fake, redirection, OPERATIONS[operation], tmp_path)
+    error = error_of(connect, fake, redirection, OPERATIONS[operation], tmp_path)
 
     assert isinstance(error, TransportError)
     assert "302" in str(error)
@@ -212,11 +217,11 @@ def test_token_appears_in_no_error_or_repr(connect: Connect, fake: StrictFake, s
         client.status()
 
     link: BaseException | None = raised.value
-    shown = [repr(client.client), str(vars(client.client)), *traceback.format_exception(link)]
+    texts = [repr(client.client), str(vars(client.client)), *traceback.format_exception(link)]
     while link is not None:
-        shown += [str(link), repr(link), str(vars(link))]
+        texts += [str(link), repr(link), str(vars(link))]
         link = link.__cause__ or link.__context__
-    assert not [text for text in shown if SECRET in text]
+    assert not [text for text in texts if SECRET in text]
 
 
 @pytest.mark.parametrize(
@@ -228,6 +233,6 @@ def test_token_appears_in_no_error_or_repr(connect: Connect, fake: StrictFake, s
     ],
 )
 def test_errors_survive_pickling(error: HitrateError) -> None:
-    again = pickle.loads(pickle.dumps(error))
+    copy = pickle.loads(pickle.dumps(error))
 
-    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))

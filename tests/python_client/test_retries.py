@@ -1,4 +1,4 @@
-"""Holds both clients to what they try again, when, and what they never do twice."""
+"""Retries of both clients: which calls are retried, and after which delay."""
 
 from __future__ import annotations
 
@@ -29,46 +29,48 @@ from tests.support.strict_fake import (
 CONTENT = bytes(range(256)) * 2000
 BUSY = ErrorResponse(503, "unavailable")
 RETRIES = 2
-SHORTLY = httpx.Timeout(30, read=0.1)
-HALF_A_SECOND = 0.5
+SHORT_TIMEOUT = httpx.Timeout(30, read=0.1)
+SHORT_TIMEOUT_S = 0.5
 
 Send = Callable[[ClientAdapter, Path], object]
 
 
 @pytest.fixture(autouse=True)
 def stored(fake: StrictFake) -> None:
-    """What the operations ask for is there."""
+    """The artifact that the operations read."""
     fake.artifacts["h"] = StoredArtifact(b"content")
 
 
-def sending(form: Callable[[Path], Any]) -> Send:
-    def send(client: ClientAdapter, folder: Path) -> None:
-        (folder / "content").write_bytes(CONTENT)
-        client.upload("h", form(folder / "content"))
+def uploader(source: Callable[[Path], Any]) -> Send:
+    def send(client: ClientAdapter, directory: Path) -> None:
+        (directory / "content").write_bytes(CONTENT)
+        client.upload("h", source(directory / "content"))
 
     return send
 
 
-def send_file(client: ClientAdapter, folder: Path) -> None:
-    (folder / "content").write_bytes(b"before" + CONTENT)
-    with (folder / "content").open("rb") as file:
+def upload_partly_read_file(client: ClientAdapter, directory: Path) -> None:
+    (directory / "content").write_bytes(b"before" + CONTENT)
+    with (directory / "content").open("rb") as file:
         file.seek(len(b"before"))
         client.upload("h", file)
 
 
-def send_iterator(client: ClientAdapter, _folder: Path) -> None:
+def upload_iterator(client: ClientAdapter, _directory: Path) -> None:
     client.upload("h", iter([CONTENT]), content_length=len(CONTENT))
 
 
 UPLOADS: dict[str, Send] = {
-    "bytes": sending(lambda _path: CONTENT),
-    "bytearray": sending(lambda _path: bytearray(CONTENT)),
-    "memoryview": sending(lambda _path: memoryview(CONTENT)),
-    "path": sending(lambda path: path),
-    "BytesIO": sending(lambda _path: io.BytesIO(CONTENT)),
-    "file from its middle": send_file,
+    "bytes": uploader(lambda _path: CONTENT),
+    "bytearray": uploader(lambda _path: bytearray(CONTENT)),
+    "memoryview": uploader(lambda _path: memoryview(CONTENT)),
+    "path": uploader(lambda path: path),
+    "BytesIO": uploader(lambda _path: io.BytesIO(CONTENT)),
+    "partly read file": upload_partly_read_file,
 }
-HARMLESS: dict[str, Send] = {name: OPERATIONS[name] for name in OPERATIONS if name != "delete_all"}
+IDEMPOTENT: dict[str, Send] = {
+    name: OPERATIONS[name] for name in OPERATIONS if name != "delete_all"
+}
 
 
 @pytest.mark.parametrize("step", [BUSY, ErrorResponse(429, "rate_limited")], ids=["503", "429"])
@@ -85,9 +87,9 @@ def test_temporary_rejection_is_retried(
 
 
 @pytest.mark.parametrize(
-    "step", [Response(500), Response(502), Disconnect()], ids=["500", "502", "none"]
+    "step", [Response(500), Response(502), Disconnect()], ids=["500", "502", "no response"]
 )
-@pytest.mark.parametrize("send", HARMLESS.values(), ids=HARMLESS)
+@pytest.mark.parametrize("send", IDEMPOTENT.values(), ids=IDEMPOTENT)
 def test_idempotent_calls_are_retried_after_an_unknown_outcome(
     fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, send: Send, step: Step
 ) -> None:
@@ -99,7 +101,7 @@ def test_idempotent_calls_are_retried_after_an_unknown_outcome(
     assert len(fake.requests) == 3
 
 
-@pytest.mark.parametrize("step", [Response(302), Response(200, b"<html>")], ids=["302", "no JSON"])
+@pytest.mark.parametrize("step", [Response(302), Response(200, b"<html>")], ids=["302", "not JSON"])
 @pytest.mark.parametrize("operation", ["status", "upload", "query", "delete_all"])
 def test_unexpected_responses_are_not_retried(
     fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, operation: str, step: Step
@@ -124,7 +126,7 @@ def test_truncated_response_is_retried(
     assert len(fake.requests) == 3
 
 
-@pytest.mark.parametrize("step", [Disconnect(), BUSY], ids=["none", "503"])
+@pytest.mark.parametrize("step", [Disconnect(), BUSY], ids=["no response", "503"])
 @pytest.mark.parametrize("send", UPLOADS.values(), ids=UPLOADS)
 def test_rewindable_content_is_re_sent_from_its_beginning(
     fake_client: ClientAdapter, fake: StrictFake, tmp_path: Path, send: Send, step: Step
@@ -157,15 +159,15 @@ def test_events_without_a_response_are_re_sent_byte_for_byte_and_counted_once(
         (OPERATIONS["delete_all"], Disconnect(store=True)),
         (OPERATIONS["delete_all"], Response(500)),
         (OPERATIONS["delete_all"], Response(504)),
-        (send_iterator, Disconnect()),
-        (send_iterator, BUSY),
-        (send_iterator, ErrorResponse(429, "rate_limited")),
+        (upload_iterator, Disconnect()),
+        (upload_iterator, BUSY),
+        (upload_iterator, ErrorResponse(429, "rate_limited")),
         *((send, Response(501)) for send in OPERATIONS.values()),
         *((send, ErrorResponse(403, "forbidden")) for send in OPERATIONS.values()),
         *(
             (send, Response(status))
             for status in (400, 401, 402, 409)
-            for send in HARMLESS.values()
+            for send in IDEMPOTENT.values()
         ),
     ],
 )
@@ -208,7 +210,7 @@ def test_call_succeeds_if_the_server_returns_during_the_backoff(
 
 
 @pytest.mark.parametrize("retries", [0, 1, 4])
-@pytest.mark.parametrize("step", [BUSY, Disconnect()], ids=["503", "none"])
+@pytest.mark.parametrize("step", [BUSY, Disconnect()], ids=["503", "no response"])
 def test_retries_limits_the_attempts_and_the_last_error_is_raised(
     connect: Connect, fake: StrictFake, step: Step, retries: int
 ) -> None:
@@ -250,18 +252,20 @@ def test_retry_after_above_max_backoff_raises_immediately(
 
 
 def test_backoff_grows_exponentially_with_jitter(connect: Connect, fake: StrictFake) -> None:
-    waits: list[list[float]] = []
+    all_pauses: list[list[float]] = []
     for _ in range(3):
         client = connect(bearer_token=fake.token, server_url=fake.url, retries=8)
         fake.script(*[BUSY] * 8)
         client.status()
-        waits.append(client.pauses)
+        all_pauses.append(client.pauses)
 
-    longest = [0.25, 0.5, 1, 2, 4, 8, 8, 8]
-    for pauses in waits:
-        assert len(pauses) == len(longest)
-        assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
-    assert len({tuple(pauses) for pauses in waits}) == len(waits)
+    max_pauses = [0.25, 0.5, 1, 2, 4, 8, 8, 8]
+    for pauses in all_pauses:
+        assert len(pauses) == len(max_pauses)
+        assert all(
+            maximum / 2 <= p <= maximum for p, maximum in zip(pauses, max_pauses, strict=True)
+        )
+    assert len({tuple(pauses) for pauses in all_pauses}) == len(all_pauses)
 
 
 @pytest.mark.parametrize("times", [1, RETRIES])
@@ -288,11 +292,11 @@ def test_interrupted_stream_raises_transport_error_from_the_context(
     fake.script(Truncate(300_000))
 
     with pytest.raises(TransportError), fake_client.stream("h") as download:
-        took = next(download.chunks)
+        content = next(download.chunks)
         for chunk in download.chunks:
-            took += chunk
+            content += chunk
 
-    assert CONTENT.startswith(took)
+    assert CONTENT.startswith(content)
     assert fake_client.pauses == []
 
 
@@ -320,7 +324,7 @@ def test_exception_in_a_stream_block_is_raised_unchanged(
 def test_unresponsive_server_raises_transport_error_after_the_timeout(
     connect: Connect, fake: StrictFake, tmp_path: Path, operation: str
 ) -> None:
-    client = connect(bearer_token=fake.token, server_url=fake.url, retries=1, timeout=SHORTLY)
+    client = connect(bearer_token=fake.token, server_url=fake.url, retries=1, timeout=SHORT_TIMEOUT)
     fake.script(Stall(), Stall())
 
     with pytest.raises(TransportError) as raised:
@@ -333,7 +337,7 @@ def test_unresponsive_server_raises_transport_error_after_the_timeout(
 def test_call_option_overrides_the_timeout(fake_client: ClientAdapter, fake: StrictFake) -> None:
     fake.script(Stall())
 
-    assert fake_client.query(["h"], timeout=HALF_A_SECOND)["h"] is not None
+    assert fake_client.query(["h"], timeout=SHORT_TIMEOUT_S)["h"] is not None
     assert len(fake.requests) == 2
 
 

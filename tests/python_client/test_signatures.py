@@ -1,4 +1,4 @@
-"""With a signature key, `cached` stores signed archives and restores no others."""
+"""With a signature key, `cached` stores signed archives and restores only those."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+def _signature_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, "the key")
 
 
@@ -35,7 +35,7 @@ def test_signed_archive_is_restored_with_the_same_key(fake: StrictFake, project:
     assert build(fake, project).outcome is Outcome.HIT
 
 
-@pytest.mark.parametrize("tag", [None, "", "bm9uZQ=="], ids=["no tag", "empty", "another"])
+@pytest.mark.parametrize("tag", [None, "", "bm9uZQ=="], ids=["no tag", "empty tag", "wrong tag"])
 def test_archive_with_an_invalid_signature_is_rebuilt_and_replaced(
     fake: StrictFake, project: Path, tag: str | None
 ) -> None:
@@ -44,10 +44,10 @@ def test_archive_with_an_invalid_signature_is_rebuilt_and_replaced(
     headers = {} if tag is None else {"x-artifact-tag": tag}
     fake.artifacts[name] = StoredArtifact(stored.content, headers)
 
-    distrusted = build(fake, project)
+    unverified = build(fake, project)
 
-    assert (distrusted.outcome, distrusted.stored) == (Outcome.UNREADABLE, True)
-    assert distrusted.problem == "not restored: its signature is missing or invalid"
+    assert (unverified.outcome, unverified.stored) == (Outcome.UNREADABLE, True)
+    assert unverified.problem == "not restored: its signature is missing or invalid"
     assert build(fake, project).outcome is Outcome.HIT
 
 

@@ -1,4 +1,4 @@
-"""Holds the strict fake to catching what it should: the client's tests rely on it."""
+"""The strict fake server detects violations of the contract; the client's tests rely on it."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ def http(fake: StrictFake) -> Iterator[httpx.Client]:
 def test_artifact_operations_follow_the_contract(fake: StrictFake, http: httpx.Client) -> None:
     team = {"teamId": fake.team_id, "slug": fake.slug}
     context = {"x-artifact-client-ci": "c" * 50, "x-artifact-client-interactive": "0"}
-    sent = http.put(
+    uploaded = http.put(
         "/v8/artifacts/h", content=b"hello", params=team, headers=BINARY | METADATA | context
     )
-    assert sent.status_code == 202
-    assert sent.json() == {"urls": [f"{fake.url}/v8/artifacts/h"]}
+    assert uploaded.status_code == 202
+    assert uploaded.json() == {"urls": [f"{fake.url}/v8/artifacts/h"]}
     assert fake.artifacts == {"h": StoredArtifact(b"hello", METADATA)}
     http.put("/v8/artifacts/a%2Fb", content=iter([b"he", b"y"]), headers=BINARY)
     assert fake.artifacts["a/b"].content == b"hey"
 
-    got = http.get("/v8/artifacts/h")
-    assert got.content == b"hello"
-    assert got.headers["content-length"] == "5"
-    assert got.headers.items() >= METADATA.items()
+    downloaded = http.get("/v8/artifacts/h")
+    assert downloaded.content == b"hello"
+    assert downloaded.headers["content-length"] == "5"
+    assert downloaded.headers.items() >= METADATA.items()
     assert http.head("/v8/artifacts/h").headers.items() >= METADATA.items()
-    assert http.head("/v8/artifacts/gone").status_code == 404
-    assert http.get("/v8/artifacts/gone").json()["error"]["code"] == "not_found"
-    assert http.post("/v8/artifacts", json={"hashes": ["h", "a/b", "gone"]}).json() == {
+    assert http.head("/v8/artifacts/missing").status_code == 404
+    assert http.get("/v8/artifacts/missing").json()["error"]["code"] == "not_found"
+    assert http.post("/v8/artifacts", json={"hashes": ["h", "a/b", "missing"]}).json() == {
         "h": {"size": 5, "taskDurationMs": 400, "tag": "dGFn"},
         "a/b": {"size": 3, "taskDurationMs": 0},
-        "gone": None,
+        "missing": None,
     }
     assert http.delete("/v8/artifacts").json() == {"deletedCount": 2}
     fake.status = "paused"
@@ -80,14 +80,14 @@ def test_artifact_operations_follow_the_contract(fake: StrictFake, http: httpx.C
 
 def test_re_sent_batch_is_counted_once(fake: StrictFake, http: httpx.Client) -> None:
     for batch in ([EVENT], [EVENT, EVENT], [EVENT], []):
-        answer = http.post(EVENTS, json=batch)
-        assert (answer.status_code, answer.json()) == (200, {})
+        response = http.post(EVENTS, json=batch)
+        assert (response.status_code, response.json()) == (200, {})
     assert fake.events == [EVENT] * 3
-    assert answer.headers["x-vercel-id"] == "fake::4"
+    assert response.headers["x-vercel-id"] == "fake::4"
 
 
 @pytest.mark.parametrize(
-    ("body", "fault"),
+    ("body", "violation"),
     [
         ([EVENT, EVENT | {"source": "remote"}], "$[1].source is 'remote'"),
         ([EVENT | {"event": ["HIT"]}], "$[0].event is ['HIT']"),
@@ -107,18 +107,18 @@ def test_re_sent_batch_is_counted_once(fake: StrictFake, http: httpx.Client) -> 
     ],
 )
 def test_invalid_events_are_violations(
-    fake: StrictFake, http: httpx.Client, body: Any, fault: str
+    fake: StrictFake, http: httpx.Client, body: Any, violation: str
 ) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body)
-    answer = http.post(EVENTS, content=content, headers={"content-type": "application/json"})
-    assert answer.status_code == 400
-    assert answer.json()["code"] == answer.json()["error"]["code"] == "bad_request"
-    assert fake.violations[0].startswith(f"recordEvents: {fault}")
+    response = http.post(EVENTS, content=content, headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert response.json()["code"] == response.json()["error"]["code"] == "bad_request"
+    assert fake.violations[0].startswith(f"recordEvents: {violation}")
     assert fake.events == []
 
 
 @pytest.mark.parametrize(
-    ("method", "target", "options", "fault"),
+    ("method", "target", "options", "violation"),
     [
         ("GET", "/v8/artifacts/status?a=b", {}, "query parameter a is not allowed"),
         ("GET", "/v8/artifacts/status?slug=", {}, "query parameter slug is ''"),
@@ -159,11 +159,11 @@ def test_invalid_requests_are_violations(
     method: str,
     target: str,
     options: dict[str, Any],
-    fault: str,
+    violation: str,
 ) -> None:
     assert http.request(method, target, **options).status_code == 400
     assert len(fake.violations) == 1
-    assert fake.violations[0].partition(": ")[2].startswith(fault)
+    assert fake.violations[0].partition(": ")[2].startswith(violation)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_unknown_paths_and_methods_are_violations(
 
 
 @pytest.mark.parametrize(
-    ("rest", "fault"),
+    ("rest", "violation"),
     [
         (b"Content-Length: 9\r\n\r\nhello", "content-length is 9, but the body has 5 bytes"),
         (b"Content-Length: x\r\n\r\n", "content-length is 'x'"),
@@ -200,14 +200,17 @@ def test_unknown_paths_and_methods_are_violations(
         (b"Content-Length: 1\r\n\r\nxy", "the request line is 'y'"),
     ],
 )
-def test_invalid_framing_is_a_violation(fake: StrictFake, rest: bytes, fault: str) -> None:
+def test_invalid_framing_is_a_violation(fake: StrictFake, rest: bytes, violation: str) -> None:
     address = ("127.0.0.1", int(fake.url.rpartition(":")[2]))
-    with socket.create_connection(address, 10) as connection, connection.makefile("rb") as answers:
+    with (
+        socket.create_connection(address, 10) as connection,
+        connection.makefile("rb") as responses,
+    ):
         head = PUT_HEAD + b"Authorization: Bearer fake-token\r\n"
         connection.sendall(head + b"Content-Type: application/octet-stream\r\n" + rest)
         connection.shutdown(socket.SHUT_WR)
-        assert b" 40" in answers.read()
-    assert any(fault in violation for violation in fake.violations)
+        assert b" 40" in responses.read()
+    assert any(violation in found for found in fake.violations)
 
 
 def test_wrong_credentials_are_rejected_without_a_violation(
@@ -224,20 +227,20 @@ def test_wrong_credentials_are_rejected_without_a_violation(
 def test_scripted_responses_are_sent_in_order(fake: StrictFake, http: httpx.Client) -> None:
     fake.script(
         Response(500, b"<html>"),
-        Response(201, {"odd": 1}, {"X-Odd": "1"}),
+        Response(201, {"custom": 1}, {"X-Custom": "1"}),
         Response(204),
         ErrorResponse(429, "rate_limited", "Slow down", {"retry-after": "3"}),
         PassThrough(),
     )
-    answers = [http.post(EVENTS, json=[EVENT]) for _ in range(6)]
-    assert [answer.status_code for answer in answers] == [500, 201, 204, 429, 200, 200]
-    assert answers[0].content == b"<html>"
-    assert answers[1].json() == {"odd": 1}
-    assert answers[1].headers["x-odd"] == "1"
-    assert answers[3].headers["retry-after"] == "3"
+    responses = [http.post(EVENTS, json=[EVENT]) for _ in range(6)]
+    assert [response.status_code for response in responses] == [500, 201, 204, 429, 200, 200]
+    assert responses[0].content == b"<html>"
+    assert responses[1].json() == {"custom": 1}
+    assert responses[1].headers["x-custom"] == "1"
+    assert responses[3].headers["retry-after"] == "3"
     error = {"code": "rate_limited", "message": "Slow down"}
-    assert answers[3].json() == {"error": error, **error}
-    assert [answer.headers["x-vercel-id"] for answer in answers[:2]] == ["fake::1", "fake::2"]
+    assert responses[3].json() == {"error": error, **error}
+    assert [response.headers["x-vercel-id"] for response in responses[:2]] == ["fake::1", "fake::2"]
     assert fake.events == [EVENT]
     assert len(fake.requests) == 6
 
@@ -259,12 +262,12 @@ def test_disconnect_step_closes_the_connection(
 def test_truncate_step_shortens_the_body(fake: StrictFake, http: httpx.Client) -> None:
     fake.artifacts["h"] = StoredArtifact(b"hello")
     fake.script(Truncate(3))
-    with http.stream("GET", "/v8/artifacts/h") as answer:
-        assert answer.headers["content-length"] == "5"
-        pieces = answer.iter_raw(3)
-        assert next(pieces) == b"hel"
+    with http.stream("GET", "/v8/artifacts/h") as response:
+        assert response.headers["content-length"] == "5"
+        chunks = response.iter_raw(3)
+        assert next(chunks) == b"hel"
         with pytest.raises(httpx.RemoteProtocolError):
-            next(pieces)
+            next(chunks)
     assert http.get("/v8/artifacts/h").content == b"hello"
 
 
@@ -283,7 +286,7 @@ def test_connections_are_reused_and_the_fake_can_reopen(
     with http.stream("GET", "/v8/artifacts/status") as first:
         first.read()
         connection = first.extensions["network_stream"].get_extra_info("client_addr")
-    with http.stream("GET", "/v8/artifacts/gone") as second:
+    with http.stream("GET", "/v8/artifacts/missing") as second:
         second.read()
         assert second.extensions["network_stream"].get_extra_info("client_addr") == connection
     assert connection is not None

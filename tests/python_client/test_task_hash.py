@@ -1,4 +1,4 @@
-"""Holds a task's hash to being the same for the same work on the same inputs, and for no other."""
+"""The hash of a task is the same only for the same work on the same inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hitrate.client import BadRequest
 from hitrate.client._globs import GlobSet
 from hitrate.client._task import Task
 
-NO_TEXT = os.fsdecode(b"\xff\xfe")
+INVALID_UTF8 = os.fsdecode(b"\xff\xfe")
 FILES = {"src/a": b"a", "src/sub/b.c": b"b", "src/.hidden": b"h", "Makefile": b"m"}
 TREES = st.dictionaries(
     st.text("ab.*[{ \n\\é\udcff", min_size=1, max_size=3).filter(lambda n: n.strip(".")),
@@ -57,9 +57,9 @@ def root(tmp_path: Path) -> Path:
 def test_directories_share_a_hash_only_if_their_files_are_equal(
     one: dict[str, bytes], other: dict[str, bytes]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         hashes = [
-            fingerprint(write(Path(folder, str(number)), files))
+            fingerprint(write(Path(directory, str(number)), files))
             for number, files in enumerate((one, other, dict(reversed(one.items()))))
         ]
 
@@ -73,8 +73,8 @@ def test_commands_share_a_hash_only_if_their_arguments_are_equal(
     one: list[str], data: st.DataObject
 ) -> None:
     other = data.draw(st.sampled_from([one, [" ".join(one)], "".join(one).split() or ["a"]]))
-    with tempfile.TemporaryDirectory() as folder:
-        root = write(Path(folder), FILES)
+    with tempfile.TemporaryDirectory() as directory:
+        root = write(Path(directory), FILES)
 
         assert (fingerprint(root, one) == fingerprint(root, other)) == (one == other)
 
@@ -83,17 +83,17 @@ def test_hash_depends_on_every_part_of_a_task(root: Path) -> None:
     variants: list[dict[str, Any]] = [
         {},
         {"key": "x"},
-        {"key": NO_TEXT},
+        {"key": INVALID_UTF8},
         {"env": {"x": None}},
         {"env": {"x": ""}},
         {"env": {"x": "x"}},
-        {"env": {"x": NO_TEXT}},
+        {"env": {"x": INVALID_UTF8}},
         {"env": {"y": "x"}},
         {"env": {"x": "x", "y": "x"}},
         {"work": ["make", "x"]},
         {"work": ["make", ""]},
         {"work": ["make x"]},
-        {"work": ["make", NO_TEXT]},
+        {"work": ["make", INVALID_UTF8]},
         {"work": ["command", "make"]},
         {"outputs": ["dist", "x"]},
         {"outputs": ["dist", "!x"]},
@@ -106,20 +106,20 @@ def test_hash_depends_on_every_part_of_a_task(root: Path) -> None:
     assert hashes == [fingerprint(root, **variant) for variant in variants]
 
 
-def rewritten(path: Path, content: bytes) -> None:
+def rewrite(path: Path, content: bytes) -> None:
     before = path.stat()
     path.write_bytes(content)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def linked(path: Path, target: str | Path) -> None:
+def replace_symlink(path: Path, target: str | Path) -> None:
     path.unlink(missing_ok=True)
     path.symlink_to(target)
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
     "changed": lambda root: (root / "src/a").write_text("A"),
-    "same size and time": lambda root: rewritten(root / "src/a", b"b"),
+    "same size and time": lambda root: rewrite(root / "src/a", b"b"),
     "removed": lambda root: (root / "src/a").unlink(),
     "new": lambda root: (root / "src/new").touch(),
     "new and hidden": lambda root: (root / "src/.new").touch(),
@@ -127,8 +127,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "moved": lambda root: (root / "src/a").rename(root / "src/sub/a"),
     "made a program": lambda root: (root / "src/a").chmod(0o755),
     "exchanged": lambda root: write(root, {"src/a": b"b", "src/sub/b.c": b"a"}),
-    "made a link": lambda root: linked(root / "src/a", "sub/b.c"),
-    "a name that is no text": lambda root: (root / "src" / NO_TEXT).touch(),
+    "replaced by a link": lambda root: replace_symlink(root / "src/a", "sub/b.c"),
+    "a name that is not UTF-8": lambda root: (root / "src" / INVALID_UTF8).touch(),
     "a name with a newline": lambda root: (root / "src" / "a\n").touch(),
     "a name like a pattern": lambda root: (root / "src" / "[!a]*{b,c}").touch(),
 }
@@ -139,8 +139,8 @@ NO_CHANGES: dict[str, Callable[[Path], object]] = {
     "outputs": lambda root: write(root, {"dist/app": b"x"}),
     "git": lambda root: write(root, {".git/HEAD": b"x", "src/.git": b"x"}),
     "compiled": lambda root: write(root, {"src/__pycache__/a.pyc": b"x"}),
-    "work folder": lambda root: write(root, {".hitrate/x/outputs": b"x"}),
-    "empty folder": lambda root: (root / "src/empty").mkdir(),
+    "work directory": lambda root: write(root, {".hitrate/x/outputs": b"x"}),
+    "empty directory": lambda root: (root / "src/empty").mkdir(),
 }
 
 
@@ -189,8 +189,8 @@ def test_changes_outside_the_inputs_do_not_change_the_hash(
 def test_inputs_are_the_files_that_the_globs_match(
     root: Path, inputs: list[str], names: str
 ) -> None:
-    unseen = {"dist/app": b"", ".git/x": b"", ".hitrate/x": b"", "src/__pycache__/x": b""}
-    write(root, unseen)
+    ignored_files = {"dist/app": b"", ".git/x": b"", ".hitrate/x": b"", "src/__pycache__/x": b""}
+    write(root, ignored_files)
     task = Task(["make"], root, GlobSet(inputs, "", ["__pycache__"]), GlobSet(["dist"], ""), {}, "")
 
     assert task.input_names() == names.split()
@@ -215,39 +215,39 @@ def test_globs_outside_the_root_or_without_a_name_are_rejected(glob: str) -> Non
 
 @pytest.mark.parametrize("parts", [*product(["[.][.]", ".*", ".?", "*", "**"], ["x", "*"])])
 def test_globs_never_match_outside_the_root(root: Path, parts: tuple[str, ...]) -> None:
-    write(root.parent, {"x": b"", "beside/x": b""})
+    write(root.parent, {"x": b"", "outside/x": b""})
     names = GlobSet(["/".join(parts)], "outputs").names(root)
 
     assert all((root / name).resolve().is_relative_to(root) for name in names)
 
 
 def test_symlink_input_is_hashed_with_its_target_and_content(root: Path) -> None:
-    write(root.parent, {"beside/file": b"1", "beside/file2": b"1"})
+    write(root.parent, {"outside/file": b"1", "outside/file2": b"1"})
     link = root / "src" / "link"
     hashes = set()
     for target in ("file", "file2", "nothing"):
-        linked(link, root.parent / "beside" / target)
+        replace_symlink(link, root.parent / "outside" / target)
         hashes.add(fingerprint(root))
-    linked(link, root.parent / "beside" / "file")
+    replace_symlink(link, root.parent / "outside" / "file")
     assert fingerprint(root) in hashes
 
-    write(root.parent, {"beside/file": b"2"})
+    write(root.parent, {"outside/file": b"2"})
 
     assert fingerprint(root) not in hashes
     assert len(hashes) == 3
 
 
 def test_named_symlink_to_a_directory_is_hashed_with_its_content(root: Path) -> None:
-    write(root.parent, {"beside/file": b"1"})
-    (root / "linked").symlink_to(root.parent / "beside")
-    before = fingerprint(root, inputs=["linked"])
-    write(root.parent, {"beside/file": b"2"})
+    write(root.parent, {"outside/file": b"1"})
+    (root / "link").symlink_to(root.parent / "outside")
+    before = fingerprint(root, inputs=["link"])
+    write(root.parent, {"outside/file": b"2"})
 
-    assert fingerprint(root, inputs=["linked"]) != before
+    assert fingerprint(root, inputs=["link"]) != before
 
 
 def test_executable_bit_of_a_symlink_target_changes_the_hash(root: Path) -> None:
-    target = write(root.parent, {"beside/tool": b"#!/bin/sh"}) / "beside/tool"
+    target = write(root.parent, {"outside/tool": b"#!/bin/sh"}) / "outside/tool"
     (root / "src" / "tool").symlink_to(target)
     before = fingerprint(root)
     target.chmod(0o755)
@@ -257,9 +257,9 @@ def test_executable_bit_of_a_symlink_target_changes_the_hash(root: Path) -> None
 
 def test_special_files_are_never_read(root: Path) -> None:
     os.mkfifo(root / "src" / "fifo")
-    (root / "src" / "linked fifo").symlink_to("fifo")
-    (root / "src" / "linked device").symlink_to("/dev/zero")
-    (root / "src" / "round").symlink_to("round")
+    (root / "src" / "fifo link").symlink_to("fifo")
+    (root / "src" / "device link").symlink_to("/dev/zero")
+    (root / "src" / "cycle").symlink_to("cycle")
 
     assert fingerprint(root) == fingerprint(root)
 
@@ -273,13 +273,13 @@ def test_unreadable_input_raises_os_error(root: Path) -> None:
 
 
 def test_content_behind_a_directory_symlink_with_a_cycle_is_hashed(root: Path) -> None:
-    (root / "elsewhere" / "sub").mkdir(parents=True)
-    (root / "elsewhere" / "sub" / "round").symlink_to("..")
-    (root / "elsewhere" / "file").write_text("1")
-    (root / "src" / "link").symlink_to("../elsewhere")
+    (root / "target" / "sub").mkdir(parents=True)
+    (root / "target" / "sub" / "cycle").symlink_to("..")
+    (root / "target" / "file").write_text("1")
+    (root / "src" / "link").symlink_to("../target")
     before = fingerprint(root)
     assert fingerprint(root) == before
 
-    (root / "elsewhere" / "file").write_text("2")
+    (root / "target" / "file").write_text("2")
 
     assert fingerprint(root) != before

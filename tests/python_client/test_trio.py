@@ -10,26 +10,26 @@ import trio
 from hitrate.client import AsyncHitrate, Hitrate, NotFound
 from tests.support.strict_fake import ErrorResponse, StrictFake
 
-MANY = 30
+CALLS = 30
 
 
 def test_async_client_works_on_trio(fake: StrictFake, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"from a file")
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         yield b"from "
-        yield b"pieces"
+        yield b"chunks"
 
     async def main() -> None:
         async with AsyncHitrate(fake.token, server_url=fake.url) as client:
             await client.artifacts.upload("a", source)
-            await client.artifacts.upload("b", pieces())
+            await client.artifacts.upload("b", chunks())
             async with await trio.open_file(source, "rb") as file:
                 await client.artifacts.upload("c", file)
             await client.artifacts.download_to("a", tmp_path / "copy")
             async with client.artifacts.stream("b") as download:
-                assert b"".join([chunk async for chunk in download]) == b"from pieces"
+                assert b"".join([chunk async for chunk in download]) == b"from chunks"
             fake.script(ErrorResponse(503, "unavailable", headers={"retry-after": "0"}))
             assert (await client.artifacts.query(["a"]))["a"] is not None
             with pytest.raises(NotFound):
@@ -45,29 +45,29 @@ def test_tasks_can_share_a_client(fake: StrictFake) -> None:
     async def main() -> None:
         async with AsyncHitrate(fake.token, server_url=fake.url) as client:
 
-            async def there_and_back(name: str) -> None:
+            async def upload_and_download(name: str) -> None:
                 await client.artifacts.upload(name, name.encode())
                 artifact = await client.artifacts.download(name)
                 assert artifact.content == name.encode()
 
             async with trio.open_nursery() as nursery:
-                for number in range(MANY):
-                    nursery.start_soon(there_and_back, f"task{number}")
+                for number in range(CALLS):
+                    nursery.start_soon(upload_and_download, f"task{number}")
 
     trio.run(main)
 
-    assert len(fake.artifacts) == MANY
+    assert len(fake.artifacts) == CALLS
 
 
 def test_threads_can_share_a_client(fake: StrictFake) -> None:
     with Hitrate(fake.token, server_url=fake.url) as client:
 
-        def there_and_back(name: str) -> bytes:
+        def upload_and_download(name: str) -> bytes:
             client.artifacts.upload(name, name.encode())
             return client.artifacts.download(name).content
 
-        names = [f"thread{number}" for number in range(MANY)]
+        names = [f"thread{number}" for number in range(CALLS)]
         with ThreadPoolExecutor(10) as threads:
-            contents = list(threads.map(there_and_back, names))
+            contents = list(threads.map(upload_and_download, names))
 
     assert contents == [name.encode() for name in names]
