@@ -1,4 +1,4 @@
-"""Holds the recording proxy to passing bytes on as they came: all other tests here rely on it."""
+"""The recording proxy forwards bytes unchanged; the other tests here rely on it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CHUNKED = (
 )
 HEAD = b"HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n"
 PREFLIGHT = b"OPTIONS /a HTTP/1.1\r\nHost: x\r\n\r\n"
-SIZED_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx-tag: a+/=\r\n\r\nhello"
-CHUNKED_ANSWER = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
-ENDLESS_ANSWER = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello"
-HEAD_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
-EMPTY_ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+SIZED_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx-tag: a+/=\r\n\r\nhello"
+CHUNKED_RESPONSE = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+UNSIZED_RESPONSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello"
+HEAD_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+EMPTY_RESPONSE = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-class Script:
-    """A server that, for one connection, expects exact bytes and answers with exact bytes."""
+class ScriptedServer:
+    """A server for one connection that reads exact requests and sends exact responses."""
 
     def __init__(self, *steps: tuple[bytes, bytes]) -> None:
         self.steps = steps
@@ -41,9 +41,9 @@ class Script:
     def _play(self) -> None:
         connection, _ = self.listener.accept()
         with connection:
-            for request, answer in self.steps:
+            for request, response in self.steps:
                 self.received.append(_read(connection, len(request)))
-                connection.sendall(answer)
+                connection.sendall(response)
 
     def close(self) -> None:
         self.thread.join(TIMEOUT_S)
@@ -57,38 +57,38 @@ def stack() -> Iterator[ExitStack]:
 
 
 @pytest.mark.parametrize(
-    ("request_", "answer", "request_body", "answer_body"),
+    ("request_", "response", "request_body", "response_body"),
     [
-        (SIZED, SIZED_ANSWER, b"hello", b"hello"),
-        (CHUNKED, CHUNKED_ANSWER, b"hello", b"hello"),
-        (SIZED, ENDLESS_ANSWER, b"hello", b"hello"),
-        (SIZED, b"HTTP/1.1 100 Continue\r\n\r\n" + SIZED_ANSWER, b"hello", b"hello"),
-        (HEAD, HEAD_ANSWER, b"", b""),
-        (PREFLIGHT, EMPTY_ANSWER, b"", b""),
+        (SIZED, SIZED_RESPONSE, b"hello", b"hello"),
+        (CHUNKED, CHUNKED_RESPONSE, b"hello", b"hello"),
+        (SIZED, UNSIZED_RESPONSE, b"hello", b"hello"),
+        (SIZED, b"HTTP/1.1 100 Continue\r\n\r\n" + SIZED_RESPONSE, b"hello", b"hello"),
+        (HEAD, HEAD_RESPONSE, b"", b""),
+        (PREFLIGHT, EMPTY_RESPONSE, b"", b""),
     ],
-    ids=["sized", "chunked", "until the end", "after a continue", "head", "preflight"],
+    ids=["content-length", "chunked", "until close", "after 100", "HEAD", "preflight"],
 )
 def test_proxy_forwards_bytes_unchanged_and_records_their_content(
-    stack: ExitStack, request_: bytes, answer: bytes, request_body: bytes, answer_body: bytes
+    stack: ExitStack, request_: bytes, response: bytes, request_body: bytes, response_body: bytes
 ) -> None:
-    server, proxy, client = _start(stack, (request_, answer))
+    server, proxy, client = _start(stack, (request_, response))
 
     client.sendall(request_)
 
-    assert _read(client, len(answer)) == answer
+    assert _read(client, len(response)) == response
     assert server.received == [request_]
     eventually(lambda: len(proxy.exchanges) == 1)
     [exchange] = proxy.exchanges
     assert exchange.status in {200, 204}
-    assert (exchange.request_body, exchange.response_body) == (request_body, answer_body)
+    assert (exchange.request_body, exchange.response_body) == (request_body, response_body)
 
 
 def test_proxy_forwards_consecutive_requests_on_one_connection(stack: ExitStack) -> None:
-    server, proxy, client = _start(stack, (HEAD, HEAD_ANSWER), (SIZED, SIZED_ANSWER))
+    server, proxy, client = _start(stack, (HEAD, HEAD_RESPONSE), (SIZED, SIZED_RESPONSE))
 
-    for request, answer in server.steps:
+    for request, response in server.steps:
         client.sendall(request)
-        assert _read(client, len(answer)) == answer
+        assert _read(client, len(response)) == response
 
     eventually(lambda: len(proxy.exchanges) == 2)
     last = proxy.exchanges[-1]
@@ -99,11 +99,11 @@ def test_proxy_forwards_consecutive_requests_on_one_connection(stack: ExitStack)
 def test_proxy_closes_the_connection_if_the_server_disconnects_between_requests(
     stack: ExitStack,
 ) -> None:
-    _, proxy, client = _start(stack, (SIZED, SIZED_ANSWER))
+    _, proxy, client = _start(stack, (SIZED, SIZED_RESPONSE))
 
     client.sendall(SIZED)
 
-    assert _read(client, len(SIZED_ANSWER) + 1) == SIZED_ANSWER
+    assert _read(client, len(SIZED_RESPONSE) + 1) == SIZED_RESPONSE
     eventually(lambda: proxy.connections == 0)
 
 
@@ -121,8 +121,8 @@ def test_proxy_closes_the_connection_if_the_server_disconnects_without_a_respons
 
 
 def test_proxy_closes_the_connection_if_the_server_is_unreachable(stack: ExitStack) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     proxy = stack.enter_context(RecordingProxy(url))
     client = stack.enter_context(_connect(proxy))
 
@@ -134,7 +134,7 @@ def test_proxy_closes_the_connection_if_the_server_is_unreachable(stack: ExitSta
 
 
 def test_proxy_records_the_response_if_the_client_disconnects_early(stack: ExitStack) -> None:
-    _, proxy, client = _start(stack, (SIZED, SIZED_ANSWER))
+    _, proxy, client = _start(stack, (SIZED, SIZED_RESPONSE))
 
     client.sendall(SIZED)
     client.close()
@@ -145,8 +145,8 @@ def test_proxy_records_the_response_if_the_client_disconnects_early(stack: ExitS
 
 def _start(
     stack: ExitStack, *steps: tuple[bytes, bytes]
-) -> tuple[Script, RecordingProxy, socket.socket]:
-    server = Script(*steps)
+) -> tuple[ScriptedServer, RecordingProxy, socket.socket]:
+    server = ScriptedServer(*steps)
     stack.callback(server.close)
     proxy = stack.enter_context(RecordingProxy(server.url))
     return server, proxy, stack.enter_context(_connect(proxy))
@@ -161,6 +161,6 @@ def _connect(proxy: RecordingProxy) -> socket.socket:
 
 def _read(source: socket.socket, size: int) -> bytes:
     content = b""
-    while len(content) < size and (piece := source.recv(size - len(content))):
-        content += piece
+    while len(content) < size and (chunk := source.recv(size - len(content))):
+        content += chunk
     return content

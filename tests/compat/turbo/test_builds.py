@@ -1,7 +1,7 @@
-"""Holds the server to what the real `turbo` needs of it, release by release.
+"""Builds with each release of the real `turbo`.
 
-After each test the `harness` also checks that what the server has recorded is exactly what it
-accepted on the wire.
+After each test the `harness` also checks that the server recorded exactly the events that it
+accepted.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ COUNT = len(all_tasks())
 SIGNATURE_KEY = "a signature key, at least 32 bytes long"
 OTHER_SIGNATURE_KEY = "another signature key, of 32 bytes or more"
 
-# Whether it has come, told by what has passed on the harness and the method of what is coming.
-Moment = Callable[[TurboHarness, str], bool]
+# Returns whether to kill the server, from the exchanges so far and the method of the next request.
+KillCondition = Callable[[TurboHarness, str], bool]
 
 
 def test_cold_build_misses_both_caches_and_uploads_every_task(harness: TurboHarness) -> None:
@@ -66,12 +66,12 @@ def test_repeated_build_hits_locally_and_requests_no_artifact(harness: TurboHarn
     cold = harness.build()
     harness.repo.pop_executed_tasks()
 
-    again = harness.build()
+    repeated = harness.build()
 
     assert harness.repo.pop_executed_tasks() == set()
-    assert again.event_counts() == {("LOCAL", "HIT"): COUNT}
-    assert again.durations("LOCAL") == cold.uploaded_durations()
-    assert again.uploads + again.downloads == []
+    assert repeated.event_counts() == {("LOCAL", "HIT"): COUNT}
+    assert repeated.durations("LOCAL") == cold.uploaded_durations()
+    assert repeated.uploads + repeated.downloads == []
 
 
 def test_source_change_misses_only_in_dependent_tasks(harness: TurboHarness) -> None:
@@ -135,16 +135,16 @@ def test_wrong_signature_is_a_miss_and_the_rebuilt_artifact_replaces_the_old_one
     harness.build(TURBO_REMOTE_CACHE_SIGNATURE_KEY=SIGNATURE_KEY)
     _simulate_new_machine(harness)
 
-    distrusting = harness.build(TURBO_REMOTE_CACHE_SIGNATURE_KEY=OTHER_SIGNATURE_KEY)
+    with_other_key = harness.build(TURBO_REMOTE_CACHE_SIGNATURE_KEY=OTHER_SIGNATURE_KEY)
 
     assert harness.repo.pop_executed_tasks() == all_tasks()
-    assert distrusting.event_counts() == {("LOCAL", "MISS"): COUNT}
+    assert with_other_key.event_counts() == {("LOCAL", "MISS"): COUNT}
 
     _simulate_new_machine(harness)
-    trusting = harness.build(TURBO_REMOTE_CACHE_SIGNATURE_KEY=OTHER_SIGNATURE_KEY)
+    with_same_key = harness.build(TURBO_REMOTE_CACHE_SIGNATURE_KEY=OTHER_SIGNATURE_KEY)
 
     assert harness.repo.pop_executed_tasks() == set()
-    assert trusting.durations("REMOTE") == distrusting.uploaded_durations()
+    assert with_same_key.durations("REMOTE") == with_other_key.uploaded_durations()
 
 
 def test_requests_after_a_preflight_are_authorized(harness: TurboHarness) -> None:
@@ -153,8 +153,10 @@ def test_requests_after_a_preflight_are_authorized(harness: TurboHarness) -> Non
     remote = harness.build(TURBO_PREFLIGHT="true")
 
     assert harness.repo.pop_executed_tasks() == set()
-    assert _preflights(cold) == _asked_for([*cold.downloads, *cold.uploads, *cold.requests("POST")])
-    assert _preflights(remote) == _asked_for([*remote.downloads, *remote.requests("POST")])
+    assert _preflights(cold) == _method_paths(
+        [*cold.downloads, *cold.uploads, *cold.requests("POST")]
+    )
+    assert _preflights(remote) == _method_paths([*remote.downloads, *remote.requests("POST")])
     for request in cold.uploads + remote.downloads + remote.requests("POST"):
         assert request.request_headers["authorization"] == f"Bearer {harness.token}"
 
@@ -174,20 +176,20 @@ def test_read_only_token_downloads_and_records_hits(
 def test_read_only_token_stores_nothing_and_records_misses(
     harness: TurboHarness, read_only_token: str
 ) -> None:
-    refused = harness.with_token(read_only_token).build()
+    rejected = harness.with_token(read_only_token).build()
 
     assert harness.repo.pop_executed_tasks() == all_tasks()
-    assert refused.event_counts() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "MISS"): COUNT}
-    assert {upload.status for upload in refused.uploads} == {403}
-    assert _stored(harness, refused.downloads) == set()
+    assert rejected.event_counts() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "MISS"): COUNT}
+    assert {upload.status for upload in rejected.uploads} == {403}
+    assert _stored(harness, rejected.downloads) == set()
 
 
 def test_build_succeeds_without_the_cache_with_an_unknown_token(harness: TurboHarness) -> None:
-    refused = harness.with_token("unknown").build()
+    rejected = harness.with_token("unknown").build()
 
     assert harness.repo.pop_executed_tasks() == all_tasks()
-    assert {exchange.status for exchange in refused.exchanges} == {401}
-    assert refused.events == []
+    assert {exchange.status for exchange in rejected.exchanges} == {401}
+    assert rejected.events == []
 
 
 def test_ci_and_coding_agent_are_recorded_with_events(harness: TurboHarness) -> None:
@@ -214,15 +216,15 @@ def _after_the_first_events(harness: TurboHarness, _method: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "moment",
+    "condition",
     [_at_the_first_upload, _after_the_first_events],
     ids=["at the first upload", "after the first events"],
 )
 def test_server_kill_during_a_build_loses_neither_the_build_nor_acknowledged_uploads(
-    killable_harness: TurboHarness, moment: Moment
+    killable_harness: TurboHarness, condition: KillCondition
 ) -> None:
     harness = killable_harness
-    harness.proxy.before_forwarding = _killer(harness, moment)
+    harness.proxy.before_forwarding = _kill_once(harness, condition)
     interrupted = harness.build()
     harness.proxy.before_forwarding = None
 
@@ -235,7 +237,7 @@ def test_server_kill_during_a_build_loses_neither_the_build_nor_acknowledged_upl
 
 
 def _simulate_new_machine(harness: TurboHarness) -> None:
-    """As if on another machine, with the server that this one has filled."""
+    """Delete everything that builds left here, so that only the server has artifacts."""
     harness.repo.delete_builds()
     harness.repo.pop_executed_tasks()
 
@@ -247,19 +249,19 @@ def _is_chunked(upload: Exchange) -> bool:
 
 
 def _time_saved_in_dry_run(build: Build) -> dict[str, int]:
-    """What a dry run says of each task that the remote cache has, by hash."""
+    """Return the saved time that a dry run reports for each remotely cached task, by hash."""
     tasks = json.loads(build.run.stdout)["tasks"]
-    found = [task for task in tasks if task["cache"]["remote"]]
-    return {task["hash"]: task["cache"]["timeSaved"] for task in found}
+    cached = [task for task in tasks if task["cache"]["remote"]]
+    return {task["hash"]: task["cache"]["timeSaved"] for task in cached}
 
 
 def _preflights(build: Build) -> set[tuple[str | None, str]]:
-    """The methods and paths for which a build asked in advance."""
-    asked = build.requests("OPTIONS")
-    return {(ask.request_headers["access-control-request-method"], ask.path) for ask in asked}
+    """Return the methods and paths of a build's preflight requests."""
+    preflights = build.requests("OPTIONS")
+    return {(one.request_headers["access-control-request-method"], one.path) for one in preflights}
 
 
-def _asked_for(requests: list[Exchange]) -> set[tuple[str | None, str]]:
+def _method_paths(requests: list[Exchange]) -> set[tuple[str | None, str]]:
     return {(request.method, request.path) for request in requests}
 
 
@@ -268,18 +270,18 @@ def _hash(exchange: Exchange) -> str:
 
 
 def _stored(harness: TurboHarness, exchanges: list[Exchange]) -> set[str]:
-    """Those of the exchanges' artifacts that the server has, by hash."""
+    """Return the hashes of the exchanges' artifacts that the server has."""
     hashes = sorted({_hash(exchange) for exchange in exchanges})
-    answer = harness.server.request("POST", "/v8/artifacts", json={"hashes": hashes})
-    return {found for found, facts in answer.json().items() if facts is not None}
+    response = harness.server.request("POST", "/v8/artifacts", json={"hashes": hashes})
+    return {name for name, info in response.json().items() if info is not None}
 
 
-def _killer(harness: TurboHarness, moment: Moment) -> Callable[[str, str], None]:
-    """Kills the server once, before the first request to come at the moment is passed on."""
-    strokes = itertools.count()
+def _kill_once(harness: TurboHarness, condition: KillCondition) -> Callable[[str, str], None]:
+    """Return a proxy hook that kills the server once, before a request that meets a condition."""
+    kills = itertools.count()
 
     def kill(method: str, _path: str) -> None:
-        if moment(harness, method) and next(strokes) == 0:
+        if condition(harness, method) and next(kills) == 0:
             harness.server.kill()
 
     return kill

@@ -1,4 +1,4 @@
-"""Holds `detected_ci` and `detected_agent` to what the real `turbo` says of itself."""
+"""`detected_ci` and `detected_agent` return the names that the real `turbo` sends."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.node_packages import NodePackages
 from tests.support.strict_fake import StrictFake
 
 Environ = dict[str, str]
-# What turbo says: its CI, and its agent.
-Said = tuple[str | None, str | None]
+# CI and agent.
+Detected = tuple[str | None, str | None]
 
-# What the tables of `detection` do not tell: what counts as set, and what turbo does not know.
-ODD: list[Environ] = [
+# Cases that the tables of `detection` do not cover: which values count, and names unknown to turbo.
+SPECIAL_CASES: list[Environ] = [
     {},
     {"CI": "1"},
     {"CI": "true"},
@@ -88,77 +88,75 @@ ODD: list[Environ] = [
 ]
 
 
-def signs_of(table: dict[str, str]) -> Iterator[tuple[str, Environ]]:
-    """Each name with the variables that give it away, once for each way that there is."""
-    for name, signs in table.items():
-        for way in signs.split("|"):
-            pairs = (sign.partition("=") for sign in way.split("+"))
+def minimal_environments(table: dict[str, str]) -> Iterator[tuple[str, Environ]]:
+    """Return each name with the variables of its condition, once for each alternative."""
+    for name, condition in table.items():
+        for alternative in condition.split("|"):
+            pairs = (variable.partition("=") for variable in alternative.split("+"))
             yield name, {variable: value or "1" for variable, _, value in pairs}
 
 
-def with_all_that_follow(table: dict[str, str]) -> Iterator[tuple[str, Environ]]:
-    """Each name with its own variables and those of all after it, none of which it may lose to."""
+def cumulative_environments(table: dict[str, str]) -> Iterator[tuple[str, Environ]]:
+    """Return each name with its variables and those of all later names, which it must win over."""
     following: Environ = {}
-    for name, environ in reversed(list(signs_of(table))):
+    for name, environ in reversed(list(minimal_environments(table))):
         following = following | environ
         yield name, following
 
 
-def shown(environ: Environ) -> str:
-    return " ".join(map("=".join, environ.items()))[:60]
-
-
 @pytest.fixture(scope="module")
-def turbo_says(
+def detect_with_turbo(
     node_packages: NodePackages,
     templates: dict[str, Monorepo],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[Environ], Said]]:
-    """Runs turbo in such an environment, with nothing else that could name a CI or an agent."""
+) -> Iterator[Callable[[Environ], Detected]]:
+    """A function that runs turbo with variables, and returns the CI and agent that it sends."""
     turbo = node_packages.turbo("turbo")
     repo = templates["tasks"].copy_to(tmp_path_factory.mktemp("detection") / "repo")
 
-    def turbo_says(environ: Environ) -> Said:
+    def detect_with_turbo(environ: Environ) -> Detected:
         fake.requests.clear()
-        # Forced, it asks for nothing and uploads at once, and that names both.
+        # With --force it sends only uploads, which have both headers.
         command = ("lint", "--filter=app-1", "--force")
-        done = monorepo.run(turbo, repo, *command, env={**remote, **environ})
-        assert done.returncode == 0, done.stdout + done.stderr
+        run = monorepo.run(turbo, repo, *command, env={**remote, **environ})
+        assert run.returncode == 0, run.stdout + run.stderr
         [upload] = [request for request in fake.requests if request.method == "PUT"]
         agent = upload.headers.get("x-ai-agent")
-        # turbo sends UTF-8, which the fake reads as HTTP does.
-        spoken = None if agent is None else agent.encode("latin-1").decode()
-        return upload.headers.get("x-artifact-client-ci"), spoken
+        # turbo sends UTF-8, which the fake decodes as Latin-1.
+        name = None if agent is None else agent.encode("latin-1").decode()
+        return upload.headers.get("x-artifact-client-ci"), name
 
     with StrictFake() as fake:
         remote = {"TURBO_API": fake.url, "TURBO_TOKEN": fake.token, "TURBO_TEAM": fake.slug}
-        yield turbo_says
+        yield detect_with_turbo
 
 
 @pytest.mark.parametrize(
     ("name", "environ"),
     [
-        *((name, {"CI": "1", **environ}) for name, environ in signs_of(_CI)),
-        *((name, {"CI": "1", **environ}) for name, environ in with_all_that_follow(_CI)),
+        *((name, {"CI": "1", **environ}) for name, environ in minimal_environments(_CI)),
+        *((name, {"CI": "1", **environ}) for name, environ in cumulative_environments(_CI)),
     ],
 )
 def test_each_ci_is_named_as_by_turbo(
-    turbo_says: Callable[[Environ], Said], name: str, environ: Environ
+    detect_with_turbo: Callable[[Environ], Detected], name: str, environ: Environ
 ) -> None:
-    assert turbo_says(environ)[0] == detected_ci(environ) == name
-
-
-@pytest.mark.parametrize(("name", "environ"), [*signs_of(_AGENTS), *with_all_that_follow(_AGENTS)])
-def test_each_agent_is_named_as_by_turbo(
-    turbo_says: Callable[[Environ], Said], name: str, environ: Environ
-) -> None:
-    assert turbo_says(environ)[1] == detected_agent(environ) == name
+    assert detect_with_turbo(environ)[0] == detected_ci(environ) == name
 
 
 @pytest.mark.parametrize(
-    "environ", ODD, ids=lambda environ: " ".join(map("=".join, environ.items()))
+    ("name", "environ"), [*minimal_environments(_AGENTS), *cumulative_environments(_AGENTS)]
+)
+def test_each_agent_is_named_as_by_turbo(
+    detect_with_turbo: Callable[[Environ], Detected], name: str, environ: Environ
+) -> None:
+    assert detect_with_turbo(environ)[1] == detected_agent(environ) == name
+
+
+@pytest.mark.parametrize(
+    "environ", SPECIAL_CASES, ids=lambda environ: " ".join(map("=".join, environ.items()))
 )
 def test_unusual_environment_is_detected_as_by_turbo(
-    turbo_says: Callable[[Environ], Said], environ: Environ
+    detect_with_turbo: Callable[[Environ], Detected], environ: Environ
 ) -> None:
-    assert (detected_ci(environ), detected_agent(environ)) == turbo_says(environ)
+    assert (detected_ci(environ), detected_agent(environ)) == detect_with_turbo(environ)

@@ -1,4 +1,4 @@
-"""`hitrate report`, as the step behind turbo, says what turbo did."""
+"""`hitrate report`, as the build step after turbo, reports the run of turbo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COUNT = len(all_tasks())
 
 
 def report(harness: TurboHarness, *options: str) -> str:
-    """Of the last run, at once."""
+    """Run `hitrate report` for the last run."""
     env = {
         "TURBO_API": harness.server.url,
         "TURBO_TOKEN": harness.token,
@@ -31,12 +31,12 @@ def test_report_covers_each_build_as_soon_as_turbo_exits(harness: TurboHarness) 
     assert f"| `{slowest[0]}` | {format_compact_duration(slowest[1])} |" in page
     assert len(re.findall(r"\| `\w{16}` \|", page)) == min(COUNT, 10)
 
-    again = harness.build()
-    saved = format_compact_duration(sum(again.durations("LOCAL").values()))
+    repeated = harness.build()
+    saved = format_compact_duration(sum(repeated.durations("LOCAL").values()))
     assert report(harness) == f"this run: {COUNT} of {COUNT} tasks from cache, {saved} saved\n"
 
     harness.repo.delete_builds()
     remote = harness.build()
-    found = json.loads(report(harness, "--format", "json"))["run"]
-    assert (found["remoteHits"], found["hitRate"]) == (COUNT, 1.0)
-    assert found["timeSavedMs"] == {"local": 0, "remote": sum(remote.durations("REMOTE").values())}
+    run = json.loads(report(harness, "--format", "json"))["run"]
+    assert (run["remoteHits"], run["hitRate"]) == (COUNT, 1.0)
+    assert run["timeSavedMs"] == {"local": 0, "remote": sum(remote.durations("REMOTE").values())}

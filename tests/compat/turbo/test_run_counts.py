@@ -1,9 +1,8 @@
-"""Holds the server's reports to the truth: what they say of runs of the real `turbo`, release by
-release, is what was counted by hand, and what turbo's own summary says.
+"""The server's reports of runs of the real `turbo` agree with its events and with its own summary.
 
-They differ where events cannot have arrived, or where the server knows more than the client; those
-tests say so. After each test the `harness` also checks that what the server has recorded is exactly
-what it accepted on the wire.
+They differ if events cannot arrive, or if the server has more information than turbo; those tests
+say so. After each test the `harness` also checks that the server recorded exactly the events that
+it accepted.
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ COLD = RunCounts(tasks=COUNT, misses=COUNT)
 SIGNATURE_KEY = "a signature key, at least 32 bytes long"
 OTHER_SIGNATURE_KEY = "another signature key, of 32 bytes or more"
 
-# How releases are told to use one cache only. The older know no way to do without the remote one.
+# Option of older releases to use only the remote cache. They cannot use only the local one.
 REMOTE_ONLY = {"turbo-1.13": "--remote-only", "turbo-2.0": "--remote-only"}
-KNOW_LOCAL_ONLY = [one for one in RELEASES if one.alias not in REMOTE_ONLY]
+RELEASES_WITH_LOCAL_ONLY = [one for one in RELEASES if one.alias not in REMOTE_ONLY]
 
-# The oldest sends its events a few at a time while it runs, the newest nearly all in the end.
+# The oldest release sends small batches of events while it runs, the newest almost all at the end.
 NEWEST = pytest.mark.parametrize(
     "release", [RELEASES[-1]], indirect=True, ids=lambda one: one.alias
 )
-MANY_BATCHES_AND_FEW = pytest.mark.parametrize(
+OLDEST_AND_NEWEST = pytest.mark.parametrize(
     "release", [RELEASES[0], RELEASES[-1]], indirect=True, ids=lambda one: one.alias
 )
 
@@ -59,7 +58,7 @@ def team(shared_server: Server) -> IsolatedTeam:
 
 @pytest.fixture
 def harness(create_harness: HarnessFactory, team: IsolatedTeam) -> Iterator[TurboHarness]:
-    """A harness for a team of its own, whose runs are all there are."""
+    """A harness for a team without other runs."""
     with create_harness(team.server) as harness:
         yield harness
 
@@ -67,7 +66,7 @@ def harness(create_harness: HarnessFactory, team: IsolatedTeam) -> Iterator[Turb
 def test_cold_run_counts_only_misses(harness: TurboHarness) -> None:
     cold = build_with_summary(harness)
 
-    check(harness, cold, COLD)
+    check_counts(harness, cold, COLD)
     assert team_counts_from_server(harness.server) == COLD
     sizes = [len(upload.request_body) for upload in cold.uploads]
     assert artifact_traffic(harness.server) == {
@@ -90,7 +89,7 @@ def test_run_on_another_machine_counts_remote_hits_saving_the_cold_run_time(
 
     remote = build_with_summary(harness)
 
-    check(harness, remote, RunCounts(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
+    check_counts(harness, remote, RunCounts(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
     sizes = [len(download.response_body) for download in remote.downloads]
     assert artifact_traffic(harness.server)["downloads"] == COUNT
     assert artifact_traffic(harness.server)["downloadedBytes"] == sum(sizes)
@@ -100,9 +99,9 @@ def test_repeated_run_counts_local_hits_saving_the_cold_run_time(harness: TurboH
     build_with_summary(harness)
     took_ms = sum(local_cache_durations(harness.repo).values())
 
-    again = build_with_summary(harness)
+    repeated = build_with_summary(harness)
 
-    check(harness, again, RunCounts(tasks=COUNT, local_hits=COUNT, local_ms=took_ms))
+    check_counts(harness, repeated, RunCounts(tasks=COUNT, local_hits=COUNT, local_ms=took_ms))
 
 
 @NEWEST
@@ -120,7 +119,7 @@ def test_mixed_run_counts_local_hits_remote_hits_and_misses(harness: TurboHarnes
     assert len(harness.repo.pop_executed_tasks()) == missed
     remote_ms = {name: took_ms[name] for name in mixed.durations("REMOTE")}
     assert len(local_ms) == local
-    check(
+    check_counts(
         harness,
         mixed,
         RunCounts(
@@ -140,10 +139,12 @@ def test_invalid_signature_counts_as_a_miss(harness: TurboHarness) -> None:
     build_with_summary(harness, TURBO_REMOTE_CACHE_SIGNATURE_KEY=SIGNATURE_KEY)
     simulate_new_machine(harness)
 
-    distrusting = build_with_summary(harness, TURBO_REMOTE_CACHE_SIGNATURE_KEY=OTHER_SIGNATURE_KEY)
+    with_other_key = build_with_summary(
+        harness, TURBO_REMOTE_CACHE_SIGNATURE_KEY=OTHER_SIGNATURE_KEY
+    )
 
-    assert len(distrusting.downloads) == COUNT
-    check(harness, distrusting, COLD)
+    assert len(with_other_key.downloads) == COUNT
+    check_counts(harness, with_other_key, COLD)
 
 
 @NEWEST
@@ -152,12 +153,12 @@ def test_runs_are_summed_and_listed_newest_first(harness: TurboHarness) -> None:
     simulate_new_machine(harness)
     builds += [build_with_summary(harness), build_with_summary(harness)]
 
-    told = {one.session: counts_from_events(one.events) for one in reversed(builds)}
+    expected = {one.session: counts_from_events(one.events) for one in reversed(builds)}
 
-    hits = [one.local_hits + one.remote_hits for one in told.values()]
+    hits = [one.local_hits + one.remote_hits for one in expected.values()]
     assert hits == [COUNT, COUNT, COUNT, 0]
-    assert list(counts_by_session(harness.server).items()) == list(told.items())
-    assert team_counts_from_server(harness.server) == sum_counts(told.values())
+    assert list(counts_by_session(harness.server).items()) == list(expected.items())
+    assert team_counts_from_server(harness.server) == sum_counts(expected.values())
 
 
 @NEWEST
@@ -168,11 +169,11 @@ def test_artifact_is_attributed_to_the_run_that_uploaded_it(harness: TurboHarnes
     harness.repo.edit("core-0")
     changed = build_with_summary(harness)
 
-    maker = dict.fromkeys(cold.uploaded_durations(), cold.session)
-    maker |= dict.fromkeys(changed.uploaded_durations(), changed.session)
+    producers = dict.fromkeys(cold.uploaded_durations(), cold.session)
+    producers |= dict.fromkeys(changed.uploaded_durations(), changed.session)
 
-    assert len(maker) > COUNT
-    eventually(lambda: artifact_producers(harness.server) == maker)
+    assert len(producers) > COUNT
+    eventually(lambda: artifact_producers(harness.server) == producers)
 
 
 @NEWEST
@@ -182,8 +183,8 @@ def test_forced_run_is_not_counted_but_its_uploads_are(harness: TurboHarness) ->
 
     forced = build_with_summary(harness, "--force")
 
-    # It sends no events. So turbo tells of a run with 56 tasks, and nobody else knows of it; but
-    # what it made was stored.
+    # It sends no events, so the server has no run, although turbo reports one with 56 tasks. The
+    # artifacts were stored.
     assert forced.events == []
     assert forced.turbo_counts == COLD
     assert team_counts_from_server(harness.server) == COLD
@@ -206,28 +207,30 @@ def test_dry_run_is_not_counted(harness: TurboHarness) -> None:
     assert artifact_traffic(harness.server) == before
 
 
-@pytest.mark.parametrize("release", KNOW_LOCAL_ONLY, indirect=True, ids=lambda one: one.alias)
+@pytest.mark.parametrize(
+    "release", RELEASES_WITH_LOCAL_ONLY, indirect=True, ids=lambda one: one.alias
+)
 def test_runs_with_only_the_local_cache_are_counted(harness: TurboHarness) -> None:
     cold = build_with_summary(harness, "--cache=local:rw")
     took_ms = sum(local_cache_durations(harness.repo).values())
-    again = build_with_summary(harness, "--cache=local:rw")
+    repeated = build_with_summary(harness, "--cache=local:rw")
 
     assert cold.event_counts() == {("LOCAL", "MISS"): COUNT}
-    check(harness, cold, COLD)
-    check(harness, again, RunCounts(tasks=COUNT, local_hits=COUNT, local_ms=took_ms))
+    check_counts(harness, cold, COLD)
+    check_counts(harness, repeated, RunCounts(tasks=COUNT, local_hits=COUNT, local_ms=took_ms))
     assert not any(artifact_traffic(harness.server).values())
 
 
 @NEWEST
 def test_runs_with_only_the_remote_cache_count_remote_hits_each_time(harness: TurboHarness) -> None:
-    only = REMOTE_ONLY.get(harness.release.alias, "--cache=remote:rw")
-    cold = build_with_summary(harness, only)
+    flag = REMOTE_ONLY.get(harness.release.alias, "--cache=remote:rw")
+    cold = build_with_summary(harness, flag)
     took_ms = sum(cold.uploaded_durations().values())
-    again = build_with_summary(harness, only)
+    repeated = build_with_summary(harness, flag)
 
-    assert again.event_counts() == {("REMOTE", "HIT"): COUNT}
-    check(harness, cold, COLD)
-    check(harness, again, RunCounts(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
+    assert repeated.event_counts() == {("REMOTE", "HIT"): COUNT}
+    check_counts(harness, cold, COLD)
+    check_counts(harness, repeated, RunCounts(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
 
 
 def test_remote_hit_without_a_duration_saves_the_duration_of_its_artifact(
@@ -236,13 +239,13 @@ def test_remote_hit_without_a_duration_saves_the_duration_of_its_artifact(
     cold = build_with_summary(harness)
     took_ms = sum(cold.uploaded_durations().values())
     simulate_new_machine(harness)
-    with HeaderStrippingProxy(harness.server.url) as forgetful:
-        harness.proxy.upstream = forgetful.url
+    with HeaderStrippingProxy(harness.server.url) as stripping_proxy:
+        harness.proxy.upstream = stripping_proxy.url
 
         remote = build_with_summary(harness)
 
-        eventually(lambda: forgetful.connections == 0)
-    # All that turbo knows is that it saved nothing.
+        eventually(lambda: stripping_proxy.connections == 0)
+    # turbo itself reports that it saved nothing.
     assert set(remote.durations("REMOTE").values()) == {0}
     assert remote.turbo_counts == RunCounts(tasks=COUNT, remote_hits=COUNT)
     assert counts_from_server(harness.server, remote.session) == RunCounts(
@@ -250,7 +253,7 @@ def test_remote_hit_without_a_duration_saves_the_duration_of_its_artifact(
     )
 
 
-@MANY_BATCHES_AND_FEW
+@OLDEST_AND_NEWEST
 def test_run_is_counted_completely_if_the_server_is_killed_after_it(
     killable_harness: TurboHarness,
 ) -> None:
@@ -262,46 +265,46 @@ def test_run_is_counted_completely_if_the_server_is_killed_after_it(
     harness.server.kill()
     harness.server.start()
 
-    check(harness, cold, COLD)
-    check(harness, remote, RunCounts(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
+    check_counts(harness, cold, COLD)
+    check_counts(harness, remote, RunCounts(tasks=COUNT, remote_hits=COUNT, remote_ms=took_ms))
     assert team_counts_from_server(harness.server) == RunCounts(
         tasks=2 * COUNT, remote_hits=COUNT, misses=COUNT, remote_ms=took_ms
     )
 
 
-@MANY_BATCHES_AND_FEW
+@OLDEST_AND_NEWEST
 def test_acknowledged_events_are_counted_if_the_server_is_killed_during_the_run(
     killable_harness: TurboHarness,
 ) -> None:
     harness = killable_harness
-    harness.proxy.before_forwarding = killer(
+    harness.proxy.before_forwarding = kill_once(
         harness, lambda _: accepted_events(harness.proxy.exchanges) != []
     )
     interrupted = build_with_summary(harness)
     harness.proxy.before_forwarding = None
     harness.server.start()
 
-    # turbo tells of all tasks. The events that it could not send, it does not send later.
+    # turbo reports all tasks, but never re-sends the events that it could not send.
     assert interrupted.turbo_counts == COLD
     session = interrupted.session
-    told = counts_from_server(harness.server, session)
-    assert told == counts_from_events(harness.server.events(sessionId=session))
-    assert 0 < counts_from_events(interrupted.events).tasks <= told.tasks <= COUNT
-    assert told.misses == told.tasks
-    assert counts_by_session(harness.server) == {session: told}
+    counts = counts_from_server(harness.server, session)
+    assert counts == counts_from_events(harness.server.events(sessionId=session))
+    assert 0 < counts_from_events(interrupted.events).tasks <= counts.tasks <= COUNT
+    assert counts.misses == counts.tasks
+    assert counts_by_session(harness.server) == {session: counts}
 
 
-@MANY_BATCHES_AND_FEW
+@OLDEST_AND_NEWEST
 def test_run_is_not_counted_if_the_server_is_killed_before_its_events(
     killable_harness: TurboHarness,
 ) -> None:
     harness = killable_harness
-    harness.proxy.before_forwarding = killer(harness, lambda method: method == "POST")
+    harness.proxy.before_forwarding = kill_once(harness, lambda method: method == "POST")
     lost = build_with_summary(harness)
     harness.proxy.before_forwarding = None
     harness.server.start()
 
-    # turbo tells of all tasks, the server of none; and it still has what was stored by then.
+    # turbo reports all tasks and the server none; artifacts stored before the kill remain.
     assert lost.events == []
     assert lost.turbo_counts == COLD
     assert team_counts_from_server(harness.server) == NO_COUNTS
@@ -310,27 +313,28 @@ def test_run_is_not_counted_if_the_server_is_killed_before_its_events(
     assert stored <= artifact_traffic(harness.server)["stored"] <= COUNT
 
 
-def check(harness: TurboHarness, one: CountedBuild, expected: RunCounts) -> None:
-    """Everybody says the same of a build_with_summary."""
-    assert one.turbo_counts == expected
-    assert counts_from_events(one.events) == expected
-    assert counts_from_server(harness.server, one.session) == expected
-    assert counts_by_session(harness.server)[one.session] == expected
+def check_counts(harness: TurboHarness, build: CountedBuild, expected: RunCounts) -> None:
+    """Check the counts of a build in turbo's summary, its events and the server's reports."""
+    assert build.turbo_counts == expected
+    assert counts_from_events(build.events) == expected
+    assert counts_from_server(harness.server, build.session) == expected
+    assert counts_by_session(harness.server)[build.session] == expected
 
 
 def simulate_new_machine(harness: TurboHarness) -> None:
-    """As if on another machine, with the server that this one has filled."""
+    """Delete everything that builds left here, so that only the server has artifacts."""
     harness.repo.delete_builds()
     harness.repo.pop_executed_tasks()
 
 
-def killer(harness: TurboHarness, is_time: Callable[[str], object]) -> Callable[[str, str], None]:
-    """Kills the server once, before the first request to be passed on whose method says that it is
-    time."""
-    strokes = itertools.count()
+def kill_once(
+    harness: TurboHarness, condition: Callable[[str], object]
+) -> Callable[[str, str], None]:
+    """Return a proxy hook that kills the server once, before a request whose method matches."""
+    kills = itertools.count()
 
     def kill(method: str, _path: str) -> None:
-        if is_time(method) and next(strokes) == 0:
+        if condition(method) and next(kills) == 0:
             harness.server.kill()
 
     return kill

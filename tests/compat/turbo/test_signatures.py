@@ -1,4 +1,4 @@
-"""Holds the client's signatures to those that the real turbo makes."""
+"""The client's signatures equal those of the real turbo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.turbo_harness import RELEASES
 KEY = "a signature key, at least 32 bytes long"
 
 
-# Older releases have another form, which is none of ours.
+# Older releases use another format, which the client does not support.
 @pytest.mark.parametrize("release", RELEASES[-1:], ids=["turbo"], indirect=True)
 def test_signature_equals_that_of_turbo(
     create_harness: HarnessFactory, shared_server: Server, tmp_path: Path

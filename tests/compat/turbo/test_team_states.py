@@ -1,8 +1,8 @@
-"""Holds the server to what the real `turbo` makes of a team whose cache is shut, release by
-release: the build succeeds, its user reads why, nothing is taken, and all is well afterwards.
+"""Each release of the real `turbo` with a team whose cache is disabled or limited.
 
-After each test the `harness` also checks that what the server has recorded is exactly what it
-accepted on the wire.
+The build succeeds, the user sees the reason, the server stores nothing, and everything works again
+afterwards. After each test the `harness` also checks that the server recorded exactly the events
+that it accepted.
 """
 
 from __future__ import annotations
@@ -26,86 +26,85 @@ PACKAGES = ("core-1", "core-2")
 TASKS = {task for task in all_tasks() if task.startswith(PACKAGES)}
 COUNT = len(TASKS)
 FILTERS = tuple(f"--filter={package}" for package in PACKAGES)
-# One upload at a time, so that the one after which they stop is the last.
+# One upload at a time, so that none follows the one after which turbo stops.
 FLAGS = (*FILTERS, "--cache-workers=1")
 STATUS_PATH = "/v8/artifacts/status"
-# More than any of their artifacts has, and less than any two: the second is the last.
-ALLOWED_BYTES = 200
+# Larger than each artifact and smaller than any two, so that the second upload reaches the limit.
+UPLOAD_LIMIT_BYTES = 200
 
-Refusal = tuple[int, str]
-FORBIDDEN: Refusal = (403, "forbidden")
-UNAUTHORIZED: Refusal = (401, "unauthorized")
-RATE_LIMITED: Refusal = (429, "rate_limited")
+Rejection = tuple[int, str]
+FORBIDDEN: Rejection = (403, "forbidden")
+UNAUTHORIZED: Rejection = (401, "unauthorized")
+RATE_LIMITED: Rejection = (429, "rate_limited")
 
 
 @dataclass(frozen=True)
 class State:
-    """A state in which a team's cache is shut.
+    """A team state in which the cache rejects requests.
 
-    `enter` and `leave` are the operator's commands; some are entered only by `use` of the cache.
-    `reason` is what a release says that asks for the status, `complaint` what each one says once
-    an upload was refused.
+    `enter` and `leave` are commands; with `needs_usage`, the state begins at an upload. `reason`:
+    message of releases that request the status. `upload_message`: message after a rejected upload.
     """
 
     name: str
     enter: str
     leave: str
     status: str
-    refusal: Refusal
+    rejection: Rejection
     reason: str
-    complaint: str
+    upload_message: str
     stops_uploads: bool = True
-    use: bool = False
+    needs_usage: bool = False
 
 
-SHUT = "failed to put to http cache: cache disabled"
-UNPAID = "HTTP status client error (402 Payment Required)"
+CACHE_DISABLED = "failed to put to http cache: cache disabled"
+PAYMENT_REQUIRED = "HTTP status client error (402 Payment Required)"
 STATES = (
     State(
         name="disabled",
         enter="team set {team} --remote-caching off",
         leave="team set {team} --remote-caching on",
         status="disabled",
-        refusal=(403, "remote_caching_disabled"),
+        rejection=(403, "remote_caching_disabled"),
         reason="Disabled for this team",
-        complaint=SHUT,
+        upload_message=CACHE_DISABLED,
     ),
     State(
-        name="disabled for one person",
+        name="disabled for one user",
         enter="team change {team} {user} --remote-caching off",
         leave="team change {team} {user} --remote-caching on",
         status="disabled",
-        refusal=(403, "remote_caching_disabled"),
+        rejection=(403, "remote_caching_disabled"),
         reason="Disabled for this team",
-        complaint=SHUT,
+        upload_message=CACHE_DISABLED,
     ),
     State(
         name="over its limit",
         enter="team limit {team} --requests 0",
         leave="team limit {team} --requests none",
         status="over_limit",
-        refusal=(403, "remote_caching_over_limit"),
+        rejection=(403, "remote_caching_over_limit"),
         reason="Usage limit exceeded",
-        complaint=SHUT,
+        upload_message=CACHE_DISABLED,
     ),
     State(
-        name="paused by its spend cap",
+        name="paused by the spend cap",
         enter="team billing {team} --price-uploaded-gb 1000 --spend-cap 0.000001",
-        use=True,
+        needs_usage=True,
         leave="team billing {team} --spend-cap none",
         status="paused",
-        refusal=(403, "remote_caching_paused"),
+        rejection=(403, "remote_caching_paused"),
         reason="Spending paused",
-        complaint=SHUT,
+        upload_message=CACHE_DISABLED,
     ),
     State(
         name="payment missing",
         enter="team payment {team} missing",
         leave="team payment {team} received",
         status="disabled",
-        refusal=(402, "payment_required"),
+        rejection=(402, "payment_required"),
         reason="Disabled for this team",
-        complaint=UNPAID,
+        upload_message=PAYMENT_REQUIRED,
         stops_uploads=False,
     ),
     State(
@@ -113,40 +112,42 @@ STATES = (
         enter="team block {team}",
         leave="team unblock {team}",
         status="disabled",
-        refusal=(402, "payment_required"),
+        rejection=(402, "payment_required"),
         reason="Disabled for this team",
-        complaint=UNPAID,
+        upload_message=PAYMENT_REQUIRED,
         stops_uploads=False,
     ),
 )
 
-# Which releases ask for the status when a build starts. The others say that Remote Caching is
-# enabled, whatever it is.
-ASKS_FOR_STATUS = {"turbo"}
+# Releases that request the status when a build starts. The others always print that Remote Caching
+# is enabled.
+REQUEST_STATUS = {"turbo"}
 
-# Which releases wait after a 429, before each request but those for events, for as long as its
-# `Retry-After` says, though at most 10 s. A whole build would keep these tests waiting.
+# Releases that wait after a 429 for its `Retry-After`, at most 10 s, before every request
+# except those for events. A complete build would take too long for a test.
 WAITS_WHEN_RATE_LIMITED = {"turbo"}
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How a release takes `forbidden`: what it says, and how many uploads it tries."""
+class ForbiddenBehavior:
+    """Reaction of a release to `forbidden`: its message, and the number of attempted uploads."""
 
-    complaint: str
+    message: str
     uploads: int
 
 
-_TOLD_BY_SERVER = Manner("unknown status forbidden: This", COUNT)
-_TOLD_BY_TURBO = Manner("Insufficient permissions to write to remote cache", COUNT)
+_SERVER_MESSAGE = ForbiddenBehavior("unknown status forbidden: This", COUNT)
+_TURBO_MESSAGE = ForbiddenBehavior("Insufficient permissions to write to remote cache", COUNT)
 FORBIDDEN_TO_READ = {
-    "turbo-1.13": _TOLD_BY_SERVER,
-    "turbo-2.0": _TOLD_BY_SERVER,
-    "turbo-2.5": _TOLD_BY_TURBO,
-    "turbo": Manner("disabling remote cache reads and uploads for this run", 0),
+    "turbo-1.13": _SERVER_MESSAGE,
+    "turbo-2.0": _SERVER_MESSAGE,
+    "turbo-2.5": _TURBO_MESSAGE,
+    "turbo": ForbiddenBehavior("disabling remote cache reads and uploads for this run", 0),
 }
 FORBIDDEN_TO_WRITE = FORBIDDEN_TO_READ | {
-    "turbo": Manner("skipping uploads for this run (remote cache reads remain enabled)", 1),
+    "turbo": ForbiddenBehavior(
+        "skipping uploads for this run (remote cache reads remain enabled)", 1
+    ),
 }
 
 
@@ -157,7 +158,7 @@ def team(shared_server: Server) -> IsolatedTeam:
 
 @pytest.fixture
 def harness(create_harness: HarnessFactory, team: IsolatedTeam) -> Iterator[TurboHarness]:
-    """A harness for a team of its own."""
+    """A harness for an isolated team."""
     with create_harness(team.server) as harness:
         yield harness
 
@@ -167,48 +168,48 @@ def test_build_succeeds_with_a_disabled_cache_that_stores_nothing_and_names_the_
     harness: TurboHarness, team: IsolatedTeam, state: State
 ) -> None:
     team.command(state.enter)
-    if state.use:
+    if state.needs_usage:
         team.upload_artifact()
     used = team.usage()
 
-    shut = harness.build(*FLAGS)
+    rejected = harness.build(*FLAGS)
 
     assert harness.repo.pop_executed_tasks() == TASKS
-    assert _refusals(shut) == {state.refusal}
-    assert _methods(shut) >= {"GET", "PUT", "POST"}
-    assert len(shut.uploads) == (1 if state.stops_uploads else COUNT)
+    assert _rejections(rejected) == {state.rejection}
+    assert _methods(rejected) >= {"GET", "PUT", "POST"}
+    assert len(rejected.uploads) == (1 if state.stops_uploads else COUNT)
     assert team.usage() == used
 
     assert team.status() == state.status
-    assert _status_heard(shut) == _if_asked(harness.release, state.status)
-    assert _announces_unavailable(shut, state.reason) == (harness.release.alias in ASKS_FOR_STATUS)
-    assert state.complaint in shut.run.stderr
+    assert _received_statuses(rejected) == _expected_statuses(harness.release, state.status)
+    assert _reports_unavailable(rejected, state.reason) == (harness.release.alias in REQUEST_STATUS)
+    assert state.upload_message in rejected.run.stderr
 
     team.command(state.leave)
-    _check_that_all_is_well(harness, team)
+    _check_recovery(harness, team)
 
 
 def test_build_succeeds_with_a_token_of_another_team_and_stores_nothing(
     harness: TurboHarness, team: IsolatedTeam, shared_server: Server
 ) -> None:
-    stranger = IsolatedTeam(shared_server)
+    other_team = IsolatedTeam(shared_server)
     used = team.usage()
 
-    foreign = harness.with_token(stranger.server.token).build(*FLAGS)
+    rejected = harness.with_token(other_team.server.token).build(*FLAGS)
 
-    manner = FORBIDDEN_TO_READ[harness.release.alias]
+    behavior = FORBIDDEN_TO_READ[harness.release.alias]
     assert harness.repo.pop_executed_tasks() == TASKS
-    assert _refusals(foreign) == {FORBIDDEN}
-    assert _methods(foreign) >= {"GET", "POST"}
-    assert len(foreign.uploads) == manner.uploads
-    assert manner.complaint in foreign.run.stderr
-    assert _announces_unavailable(foreign, "Authentication failed") == (
-        harness.release.alias in ASKS_FOR_STATUS
+    assert _rejections(rejected) == {FORBIDDEN}
+    assert _methods(rejected) >= {"GET", "POST"}
+    assert len(rejected.uploads) == behavior.uploads
+    assert behavior.message in rejected.run.stderr
+    assert _reports_unavailable(rejected, "Authentication failed") == (
+        harness.release.alias in REQUEST_STATUS
     )
     assert team.usage() == used
-    assert stranger.usage() == used
+    assert other_team.usage() == used
 
-    _check_that_all_is_well(harness, team)
+    _check_recovery(harness, team)
 
 
 def test_viewer_build_reads_and_records_but_stores_nothing(
@@ -216,20 +217,20 @@ def test_viewer_build_reads_and_records_but_stores_nothing(
 ) -> None:
     team.command("team change {team} {user} --role VIEWER")
 
-    watching = harness.build(*FLAGS)
+    viewer_build = harness.build(*FLAGS)
 
-    manner = FORBIDDEN_TO_WRITE[harness.release.alias]
+    behavior = FORBIDDEN_TO_WRITE[harness.release.alias]
     assert harness.repo.pop_executed_tasks() == TASKS
-    assert {_answer(upload) for upload in watching.uploads} == {FORBIDDEN}
-    assert len(watching.uploads) == manner.uploads
-    assert manner.complaint in watching.run.stderr
-    assert "Remote caching enabled" in watching.run.stdout
-    assert _status_heard(watching) == _if_asked(harness.release, "enabled")
-    assert watching.event_counts() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "MISS"): COUNT}
+    assert {_status_and_code(upload) for upload in viewer_build.uploads} == {FORBIDDEN}
+    assert len(viewer_build.uploads) == behavior.uploads
+    assert behavior.message in viewer_build.run.stderr
+    assert "Remote caching enabled" in viewer_build.run.stdout
+    assert _received_statuses(viewer_build) == _expected_statuses(harness.release, "enabled")
+    assert viewer_build.event_counts() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "MISS"): COUNT}
     assert team.usage()["uploadedBytes"] == 0
 
     team.command("team change {team} {user} --role DEVELOPER")
-    _check_that_all_is_well(harness, team)
+    _check_recovery(harness, team)
 
 
 def test_build_of_a_rate_limited_team_succeeds_and_stores_nothing(
@@ -239,7 +240,7 @@ def test_build_of_a_rate_limited_team_succeeds_and_stores_nothing(
     used = team.usage()
 
     if harness.release.alias in WAITS_WHEN_RATE_LIMITED:
-        # One task, which reads nothing: after its upload there is nothing left that would wait.
+        # One task that reads nothing: after its upload no request is left that would wait.
         tasks = {f"{PACKAGES[0]}#build"}
         with monkeypatch.context() as patched:
             patched.setattr(turbo_harness, "TASKS", ("build",))
@@ -250,64 +251,66 @@ def test_build_of_a_rate_limited_team_succeeds_and_stores_nothing(
         assert _methods(limited) == {"GET", "PUT", "POST"}
 
     assert harness.repo.pop_executed_tasks() == tasks
-    assert _refusals(limited) == {RATE_LIMITED}
+    assert _rejections(limited) == {RATE_LIMITED}
     assert len(limited.uploads) == len(tasks)
     assert all(0 < int(upload.response_headers["retry-after"]) <= 60 for upload in limited.uploads)
     assert "HTTP status client error (429 Too Many Requests)" in limited.run.stderr
     assert "Remote caching enabled" in limited.run.stdout
-    assert _status_heard(limited) == _if_asked(harness.release, "enabled")
+    assert _received_statuses(limited) == _expected_statuses(harness.release, "enabled")
     assert team.usage() == used
 
     team.command("team set {team} --requests-per-minute none")
-    _check_that_all_is_well(harness, team)
+    _check_recovery(harness, team)
 
 
 def test_uploads_stop_at_the_limit_and_earlier_artifacts_stay(
     harness: TurboHarness, team: IsolatedTeam
 ) -> None:
-    team.command(f"team limit {{team}} --uploaded-bytes {ALLOWED_BYTES}")
+    team.command(f"team limit {{team}} --uploaded-bytes {UPLOAD_LIMIT_BYTES}")
 
     limited = harness.build(*FLAGS)
 
     assert harness.repo.pop_executed_tasks() == TASKS
     *stored, last = limited.uploads
     assert [upload.status for upload in stored] == [202, 202]
-    assert _answer(last) == (403, "remote_caching_over_limit")
+    assert _status_and_code(last) == (403, "remote_caching_over_limit")
     *before, _ = sizes = [len(upload.request_body) for upload in stored]
-    assert sum(before) < ALLOWED_BYTES <= sum(sizes)
+    assert sum(before) < UPLOAD_LIMIT_BYTES <= sum(sizes)
     assert team.usage()["uploadedBytes"] == sum(sizes)
-    assert SHUT in limited.run.stderr
+    assert CACHE_DISABLED in limited.run.stderr
 
     team.command("team limit {team} --uploaded-bytes none")
-    _check_that_all_is_well(harness, team, stored=stored)
+    _check_recovery(harness, team, stored=stored)
 
 
 def test_user_demoted_during_a_build_stores_nothing_more(
     harness: TurboHarness, team: IsolatedTeam
 ) -> None:
-    harness.proxy.before_forwarding = _at_the_second_upload(
+    harness.proxy.before_forwarding = _run_at_second_upload(
         team, "team change {team} {user} --role VIEWER"
     )
 
     interrupted = harness.build(*FLAGS)
 
     harness.proxy.before_forwarding = None
-    manner = FORBIDDEN_TO_WRITE[harness.release.alias]
+    behavior = FORBIDDEN_TO_WRITE[harness.release.alias]
     assert harness.repo.pop_executed_tasks() == TASKS
     first, *later = interrupted.uploads
     assert first.status == 202
-    assert [_answer(upload) for upload in later] == [FORBIDDEN] * min(manner.uploads, COUNT - 1)
-    assert manner.complaint in interrupted.run.stderr
+    assert [_status_and_code(upload) for upload in later] == [FORBIDDEN] * min(
+        behavior.uploads, COUNT - 1
+    )
+    assert behavior.message in interrupted.run.stderr
 
     team.command("team change {team} {user} --role DEVELOPER")
-    _check_that_all_is_well(harness, team, stored=[first])
+    _check_recovery(harness, team, stored=[first])
 
 
 def test_token_revoked_during_a_build_is_rejected_afterwards(
     harness: TurboHarness, team: IsolatedTeam
 ) -> None:
     [token] = json.loads(team.command("token list --user {user} --json"))
-    harness.proxy.before_forwarding = _at_the_second_upload(team, f"token revoke {token['id']}")
+    harness.proxy.before_forwarding = _run_at_second_upload(team, f"token revoke {token['id']}")
 
     interrupted = harness.build(*FLAGS)
 
@@ -315,80 +318,83 @@ def test_token_revoked_during_a_build_is_rejected_afterwards(
     assert harness.repo.pop_executed_tasks() == TASKS
     first, *later = interrupted.uploads
     assert first.status == 202
-    assert [_answer(upload) for upload in later] == [UNAUTHORIZED] * (COUNT - 1)
+    assert [_status_and_code(upload) for upload in later] == [UNAUTHORIZED] * (COUNT - 1)
     assert "HTTP status client error (401 Unauthorized)" in interrupted.run.stderr
 
-    _check_that_all_is_well(harness, team, stored=[first])
+    _check_recovery(harness, team, stored=[first])
 
 
-def _check_that_all_is_well(
+def _check_recovery(
     harness: TurboHarness, team: IsolatedTeam, *, stored: list[Exchange] | None = None
 ) -> None:
-    """Only what was `stored` is there; a build elsewhere adds the rest, and another has it all."""
+    """Check that only `stored` exists, that a new build uploads the rest, and the next one hits."""
     harness = harness.with_token(team.renew_token())
-    there = {_hash(upload) for upload in stored or []}
+    stored_hashes = {_hash(upload) for upload in stored or []}
 
     _simulate_new_machine(harness)
-    again = harness.build(*FLAGS)
+    second = harness.build(*FLAGS)
     ran = harness.repo.pop_executed_tasks()
     _simulate_new_machine(harness)
     remote = harness.build(*FLAGS)
 
-    assert set(again.durations("REMOTE")) == there
-    assert len(ran) == COUNT - len(there)
-    assert [upload.status for upload in again.uploads] == [202] * len(ran)
-    assert "Remote caching enabled" in again.run.stdout
-    assert "remote cache" not in again.run.stderr.lower()
+    assert set(second.durations("REMOTE")) == stored_hashes
+    assert len(ran) == COUNT - len(stored_hashes)
+    assert [upload.status for upload in second.uploads] == [202] * len(ran)
+    assert "Remote caching enabled" in second.run.stdout
+    assert "remote cache" not in second.run.stderr.lower()
     assert harness.repo.pop_executed_tasks() == set()
     assert remote.event_counts() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "HIT"): COUNT}
 
 
 def _simulate_new_machine(harness: TurboHarness) -> None:
-    """As if on another machine, with the server that this one has filled."""
+    """Delete everything that builds left here, so that only the server has artifacts."""
     harness.repo.delete_builds()
     harness.repo.pop_executed_tasks()
 
 
-def _at_the_second_upload(team: IsolatedTeam, command: str) -> Callable[[str, str], None]:
-    """Says `command` when a second upload comes, and passes it on when the command counts."""
+def _run_at_second_upload(team: IsolatedTeam, command: str) -> Callable[[str, str], None]:
+    """Return a proxy hook that runs a command before the second upload and waits for its effect."""
     uploads, token = itertools.count(1), team.server.token
 
-    def say(method: str, _path: str) -> None:
+    def run(method: str, _path: str) -> None:
         if method == "PUT" and next(uploads) == 2:
             team.command(command)
             team.wait_until_rejected(token)
 
-    return say
+    return run
 
 
-def _answer(exchange: Exchange) -> tuple[int | None, str]:
-    """Status and, of a refusal, the code."""
+def _status_and_code(exchange: Exchange) -> tuple[int | None, str]:
+    """Return the status and the error code."""
     if exchange.status is None or exchange.status < 400:
         return exchange.status, ""
     return exchange.status, json.loads(exchange.response_body)["error"]["code"]
 
 
-def _refusals(build: Build) -> set[tuple[int | None, str]]:
-    """How everything was answered that a build asked for, but the status where that is told."""
-    told = [(STATUS_PATH, 200)]
-    return {_answer(one) for one in build.exchanges if (one.path, one.status) not in told}
+def _rejections(build: Build) -> set[tuple[int | None, str]]:
+    """Return the distinct results of a build's requests, except successful status requests."""
+    return {
+        _status_and_code(one)
+        for one in build.exchanges
+        if (one.path, one.status) != (STATUS_PATH, 200)
+    }
 
 
 def _methods(build: Build) -> set[str]:
     return {exchange.method for exchange in build.exchanges if exchange.path != STATUS_PATH}
 
 
-def _status_heard(build: Build) -> list[str]:
-    asked = [exchange for exchange in build.exchanges if exchange.path == STATUS_PATH]
-    return [json.loads(exchange.response_body)["status"] for exchange in asked]
+def _received_statuses(build: Build) -> list[str]:
+    exchanges = [exchange for exchange in build.exchanges if exchange.path == STATUS_PATH]
+    return [json.loads(exchange.response_body)["status"] for exchange in exchanges]
 
 
-def _if_asked(release: Release, status: str) -> list[str]:
-    return [status] if release.alias in ASKS_FOR_STATUS else []
+def _expected_statuses(release: Release, status: str) -> list[str]:
+    return [status] if release.alias in REQUEST_STATUS else []
 
 
-def _announces_unavailable(build: Build, reason: str) -> bool:
-    """Whether turbo says at the start that the cache is shut and why, or else that it is open."""
+def _reports_unavailable(build: Build, reason: str) -> bool:
+    """Return whether turbo reports at the start that the cache is unavailable, with the reason."""
     unavailable = f"Remote caching unavailable ({reason}" in build.run.stderr
     assert unavailable != ("Remote caching enabled" in build.run.stdout)
     return unavailable

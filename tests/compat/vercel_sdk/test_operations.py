@@ -1,4 +1,4 @@
-"""Holds the server to what the real `@vercel/sdk` accepts as an answer, operation by operation."""
+"""Each operation of the real `@vercel/sdk` with the server."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support.node_packages import NodePackages
 from tests.support.server import Server, eventually
 from tests.support.vercel_sdk import SdkBatch
 
-# From the published example: the server must not insist on what turbo's hashes look like.
+# From the published example: the server must also accept hashes unlike turbo's.
 HASH = "12HKQaOmR5t5Uy6vdcQsNIiZgHGB"
 HIT: dict[str, Any] = {"source": "LOCAL", "event": "HIT", "hash": HASH, "duration": 400}
 MISS: dict[str, Any] = {"source": "REMOTE", "event": "MISS", "hash": "h2"}
 CONTENT = random.Random("an artifact").randbytes(100_000)
-FACTS: dict[str, Any] = {
+METADATA: dict[str, Any] = {
     "xArtifactDuration": 400,
     "xArtifactTag": "Tc0BmHvJYMIYJ62/zx87YqO0Flxk+5Ovip25NY825CQ=",
     "xArtifactClientCi": "VERCEL",
@@ -35,7 +35,7 @@ def sdk(node_packages: NodePackages, shared_server: Server) -> SdkBatch:
 
 @pytest.fixture
 def unique() -> str:
-    """A name that nothing else on the shared server has."""
+    """A name that no other test uses on the shared server."""
     return str(uuid.uuid4())
 
 
@@ -47,8 +47,10 @@ def test_recorded_events_can_be_read_back(sdk: SdkBatch, unique: str) -> None:
     sdk.values()
 
     recorded = eventually(lambda: sdk.server.events(sessionId=unique))
-    facts = {"ci": "VERCEL", "interactive": 1}
-    assert _in_order(recorded) == _in_order([HIT | facts, MISS | {"duration": None} | facts])
+    client_info = {"ci": "VERCEL", "interactive": 1}
+    assert _normalized(recorded) == _normalized(
+        [HIT | client_info, MISS | {"duration": None} | client_info]
+    )
 
 
 def test_record_events_accepts_an_empty_list(sdk: SdkBatch) -> None:
@@ -72,10 +74,10 @@ def test_invalid_client_headers_are_rejected_and_nothing_is_recorded(
     sdk.call("recordEvents", requestBody=[{"sessionId": unique, **MISS}], **headers)
     sdk.call("recordEvents", requestBody=[{"sessionId": unique, **HIT}])
 
-    refused, accepted = sdk.outcomes()
+    rejected, accepted = sdk.outcomes()
 
-    assert refused["error"]["statusCode"] == 400
-    assert json.loads(refused["error"]["body"])["error"]["code"] == "bad_request"
+    assert rejected["error"]["statusCode"] == 400
+    assert json.loads(rejected["error"]["body"])["error"]["code"] == "bad_request"
     assert accepted == {"value": None}
     [recorded] = eventually(lambda: sdk.server.events(sessionId=unique))
     assert recorded["event"] == "HIT"
@@ -91,7 +93,7 @@ def test_status_is_enabled(sdk: SdkBatch) -> None:
 def test_uploaded_artifact_is_downloaded_byte_for_byte(
     sdk: SdkBatch, unique: str, stream: bool
 ) -> None:
-    sdk.upload(unique, CONTENT, stream=stream, **FACTS)
+    sdk.upload(unique, CONTENT, stream=stream, **METADATA)
     sdk.call("artifactExists", hash=unique)
     sdk.call("downloadArtifact", hash=unique)
 
@@ -103,26 +105,28 @@ def test_uploaded_artifact_is_downloaded_byte_for_byte(
 
 
 def test_missing_artifact_is_not_found(sdk: SdkBatch) -> None:
-    sdk.call("artifactExists", hash="nope")
-    sdk.call("downloadArtifact", hash="nope")
+    sdk.call("artifactExists", hash="missing")
+    sdk.call("downloadArtifact", hash="missing")
 
     assert [outcome["error"]["statusCode"] for outcome in sdk.outcomes()] == [404, 404]
 
 
 def test_query_returns_the_metadata_of_each_artifact(sdk: SdkBatch) -> None:
-    sdk.upload("with-facts", CONTENT, **FACTS)
-    sdk.upload("without", b"plain")
-    sdk.call("artifactQuery", requestBody={"hashes": ["with-facts", "without", "nope"]})
+    sdk.upload("with-metadata", CONTENT, **METADATA)
+    sdk.upload("without-metadata", b"plain")
+    sdk.call(
+        "artifactQuery", requestBody={"hashes": ["with-metadata", "without-metadata", "missing"]}
+    )
 
-    *_, found = sdk.values()
+    *_, info = sdk.values()
 
-    assert found["with-facts"] == {
+    assert info["with-metadata"] == {
         "size": len(CONTENT),
-        "taskDurationMs": FACTS["xArtifactDuration"],
-        "tag": FACTS["xArtifactTag"],
+        "taskDurationMs": METADATA["xArtifactDuration"],
+        "tag": METADATA["xArtifactTag"],
     }
-    assert found["without"]["size"] == len(b"plain")
-    assert found["nope"] is None
+    assert info["without-metadata"]["size"] == len(b"plain")
+    assert info["missing"] is None
 
 
 def test_delete_all_returns_the_number_of_artifacts(
@@ -134,13 +138,13 @@ def test_delete_all_returns_the_number_of_artifacts(
     sdk.call("deleteAllArtifacts")
     sdk.call("artifactQuery", requestBody={"hashes": ["a", "b"]})
 
-    *_, deleted, left = sdk.values()
+    *_, deleted, remaining = sdk.values()
 
     assert deleted == {"deletedCount": 2}
-    assert left == {"a": None, "b": None}
+    assert remaining == {"a": None, "b": None}
 
 
-def _in_order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What is told of events in two ways, reduced to what both tell, in one order."""
+def _normalized(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the fields that requests and reports share, in a defined order."""
     names = ("source", "event", "hash", "duration", "ci", "interactive")
     return sorted(({name: event[name] for name in names} for event in events), key=json.dumps)

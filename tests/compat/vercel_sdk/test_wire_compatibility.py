@@ -1,4 +1,4 @@
-"""Holds the Python node_packages to putting on the wire what the real `@vercel/sdk` puts there."""
+"""The Python clients send the same requests as the real `@vercel/sdk`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.recording_proxy import Exchange, RecordingProxy
 from tests.support.server import Server, eventually
 from tests.support.vercel_sdk import SdkBatch
 
-TEAM_ID = "the id of the server's team"
+TEAM_ID = "replaced by the id of the server's team"
 SESSION = "7a1d3c0e-5b1f-4c57-9d0b-0a6f2f6a9c11"
 HIT: dict[str, Any] = {
     "sessionId": SESSION,
@@ -32,25 +32,25 @@ TEAM = {"teamId": TEAM_ID, "slug": "default"}
 CLIENT = {"xArtifactClientCi": "VERCEL", "xArtifactClientInteractive": 0}
 CONTENT = b"an artifact"
 
-# Calls of recordEvents, as the SDK names what they are given.
-RECORDED: dict[str, dict[str, Any]] = {
-    "all that there is": {**TEAM, **CLIENT, "requestBody": [HIT]},
+# Calls of recordEvents, with the names of the SDK.
+EVENT_CALLS: dict[str, dict[str, Any]] = {
+    "all options": {**TEAM, **CLIENT, "requestBody": [HIT]},
     "a hit and a miss": {"requestBody": [HIT, MISS]},
     "no events": {"requestBody": []},
-    "no events of a team": {**TEAM, "requestBody": []},
-    "a fraction": {"requestBody": [{**HIT, "duration": 0.5}]},
-    "a fraction of many digits": {"requestBody": [{**HIT, "duration": 1234.5678901234567}]},
-    "no time": {"requestBody": [{**HIT, "duration": 0}]},
-    "other than ASCII": {"requestBody": [{**MISS, "sessionId": "ä€😀\u2028"}]},
+    "no events, with a team": {**TEAM, "requestBody": []},
+    "fractional duration": {"requestBody": [{**HIT, "duration": 0.5}]},
+    "duration with many digits": {"requestBody": [{**HIT, "duration": 1234.5678901234567}]},
+    "duration of zero": {"requestBody": [{**HIT, "duration": 0}]},
+    "non-ASCII text": {"requestBody": [{**MISS, "sessionId": "ä€😀\u2028"}]},
     "escapes": {"requestBody": [{**MISS, "hash": '"\\/\b\n\t\x01\x7f<&'}]},
-    "another order": {"requestBody": [dict(reversed(HIT.items()))]},
-    "a person": {"xArtifactClientInteractive": 1, "requestBody": [HIT]},
-    "an odd slug": {"slug": "a&b=c/d?ä+%", "requestBody": [HIT]},
-    "a slug with a blank": {"slug": "a b", "requestBody": [HIT]},
+    "another order of fields": {"requestBody": [dict(reversed(HIT.items()))]},
+    "interactive": {"xArtifactClientInteractive": 1, "requestBody": [HIT]},
+    "slug with special characters": {"slug": "a&b=c/d?ä+%", "requestBody": [HIT]},
+    "slug with a space": {"slug": "a b", "requestBody": [HIT]},
 }
-OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+OTHER_CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "status": ("status", {}),
-    "status of a team": ("status", TEAM),
+    "status with a team": ("status", TEAM),
     "upload": (
         "uploadArtifact",
         {
@@ -61,25 +61,27 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "exists": ("artifactExists", {**TEAM, "hash": "h1"}),
-    "exists not": ("artifactExists", {"hash": "nope"}),
+    "exists, missing": ("artifactExists", {"hash": "missing"}),
     "download": ("downloadArtifact", {**TEAM, "hash": "h1"}),
-    "download of an odd hash": ("downloadArtifact", {"hash": "a/b ä%2F?#"}),
-    "query": ("artifactQuery", {**TEAM, "requestBody": {"hashes": ["h1", "nope", "ä"]}}),
+    "download with special characters": ("downloadArtifact", {"hash": "a/b ä%2F?#"}),
+    "query": ("artifactQuery", {**TEAM, "requestBody": {"hashes": ["h1", "missing", "ä"]}}),
 }
-CALLS = {name: ("recordEvents", request) for name, request in RECORDED.items()} | OTHERS
+CALLS = {name: ("recordEvents", request) for name, request in EVENT_CALLS.items()} | OTHER_CALLS
 
-PYTHON: dict[str, Callable[..., object]] = {
+PYTHON_METHODS: dict[str, Callable[..., object]] = {
     "recordEvents": ClientAdapter.record_events,
     "status": ClientAdapter.status,
-    "uploadArtifact": lambda client, request_body, **given: client.upload(
-        content=base64.b64decode(request_body["base64"]), **given
+    "uploadArtifact": lambda client, request_body, **options: client.upload(
+        content=base64.b64decode(request_body["base64"]), **options
     ),
     "artifactExists": ClientAdapter.exists,
     "downloadArtifact": ClientAdapter.download,
-    "artifactQuery": lambda client, request_body, **given: client.query(**request_body, **given),
+    "artifactQuery": lambda client, request_body, **options: client.query(
+        **request_body, **options
+    ),
 }
-# What says whose request it is, and of what: the rest is the HTTP library's own.
-HEADERS = (
+# Headers that both clients set; others depend on the HTTP library.
+COMPARED_HEADERS = (
     "content-type",
     "accept",
     "authorization",
@@ -96,61 +98,65 @@ def team_id(shared_server: Server) -> str:
 
 
 @pytest.fixture(scope="module")
-def from_sdk(
+def sdk_exchanges(
     node_packages: NodePackages, shared_server: Server, team_id: str
 ) -> dict[str, Exchange]:
-    """What passed for each of the calls when the SDK made it."""
+    """The exchange of each call when the SDK makes it."""
     with RecordingProxy(shared_server.url) as proxy:
         sdk = SdkBatch(node_packages, shared_server, proxy.url)
         for operation, request in CALLS.values():
-            sdk.call(operation, **resolved(request, team_id))
+            sdk.call(operation, **with_team_id(request, team_id))
         sdk.outcomes()
         eventually(lambda: len(proxy.exchanges) >= len(CALLS))
         return dict(zip(CALLS, proxy.exchanges, strict=True))
 
 
-@pytest.fixture(params=CLIENT_CLASSES, ids=lambda kind: kind.__name__)
-def passed(
+@pytest.fixture(params=CLIENT_CLASSES, ids=lambda client_class: client_class.__name__)
+def python_exchange(
     request: pytest.FixtureRequest, shared_server: Server, team_id: str
 ) -> Callable[[str], Exchange]:
-    """Tells what passes for one of the calls when a Python client makes it."""
-    kind: ClientClass = request.param
+    """A function that makes a call with a Python client, and returns the exchange."""
+    client_class: ClientClass = request.param
 
-    def passed(name: str) -> Exchange:
-        operation, given = CALLS[name]
+    def python_exchange(name: str) -> Exchange:
+        operation, arguments = CALLS[name]
         with (
             RecordingProxy(shared_server.url) as proxy,
-            ClientAdapter(kind, bearer_token=shared_server.token, server_url=proxy.url) as client,
+            ClientAdapter(
+                client_class, bearer_token=shared_server.token, server_url=proxy.url
+            ) as client,
         ):
-            with suppress(HitrateError):  # Whatever comes of it: that is to be the same, too.
-                PYTHON[operation](client, **in_python(resolved(given, team_id)))
+            with suppress(HitrateError):  # errors are compared by status
+                PYTHON_METHODS[operation](
+                    client, **with_python_names(with_team_id(arguments, team_id))
+                )
             [exchange] = eventually(lambda: proxy.exchanges)
             return exchange
 
-    return passed
+    return python_exchange
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", EVENT_CALLS)
 def test_record_events_sends_the_same_request_as_the_sdk(
-    from_sdk: dict[str, Exchange], passed: Callable[[str], Exchange], name: str
+    sdk_exchanges: dict[str, Exchange], python_exchange: Callable[[str], Exchange], name: str
 ) -> None:
-    theirs, ours = from_sdk[name], passed(name)
+    expected, actual = sdk_exchanges[name], python_exchange(name)
 
-    assert line(ours) == line(theirs)
-    assert headers(ours) == headers(theirs)
-    assert ours.request_body == theirs.request_body
-    assert ours.status == theirs.status
+    assert line(actual) == line(expected)
+    assert headers(actual) == headers(expected)
+    assert actual.request_body == expected.request_body
+    assert actual.status == expected.status
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", OTHER_CALLS)
 def test_other_operations_send_the_same_request_as_the_sdk(
-    from_sdk: dict[str, Exchange], passed: Callable[[str], Exchange], name: str
+    sdk_exchanges: dict[str, Exchange], python_exchange: Callable[[str], Exchange], name: str
 ) -> None:
-    theirs, ours = from_sdk[name], passed(name)
+    expected, actual = sdk_exchanges[name], python_exchange(name)
 
-    assert line(ours) == line(theirs)
-    assert ours.request_body == theirs.request_body
-    assert ours.status == theirs.status
+    assert line(actual) == line(expected)
+    assert actual.request_body == expected.request_body
+    assert actual.status == expected.status
 
 
 def line(exchange: Exchange) -> str:
@@ -158,14 +164,14 @@ def line(exchange: Exchange) -> str:
 
 
 def headers(exchange: Exchange) -> dict[str, str | None]:
-    return {name: exchange.request_headers.get(name) for name in HEADERS}
+    return {name: exchange.request_headers.get(name) for name in COMPARED_HEADERS}
 
 
-def resolved(request: dict[str, Any], team_id: str) -> dict[str, Any]:
+def with_team_id(request: dict[str, Any], team_id: str) -> dict[str, Any]:
     return {**request, "teamId": team_id} if "teamId" in request else request
 
 
-def in_python(request: dict[str, Any]) -> dict[str, Any]:
-    """The same by Python's names, `x_artifact_client_ci` for `xArtifactClientCi`."""
-    given = {re.sub("(?=[A-Z])", "_", name).lower(): value for name, value in request.items()}
-    return {"name" if name == "hash" else name: value for name, value in given.items()}
+def with_python_names(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the request with Python's names: `x_artifact_client_ci` for `xArtifactClientCi`."""
+    arguments = {re.sub("(?=[A-Z])", "_", name).lower(): value for name, value in request.items()}
+    return {"name" if name == "hash" else name: value for name, value in arguments.items()}
