@@ -51,7 +51,7 @@ class Outcome:
         between rounds distorts this median less than it would the quotient of two medians.
         """
         pairs = zip(self.rounds.get("hitrate", []), self.rounds.get("peer", []), strict=False)
-        ratios = [ours[figure] / theirs[figure] for ours, theirs in pairs if theirs.get(figure)]
+        ratios = [own[figure] / peer[figure] for own, peer in pairs if peer.get(figure)]
         return statistics.median(ratios) if ratios else None
 
     def verdicts(self) -> list[Verdict]:

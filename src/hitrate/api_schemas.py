@@ -34,7 +34,7 @@ class Transfers(msgspec.Struct, rename="camel"):
 
 
 class CacheTraffic(Transfers, rename="camel"):
-    """Transfers of a period, and what is stored now, whatever the period and the filters."""
+    """Transfers in a period, and the number and size of all artifacts that are stored now."""
 
     stored_bytes: int = 0
     stored: int = 0
@@ -126,7 +126,7 @@ class Group(RunStats, rename="camel"):
 
 
 class Breakdown(msgspec.Struct, rename="camel"):
-    """Statistics by a property of runs: at most 500 groups, those with the most tasks first."""
+    """Statistics by a property of runs: up to 500 groups, by descending number of tasks."""
 
     by: str
     groups: list[Group]
@@ -171,7 +171,7 @@ class ArtifactInfo(msgspec.Struct, rename="camel"):
     """A stored artifact.
 
     `produced_by` is the session of the run that uploaded it, or null if no event identifies that
-    run. `dirty` is whether its inputs had uncommitted changes, or null if the client did not say.
+    run. `dirty` is whether its inputs had uncommitted changes, or null if unknown.
     """
 
     size_bytes: int

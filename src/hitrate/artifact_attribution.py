@@ -56,11 +56,11 @@ class ArtifactAttribution(LoadObserver):
         self._next_at = float("-inf")
 
     def on_loaded(self) -> bool:
-        """Attribute recent uploads if a pass is due; return whether it was made."""
+        """Attribute recent uploads if a pass is due; return whether it ran."""
         return self.run()
 
     def run(self, *, force: bool = False) -> bool:
-        """Find and store the producers of recent uploads; return whether the pass was made.
+        """Find and store the producers of recent uploads; return whether the pass completed.
 
         If it returns False the caller has to call it again later: unless `force` is set, passes
         are at least a second apart and take at most MAX_DUTY_CYCLE of the time. Raises

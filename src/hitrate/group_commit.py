@@ -31,7 +31,7 @@ class _Submission(Generic[Item]):
 
 
 class GroupCommitter(Generic[Item]):
-    """Runs `commit` on a thread of its own, for one group at a time, in order of arrival.
+    """Runs `commit` on a dedicated thread, for one group at a time, in order of arrival.
 
     If `commit` raises, every caller of the group gets the exception, so `commit` must then have
     stored none of the items.
@@ -61,7 +61,7 @@ class GroupCommitter(Generic[Item]):
     async def submit(self, item: Item) -> None:
         """Return when `item` is committed.
 
-        Raises what the commit of its group raised, or ServiceUnavailable after `close`.
+        Raises the error of the commit of its group, or ServiceUnavailable after `close`.
         """
         if self._thread is None:
             raise ServiceUnavailable("The server is stopping; try again in a moment.")

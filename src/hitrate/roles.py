@@ -6,7 +6,7 @@ from enum import StrEnum
 class Role(StrEnum):
     """Role of a member. `auth/permissions.py` lists what each may do.
 
-    The names are those that `turbo` knows from Vercel.
+    `turbo` knows these names from Vercel.
     """
 
     OWNER = "OWNER"

@@ -212,8 +212,8 @@ def test_revoked_token_is_rejected_within_five_seconds(shared_server: Server) ->
     token = shared_server.create_token("--label", "short-lived")
     status = "/v8/artifacts/status"
     assert shared_server.request("GET", status, token=token).status_code == 200
-    listed = shared_server.command("token", "list", "--json")
-    [token_row] = [row for row in json.loads(listed) if row["label"] == "short-lived"]
+    token_list = shared_server.command("token", "list", "--json")
+    [token_row] = [row for row in json.loads(token_list) if row["label"] == "short-lived"]
     shared_server.command("token", "revoke", token_row["id"])
     eventually(
         lambda: shared_server.request("GET", status, token=token).status_code == 401, seconds=5

@@ -155,8 +155,8 @@ def assert_reports_agree(team: SyntheticTeam, params: dict[str, str], matches: C
     assert sum_stats(team.get(TIMESERIES, bucket="week", **params)["buckets"]) == expected
     for by in ("ci", "interactive", "agent", "token", "user"):
         assert sum_stats(team.get(BREAKDOWN, by=by, **params)["groups"]) == expected
-    listed = team.get_all("/v1/runs", "runs", limit=40, **params)
-    assert sum_stats([{**run, "runs": 1} for run in listed]) == expected
+    run_list = team.get_all("/v1/runs", "runs", limit=40, **params)
+    assert sum_stats([{**run, "runs": 1} for run in run_list]) == expected
 
 
 @pytest.mark.parametrize("bucket", ["hour", "day", "week", "month"])
@@ -241,22 +241,22 @@ ORDERS: dict[str, Callable[[Json], Any]] = {
 def test_runs_are_listed_in_order_without_repetition(
     team: SyntheticTeam, order: str, limit: int
 ) -> None:
-    listed = team.get_all("/v1/runs", "runs", order=order, limit=limit, **WHOLE)
-    assert [ORDERS[order](run) for run in listed] == sorted(
-        (ORDERS[order](run) for run in listed), reverse=True
+    run_list = team.get_all("/v1/runs", "runs", order=order, limit=limit, **WHOLE)
+    assert [ORDERS[order](run) for run in run_list] == sorted(
+        (ORDERS[order](run) for run in run_list), reverse=True
     )
-    assert len(listed) == len(team.runs)
+    assert len(run_list) == len(team.runs)
     assert {run["sessionId"]: run for run in map(expected_entry, team.runs)} == {
-        run["sessionId"]: run for run in listed
+        run["sessionId"]: run for run in run_list
     }
 
 
 def expected_entry(run: SyntheticRun) -> Json:
     """Return the expected list entry of a run."""
-    listed = run.expected_stats()
-    del listed["runs"]
+    stats = run.expected_stats()
+    del stats["runs"]
     return {
-        **listed,
+        **stats,
         "sessionId": run.session,
         "startedAt": iso(run.at_ms),
         "endedAt": iso(run.at_ms),
@@ -276,9 +276,9 @@ def test_run_lists_misses_first_then_hits_by_time_saved(team: SyntheticTeam) -> 
         path = f"/v1/runs/{run.session}"
         assert team.get(path)["run"] == expected_entry(run)
         tasks = team.get_all(path, "tasks", limit=3)
-        listed = [(task["hash"], task["outcome"], task["timeSavedMs"]) for task in tasks]
-        assert Counter(listed) == Counter(run.tasks)
-        ranks = [(outcome != "miss", -saved) for _, outcome, saved in listed]
+        outcomes = [(task["hash"], task["outcome"], task["timeSavedMs"]) for task in tasks]
+        assert Counter(outcomes) == Counter(run.tasks)
+        ranks = [(outcome != "miss", -saved) for _, outcome, saved in outcomes]
         assert ranks == sorted(ranks)
         assert {task["artifact"] for task in tasks} == {None}  # no artifact was uploaded
 

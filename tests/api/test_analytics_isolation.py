@@ -203,10 +203,10 @@ def test_same_session_and_hash_are_separate_in_two_teams(
         content=body(hit, event(sessionId=SESSION)),
     )
     assert response.is_success
-    other, ours = (one.read(ROUTES_BY_NAME["getRun"]).json() for one in (twin, team))
+    other, own = (one.read(ROUTES_BY_NAME["getRun"]).json() for one in (twin, team))
     assert (other["run"]["tasks"], other["run"]["localHits"]) == (2, 2)
-    assert (ours["run"]["tasks"], ours["run"]["localHits"]) == (1, 0)
-    other, ours = (one.read(ROUTES_BY_NAME["getArtifact"]).json() for one in (twin, team))
+    assert (own["run"]["tasks"], own["run"]["localHits"]) == (1, 0)
+    other, own = (one.read(ROUTES_BY_NAME["getArtifact"]).json() for one in (twin, team))
     assert other["artifact"] is None
-    assert ours["artifact"]["hits"] == {"local": 0, "remote": 0}
-    assert [use["outcome"] for use in other["uses"] + ours["uses"]] == ["local_hit", "miss"]
+    assert own["artifact"]["hits"] == {"local": 0, "remote": 0}
+    assert [use["outcome"] for use in other["uses"] + own["uses"]] == ["local_hit", "miss"]

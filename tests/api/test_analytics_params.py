@@ -153,8 +153,8 @@ def test_run_and_artifact_are_found_by_any_name(reports: Server, name: str) -> N
 def test_run_with_an_empty_session_is_listed_but_has_no_path(reports: Server, name: str) -> None:
     post_event(reports, "")
     assert "runs" in get(reports, f"runs/{quoted(name)}").json()
-    listed = get(reports, "runs", limit="1000", fresh="true").json()["runs"]
-    assert {"", "//"} <= {run["sessionId"] for run in listed}
+    run_list = get(reports, "runs", limit="1000", fresh="true").json()["runs"]
+    assert {"", "//"} <= {run["sessionId"] for run in run_list}
 
 
 @pytest.mark.usefixtures("unusual_runs")

@@ -45,8 +45,8 @@ class ArtifactSet:
 
     def last_uses(self) -> dict[str, int]:
         """Return the last uses in the list of artifacts."""
-        listed = self.team.get("/v1/artifacts")["artifacts"]
-        used = {one["hash"]: datetime.fromisoformat(one["lastUsedAt"]) for one in listed}
+        artifact_list = self.team.get("/v1/artifacts")["artifacts"]
+        used = {one["hash"]: datetime.fromisoformat(one["lastUsedAt"]) for one in artifact_list}
         return {name: int(at.timestamp()) * 1000 for name, at in used.items()}
 
     def _put(self, name: str) -> None:
@@ -182,9 +182,9 @@ def test_artifact_has_dirty_state_if_the_client_sent_it(team: SyntheticTeam) -> 
     send(team, "PUT", "clean", b"x", x_artifact_sha=SHA)
     send(team, "PUT", "dirty", b"x", x_artifact_sha=SHA, x_artifact_dirty_hash=DIRTY)
     send(team, "PUT", "silent", b"x")
-    listed = team.get("/v1/artifacts")["artifacts"]
+    artifact_list = team.get("/v1/artifacts")["artifacts"]
     dirty = {"clean": False, "dirty": True, "silent": None}
-    assert {artifact["hash"]: artifact["dirty"] for artifact in listed} == dirty
+    assert {artifact["hash"]: artifact["dirty"] for artifact in artifact_list} == dirty
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "largest", "smallest", "recent", "idle"])
@@ -216,8 +216,8 @@ def test_order_hits_lists_most_hit_artifacts_first(artifacts: ArtifactSet, limit
 @pytest.mark.parametrize("limit", [1, 4, 1000])
 def test_unused_artifacts_are_listed_once_in_order_hits(artifacts: ArtifactSet, limit: int) -> None:
     unused = {name for name in HASHES if not artifacts.hits[name]}
-    listed = hashes(artifacts, order="hits", limit=limit, unused="true")
-    assert (len(listed), set(listed)) == (len(unused), unused)
+    entries = hashes(artifacts, order="hits", limit=limit, unused="true")
+    assert (len(entries), set(entries)) == (len(unused), unused)
 
 
 def hashes(artifacts: ArtifactSet, **params: Any) -> list[str]:
@@ -229,11 +229,11 @@ def hashes(artifacts: ArtifactSet, **params: Any) -> list[str]:
 
 def test_hits_cover_the_period(artifacts: ArtifactSet) -> None:
     for since, share in (("1d", 1), (iso(artifacts.team.clock.now_ms()), 0)):
-        listed = artifacts.team.get("/v1/artifacts", since=since)["artifacts"]
-        assert {one["hash"]: one["hits"]["remote"] for one in listed} == {
+        artifact_list = artifacts.team.get("/v1/artifacts", since=since)["artifacts"]
+        assert {one["hash"]: one["hits"]["remote"] for one in artifact_list} == {
             name: hits * share for name, hits in artifacts.hits.items()
         }
-        for one in listed:
+        for one in artifact_list:
             assert one["timeSavedMs"] == one["hits"]["remote"] * HIT_MS
 
 

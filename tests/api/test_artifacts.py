@@ -16,8 +16,8 @@ SIGNED_METADATA = {
 
 
 def put(server: Server, path: str, content: Any, **headers: str) -> httpx.Response:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return server.request("PUT", f"/v8/artifacts/{path}", content=content, headers=named)
+    request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return server.request("PUT", f"/v8/artifacts/{path}", content=content, headers=request_headers)
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 256 * 1024, 256 * 1024 + 1, 5_000_000])

@@ -105,9 +105,9 @@ def test_exported_totals_match_the_reports(client: ExportClient, format_name: st
     assert [run["hitRate"] for run in runs] == [0.5, 1]
     [remote_hit] = [one for one in events if one["sessionId"] == "ci"]
     assert (remote_hit["duration"], remote_hit["artifactDuration"]) == (0, 1500)
-    listed = client.get("events").json()["events"]
+    event_list = client.get("events").json()["events"]
     assert [{**one, "artifactDuration": None} for one in events] == [
-        {**one, "artifactDuration": None} for one in reversed(listed)
+        {**one, "artifactDuration": None} for one in reversed(event_list)
     ]
 
 
@@ -117,15 +117,15 @@ def test_exported_runs_and_artifacts_match_the_lists(
 ) -> None:
     runs = {run["sessionId"]: flat(run) for run in client.get("runs").json()["runs"]}
     assert {run["sessionId"]: run for run in client.export("runs", format_name)} == runs
-    [listed] = client.get("artifacts").json()["artifacts"]
+    [entry] = client.get("artifacts").json()["artifacts"]
     [exported] = client.export("artifacts", format_name)
-    assert {**exported, "producedBy": None} == {**flat(listed), "producedBy": None}
+    assert {**exported, "producedBy": None} == {**flat(entry), "producedBy": None}
     assert (exported["localHits"], exported["remoteHits"]) == (1, 1)
 
 
-def flat(listed: dict[str, Any]) -> dict[str, Any]:
+def flat(entry: dict[str, Any]) -> dict[str, Any]:
     """Convert an entry of a list to the row of the export."""
-    row = {**listed, **listed["sender"]}
+    row = {**entry, **entry["sender"]}
     del row["sender"]
     if isinstance(saved := row["timeSavedMs"], dict):
         row |= {"timeSavedLocalMs": saved["local"], "timeSavedRemoteMs": saved["remote"]}

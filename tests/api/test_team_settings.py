@@ -111,18 +111,18 @@ def test_concurrent_changes_are_all_applied(api: AccountApi) -> None:
 
 
 def test_settings_of_another_team_cannot_be_read_or_changed(api: AccountApi) -> None:
-    ours, theirs = api.create_team(), api.create_team()
-    _, token = api.create_owner(ours)
-    for caller in (token, api.create_team_token(ours)):
+    own_team, other_team = api.create_team(), api.create_team()
+    _, token = api.create_owner(own_team)
+    for caller in (token, api.create_team_token(own_team)):
         for path in (
-            f"{theirs.slug}/settings",
-            f"{theirs.id}/billing",
-            f"{theirs.id}/settings?teamId={ours.id}",
-            f"{ours.id}/settings?teamId={theirs.id}",
-            f"{ours.slug}/billing?slug=%00",
+            f"{other_team.slug}/settings",
+            f"{other_team.id}/billing",
+            f"{other_team.id}/settings?teamId={own_team.id}",
+            f"{own_team.id}/settings?teamId={other_team.id}",
+            f"{own_team.slug}/billing?slug=%00",
             "nobodys/settings",
             "team_x/billing",
-            f"{theirs.id.lower()}/settings",
+            f"{other_team.id.lower()}/settings",
         ):
             assert api.status("PATCH", path, caller, json={}) == 403, path
             assert api.status("GET", path, caller) == 403, path

@@ -178,7 +178,7 @@ def test_charts_have_the_buckets_of_the_time_series_and_link_to_their_runs(
 
 
 def test_runs_behind_a_chart_bucket_add_up_to_its_numbers(http: httpx.Client) -> None:
-    listed = 0
+    run_count = 0
     for row in open_page(http, "", {"since": "90d", "bucket": "week"}).table(TABLE_TITLES["week"]):
         page = open_link(http, row.links[0])
         runs = page.table("Runs") if row["Runs"] != "0" else []
@@ -188,8 +188,8 @@ def test_runs_behind_a_chart_bucket_add_up_to_its_numbers(http: httpx.Client) ->
         assert page.text("totals").startswith(pluralize(len(runs), "run"))
         if runs:
             assert f" from the cache ({row['All tasks']})" in page.text("totals")
-        listed += len(runs)
-    assert listed == RUN_COUNT + 1
+        run_count += len(runs)
+    assert run_count == RUN_COUNT + 1
 
 
 def test_runs_behind_a_breakdown_group_add_up_to_its_numbers(http: httpx.Client) -> None:

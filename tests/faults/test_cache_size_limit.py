@@ -109,13 +109,13 @@ def test_cache_limit_holds_during_uploads_and_used_artifacts_stay(
     ):
         for artifact in hot:
             disk.upload(client, artifact)
-        with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(read_hot)
+        with ThreadPoolExecutor(1) as executor:
+            read_future = executor.submit(read_hot)
             try:
                 run_concurrently(UPLOADERS, upload)
             finally:
                 uploaded.set()
-            reading.result()
+            read_future.result()
         for artifact in hot:
             assert client.get(artifact.hash).body == artifact.body
     with capsys.disabled():

@@ -43,7 +43,7 @@ KILLS = 5
 MAX_KILL_DELAY_S = 0.8
 
 MAX_BUFFERED_BYTES = 24 * 2**20
-"""Maximum that is metered of an aborted download beyond what the client received: the buffers of
+"""Maximum metered bytes of an aborted download that the client did not receive: the buffers of
 granian and of the kernel. Measured: 6.8 MB, independent of the artifact's size, and 15.2 MB on a
 busy machine. A client's own receive buffer adds to it, and is small here."""
 

@@ -65,7 +65,7 @@ class EventCount:
 
 @dataclass
 class ExpectedState:
-    """What was sent and what was acknowledged, by all clients in all rounds.
+    """Requests that all clients have sent in all rounds, and which were acknowledged.
 
     Each entry is used by one client at a time.
     """

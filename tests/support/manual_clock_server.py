@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from hitrate.app.serve import make_http_server
+from hitrate.app.serve import create_http_server
 from hitrate.app.wiring import App
 from hitrate.clock import ManualClock
 from hitrate.config import Settings
@@ -38,7 +38,7 @@ class ManualClockServer(Server):
     async def _serve(self) -> None:
         settings = Settings(data_dir=self.data_dir, port=self.port, **self._settings)
         app = App(settings, self.clock)
-        http = make_http_server(await app.startup(), settings)
+        http = create_http_server(await app.startup(), settings)
         loop = asyncio.get_running_loop()
         self._stop = partial(loop.call_soon_threadsafe, http.stop)
         try:

@@ -16,7 +16,7 @@ from tests.support.server import Server, eventually
 EVENTS_PATH = "/v8/artifacts/events"
 TIMEOUT_S = 30.0
 CONNECTION_ERRORS = (OSError, http.client.HTTPException)
-"""What a client raises when its server is stopped or killed."""
+"""Errors that a client raises when its server is stopped or killed."""
 
 _JSON = {"content-type": "application/json"}
 

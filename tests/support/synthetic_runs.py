@@ -96,7 +96,7 @@ class SyntheticRun:
 
 
 class SyntheticTeam:
-    """A team that has sent synthetic runs; the clock stands at END_MS afterwards."""
+    """A team that has sent synthetic runs; afterwards the clock is at END_MS."""
 
     def __init__(
         self, team_server: TeamServer, clock: ManualClock, seed: int, count: int = 90

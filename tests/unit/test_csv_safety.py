@@ -5,7 +5,7 @@ import pytest
 
 from hitrate.csv_safety import FORMULA_PREFIXES, escape_formula, escape_formula_sql
 
-HARMLESS = ["", "web", "1-2", "'=1", "a=b", " =1", "\U0001f600"]
+SAFE_VALUES = ["", "web", "1-2", "'=1", "a=b", " =1", "\U0001f600"]
 
 
 @pytest.mark.parametrize("prefix", FORMULA_PREFIXES)
@@ -13,12 +13,12 @@ def test_escape_formula_prefixes_formulas_with_an_apostrophe(prefix: str) -> Non
     assert escape_formula(f"{prefix}1+1") == f"'{prefix}1+1"
 
 
-@pytest.mark.parametrize("value", HARMLESS)
+@pytest.mark.parametrize("value", SAFE_VALUES)
 def test_escape_formula_keeps_other_values(value: str) -> None:
     assert escape_formula(value) == value
 
 
-@pytest.mark.parametrize("value", [*HARMLESS, *(f"{prefix}x" for prefix in FORMULA_PREFIXES)])
+@pytest.mark.parametrize("value", [*SAFE_VALUES, *(f"{prefix}x" for prefix in FORMULA_PREFIXES)])
 def test_escape_formula_sql_agrees_with_escape_formula(value: str) -> None:
     with duckdb.connect() as connection:
         query = f"SELECT {escape_formula_sql('v')} FROM (SELECT ?::VARCHAR AS v)"

@@ -31,7 +31,7 @@ class OpenApiDocument:
     def __init__(
         self, handlers: Sequence[HTTPRouteHandler], dependencies: Mapping[str, Provide]
     ) -> None:
-        """`dependencies` are those of the app: their names are not request parameters."""
+        """`dependencies` are the app's services; their names are not request parameters."""
         self._handlers = handlers
         self._dependencies = dependencies
 

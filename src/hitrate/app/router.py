@@ -8,7 +8,7 @@ from functools import partial
 
 from hitrate import log
 from hitrate.auth.models import AuthContext
-from hitrate.auth.routes import AnyRoute, PublicRoute
+from hitrate.auth.route_types import AnyRoute, PublicRoute
 from hitrate.billing.admission import Admission
 from hitrate.errors import MethodNotAllowed, RequestError
 from hitrate.http.asgi import ASGIApp, Message, Receive, Request, Response, Scope, Send

@@ -18,7 +18,7 @@ SHUTDOWN_GRACE_S = 5
 _log = log.get_logger("app")
 
 
-def make_http_server(app: Router, settings: Settings) -> Granian:
+def create_http_server(app: Router, settings: Settings) -> Granian:
     """Create the HTTP server for an app; it runs on the caller's event loop."""
     return Granian(
         app,
@@ -40,7 +40,7 @@ async def serve(settings: Settings) -> None:
     app = App(settings)
     try:
         router = await app.startup()
-        http = make_http_server(router, settings)
+        http = create_http_server(router, settings)
         http.workers_kill_timeout = SHUTDOWN_GRACE_S
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

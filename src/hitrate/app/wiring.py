@@ -82,8 +82,8 @@ class App:
     async def startup(self) -> Router:
         """Open every component and return the ASGI app that serves them.
 
-        Call on the running event loop. If a component cannot be opened, those that were opened
-        are closed again and the error is raised.
+        Call on the running event loop. If a component cannot be opened, the opened ones are
+        closed again and the error is raised.
         """
         async with AsyncExitStack() as stack:
             router = self._start(stack)
@@ -99,8 +99,8 @@ class App:
         stack.callback(engine.dispose)
         parts = _create_components(self._settings, self._clock, engine)
         router = _create_router(self._settings, self._clock, engine, parts)
-        # Shutdown order, last first. The spool closes before the loader, which then loads what is
-        # left; the billing worker closes last, because all others add to the meter.
+        # Shutdown order, last first. The spool closes before the loader, which then loads the
+        # rest; the billing worker closes last, because all others add to the meter.
         _close_in_reverse(
             stack,
             parts.billing_worker,
@@ -111,7 +111,7 @@ class App:
             parts.exports,
         )
         # Startup order. The spool repairs torn segments before the loader reads them; the meter
-        # asks the artifact store for stored bytes.
+        # reads stored bytes from the artifact store.
         for component in (
             parts.spool,
             parts.artifacts,

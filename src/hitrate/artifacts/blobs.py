@@ -5,7 +5,7 @@ begins with the time, and bodies of the same quarter of an hour share a director
 create files much faster in the directory they used last than in one of many.
 
 A body becomes an artifact only when the index refers to it, which happens after the flush. So a
-reader gets a whole body or none. A crash can only leave a file without an index row (an orphan),
+reader gets a complete body or none. A crash can only leave a file without an index row (an orphan),
 which garbage collection removes.
 """
 
@@ -142,7 +142,7 @@ class BlobStore:
 class BlobWriter:
     """Writes one new body.
 
-    Either `buffer` a whole small body, which `BlobStore.flush` writes together with others, or
+    Either `buffer` a small body, which `BlobStore.flush` writes together with others, or
     `write` a large one in chunks and call `sync_and_close`. `discard` aborts and removes the file.
     """
 
@@ -170,7 +170,7 @@ class BlobWriter:
         self.size_bytes += len(data)
 
     def buffer(self, data: bytes | bytearray) -> None:
-        """Keep the whole body in memory until `BlobStore.flush`."""
+        """Keep the body in memory until `BlobStore.flush`."""
         self._buffer = data
         self.size_bytes = len(data)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from hitrate.artifacts.index import BATCH_SIZE
+from hitrate.artifacts.index import QUERY_BATCH_SIZE
 from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import ARTIFACTS
 
@@ -72,10 +72,10 @@ class ArtifactCatalog:
         self._engine = engine
 
     def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, CatalogEntry]:
-        """Return those artifacts of a team that exist, by hash."""
+        """Return the artifacts of a team with these hashes, by hash. Missing ones are left out."""
         entries = {}
-        for start in range(0, len(hashes), BATCH_SIZE):
-            batch = hashes[start : start + BATCH_SIZE]
+        for start in range(0, len(hashes), QUERY_BATCH_SIZE):
+            batch = hashes[start : start + QUERY_BATCH_SIZE]
             query = sa.select(*_COLUMNS).where(_A.team_id == team_id, _A.hash.in_(batch))
             entries.update({entry.hash: entry for entry in self._fetch(query)})
         return entries

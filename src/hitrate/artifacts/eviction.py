@@ -14,9 +14,9 @@ from hitrate.artifacts.store import ArtifactStore
 from hitrate.config import Settings
 
 Reason = Literal["expired", "overCacheLimit", "overTeamCacheLimit", "orphanBody", "missingBody"]
-"""Why garbage collection removes something; the last two are not evictions."""
+"""Reasons for removals by garbage collection; the last two are not evictions."""
 
-Batch = tuple[Reason, list[BlobRef]]
+EvictionBatch = tuple[Reason, list[BlobRef]]
 
 BATCH_SIZE = 200
 
@@ -76,7 +76,7 @@ class EvictionPolicy:
             for team_id in self._store.teams()
         )
 
-    def expired(self, now_ms: int) -> Iterator[Batch]:
+    def expired(self, now_ms: int) -> Iterator[EvictionBatch]:
         """Yield artifacts that have not been used for longer than the TTL."""
         if self._limits.ttl_s is None:
             return
@@ -84,7 +84,7 @@ class EvictionPolicy:
         while batch := self._oldest(before_ms=before_ms):
             yield "expired", self._select(batch)
 
-    def over_limits(self, *, exact: bool) -> Iterator[Batch]:
+    def over_limits(self, *, exact: bool) -> Iterator[EvictionBatch]:
         """Yield the least recently used artifacts above a limit: first per team, then in total."""
         total, team = self._limits.cache_bytes, self._limits.team_cache_bytes
         if team is not None:

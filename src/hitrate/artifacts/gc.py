@@ -14,7 +14,13 @@ import msgspec
 
 from hitrate import log
 from hitrate.artifacts.blobs import BlobFile
-from hitrate.artifacts.eviction import BATCH_SIZE, Batch, CacheLimits, EvictionPolicy, Reason
+from hitrate.artifacts.eviction import (
+    BATCH_SIZE,
+    CacheLimits,
+    EvictionBatch,
+    EvictionPolicy,
+    Reason,
+)
 from hitrate.artifacts.models import BlobRef
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.background import PeriodicThread
@@ -42,10 +48,10 @@ class Removed(msgspec.Struct, rename="camel"):
 
 
 class Report(msgspec.Struct, rename="camel"):
-    """What a garbage collection removed, or with `dry_run` would remove, by reason.
+    """Removals of one garbage collection by reason; with `dry_run`, those that it would make.
 
-    `orphanBody` counts files without an index row, `missingBody` index rows without a whole file.
-    The other reasons count evicted artifacts.
+    `orphanBody` counts files without an index row, `missingBody` index rows without a complete
+    file. The other reasons count evicted artifacts.
     """
 
     dry_run: bool
@@ -152,7 +158,7 @@ class GarbageCollector:
         if report.removed:
             _log.info("artifact index repaired", removed=msgspec.to_builtins(report.removed))
 
-    def _evict(self, batches: Iterable[Batch], report: Report) -> None:
+    def _evict(self, batches: Iterable[EvictionBatch], report: Report) -> None:
         for reason, batch in batches:
             removed = batch if report.dry_run else self._remove(batch)
             size_bytes = sum(ref.size_bytes for ref in removed)
@@ -167,7 +173,7 @@ class GarbageCollector:
         return asyncio.run_coroutine_threadsafe(self._store.remove(refs), self._loop).result()
 
     def _repair(self, report: Report) -> None:
-        """Remove files without an index row, and index rows without a whole file."""
+        """Remove files without an index row, and index rows without a complete file."""
         files: list[BlobFile] = []
         for file in self._store.blobs.scan():
             files.append(file)

@@ -41,14 +41,14 @@ def hash_from_path(request: Request) -> str:
 
 
 def metadata_headers(artifact: Artifact) -> tuple[Header, ...]:
-    """Return the metadata headers of a download: those that the upload had."""
-    named = (
+    """Return the metadata headers of a download, as they were sent with the upload."""
+    headers = (
         (b"x-artifact-duration", _format_duration(artifact.duration_ms)),
         (b"x-artifact-tag", artifact.tag),
         (b"x-artifact-sha", artifact.sha),
         (b"x-artifact-dirty-hash", artifact.dirty_hash),
     )
-    return tuple((name, text.encode("latin-1")) for name, text in named if text is not None)
+    return tuple((name, text.encode("latin-1")) for name, text in headers if text is not None)
 
 
 def _format_duration(value: float | None) -> str | None:

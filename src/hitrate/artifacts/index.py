@@ -16,7 +16,7 @@ from hitrate.artifacts.models import Artifact, ArtifactKey, BlobRef, CacheUsage
 from hitrate.db.engine import map_database_errors
 from hitrate.db.tables import ARTIFACTS
 
-BATCH_SIZE = 500
+QUERY_BATCH_SIZE = 500
 _MAX_CACHED = 20_000
 
 # A group's rows are passed as one JSON value, so that one statement writes them all. With one
@@ -76,7 +76,7 @@ class ArtifactIndex:
         return artifact
 
     def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, Artifact]:
-        """Return those artifacts of a team that exist, by hash."""
+        """Return the artifacts of a team with these hashes, by hash. Missing ones are left out."""
         artifacts: dict[str, Artifact] = {}
         with self._engine.connect() as connection:
             for batch in _batches(hashes):
@@ -97,7 +97,7 @@ class ArtifactIndex:
         return [_blob_ref(row) for row in replaced]
 
     def delete(self, connection: Connection, refs: Iterable[BlobRef]) -> list[BlobRef]:
-        """Delete rows that still refer to the same body; return those that were deleted."""
+        """Delete rows that still refer to the same body; return the deleted ones."""
         deleted = []
         for ref in refs:
             statement = sa.delete(ARTIFACTS).where(
@@ -111,9 +111,9 @@ class ArtifactIndex:
 
     def delete_team(self, connection: Connection, team_id: str) -> list[BlobRef]:
         """Delete all rows of a team; return their bodies."""
-        of_team = ARTIFACTS.c.team_id == team_id
-        rows = connection.execute(sa.select(*_BLOB_REF_COLUMNS).where(of_team)).all()
-        connection.execute(sa.delete(ARTIFACTS).where(of_team))
+        in_team = ARTIFACTS.c.team_id == team_id
+        rows = connection.execute(sa.select(*_BLOB_REF_COLUMNS).where(in_team)).all()
+        connection.execute(sa.delete(ARTIFACTS).where(in_team))
         return [_blob_ref(row) for row in rows]
 
     def touch(self, connection: Connection, used_at_ms: Mapping[ArtifactKey, int]) -> None:
@@ -142,7 +142,7 @@ class ArtifactIndex:
                 self._add_to_cache(artifact)
 
     def durations(self, team_id: str, hashes: Sequence[str]) -> dict[str, float]:
-        """Return the durations, in ms, of those artifacts that exist and were uploaded with one.
+        """Return the durations in ms by hash. Artifacts without a duration are left out.
 
         Raises DatabaseError.
         """
@@ -167,11 +167,15 @@ class ArtifactIndex:
             return {team_id: CacheUsage(count, size) for team_id, count, size in rows}
 
     def least_recently_used(
-        self, *, team_id: str | None = None, before_ms: int | None = None, limit: int = BATCH_SIZE
+        self,
+        *,
+        team_id: str | None = None,
+        before_ms: int | None = None,
+        limit: int = QUERY_BATCH_SIZE,
     ) -> list[BlobRef]:
         """Return artifacts by last use, oldest first.
 
-        With `team_id`, only those of a team; with `before_ms`, only those last used before then.
+        `team_id` restricts them to a team, `before_ms` to artifacts last used before that time.
         A negative limit means no limit.
         """
         query = sa.select(*_BLOB_REF_COLUMNS).order_by(ARTIFACTS.c.used_at).limit(limit)
@@ -183,13 +187,13 @@ class ArtifactIndex:
             return [_blob_ref(row) for row in connection.execute(query)]
 
     def iter_batches(self) -> Iterator[list[BlobRef]]:
-        """Yield all rows in batches, each read by a short query of its own."""
+        """Yield all rows in batches, each read by a separate short query."""
         last: tuple[str, str] | None = None
         while True:
             query = (
                 sa.select(*_BLOB_REF_COLUMNS)
                 .order_by(ARTIFACTS.c.team_id, ARTIFACTS.c.hash)
-                .limit(BATCH_SIZE)
+                .limit(QUERY_BATCH_SIZE)
             )
             if last is not None:
                 query = query.where(
@@ -203,7 +207,7 @@ class ArtifactIndex:
             last = batch[-1].key
 
     def find_orphans(self, blobs: Sequence[str]) -> set[str]:
-        """Return those bodies that no row refers to."""
+        """Return the bodies that no row refers to."""
         query = sa.select(ARTIFACTS.c.blob).where(ARTIFACTS.c.blob.in_(blobs))
         with self._engine.connect() as connection:
             return set(blobs) - set(connection.execute(query).scalars())
@@ -215,8 +219,8 @@ class ArtifactIndex:
 
 
 def _batches(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(hashes), BATCH_SIZE):
-        yield hashes[start : start + BATCH_SIZE]
+    for start in range(0, len(hashes), QUERY_BATCH_SIZE):
+        yield hashes[start : start + QUERY_BATCH_SIZE]
 
 
 def _blob_ref(row: Row[*tuple[Any, ...]]) -> BlobRef:

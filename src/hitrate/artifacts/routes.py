@@ -11,7 +11,7 @@ from hitrate.artifacts.headers import UploadMetadata, hash_from_path, metadata_h
 from hitrate.artifacts.models import Artifact, ArtifactKey, validate_hash
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.models import AuthContext, Permission
-from hitrate.auth.routes import AnyRoute, PublicRoute, Route
+from hitrate.auth.route_types import AnyRoute, PublicRoute, Route
 from hitrate.billing.quotas import QuotaEnforcer
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, NotFound
@@ -247,7 +247,7 @@ class ArtifactRoutes:
     async def _receive(
         self, request: Request, team_id: str, content_length: int | None
     ) -> BlobWriter:
-        """Receive the whole body into a new blob writer, which is discarded on any error."""
+        """Receive the body into a new blob writer, which is discarded on any error."""
         writer, buffer = self._store.blobs.writer(team_id), bytearray()
         size, more = 0, True
         try:

@@ -79,7 +79,7 @@ class ArtifactStore:
         self.remove_replaced(0)
 
     async def find(self, key: ArtifactKey) -> Artifact | None:
-        """Return the artifact, or None if it or its whole body is missing. Counts as a use."""
+        """Return the artifact, or None if it or part of its body is missing. Counts as a use."""
         artifact = self.index.cached(key)
         if artifact is None:
             artifact = await asyncio.to_thread(self._find_in_database, key)
@@ -96,7 +96,7 @@ class ArtifactStore:
         return artifact
 
     async def find_many(self, team_id: str, hashes: Sequence[str]) -> dict[str, Artifact]:
-        """Return those artifacts of a team that exist, by hash. Does not count as a use."""
+        """Return the existing artifacts of a team by hash. Does not count as a use."""
         with map_database_errors():
             return await asyncio.to_thread(self.index.find_many, team_id, hashes)
 
@@ -116,7 +116,7 @@ class ArtifactStore:
     async def remove(self, refs: Sequence[BlobRef]) -> list[BlobRef]:
         """Remove artifacts, except those replaced since the caller read them.
 
-        Returns those that were removed.
+        Returns the removed ones.
         """
         removal = _Removal(refs)
         await self._committer.submit(removal)
@@ -129,7 +129,7 @@ class ArtifactStore:
         return len(removal.removed)
 
     def usage(self, team_id: str | None = None) -> CacheUsage:
-        """Return what one team or all teams store, without a database query."""
+        """Return the usage of one team or of all teams, without a database query."""
         if team_id is not None:
             return CacheUsage(self._counts[team_id], self._bytes[team_id])
         return CacheUsage(sum(self._counts.values()), sum(self._bytes.values()))

@@ -61,12 +61,12 @@ class PermissionGuard:
 
     A handler may also declare `precheck=`, a function of the connection that runs first.
 
-    Raises Unauthorized, Forbidden, LoginRequired, or what the precheck raises.
+    Raises Unauthorized, Forbidden, LoginRequired, or the error of the precheck.
     """
 
     def __init__(self, authorizer: Authorizer, session_authenticator: SessionAuthenticator) -> None:
         self._authorizer = authorizer
-        self._session_guard = session_authenticator
+        self._session_authenticator = session_authenticator
 
     def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
         if precheck := handler.opt.get("precheck"):
@@ -75,7 +75,7 @@ class PermissionGuard:
         if permission is None or permission is Permission.PUBLIC:
             return
         if permission is Permission.SESSION:
-            connection.state.session = self._session_guard.require(connection)
+            connection.state.session = self._session_authenticator.require(connection)
         elif permission is Permission.OPERATOR:
             self._authorizer.authorize_operator(_authorization(connection))
         else:

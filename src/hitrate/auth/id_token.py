@@ -34,7 +34,7 @@ class OidcIdentity(msgspec.Struct):
 
 
 def import_keys(published: Iterable[Any]) -> KeySet:
-    """Import the provider's keys, without those of unsupported types."""
+    """Import the provider's keys, except keys of unsupported types."""
     keys = []
     for key in published:
         try:

@@ -7,7 +7,7 @@ from hitrate.teams.models import OPERATOR, Actor, Member, Team, User
 
 
 class Permission(Enum):
-    """What a route requires. `auth.permissions` states which roles and scopes grant it.
+    """The right that a route requires. `auth.permissions` states which roles and scopes grant it.
 
     PUBLIC requires nothing, PROFILE any valid token, SESSION a browser session, and OPERATOR the
     token of the operator.
@@ -33,7 +33,7 @@ class Permission(Enum):
 
 
 class Scope(StrEnum):
-    """What a token may be used for. It never exceeds what the role of its user permits."""
+    """A use that a token is limited to. It never exceeds the permissions of its user's role."""
 
     READ = "read"
     WRITE = "write"

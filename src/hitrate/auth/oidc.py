@@ -47,7 +47,7 @@ class Discovery(msgspec.Struct):
     jwks_uri: str
 
 
-class TokenResponse(msgspec.Struct):
+class OidcTokenResponse(msgspec.Struct):
     """The response of the token endpoint."""
 
     id_token: str
@@ -121,7 +121,7 @@ class OidcProvider:
                     "Ask the operator to correct them."
                 )
             raise Forbidden("The identity provider rejected the login. Start again.")
-        return _decode(response, TokenResponse).id_token
+        return _decode(response, OidcTokenResponse).id_token
 
     def _verified_claims(
         self, discovery: Discovery, id_token: str, nonce: str

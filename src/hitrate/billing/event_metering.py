@@ -1,4 +1,4 @@
-"""Corrects metered events by what the loader finds in the spool.
+"""Correction of metered event counts after crashes and for duplicates.
 
 The meter counts events when they are acknowledged. Duplicates are found only when they are loaded,
 and a crash may come between writing a batch to the spool and counting it.
@@ -18,7 +18,7 @@ class EventMeteringObserver(LoadObserver):
         self._meter = meter
 
     def recover(self, batches_after: Callable[[SpoolPosition], Iterator[SpooledBatch]]) -> None:
-        """Count the batches in the spool behind the last one that the meter has counted."""
+        """Count the batches in the spool that follow the last one that the meter has counted."""
         for batch in batches_after(self._meter.spool_position):
             self._meter.recover_events(
                 batch.team_id, batch.received_at_ms, batch.events, batch.position

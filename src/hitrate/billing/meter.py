@@ -229,12 +229,12 @@ class Meter:
         ended.end_ms = min(record.end_ms, cycle.start_ms)
         ended.accrue_storage(0, ended.end_ms)
         self._write(entry, ended)
-        stored = UsageTotals(stored_bytes=ended.usage.stored_bytes)
-        if stored.stored_bytes:  # add also the cycles that passed while no server ran
+        initial = UsageTotals(stored_bytes=ended.usage.stored_bytes)
+        if initial.stored_bytes:  # add also the cycles that passed while no server ran
             after = schedule.at(ended.end_ms)
             cycle = Cycle(max(after.start_ms, ended.end_ms), after.end_ms)
         stored_until_ms = max(cycle.start_ms, ended.stored_until_ms)
-        next_entry = self._add_record(team.id, schedule, cycle, stored, stored_until_ms)
+        next_entry = self._add_record(team.id, schedule, cycle, initial, stored_until_ms)
         self._ended.append(entry)
         return self._open_current(team) if now_ms >= cycle.end_ms else next_entry
 

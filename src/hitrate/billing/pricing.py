@@ -15,8 +15,8 @@ _PER_MILLION_TO_PER_GB = _BYTES_PER_GB // 10**6
 class UsageTotals(msgspec.Struct, rename="camel"):
     """Usage of a team in one billing cycle, one field for each measure.
 
-    `stored_bytes` is what is stored now or, in a closed cycle, at its end. `stored_byte_ms` is
-    its sum over the cycle: stored bytes times the milliseconds for which they were stored.
+    `stored_bytes` is the current size or, in a closed cycle, the size at its end. `stored_byte_ms`
+    is its sum over the cycle: stored bytes times the milliseconds for which they were stored.
     """
 
     uploaded_bytes: int = 0

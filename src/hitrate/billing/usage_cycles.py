@@ -88,10 +88,10 @@ class UsageCycleStore:
         )
         with map_database_errors(), self._engine.connect() as connection:
             rows = connection.execute(query).all()
-        stored = [
+        stored_cycles = [
             ClosedCycle(**{name: getattr(row, column) for name, column in _COLUMNS.items()})
             for row in rows
         ]
-        priced = [ClosedCycle.from_usage(team, *item) for item in unsaved]
-        cycles = {cycle.start_ms: cycle for cycle in (*priced, *stored)}
+        unsaved_cycles = [ClosedCycle.from_usage(team, *item) for item in unsaved]
+        cycles = {cycle.start_ms: cycle for cycle in (*unsaved_cycles, *stored_cycles)}
         return [cycles[start_ms] for start_ms in sorted(cycles, reverse=True)][:limit]

@@ -43,12 +43,14 @@ class Content:
         self._progress = progress
         self.is_broken = False
         """Whether the source or the progress callback has raised."""
-        found = _length_of(source, self._start)
-        if length is not None and (length < 0 or found not in (None, length)):
-            raise BadRequest(f"content_length is {length}, but the content has {found} bytes.")
-        self.length = found if length is None else length
+        actual_length = _length_of(source, self._start)
+        if length is not None and (length < 0 or actual_length not in (None, length)):
+            raise BadRequest(
+                f"content_length is {length}, but the content has {actual_length} bytes."
+            )
+        self.length = actual_length if length is None else length
         # An iterator and a pipe can be read only once.
-        self.repeatable = found is not None
+        self.repeatable = actual_length is not None
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the content from its beginning. Raises BadRequest for an async source."""
@@ -195,8 +197,8 @@ def _length_of(source: AsyncUploadable, start: int | None) -> int | None:
     if isinstance(source, bytes | bytearray):
         return len(source)
     if isinstance(source, os.PathLike):
-        found = Path(source).stat()
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+        status = Path(source).stat()
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
     if start is None or not _is_file(source):
         return None
     end = source.seek(0, os.SEEK_END)

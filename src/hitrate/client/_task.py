@@ -124,7 +124,7 @@ def _link_target_state(link: Path) -> tuple[str, ...]:
             path = Path(directory, name)
             state = _file_state(path) if path.is_file() else ("special",)
             digest.update(repr((_text(str(path.relative_to(link))), *state)).encode())
-    return ("folder", digest.hexdigest())
+    return ("directory", digest.hexdigest())
 
 
 def _is_new(directory: Path, seen: set[str]) -> bool:

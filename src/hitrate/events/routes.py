@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 
 from hitrate.auth.guards import current_auth
 from hitrate.auth.models import AuthContext, Permission
-from hitrate.auth.routes import AnyRoute, Route
+from hitrate.auth.route_types import AnyRoute, Route
 from hitrate.clock import Clock
 from hitrate.errors import EventStoreUnavailable, ServiceUnavailable
 from hitrate.events import wire

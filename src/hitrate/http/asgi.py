@@ -98,7 +98,7 @@ class Request:
         return not self._body_complete
 
     async def body(self, limit_bytes: int) -> bytes:
-        """Return the whole body.
+        """Return the complete body.
 
         Raises PayloadTooLarge, before reading if Content-Length exceeds the limit, and BadRequest.
         """
@@ -127,7 +127,7 @@ def body_too_large(limit_bytes: int, option: str = "--max-body-bytes") -> Payloa
 
 
 class Usage(NamedTuple):
-    """What the handler of a request stored. It is metered before the response is sent."""
+    """Amounts that a request has stored; they are metered before the response is sent."""
 
     uploaded_bytes: int = 0
     events: int = 0

@@ -11,7 +11,7 @@ _INTERACTIVE_VALUES = {b"0": False, b"1": True}
 
 
 class ClientInfo(NamedTuple):
-    """How a client describes itself; None where it says nothing.
+    """How a client describes itself; None for a header that it did not send.
 
     `ci` is the name of the CI system, `interactive` whether the terminal is interactive, `agent`
     the name of the coding agent.

@@ -94,7 +94,7 @@ def _constant(service: object) -> Callable[[], object]:
 
 
 def configure_handler_threads() -> None:
-    """Give blocking handlers a thread pool of their own. Call before the event loop runs.
+    """Give blocking handlers a separate thread pool. Call before the event loop runs.
 
     In the default pool of the event loop, a few slow reports would delay artifact I/O.
     """

@@ -41,7 +41,7 @@ class NewMember(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class MemberPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Changes to a member. Omitted fields stay as they are."""
+    """Changes to a member. Omitted fields do not change."""
 
     role: Role | UnsetType = UNSET
     remote_caching: bool | UnsetType = UNSET
@@ -87,7 +87,7 @@ def add_member(
     members: NamedDependency[MemberStore],
     authorizer: NamedDependency[Authorizer],
 ) -> MemberResponse:
-    """Add a user who has an account to the team."""
+    """Add a user of this server to the team."""
     auth = current_auth(request)
     user = users.get(data.email)
     members.add(auth.team, user, data.role, auth.actor)

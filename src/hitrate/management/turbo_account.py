@@ -35,7 +35,7 @@ _NOT_A_USER = "This token belongs to a team, not to a user. An owner of the team
 @get("/v2/user", operation_id="whoami", tags=["turbo"], permission=Permission.PROFILE)
 @run_in_thread
 def whoami(request: AnyRequest) -> CurrentUserResponse:
-    """The user that the token stands for."""
+    """The user that the token belongs to."""
     return CurrentUserResponse.from_token(authenticated_token(request))
 
 

@@ -9,7 +9,7 @@ from hitrate.teams.models import Team
 
 
 class CurrentUser(msgspec.Struct, rename="camel"):
-    """The user that a token stands for; a team's or the operator's token stands for itself."""
+    """The user of a token. A token of a team or of the operator is described as a user itself."""
 
     id: str
     username: str

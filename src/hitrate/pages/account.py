@@ -37,7 +37,7 @@ _MAX_ECHO_LENGTH = 300
 
 
 class AccountPage:
-    """Renders the page with what the database holds now."""
+    """Renders the account page from the current content of the database."""
 
     def __init__(
         self, accounts: AccountStore, settings: Settings, clock: Clock, html: HtmlRenderer

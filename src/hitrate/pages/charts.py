@@ -130,7 +130,7 @@ def axis_labels(labels: Sequence[str]) -> list[str]:
 
 
 def round_up_number(value: float) -> float:
-    """Return a round number that is at least `value` and has a whole half: 2, 4, 10, 20, 40, …"""
+    """Return a round even number that is at least `value`: 2, 4, 10, 20, 40, …"""
     if value <= 2:
         return 2
     power = 10.0 ** floor(log10(value))

@@ -24,7 +24,7 @@ from hitrate.teams.members import MemberStore
 from hitrate.teams.models import Actor, Member, Team
 from hitrate.units import format_exact_size
 
-MEASURES = {
+MEASURE_LABELS = {
     "uploaded_bytes": "Uploaded",
     "downloaded_bytes": "Downloaded",
     "requests": "Requests",
@@ -63,7 +63,7 @@ _TABS: tuple[tuple[str, str, Permission], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """A team page being viewed. `memberships` are those of the signed-in user in all teams."""
+    """A team page being viewed. `memberships` are all memberships of the signed-in user."""
 
     session: Session
     member: Member
@@ -155,7 +155,7 @@ class TeamPages:
         if state is TeamState.ACTIVE:
             return None if context.member.remote_caching else _MEMBER_BLOCKED
         reached = reached_limits(team.settings.limits, self._meter.current(team).usage)
-        measures = ", ".join(MEASURES[name] for name in reached).lower()
+        measures = ", ".join(MEASURE_LABELS[name] for name in reached).lower()
         return _BLOCKED_REASONS[state].format(reached=measures)
 
 

@@ -157,7 +157,7 @@ def complete_login(
     cookies: SecureCookies,
     html: HtmlRenderer,
 ) -> Page:
-    """Start a session in place of the browser's old one, and redirect to `next_url` if safe.
+    """Start a session, which replaces the browser's old one, and redirect to `next_url` if safe.
 
     Raises Unauthorized if the user has been disabled in the meantime.
     """

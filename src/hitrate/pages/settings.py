@@ -19,7 +19,7 @@ from hitrate.http.forms import Form
 from hitrate.http.html import HtmlRenderer, Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
 from hitrate.management.schemas import BillingResponse, TokenResponse
-from hitrate.pages.context import MEASURES, PageContext, TeamPages
+from hitrate.pages.context import MEASURE_LABELS, PageContext, TeamPages
 from hitrate.pages.settings_forms import FORMS, PRICE_FIELDS, PRICES, TEAM_SCOPES, create_token
 from hitrate.pages.token_forms import split_by_validity
 from hitrate.roles import Role
@@ -71,7 +71,7 @@ class SettingsPage:
             team_name=team.name,
             settings=team.settings,
             billing=BillingResponse.from_team(team, self._quotas.team_state(team), now_ms),
-            measures=MEASURES,
+            measures=MEASURE_LABELS,
             prices=PRICES,
             price_fields=PRICE_FIELDS,
             members=accounts.members.list_for_team(team),
@@ -155,7 +155,7 @@ def submit_settings_form(
     authorizer: NamedDependency[Authorizer],
     clock: NamedDependency[Clock],
 ) -> Page:
-    """Make the change of a form of the settings page."""
+    """Apply a submitted form of the settings page."""
     settings_form = FORMS.get(name)
     if settings_form is None:
         raise NotFound(f"There is no settings form {name[:40]!a}.")

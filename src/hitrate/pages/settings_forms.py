@@ -1,4 +1,4 @@
-"""The forms of the settings page. Each makes the same change, by the same function, as the API."""
+"""Forms of the settings page. Each applies its change with the same function as the API."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ from hitrate.auth.models import Permission, Scope, Token
 from hitrate.clock import Clock
 from hitrate.errors import BadRequest, NotFound
 from hitrate.http.forms import Form
-from hitrate.pages.context import MEASURES, PageContext
+from hitrate.pages.context import MEASURE_LABELS, PageContext
 from hitrate.pages.token_forms import SCOPE_DESCRIPTIONS, parse_token_fields
 from hitrate.roles import Role
 from hitrate.teams.settings import (
@@ -87,7 +87,7 @@ def _change_team(accounts: AccountStore, _clock: Clock, context: PageContext, fo
 
 
 def _change_billing(accounts: AccountStore, clock: Clock, context: PageContext, form: Form) -> str:
-    limits = {_LIMIT_FIELDS[name]: _parse_limit(form.one(name), name) for name in MEASURES}
+    limits = {_LIMIT_FIELDS[name]: _parse_limit(form.one(name), name) for name in MEASURE_LABELS}
     prices = {PRICE_FIELDS[name]: form.one(f"price_{name}").strip() or "0" for name in PRICES}
     changes = {
         "limits": limits,
@@ -160,8 +160,8 @@ def _parse_limit(text: str, name: str) -> int | None:
     """Parse a limit; None for an empty field. Bytes may have a unit. Raises BadRequest."""
     size_text = text.strip().replace(",", "")
     if not name.endswith("_bytes") or size_text.isdecimal() or not size_text:
-        return _parse_count(text, MEASURES[name])
-    field = f"{MEASURES[name]}: {text[:40]!r}"
+        return _parse_count(text, MEASURE_LABELS[name])
+    field = f"{MEASURE_LABELS[name]}: {text[:40]!r}"
     try:
         size = parse_size(size_text)
     except (ValueError, OverflowError) as error:

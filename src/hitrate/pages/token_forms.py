@@ -39,7 +39,7 @@ def parse_token_fields(form: Form, allowed_scopes: Collection[Scope]) -> TokenFi
 
 
 def split_by_validity(tokens: Iterable[Token], now_ms: int) -> tuple[list[Token], list[Token]]:
-    """Split tokens into those that are valid now, and those that have expired or were revoked."""
+    """Split tokens into valid ones, and ones that have expired or were revoked."""
     valid: list[Token] = []
     inactive: list[Token] = []
     for token in tokens:

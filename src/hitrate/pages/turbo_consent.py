@@ -37,7 +37,7 @@ def _team_callback(connection: AnyConnection) -> Callback:
     return Callback.from_query(connection.query_params, "next")
 
 
-# The precheck refuses an invalid redirect_uri before it sends anybody to the login page.
+# The precheck refuses an invalid redirect_uri before it redirects to the login page.
 @get("/turborepo/token", permission=Permission.SESSION, precheck=_callback)
 @run_in_thread
 def show_consent(

@@ -12,7 +12,7 @@ from hitrate.billing.usage_cycles import UsageCycleStore
 from hitrate.clock import Clock
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest, run_in_thread
-from hitrate.pages.context import MEASURES, TeamPages
+from hitrate.pages.context import MEASURE_LABELS, TeamPages
 
 _PAST_CYCLES = 12
 
@@ -32,7 +32,7 @@ def show_usage(
     context = team_pages.context(request, slug, Permission.USAGE)
     team, state = context.team, quotas.team_state(context.team)
     usage = team_usage(team, state, meter, usage_cycles, clock.now_ms(), _PAST_CYCLES)
-    return team_pages.render(context, "usage.html", usage=usage, measures=MEASURES)
+    return team_pages.render(context, "usage.html", usage=usage, measures=MEASURE_LABELS)
 
 
 HANDLERS = (show_usage,)

@@ -43,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a change. `kind` is `user`, `token`, `operator` or `system`."""
+    """The author of a change. `kind` is `user`, `token`, `operator` or `system`."""
 
     kind: str
     id: str

@@ -86,7 +86,7 @@ _CURRENCY = Meta(extra_json_schema={"pattern": "^[A-Z]{3}$"})
 
 
 class SettingsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """The settings to change. Fields that are left out stay as they are."""
+    """The settings to change. Omitted fields do not change."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
     remote_caching: bool | UnsetType = UNSET
@@ -104,7 +104,7 @@ def apply_settings(patch: SettingsPatch, settings: TeamSettings) -> TeamSettings
 
 
 class LimitsPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Limits per billing cycle. null is no limit; fields that are left out stay as they are."""
+    """Limits per billing cycle. null is no limit; omitted fields do not change."""
 
     uploaded_bytes: Count | UnsetType | None = UNSET
     downloaded_bytes: Count | UnsetType | None = UNSET
@@ -127,7 +127,7 @@ _WIRE_NAMES = {field.name: field.encode_name for field in msgspec.structs.fields
 
 
 class BillingPatch(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """The billing settings to change. Fields that are left out stay as they are.
+    """The billing settings to change. Omitted fields do not change.
 
     `softBlocked` and `paymentMissing` are reserved for the operator.
     """

@@ -137,7 +137,7 @@ class TeamStore:
 
 
 def _differences(old: TeamSettings, new: TeamSettings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the values that differ: as they were before, and as they are after."""
+    """Return the differing values: before and after the change."""
     before, after = _flatten(old), _flatten(new)
     changed = [name for name in after if after[name] != before[name]]
     return {name: before[name] for name in changed}, {name: after[name] for name in changed}

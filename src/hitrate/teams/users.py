@@ -35,7 +35,7 @@ def user_from_row(row: Row[*tuple[Any, ...]]) -> User:
 
 
 def normalize_email(email: str) -> str:
-    """Return the address as it is stored, in lower case. Raises BadRequest for an invalid one."""
+    """Return the address in lower case. Raises BadRequest for an invalid one."""
     normalized = email.strip().lower()
     # ASCII only: other letters fold into these (the Kelvin sign into k), or look like them.
     well_formed = re.fullmatch(r"[!-?A-~]+@[!-?A-~]+", email.strip())

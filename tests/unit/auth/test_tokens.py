@@ -64,11 +64,11 @@ def test_operator_token_is_listed_unless_a_command_created_it_for_itself(
     account_fixture: AccountFixture,
 ) -> None:
     command_token, _ = account_fixture.tokens.create(None, "", scopes=(), lifetime_s=60, actor=None)
-    listed = [
+    token_list = [
         account_fixture.create_token(scopes=(), lifetime_s=lifetime)[0]
         for lifetime in (None, DAY_S)
     ]
-    assert account_fixture.tokens.all() == listed
+    assert account_fixture.tokens.all() == token_list
     account_fixture.tokens.delete(command_token)
     with pytest.raises(NotFound):
         account_fixture.tokens.get(command_token.id)
@@ -287,10 +287,10 @@ def test_token_revoked_during_rotation_is_not_rotated_afterwards(
 
 
 def test_rotation_reads_the_current_state_of_the_token(account_fixture: AccountFixture) -> None:
-    seen, _ = account_fixture.create_token(account_fixture.create_team())
-    account_fixture.tokens.revoke(seen)
+    stale, _ = account_fixture.create_token(account_fixture.create_team())
+    account_fixture.tokens.revoke(stale)
     with pytest.raises(BadRequest):
-        account_fixture.tokens.rotate(seen, 60, ANN)
+        account_fixture.tokens.rotate(stale, 60, ANN)
 
 
 def test_last_use_is_returned_after_it_is_saved(account_fixture: AccountFixture) -> None:
@@ -331,12 +331,12 @@ def test_ten_thousand_tokens_are_listed_found_and_revoked(account_fixture: Accou
     ]  # fmt: skip
     with account_fixture.engine.begin() as connection:
         connection.execute(sa.insert(TOKENS), rows)
-    listed = account_fixture.tokens.list_for_team(team)
-    assert len(listed) == 10_000
-    assert all(a.created_at_ms < b.created_at_ms for a, b in pairwise(listed))
+    token_list = account_fixture.tokens.list_for_team(team)
+    assert len(token_list) == 10_000
+    assert all(a.created_at_ms < b.created_at_ms for a, b in pairwise(token_list))
     for secret in (secrets[0], secrets[5_000], secrets[-1]):
         account_fixture.authorizer.authorize(bearer(secret), b"", Permission.READ)
-    account_fixture.tokens.revoke(listed[5_000])
+    account_fixture.tokens.revoke(token_list[5_000])
     account_fixture.authorizer.invalidate_cache()
     with pytest.raises(Unauthorized):
         account_fixture.authorizer.authorize(bearer(secrets[5_000]), b"", Permission.READ)

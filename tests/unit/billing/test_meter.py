@@ -42,7 +42,7 @@ def harness(tmp_path: Path) -> Iterator[MeterHarness]:
 
 
 class FullDisk:
-    """Replaces `os.pwrite`: every write fails, or only those that extend the file."""
+    """Replaces `os.pwrite`: every write fails, or only writes that extend the file."""
 
     def __init__(self, *, allow_overwrite: bool = False) -> None:
         self._write = os.pwrite
@@ -777,7 +777,7 @@ class MeterMachine(RuleBasedStateMachine):
                     assert expected == UsageTotals(), "a cycle was lost"
 
     def run_worker(self) -> None:
-        """Do what the billing worker does each second."""
+        """Run the steps of the billing worker, as it does each second."""
         for name, reference in self.references.items():
             reference.advance_to(self.harness.clock.now_ms())
             self.harness.meter.sample_storage(self.teams[name])

@@ -70,9 +70,9 @@ def test_actor_of_a_token_is_its_user_the_token_or_the_operator(
 ) -> None:
     team = account_fixture.create_team()
     user = account_fixture.create_user((team, Role.OWNER))
-    of_team, _ = account_fixture.create_token(team, label="ci")
+    team_token, _ = account_fixture.create_token(team, label="ci")
     assert account_fixture.create_token(team, user)[0].actor == Actor.from_user(user)
-    assert of_team.actor == Actor("token", of_team.id, "ci")
+    assert team_token.actor == Actor("token", team_token.id, "ci")
     assert account_fixture.create_token(scopes=())[0].actor == OPERATOR
 
 

@@ -14,7 +14,7 @@ ANN = Actor("user", "usr_ann", "ann@example.com")
 
 
 def demote(account_fixture: AccountFixture, team: Team, user: User) -> Callable[[], None]:
-    """Return a function that makes the user a viewer."""
+    """Return a function that changes the user's role to viewer."""
     members = account_fixture.members
     return lambda: members.change(team, user.id, OPERATOR, role=Role.VIEWER)
 
@@ -180,11 +180,11 @@ def test_removal_revokes_the_tokens_for_this_team_only(
         account_fixture.create_token(other_team, user),
         account_fixture.create_token(None, user),
     )
-    of_team, _ = account_fixture.create_token(own_team)
+    team_token, _ = account_fixture.create_token(own_team)
     account_fixture.members.remove(own_team, user.id, ANN)
     state = {t.id: t.revoked_at_ms for t in account_fixture.tokens.all()}
     assert state[confined.id] == account_fixture.manual_clock.value_ms
-    assert state[elsewhere[0].id] is state[everywhere[0].id] is state[of_team.id] is None
+    assert state[elsewhere[0].id] is state[everywhere[0].id] is state[team_token.id] is None
     account_fixture.authorizer.authorize(
         bearer(everywhere[1]), f"slug={other_team.slug}".encode(), Permission.READ
     )

@@ -73,7 +73,7 @@ function saveState(content) {
   };
 }
 
-// Replace the content by what the server renders now. Returns whether it was replaced.
+// Replace the content by a new rendering from the server. Returns whether it was replaced.
 async function refresh(content) {
   const response = await fetch(location.href, { headers: { accept: "text/html" } });
   if (!response.ok || response.redirected) return false;
