@@ -36,7 +36,7 @@ def fingerprint(
     env: Mapping[str, str | None] | None = None,
     key: str = "",
 ) -> str:
-    globs = GlobSet(inputs, "inputs", never=("__pycache__",)), GlobSet(outputs, "outputs")
+    globs = GlobSet(inputs, "inputs", always_excluded=("__pycache__",)), GlobSet(outputs, "outputs")
     return Task(work, root, *globs, env or {}, key).fingerprint()
 
 

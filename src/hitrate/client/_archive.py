@@ -66,7 +66,9 @@ def unpack(archive: Path, outputs: GlobSet, directory: Path) -> list[str]:
         raise ArchiveRejected(f"the stored outputs are damaged: {error}") from error
     except OSError as error:
         if error.errno in _NAMES_CLASH:
-            raise ArchiveRejected(f"the stored names are not possible here: {error}") from error
+            raise ArchiveRejected(
+                f"the stored names conflict, or are not valid on this system: {error}"
+            ) from error
         raise
     return names
 
@@ -80,12 +82,12 @@ def replace_outputs(root: Path, outputs: GlobSet, directory: Path) -> None:
     parts = {part.relative_to(directory).as_posix(): part for part in sorted(directory.rglob("*"))}
     for name, part in parts.items():
         if part.is_dir() and (root / name).is_symlink():
-            raise ArchiveRejected(f"{name} is a symbolic link here")
+            raise ArchiveRejected(f"{name} is a symbolic link in the root directory")
     existing = {name for name in outputs.names(root) if not crosses_symlink(root, name)}
     # Deepest first, so that directories are empty when they are removed.
     for name in sorted(existing - parts.keys(), reverse=True):
         _remove(root / name)
-    # One time for all: for `make`, no output is older than another or than its sources.
+    # The same time for all files, so that no output is older than another or a source for `make`.
     now = time.time_ns()
     for name, part in parts.items():
         target = root / name
@@ -143,9 +145,9 @@ class _Member(tarfile.TarInfo):
         extended = self.type in _EXTENDED_TYPES
         # At most one extended header per file, for a long name.
         chain = getattr(tar, "extended_in_a_row", 0) + 1 if extended else 0
-        tar.extended_in_a_row = chain  # type: ignore[attr-defined]  # reason: ours
+        tar.extended_in_a_row = chain  # type: ignore[attr-defined]  # reason: not an attribute of tarfile
         if chain > 1 or self.size < 0 or (extended and self.size > _MAX_EXTENDED_HEADER_BYTES):
-            raise ArchiveRejected("it has an unexpected header")
+            raise ArchiveRejected("the stored outputs have an unexpected header")
         if not extended and self.type not in _PLAIN_TYPES:
             raise ArchiveRejected(f"{self.name[:200]!a} is neither a file nor a directory")
         return super()._proc_member(tar)  # type: ignore[misc, no-any-return]  # reason: tarfile names it for overriding
@@ -182,7 +184,7 @@ def _check(member: tarfile.TarInfo, outputs: GlobSet, seen: set[str], remaining_
     if member.name in seen:
         raise ArchiveRejected(f"{name} occurs twice")
     if remaining_bytes < 0:
-        raise ArchiveRejected(f"it has more than {MAX_ARCHIVE_BYTES} bytes")
+        raise ArchiveRejected(f"the stored outputs have more than {MAX_ARCHIVE_BYTES} bytes")
 
 
 def _create(path: Path, *, executable: bool) -> BinaryIO:

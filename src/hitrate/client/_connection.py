@@ -46,8 +46,8 @@ class Connection:
         team_id, slug = options.get("team_id"), options.get("slug")
         if team_id is None and slug is None:
             team_id, slug = self.team_id, self.slug
-        named = {**parameters, "slug": slug, "teamId": team_id}
-        query = urlencode({name: v for name, v in named.items() if v}, quote_via=quote, safe="")
+        values = {**parameters, "slug": slug, "teamId": team_id}
+        query = urlencode({name: v for name, v in values.items() if v}, quote_via=quote, safe="")
         return f"?{query}" if query else ""
 
 
@@ -61,13 +61,13 @@ def connection(
 ) -> Connection:
     """Combine arguments with turbo's variables. Raises BadRequest if something is missing.
 
-    If a team is given, by id or slug, the environment's team is ignored.
+    The environment's team is used only if neither `team_id` nor `slug` is passed.
     """
     if team_id is None and slug is None:
         slug = environ.get("TURBO_TEAM") or None
-        # As in `turbo`, an id must look like one.
-        named = environ.get("TURBO_TEAMID", "")
-        team_id = named if named.startswith("team_") else None
+        # As in `turbo`, a value without this prefix is ignored.
+        variable = environ.get("TURBO_TEAMID", "")
+        team_id = variable if variable.startswith("team_") else None
     token = bearer_token if bearer_token is not None else environ.get("TURBO_TOKEN", "")
     url = server_url if server_url is not None else environ.get("TURBO_API", "")
     return Connection(
@@ -78,7 +78,7 @@ def connection(
 def _validate_url(url: str) -> str:
     if not url:
         raise BadRequest(
-            "There is no server: pass server_url, or set TURBO_API "
+            "No server is set: pass server_url, or set TURBO_API "
             "(Vercel's is https://api.vercel.com)."
         )
     try:
@@ -89,18 +89,18 @@ def _validate_url(url: str) -> str:
         is_valid = False
     if not is_valid:
         # The part before an @ may be a password.
-        text = repr(url) if "@" not in url else "one with a user name"
-        raise BadRequest(f"server_url must be like https://cache.example.com, not {text}.")
+        text = repr(url) if "@" not in url else "a URL with a user name"
+        raise BadRequest(f"server_url must look like https://cache.example.com, not {text}.")
     return url.rstrip("/")
 
 
 def _validate_token(token: str) -> str:
     if not token:
-        raise BadRequest("There is no token: pass bearer_token, or set TURBO_TOKEN.")
+        raise BadRequest("No token is set: pass bearer_token, or set TURBO_TOKEN.")
     # The token is never part of a message, even if it is invalid.
     if not re.fullmatch(r"[!-~]+", token):
         raise BadRequest(
-            "The token has characters that a token cannot have. Was it copied completely?"
+            "The token contains invalid characters. Was it copied without spaces and line breaks?"
         )
     return token
 

@@ -1,4 +1,4 @@
-"""Upload content from any source, as chunks; and files that are written atomically."""
+"""Upload content from any source as chunks, and atomic writing of files."""
 
 import errno
 import io

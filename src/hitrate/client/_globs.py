@@ -1,6 +1,6 @@
 """Globs as in `turbo`, relative to a root directory.
 
-`**` crosses directories, `{a,b}` matches either, a leading `!` excludes, and a directory stands for
+`**` crosses directories, `{a,b}` matches either, a leading `!` excludes, and a directory matches
 everything in it. Links to directories are not followed, and nothing outside the root matches. Names
 are paths relative to the root, with `/`.
 """
@@ -16,34 +16,40 @@ from hitrate.client.errors import BadRequest
 
 WORK_DIR = ".hitrate"
 _FLAGS = glob.GLOBSTAR | glob.DOTGLOB
-_NEVER = (".git", WORK_DIR)
+_ALWAYS_EXCLUDED = (".git", WORK_DIR)
 _MAX_NAME_BYTES = 1024
 
 
 class GlobSet:
-    """A set of globs. Raises BadRequest for a glob that leaves the root."""
+    """The globs of an option. Raises BadRequest for a glob that leaves the root."""
 
-    def __init__(self, globs: Sequence[str], what: str, never: Iterable[str] = ()) -> None:
-        self.globs = [_validate_glob(text, what) for text in _validate_list(globs, what)]
+    def __init__(
+        self, globs: Sequence[str], option: str, always_excluded: Iterable[str] = ()
+    ) -> None:
+        self.globs = [_validate_glob(text, option) for text in _validate_list(globs, option)]
         included = [text for text in self.globs if not text.startswith("!")]
         self._patterns_by_glob = {
-            text: _with_descendants(_alternatives(text, what)) for text in included
+            text: _with_descendants(_alternatives(text, option)) for text in included
         }
         self._included = [pattern for each in self._patterns_by_glob.values() for pattern in each]
-        excluded = [f"**/{name}" for name in (*_NEVER, *never)]
+        excluded = [f"**/{name}" for name in (*_ALWAYS_EXCLUDED, *always_excluded)]
         for text in self.globs:
             if text.startswith("!"):
-                excluded += _alternatives(text[1:], what)
+                excluded += _alternatives(text[1:], option)
         self._excluded = _with_descendants(excluded)
 
     def names(self, root: Path) -> set[str]:
         """Return existing files, links and directories that match."""
-        return self._found(self._included, root)
+        return self._existing_names(self._included, root)
 
     def files_of_each(self, root: Path) -> dict[str, set[str]]:
         """Return existing files and links, by the glob that matches them."""
         return {
-            text: {name for name in self._found(patterns, root) if _is_not_directory(root / name)}
+            text: {
+                name
+                for name in self._existing_names(patterns, root)
+                if _is_not_directory(root / name)
+            }
             for text, patterns in self._patterns_by_glob.items()
         }
 
@@ -61,11 +67,11 @@ class GlobSet:
             for form in forms
         )
 
-    def _found(self, patterns: list[str], root: Path) -> set[str]:
+    def _existing_names(self, patterns: list[str], root: Path) -> set[str]:
         if not patterns:
             return set()
-        found = glob.glob(patterns, flags=_FLAGS, root_dir=root, limit=0, exclude=self._excluded)
-        names = {_plain(name) for name in found} - {"."}
+        matches = glob.glob(patterns, flags=_FLAGS, root_dir=root, limit=0, exclude=self._excluded)
+        names = {_plain(name) for name in matches} - {"."}
         return {name for name in names if not name.startswith("/") and ".." not in name.split("/")}
 
 
@@ -78,11 +84,11 @@ def invalid_name_reason(name: str) -> str | None:
     """Return why a file of this name cannot be stored or restored, or None."""
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
-        return "it leaves the directory, or is not in its simplest form"
+        return "it leaves the directory, or is not normalized"
     if "\\" in name or not name.isprintable():
-        return "it has characters that file names should not have"
+        return "it contains a backslash or unprintable characters"
     if os.name == "nt" and ":" in name:
-        return "it has a colon"
+        return "it contains a colon, which Windows does not allow"
     if len(name.encode(errors="surrogatepass")) > _MAX_NAME_BYTES:
         return f"it is longer than {_MAX_NAME_BYTES} bytes"
     return None
@@ -93,31 +99,31 @@ def crosses_symlink(root: Path, name: str) -> bool:
     return any((root / parent).is_symlink() for parent in PurePosixPath(name).parents)
 
 
-def _validate_list(globs: object, what: str) -> Sequence[str]:
+def _validate_list(globs: object, option: str) -> Sequence[str]:
     if not isinstance(globs, list | tuple) or not all(isinstance(text, str) for text in globs):
-        raise BadRequest(f"{what} must be a list of globs, not {globs!r}.")
+        raise BadRequest(f"{option} must be a list of globs, not {globs!r}.")
     return globs
 
 
-def _validate_glob(text: str, what: str) -> str:
+def _validate_glob(text: str, option: str) -> str:
     mark = "!" if text.startswith("!") else ""
-    for alternative in _alternatives(text.removeprefix("!"), what):
+    for alternative in _alternatives(text.removeprefix("!"), option):
         parts = alternative.split("/")
         if "\\" in alternative or "\0" in alternative:
-            raise BadRequest(f"{what}: {text!r} has a character that globs may not have.")
+            raise BadRequest(f"{option}: {text!r} contains a backslash or a NUL.")
         if alternative.startswith(("/", "~")) or ".." in parts:
-            raise BadRequest(f"{what}: {text!r} leaves the root; globs are relative to it.")
+            raise BadRequest(f"{option}: {text!r} leaves the root; globs are relative to it.")
         if set(parts) <= {"", "."}:
-            raise BadRequest(f"{what}: {text!r} names no file; use '**' for all files.")
+            raise BadRequest(f"{option}: {text!r} names no file; use '**' for all files.")
     return mark + _plain(text.removeprefix("!"))
 
 
-def _alternatives(text: str, what: str) -> list[str]:
+def _alternatives(text: str, option: str) -> list[str]:
     """Expand braces."""
     try:
         return [str(each) for each in bracex.expand(text, keep_escapes=True)] or [""]
     except bracex.ExpansionLimitException as error:
-        raise BadRequest(f"{what}: {text!r} expands to too many globs.") from error
+        raise BadRequest(f"{option}: {text!r} expands to too many globs.") from error
 
 
 def _plain(name: str) -> str:

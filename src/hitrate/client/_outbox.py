@@ -16,7 +16,7 @@ Outcome = Literal["sent", "dropped", "unknown"]
 
 
 class Counts(NamedTuple):
-    """Numbers of events by result; `pending` ones have none yet."""
+    """Numbers of events by result; `pending` events have no result yet."""
 
     sent: int
     dropped: int
@@ -34,7 +34,7 @@ class Outbox:
         self._in_flight = 0
         self._totals: dict[Outcome, int] = {"sent": 0, "dropped": 0, "unknown": 0}
         self._due = math.inf
-        self._end = math.inf
+        self._deadline = math.inf
 
     @property
     def counts(self) -> Counts:
@@ -62,10 +62,10 @@ class Outbox:
             self._totals["dropped"] += 1
 
     def next_batch(self) -> list[bytes]:
-        """Wait for the next batch and return it; empty at the end."""
+        """Wait for the next batch and return it; empty when the outbox is closed and drained."""
         with self._changed:
             while not self._is_due():
-                if self.is_ending:
+                if self.is_closed:
                     return []
                 wait = self._due - time.monotonic() if self._waiting else None
                 self._changed.wait(wait)
@@ -85,31 +85,31 @@ class Outbox:
 
         `close` cuts the pause short, unless the server requested it.
         """
-        until = time.monotonic() + seconds
+        resume_at = time.monotonic() + seconds
         with self._changed:
-            if not self.is_ending:
-                ending = self._changed.wait_for(lambda: self.is_ending, seconds)
-                if ending and not requested:
+            if not self.is_closed:
+                closed = self._changed.wait_for(lambda: self.is_closed, seconds)
+                if closed and not requested:
                     return True
-            if until > self._end:
+            if resume_at > self._deadline:
                 return False
-            self._changed.wait(max(0.0, until - time.monotonic()))
+            self._changed.wait(max(0.0, resume_at - time.monotonic()))
             return True
 
     @property
-    def is_ending(self) -> bool:
+    def is_closed(self) -> bool:
         """Whether the outbox is closed to new events."""
-        return self._end != math.inf
+        return self._deadline != math.inf
 
     def remaining_s(self) -> float:
         """Return the seconds until the deadline; infinite before `close`."""
-        return self._end - time.monotonic()
+        return self._deadline - time.monotonic()
 
     def close(self, timeout_s: float) -> None:
-        """Accept no more events; those in the outbox may be sent for `timeout_s` seconds."""
+        """Reject further events. Those in the outbox may be sent for `timeout_s` seconds."""
         with self._changed:
-            if not self.is_ending:
-                self._end = time.monotonic() + timeout_s
+            if not self.is_closed:
+                self._deadline = time.monotonic() + timeout_s
                 self._changed.notify_all()
 
     def abandon(self) -> Counts:
@@ -124,12 +124,12 @@ class Outbox:
     def _is_due(self) -> bool:
         if not self._waiting:
             return False
-        if self.is_ending:
+        if self.is_closed:
             return self.remaining_s() > 0
         return len(self._waiting) >= BATCH_EVENTS or time.monotonic() >= self._due
 
     def _rejection_reason(self) -> str | None:
-        if self.is_ending:
+        if self.is_closed:
             return "the Recorder is closed"
         if len(self._waiting) + self._in_flight >= self._capacity:
             return f"{self._capacity} events are already waiting"

@@ -58,19 +58,19 @@ class _SignalForwarder:
     def __init__(self) -> None:
         self._interrupted = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._early: list[int] = []
+        self._pending_signals: list[int] = []
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         self._interrupted = True
         if number == signal.SIGINT:
             return
         if self._process is None:
-            self._early.append(number)
+            self._pending_signals.append(number)
         else:
             self._process.send_signal(number)
 
     def unreliable_exit_reason(self) -> str | None:
-        """Return why the exit code may not show whether the command succeeded, or None."""
+        """Return why exit code 0 may not mean success, or None."""
         if self._interrupted:
             return "it was interrupted"
         if _ignores_sigchld():
@@ -79,7 +79,7 @@ class _SignalForwarder:
 
     def attach(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
-        for number in self._early:
+        for number in self._pending_signals:
             process.send_signal(number)
 
 

@@ -77,15 +77,15 @@ def error_from_response(response: httpx.Response) -> HitrateError:
             status=status,
         )
     code, message = _error_detail(response)
-    facts: dict[str, Any] = {
+    details: dict[str, Any] = {
         "status": status,
         "code": code,
         "request_id": headers.get("x-request-id") or headers.get("x-vercel-id"),
     }
     if status == 429 or status >= 500:
         kind = RateLimited if status == 429 else ServiceUnavailable
-        return kind(message, retry_after=retry_after_s(headers.get("retry-after")), **facts)
-    return _BY_STATUS.get(status, BadRequest)(message, **facts)
+        return kind(message, retry_after=retry_after_s(headers.get("retry-after")), **details)
+    return _BY_STATUS.get(status, BadRequest)(message, **details)
 
 
 def retry_after_s(text: str | None) -> float | None:

@@ -26,14 +26,14 @@ def backoff_s(failures: int, retry_after_s: float | None = None) -> float:
     """
     if retry_after_s is not None:
         return retry_after_s
-    longest: float = min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2 ** min(failures - 1, 16))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311  # reason: jitter is no secret
+    maximum: float = min(MAX_BACKOFF_S, INITIAL_BACKOFF_S * 2 ** min(failures - 1, 16))
+    return maximum * random.uniform(0.5, 1.0)  # noqa: S311  # reason: jitter is no secret
 
 
 def may_have_arrived(error: HitrateError) -> bool:
     """Return whether the server may have processed a call that failed.
 
-    A refusal changed nothing. Any other 5xx may come from a proxy in between.
+    A rejected request changed nothing. Any other 5xx may come from a proxy in between.
     """
     if isinstance(error, TransportError):
         return error.may_have_arrived
@@ -66,8 +66,8 @@ def validate_retries(retries: int) -> int:
 class Attempts:
     """The failures of one call, and the delay before the next attempt."""
 
-    def __init__(self, call: Call[Any], retries: int, max_pause_s: float) -> None:
-        self._max_backoff_s = max_pause_s
+    def __init__(self, call: Call[Any], retries: int, max_backoff_s: float) -> None:
+        self._max_backoff_s = max_backoff_s
         self._retries = retries if call.repeatable else 0
         self._idempotent = call.idempotent
         self._failures = 0

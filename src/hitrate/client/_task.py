@@ -31,16 +31,16 @@ class Task:
     key: str
 
     def check(self) -> None:
-        """Raises BadRequest if the task is invalid."""
+        """Raise BadRequest if the task is invalid."""
         if not self.root.is_dir():
             raise BadRequest(f"root: {self.root} is not a directory.")
         if not callable(self.work):
-            _check_texts("The command", self.work, min_length=1)
-        _check_texts("key", [self.key])
+            _validate_strings("The command", self.work, min_length=1)
+        _validate_strings("key", [self.key])
         self.identity()
 
     def identity(self) -> list[str]:
-        """Return what identifies the work, without its inputs. Raises BadRequest."""
+        """Return the identity of the work, without its inputs. Raises BadRequest."""
         return _identity(self.work, self.key)
 
     def input_names(self) -> list[str]:
@@ -50,9 +50,9 @@ class Task:
         matches.
         """
         names: set[str] = set()
-        for text, found in self.inputs.files_of_each(self.root).items():
-            sources = {name for name in found if not self.outputs.matches(name)}
-            if found and not sources:
+        for text, files in self.inputs.files_of_each(self.root).items():
+            sources = {name for name in files if not self.outputs.matches(name)}
+            if files and not sources:
                 raise BadRequest(f"inputs: everything that {text!r} matches is an output")
             if is_plain_name(text) and not os.path.lexists(self.root / text):
                 raise BadRequest(f"inputs: {text!r} does not exist")
@@ -63,13 +63,13 @@ class Task:
 
     def output_names(self) -> list[str]:
         """Return the existing outputs in order. Raises BadRequest if an output is missing."""
-        found = self.outputs.names(self.root)
+        existing = self.outputs.names(self.root)
         for text in self.outputs.globs:
-            if is_plain_name(text) and text not in found:
+            if is_plain_name(text) and text not in existing:
                 raise BadRequest(f"the output {text!r} does not exist")
-        if self.outputs.globs and not found:
+        if self.outputs.globs and not existing:
             raise BadRequest(f"no output matches {', '.join(map(repr, self.outputs.globs))}")
-        return sorted(found)
+        return sorted(existing)
 
     def fingerprint(self) -> str:
         """Return the hash, 64 hex digits. Raises BadRequest; OSError for an unreadable input."""
@@ -87,7 +87,7 @@ class Task:
 
 def environment(names: Sequence[str]) -> dict[str, str | None]:
     """Return the values of environment variables, None if unset. Raises BadRequest."""
-    _check_texts("env", names)
+    _validate_strings("env", names)
     for name in names:
         if not name or "=" in name:
             raise BadRequest(f"env: {name!r} is not a variable name.")
@@ -100,7 +100,7 @@ def _text(text: str) -> str:
 
 
 def _state(path: Path) -> tuple[str, ...]:
-    """Return what a task can see of an input: type, executable bit and content."""
+    """Return the state of an input that a task can observe: type, executable bit and content."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         target = _text(os.readlink(path))  # noqa: PTH115  # reason: the raw bytes
@@ -166,16 +166,16 @@ def _may_vary(work: Callable[[], Any]) -> bool:
     return any(getattr(work, f"__{name}__", None) for name in ("closure", "defaults", "kwdefaults"))
 
 
-def _check_texts(what: str, texts: object, min_length: int = 0) -> None:
+def _validate_strings(option: str, texts: object, min_length: int = 0) -> None:
     if not isinstance(texts, list | tuple) or len(texts) < min_length:
-        raise BadRequest(f"{what} must be a list of strings, not {texts!r}.")
+        raise BadRequest(f"{option} must be a list of strings, not {texts!r}.")
     for text in texts:
         if not isinstance(text, str) or "\0" in text:
-            raise BadRequest(f"{what}: {text!r} is not a valid string.")
+            raise BadRequest(f"{option}: {text!r} is not a valid string.")
         try:
             os.fsencode(text)
         except UnicodeEncodeError as error:
-            raise BadRequest(f"{what}: {text!a} cannot be encoded.") from error
+            raise BadRequest(f"{option}: {text!a} cannot be encoded.") from error
 
 
 def _source_digest(work: Callable[[], Any]) -> str | None:

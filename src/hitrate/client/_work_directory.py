@@ -36,9 +36,9 @@ def work_directory(task: Task) -> Iterator[Path]:
     if directory.name in _held_by_parents():
         raise HitrateError("this run is part of another run for the same outputs")
     directory.parent.mkdir(exist_ok=True)
-    ignored = directory.parent / ".gitignore"
-    if not ignored.exists():
-        ignored.write_text("*\n")
+    gitignore = directory.parent / ".gitignore"
+    if not gitignore.exists():
+        gitignore.write_text("*\n")
     with _locked(directory.with_suffix(".lock")):
         # A killed run may have left files.
         shutil.rmtree(directory, ignore_errors=True)

@@ -70,7 +70,7 @@ class AsyncHitrate:
 
     @property
     def team_id(self) -> str | None:
-        """The id of the team, if it was given by id."""
+        """The team id, or None if the team is set by its slug or by the token."""
         return self._connection.team_id
 
     async def close(self) -> None:
@@ -92,7 +92,7 @@ class AsyncHitrate:
     async def call(
         self, call: Call[ResponseT], options: CallOptions, *, retries: int | None = None
     ) -> ResponseT:
-        """Return the result of one of `_operations`. Raises HitrateError."""
+        """Send a call, with retries, and return its result. Raises HitrateError."""
 
         async def attempt() -> ResponseT:
             async with aclosing(await self.send(call, options)) as response:
@@ -116,8 +116,8 @@ class AsyncHitrate:
             try:
                 return await attempt()
             except HitrateError as error:
-                pause = attempts.backoff_after(error)
-            await self._sleep(pause)
+                delay_s = attempts.backoff_after(error)
+            await self._sleep(delay_s)
 
     async def send(self, call: Call[Any], options: CallOptions) -> httpx.Response:
         """Send a request; the caller reads and closes the response. Raises HitrateError."""
@@ -143,7 +143,7 @@ class AsyncHitrate:
         if self._pid != os.getpid():
             if not self._owns_http_client:
                 raise BadRequest("This is a forked process: create a client in it.")
-            # Kept, because closing it would close connections that the parent still uses.
+            # Not closed, because that would close connections that the parent still uses.
             self._inherited, self._http = self._http, self._create_http_client()
             self._pid = os.getpid()
         return self._http
@@ -190,9 +190,8 @@ class AsyncArtifacts:
     ) -> UploadResponse:
         """Store an artifact, or replace it.
 
-        `content`: bytes, a path, a file open for reading bytes, or an iterator of
-        bytes, asynchronous or not. An
-        iterator is not retried; Vercel requires its `content_length`.
+        `content`: bytes, a path, a file open for reading bytes, or an iterator of bytes, which may
+        be asynchronous. An iterator is not retried; Vercel requires its `content_length`.
         """
         return await self._client.call(operations.upload(hash, content, options), options)
 

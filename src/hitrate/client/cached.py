@@ -1,7 +1,7 @@
 """Run a task once for its inputs, and restore its outputs the next time.
 
-The task always gets done: a failure of the cache is part of the result and never raised. Outputs
-are those of one complete run or of one complete archive.
+A failure of the cache never prevents the task and is never raised; the result reports it. Outputs
+come from one complete run or from one complete archive.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ from hitrate.client.sync import Hitrate
 
 Value = TypeVar("Value")
 
-# A server that hangs may cost each task ten seconds, one that is down a second.
+# A server that hangs delays each task by at most ten seconds, an unreachable one by one second.
 _TIMEOUT_S = 5.0
 _MAX_BACKOFF_S = 1.0
-_CLOSE_S = 1.0
+_CLOSE_TIMEOUT_S = 1.0
 # A large archive takes time to reach the server's disk.
 _UPLOAD_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
@@ -112,7 +112,7 @@ def cached(
     task = Task(
         work,
         Path(root).resolve(),
-        GlobSet(inputs, "inputs", never=("__pycache__",)),
+        GlobSet(inputs, "inputs", always_excluded=("__pycache__",)),
         GlobSet(outputs, "outputs"),
         environment(env),
         key,
@@ -130,18 +130,18 @@ def cached(
             return _run(task, CachedRun(Outcome.UNREADABLE, problem=_problem("not cached", error)))
         own_recorder = recorder is None
         recorder = recorder or stack.enter_context(
-            Recorder(client, close_timeout=_CLOSE_S, log_warnings=False)
+            Recorder(client, close_timeout=_CLOSE_TIMEOUT_S, log_warnings=False)
         )
-        done = _Cache(task, artifact_hash, directory, client, recorder, upload_options).run()
+        result = _Cache(task, artifact_hash, directory, client, recorder, upload_options).run()
         if own_recorder:
             recorder.close()
             lost_events = recorder.last_error and f"not recorded: {recorder.last_error}"
-            done = replace(done, problem=done.problem or lost_events or None)
-        return done
+            result = replace(result, problem=result.problem or lost_events or None)
+        return result
 
 
 class _Cache:
-    """One task and one cache. `directory` belongs to this run."""
+    """One task and its cache. `directory` is used by this run only."""
 
     def __init__(
         self,
@@ -223,8 +223,8 @@ class _Cache:
 
     def _check_signature(self, tag: str | None) -> None:
         expected = self._signature()
-        given = (tag or "").encode(errors="surrogateescape")
-        if expected is not None and not hmac.compare_digest(expected.encode(), given):
+        received = (tag or "").encode(errors="surrogateescape")
+        if expected is not None and not hmac.compare_digest(expected.encode(), received):
             raise ArchiveRejected("its signature is missing or invalid")
 
 
@@ -245,8 +245,8 @@ def _run(task: Task, lookup: CachedRun[Any]) -> CachedRun[Any]:
     )
 
 
-def _problem(what: str, error: Exception) -> str:
-    return f"{what}: {error}".rstrip(".")
+def _problem(effect: str, error: Exception) -> str:
+    return f"{effect}: {error}".rstrip(".")
 
 
 def _client_info() -> ClientOptions:

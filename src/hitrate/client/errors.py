@@ -2,13 +2,13 @@
 
 HitrateError
 ├── BadRequest          400 and other 4xx; without a status: rejected before anything was sent
-├── Unauthorized        401  no token, or it is unknown, expired or revoked
+├── Unauthorized        401  the token is missing, unknown, expired or revoked
 ├── PaymentRequired     402  the team is blocked, or a payment is missing
 ├── Forbidden           403  `code` says why: forbidden, remote_caching_disabled, …
 ├── NotFound            404  the artifact does not exist
 ├── RateLimited         429  `retry_after` says when to try again
 ├── ServiceUnavailable  5xx  the server cannot process the request now
-└── TransportError      no response, or not one of this API
+└── TransportError      no response, or not a response of this API
 """
 
 
@@ -32,10 +32,10 @@ class HitrateError(Exception):
         self.request_id = request_id
 
     def __str__(self) -> str:
-        facts = [] if self.status is None else [str(self.status), self.code]
+        details = [] if self.status is None else [str(self.status), self.code]
         if self.request_id:
-            facts.append(f"request {self.request_id}")
-        return f"{self.message} ({', '.join(facts)})" if facts else self.message
+            details.append(f"request {self.request_id}")
+        return f"{self.message} ({', '.join(details)})" if details else self.message
 
 
 class BadRequest(HitrateError, ValueError):
@@ -45,7 +45,7 @@ class BadRequest(HitrateError, ValueError):
 
 
 class Unauthorized(HitrateError):
-    """There is no token, or it is unknown, expired or revoked."""
+    """The token is missing, unknown, expired or revoked."""
 
     code = "unauthorized"
 
@@ -101,7 +101,7 @@ class ServiceUnavailable(_RetryableError):
 
 
 class TransportError(HitrateError):
-    """There was no response; or, if `status` is set, it was not one of this API.
+    """No response was received or, if `status` is set, it is not a response of this API.
 
     `may_have_arrived`: the server may have processed the request although the call failed.
     """

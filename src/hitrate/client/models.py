@@ -53,7 +53,7 @@ EventLike = RequestBody | Mapping[str, Any]
 
 
 class CachingStatus(StrEnum):
-    """State of Remote Caching for the token's team."""
+    """State of Remote Caching for a team."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
@@ -98,7 +98,7 @@ QueryResponse = dict[str, ArtifactInfo | ArtifactProblem | None]
 
 
 class ArtifactMetadata(msgspec.Struct, frozen=True):
-    """Metadata stored with an artifact; None where there is none.
+    """Metadata stored with an artifact; a field is None if it was not sent.
 
     `sha`: git commit; `dirty_hash`: hash of the uncommitted changes.
     """

@@ -1,7 +1,7 @@
 """Background recording of cache usage events that never delays or fails a build.
 
-Each event ends in exactly one of three counts: `sent` (the server acknowledged it), `dropped` (it
-is not recorded), or `unknown` (it was sent, and no response arrived in time).
+Each event is counted exactly once: `sent` (the server acknowledged it), `dropped` (it
+is not recorded), or `unknown` (it was sent, but no response arrived in time).
 """
 
 import atexit
@@ -23,18 +23,18 @@ from hitrate.client.errors import BadRequest, HitrateError
 from hitrate.client.models import Event, Source, encode_events
 from hitrate.client.sync import Hitrate
 
-SESSION = "HITRATE_SESSION"
+SESSION_VARIABLE = "HITRATE_SESSION"
 """Environment variable with the session id that all programs of a build share."""
 
 RESEND_WINDOW_S = 9 * 60.0
-"""Servers recognize a re-sent batch for ten minutes; after that it would count twice."""
+"""Servers recognize a re-sent batch for ten minutes; later it would be counted twice."""
 
-_REQUEST_S = 10.0
+_REQUEST_TIMEOUT_S = 10.0
 _MAX_CLOSING_BACKOFF_S = 0.25
 _SPLIT_STATUSES = (400, 413)
 """Possibly caused by a single event: the batch is split and the others are recorded."""
 
-_MARK_LENGTH = 32
+_NONCE_LENGTH = 32
 _log = logging.getLogger("hitrate.client")
 
 
@@ -82,7 +82,7 @@ class Recorder:
     ) -> None:
         if not 0 <= close_timeout <= threading.TIMEOUT_MAX or capacity < 1:
             raise BadRequest("close_timeout must be a number of seconds, and capacity at least 1.")
-        self.session_id = session_id or os.environ.get(SESSION) or str(uuid.uuid4())
+        self.session_id = session_id or os.environ.get(SESSION_VARIABLE) or str(uuid.uuid4())
         self._client = client
         self._close_timeout = close_timeout
         self._headers = _recorder_headers()
@@ -93,7 +93,7 @@ class Recorder:
         self._loss_logged = False
         self.last_error = ""
         # Reentrant: a signal handler may record while the thread is starting.
-        self._starting = threading.RLock()
+        self._start_lock = threading.RLock()
         self._thread = threading.Thread(target=self._work, name="hitrate-recorder", daemon=True)
         atexit.register(self.close)
 
@@ -164,10 +164,10 @@ class Recorder:
             encoded = encode_events([item])[1:-1]
         except (HitrateError, RuntimeError) as error:
             self._outbox.drop()
-            self._explain(f"{artifact_hash!r}: {error}")
+            self._report_problem(f"{artifact_hash!r}: {error}")
             return
         if problem := self._outbox.put(encoded):
-            self._explain(problem)
+            self._report_problem(problem)
 
     def _reset_after_fork(self) -> None:
         """In a forked process, abandon the parent's outbox, whose lock may be held forever."""
@@ -180,7 +180,7 @@ class Recorder:
         """Start the thread once. Raises RuntimeError in a fork and at interpreter shutdown."""
         if self._is_forked:
             raise RuntimeError("this is a forked process; create a Recorder in it")
-        with self._starting:
+        with self._start_lock:
             if not self._is_started:
                 self._is_started = True
                 self._thread.start()
@@ -194,12 +194,12 @@ class Recorder:
             self._outbox.settle("unknown")
 
     def _deliver(self, batch: list[bytes]) -> None:
-        """Send a batch until it is acknowledged or given up, and count its events."""
+        """Send a batch until it is acknowledged or abandoned, and count its events."""
         call = operations.record_encoded(_body(batch), self._headers)
         failures, delivery = 0, _UnconfirmedDelivery()
         while True:
             delivery.mark_sent()
-            timeout_s = min(_REQUEST_S, max(0.1, self._outbox.remaining_s()))
+            timeout_s = min(_REQUEST_TIMEOUT_S, max(0.1, self._outbox.remaining_s()))
             try:
                 self._client.call(call, {"timeout": timeout_s}, retries=0)
             except HitrateError as error:
@@ -215,7 +215,7 @@ class Recorder:
                 return self._deliver(batch[middle:])
             if not self._wait_to_retry(problem, failures, delivery):
                 if self._outbox.remaining_s() > 0:
-                    self._explain(str(problem))
+                    self._report_problem(str(problem))
                 return self._outbox.settle(
                     "unknown" if delivery.is_unconfirmed else "dropped", len(batch)
                 )
@@ -225,16 +225,16 @@ class Recorder:
     ) -> bool:
         """Wait before the next attempt. Return False if the batch must not be sent again."""
         requested_s = getattr(problem, "retry_after", None)
-        pause = backoff_s(failures, requested_s)
-        if requested_s is None and self._outbox.is_ending:
-            pause = min(pause, _MAX_CLOSING_BACKOFF_S)
+        delay_s = backoff_s(failures, requested_s)
+        if requested_s is None and self._outbox.is_closed:
+            delay_s = min(delay_s, _MAX_CLOSING_BACKOFF_S)
         return (
             is_retryable(problem, idempotent=True)
-            and delivery.age_s() + pause < RESEND_WINDOW_S
-            and self._outbox.pause(pause, requested=requested_s is not None)
+            and delivery.age_s() + delay_s < RESEND_WINDOW_S
+            and self._outbox.pause(delay_s, requested=requested_s is not None)
         )
 
-    def _explain(self, problem: str) -> None:
+    def _report_problem(self, problem: str) -> None:
         # Only changes: a long outage must not fill the build log.
         if problem != self.last_error:
             self.last_error = problem
@@ -249,8 +249,8 @@ def _now() -> tuple[float, float]:
 def _body(batch: list[bytes]) -> bytes:
     # The server treats equal bodies as a re-sent batch. Random whitespace, which JSON ignores,
     # distinguishes this batch from equal ones, also of other programs of the session.
-    mark = "".join(secrets.choice(" \t\n\r") for _ in range(_MARK_LENGTH))
-    return b"[" + b",".join(batch) + b"]" + mark.encode()
+    nonce = "".join(secrets.choice(" \t\n\r") for _ in range(_NONCE_LENGTH))
+    return b"[" + b",".join(batch) + b"]" + nonce.encode()
 
 
 def _recorder_headers() -> dict[str, str]:

@@ -76,7 +76,7 @@ class Hitrate:
 
     @property
     def team_id(self) -> str | None:
-        """The id of the team, if it was given by id."""
+        """The team id, or None if the team is set by its slug or by the token."""
         return self._connection.team_id
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class Hitrate:
     def call(
         self, call: Call[ResponseT], options: CallOptions, *, retries: int | None = None
     ) -> ResponseT:
-        """Return the result of one of `_operations`. Raises HitrateError."""
+        """Send a call, with retries, and return its result. Raises HitrateError."""
 
         def attempt() -> ResponseT:
             with closing(self.send(call, options)) as response:
@@ -119,8 +119,8 @@ class Hitrate:
             try:
                 return attempt()
             except HitrateError as error:
-                pause = attempts.backoff_after(error)
-            self._sleep(pause)
+                delay_s = attempts.backoff_after(error)
+            self._sleep(delay_s)
 
     def send(self, call: Call[Any], options: CallOptions) -> httpx.Response:
         """Send a request; the caller reads and closes the response. Raises HitrateError."""
@@ -144,7 +144,7 @@ class Hitrate:
         if self._pid != os.getpid():
             if not self._owns_http_client:
                 raise BadRequest("This is a forked process: create a client in it.")
-            # Kept, because closing it would close connections that the parent still uses.
+            # Not closed, because that would close connections that the parent still uses.
             self._inherited, self._http = self._http, self._create_http_client()
             self._pid = os.getpid()
         return self._http
