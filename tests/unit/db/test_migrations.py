@@ -134,23 +134,24 @@ def test_opening_a_migrated_database_again_changes_nothing(first_version_dir: Pa
 
 
 def test_server_on_a_migrated_database_accepts_its_tokens(first_version_dir: Path) -> None:
-    fresh = run_hitrate(
+    new_token = run_hitrate(
         "token", "create", "--team", "web", "--data-dir", str(first_version_dir)
     ).strip()
     server = Server(first_version_dir)
-    server.port, server.token = free_port(), fresh
+    server.port, server.token = free_port(), new_token
     server.start()
     try:
-        for secret in (READER, fresh):
+        for secret in (READER, new_token):
             response = server.request("GET", "/v8/artifacts/status", token=secret)
             assert response.json() == {"status": "enabled"}
         assert (
             server.request("PUT", "/v8/artifacts/h2", token=READER, content=b"x").status_code == 403
         )
         assert (
-            server.request("PUT", "/v8/artifacts/h2", token=fresh, content=b"x").status_code == 202
+            server.request("PUT", "/v8/artifacts/h2", token=new_token, content=b"x").status_code
+            == 202
         )
-        assert "shown at the first start" in server.output
+        assert "printed at the first start" in server.output
     finally:
         server.kill()
 
