@@ -1,5 +1,6 @@
 """Background threads that repeat one job until they are closed."""
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -7,6 +8,16 @@ from hitrate import log
 from hitrate.errors import ServiceUnavailable
 
 _log = log.get_logger("background")
+
+_NICENESS = 10
+
+
+def lower_thread_priority() -> None:
+    """Lower the priority of the calling thread.
+
+    On a busy machine, threads that serve requests then run first, so that clients are not delayed.
+    """
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 class PeriodicThread:

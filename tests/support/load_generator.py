@@ -27,7 +27,7 @@ _MAX_EVENTS = 20
 
 
 @dataclass
-class Batch:
+class SentBatch:
     """One recordEvents body. No other batch has the same events."""
 
     body: bytes
@@ -70,19 +70,19 @@ class ExpectedState:
     Each entry is used by one client at a time.
     """
 
-    batches: list[Batch] = field(default_factory=list)
+    batches: list[SentBatch] = field(default_factory=list)
     versions: dict[str, list[Version]] = field(default_factory=dict)
     rejected: list[RawResponse] = field(default_factory=list)
     resent: int = 0
     connection_errors: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def new_batch(self, rng: random.Random) -> Batch:
+    def new_batch(self, rng: random.Random) -> SentBatch:
         """Create and register a batch of random events of one session."""
         session = f"{rng.getrandbits(128):032x}"
         events = [_event(session, rng) for _ in range(rng.randint(1, _MAX_EVENTS))]
         keys = frozenset((session, event["hash"]) for event in events)
-        batch = Batch(json.dumps(events).encode(), keys)
+        batch = SentBatch(json.dumps(events).encode(), keys)
         with self.lock:
             self.batches.append(batch)
         return batch
@@ -95,7 +95,7 @@ class ExpectedState:
             versions.append(Version(artifact.tag, size_bytes))
             return artifact, versions[-1]
 
-    def unacknowledged(self) -> list[Batch]:
+    def unacknowledged(self) -> list[SentBatch]:
         """Return the batches that may or may not have been recorded."""
         return [batch for batch in self.batches if not batch.acknowledged]
 
@@ -198,7 +198,7 @@ class LoadGenerator:
         return process is not None and process.poll() is None
 
     def _event_sender(
-        self, unacknowledged: list[Batch]
+        self, unacknowledged: list[SentBatch]
     ) -> Callable[[RawHttpClient, random.Random], None]:
         def send(client: RawHttpClient, rng: random.Random) -> None:
             # Re-send half of the unacknowledged batches, as clients do after a connection error.
@@ -213,7 +213,7 @@ class LoadGenerator:
 
         return send
 
-    def _post(self, client: RawHttpClient, batch: Batch, *, resend: bool = False) -> None:
+    def _post(self, client: RawHttpClient, batch: SentBatch, *, resend: bool = False) -> None:
         if resend:
             with self._expected.lock:
                 self._expected.resent += 1

@@ -67,7 +67,7 @@ class ArtifactReports:
     ) -> ArtifactPage:
         """Return one page of the stored artifacts with their hits in the period.
 
-        The order `hits` leaves out artifacts without hits; `unused` leaves out those with any.
+        The order `hits` leaves out artifacts without hits; `unused` leaves out artifacts with hits.
         Raises ServiceUnavailable while another report reads all events of a period.
         """
         if unused:
@@ -127,7 +127,7 @@ class ArtifactReports:
         return self._reports.fetch(UseRow, queries.USES, values)
 
     def _hits(self, query: ReportQuery, names: list[str]) -> dict[str, HitsRow]:
-        """Return the hits of artifacts by hash, without those that have no events."""
+        """Return the hits of artifacts by hash. Artifacts without events are left out."""
         values = {**query.period_values, "names": names}
         return {row.hash: row for row in self._reports.fetch(HitsRow, queries.HITS, values)}
 

@@ -20,7 +20,7 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Filters on what the client of a run reported, and on its token; None does not filter.
+    """Filters on the client metadata and the token of runs; None does not filter.
 
     `interactive` is true, false, any or none. `ci` and `agent` are a name, any or none. `token` is
     a token id.

@@ -77,7 +77,7 @@ def transfer_totals_by_bucket(from_transfers: str) -> str:
 
 
 def run_totals_by_group(from_runs: str, group_key: str) -> str:
-    """Return SQL for the totals of runs in each group, those with the most tasks first."""
+    """Return SQL for the totals of runs in each group, by descending number of tasks."""
     return f"""
         SELECT {group_key} AS group_key, {_RUN_TOTALS}
         {from_runs} GROUP BY 1 ORDER BY tasks DESC, 1 LIMIT {MAX_GROUPS}

@@ -188,7 +188,7 @@ class Reports:
         return rows[0]
 
     def find_tokens(self, token_ids: Iterable[str | None]) -> dict[str, Token]:
-        """Return those of the tokens that exist, by id."""
+        """Return the existing tokens by id."""
         return self._tokens.find_all({one for one in token_ids if one is not None})
 
     def stored(self, team_id: str) -> CacheUsage:
@@ -225,7 +225,7 @@ class Reports:
         return run_stats(runs, transfers)
 
     def _team_tokens(self, team_id: str) -> dict[str, Token]:
-        """Return the existing tokens that sent something to a team, by id."""
+        """Return the existing tokens that sent events or artifacts to a team, by id."""
         rows = self.fetch(TokenRow, queries.SENDING_TOKENS, {"team": team_id})
         return self.find_tokens(row.token_id for row in rows)
 

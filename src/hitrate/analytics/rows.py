@@ -164,7 +164,7 @@ def run_info(row: RunRow, tokens: Mapping[str, Token]) -> RunInfo:
 
 
 class ClientColumns(Protocol):
-    """A row with the client and token that sent something."""
+    """A row with the client and token of a request."""
 
     @property
     def ci(self) -> str | None: ...

@@ -7,7 +7,7 @@ from litestar import delete, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from hitrate.artifacts.gc import GarbageCollector, Report
+from hitrate.artifacts.gc import CollectionReport, GarbageCollector
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.auth.guards import current_auth
 from hitrate.auth.models import Permission
@@ -48,7 +48,7 @@ def collect_garbage(
     dry_run: Annotated[
         bool, QueryParameter(name="dryRun", description="Report what would be removed.")
     ] = False,
-) -> Report:
+) -> CollectionReport:
     return garbage_collector.collect(dry_run=dry_run)
 
 

@@ -47,7 +47,7 @@ class Removed(msgspec.Struct, rename="camel"):
     size_bytes: int = 0
 
 
-class Report(msgspec.Struct, rename="camel"):
+class CollectionReport(msgspec.Struct, rename="camel"):
     """Removals of one garbage collection by reason; with `dry_run`, those that it would make.
 
     `orphanBody` counts files without an index row, `missingBody` index rows without a complete
@@ -110,12 +110,12 @@ class GarbageCollector:
         """Abort the collection in progress and stop the thread."""
         self._thread.close()
 
-    def collect(self, *, dry_run: bool) -> Report:
+    def collect(self, *, dry_run: bool) -> CollectionReport:
         """Run a full collection now: expired artifacts, size limits, and the repair.
 
         Blocks for as long as it takes, so it must not run on the event loop.
         """
-        report = Report(dry_run, {})
+        report = CollectionReport(dry_run, {})
         policy = EvictionPolicy(self._store, self._limits, dry_run=dry_run)
         with self._lock:
             self._store.write_last_used()
@@ -146,19 +146,19 @@ class GarbageCollector:
         if policy.above_high_watermark():
             self._store.remove_replaced(REPLACED_GRACE_NEAR_LIMIT_S)
             self._store.write_last_used()
-            self._evict(policy.over_limits(exact=False), Report(False, {}))
+            self._evict(policy.over_limits(exact=False), CollectionReport(False, {}))
 
     def _evict_expired(self) -> None:
         policy = EvictionPolicy(self._store, self._limits)
-        self._evict(policy.expired(self._clock.now_ms()), Report(False, {}))
+        self._evict(policy.expired(self._clock.now_ms()), CollectionReport(False, {}))
 
     def _repair_after_start(self) -> None:
-        report = Report(False, {})
+        report = CollectionReport(False, {})
         self._repair(report)
         if report.removed:
             _log.info("artifact index repaired", removed=msgspec.to_builtins(report.removed))
 
-    def _evict(self, batches: Iterable[EvictionBatch], report: Report) -> None:
+    def _evict(self, batches: Iterable[EvictionBatch], report: CollectionReport) -> None:
         for reason, batch in batches:
             removed = batch if report.dry_run else self._remove(batch)
             size_bytes = sum(ref.size_bytes for ref in removed)
@@ -172,7 +172,7 @@ class GarbageCollector:
             raise ShuttingDown
         return asyncio.run_coroutine_threadsafe(self._store.remove(refs), self._loop).result()
 
-    def _repair(self, report: Report) -> None:
+    def _repair(self, report: CollectionReport) -> None:
         """Remove files without an index row, and index rows without a complete file."""
         files: list[BlobFile] = []
         for file in self._store.blobs.scan():
@@ -189,7 +189,7 @@ class GarbageCollector:
         if not report.dry_run:
             self._store.blobs.remove_empty_directories()
 
-    def _remove_orphans(self, files: Iterable[BlobFile], report: Report) -> None:
+    def _remove_orphans(self, files: Iterable[BlobFile], report: CollectionReport) -> None:
         if self._thread.stopping:
             raise ShuttingDown
         # In this order: a body that is no longer in flight already has its index row.

@@ -7,7 +7,7 @@ import msgspec
 
 from hitrate.artifacts.blobs import BlobStore
 from hitrate.artifacts.eviction import CacheLimits
-from hitrate.artifacts.gc import GarbageCollector, Report
+from hitrate.artifacts.gc import CollectionReport, GarbageCollector
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.cli.operator import operator_client
 from hitrate.cli.output import print_json, print_table
@@ -41,7 +41,7 @@ def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
     if running is not None:
         with operator_client(settings, running) as server:
             answer = server.call("POST", "/v1/operator/gc", dryRun="true" if dry_run else "false")
-        report = msgspec.json.decode(answer, type=Report)
+        report = msgspec.json.decode(answer, type=CollectionReport)
     else:
         report = asyncio.run(_offline(settings, dry_run))
     if json_output:
@@ -50,7 +50,7 @@ def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
         _print(report)
 
 
-async def _offline(settings: Settings, dry_run: bool) -> Report:
+async def _offline(settings: Settings, dry_run: bool) -> CollectionReport:
     clock = Clock()
     with DataDirLock(settings):
         engine = open_database(settings.data_dir)
@@ -66,7 +66,7 @@ async def _offline(settings: Settings, dry_run: bool) -> Report:
             engine.dispose()
 
 
-def _print(report: Report) -> None:
+def _print(report: CollectionReport) -> None:
     title = "Would remove" if report.dry_run else "Removed"
     rows = [
         (_REASONS[reason], removed.count, format_size(removed.size_bytes))

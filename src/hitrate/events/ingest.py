@@ -19,7 +19,7 @@ from hitrate.events.outcomes import (
     TASK_FROM_EVENTS,
     TASK_FROM_PARTS,
 )
-from hitrate.events.schema import hex_hash_key, is_hex_hash, other_hash_key, run_key
+from hitrate.events.schema import fetch_number, hex_hash_key, is_hex_hash, other_hash_key, run_key
 
 Durations = Callable[[str, Sequence[str]], Mapping[str, float]]
 """Looks up the durations of a team's stored artifacts, in ms, by hash. Raises DatabaseError."""
@@ -129,12 +129,12 @@ LEFT JOIN artifact_durations a
 """
 
 
-def _stage_new_events(made_ms: str, join: str) -> str:
+def _stage_new_events(artifact_duration: str, join: str) -> str:
     return f"""
         CREATE OR REPLACE TEMP TABLE new_events AS
         SELECT nextval('event_ids') AS id, received_at, sender, run, kind,
                coalesce(hex_hash, {other_hash_key("e.name")}) AS hash, duration,
-               {made_ms} AS made_ms
+               {artifact_duration} AS made_ms
         FROM staged_events e JOIN batch_runs b USING (line, session) {join}
     """
 
@@ -251,7 +251,7 @@ def ingest_batches(
     cursor.execute(_STAGE_TASKS)
     _update_runs(cursor)
     [sums] = cursor.execute(_SUM_RUN_DELTAS).fetchall()
-    events = _number(cursor, "INSERT INTO events FROM new_events")
+    events = fetch_number(cursor, "INSERT INTO events FROM new_events")
     return RunTotalsDelta(events, *(int(value or 0) for value in sums))
 
 
@@ -265,7 +265,7 @@ def record_duplicates(cursor: duckdb.DuckDBPyConnection) -> None:
 
 
 def _update_runs(cursor: duckdb.DuckDBPyConnection) -> None:
-    if _number(cursor, "SELECT count(*) FROM sessions WHERE NOT is_new"):
+    if fetch_number(cursor, "SELECT count(*) FROM sessions WHERE NOT is_new"):
         for statement in (
             _STAGE_TASKS_BEFORE,
             _STAGE_TASKS_AFTER,
@@ -291,8 +291,3 @@ def _stage_artifact_durations(cursor: duckdb.DuckDBPyConnection, durations: Dura
     values = {"teams": teams, "names": names, "durations": durations_ms}
     cursor.execute(_STAGE_ARTIFACT_DURATIONS, values)
     return True
-
-
-def _number(cursor: duckdb.DuckDBPyConnection, statement: str) -> int:
-    [(number,)] = cursor.execute(statement).fetchall()
-    return int(number)

@@ -5,14 +5,13 @@ event store is unavailable, segments accumulate in the spool. A batch that can n
 quarantined, and the rest of its segment is loaded.
 """
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hitrate import log
-from hitrate.background import PeriodicThread
+from hitrate.background import PeriodicThread, lower_thread_priority
 from hitrate.clock import Clock
 from hitrate.errors import DatabaseError, EventStoreUnavailable, InvalidSegment
 from hitrate.events import wire
@@ -31,9 +30,6 @@ PRUNE_INTERVAL_S = 60.0
 TRANSFER_FLUSH_INTERVAL_S = 2.0
 OBSERVER_TIMEOUT_S = 3.0
 """A segment is loaded at this age even if an observer is not ready for it."""
-NICENESS = 10
-"""Below the request threads: on a busy machine events wait in the spool instead of delaying
-clients."""
 
 _log = log.get_logger("events")
 
@@ -72,7 +68,7 @@ class Loader:
             POLL_INTERVAL_S,
             initial_delay_s=0.0,
             min_pause_s=MIN_PAUSE_S,
-            on_start=_lower_priority,
+            on_start=lower_thread_priority,
         )
         self._passes = threading.Condition()
         self._last_started_pass = self._last_complete_pass = 0
@@ -80,10 +76,10 @@ class Loader:
         self._transfers_flushed_at = float("-inf")
         self._pruned_at = time.monotonic()
         self.last_error: str | None = None
-        """Why nothing can be loaded at the moment, or None."""
+        """Why segments cannot be loaded now, or None."""
 
     def open(self) -> None:
-        """Let the observers recover, then start the thread."""
+        """Call the observers' `recover`, then start the thread."""
         if self._is_open:
             return
         self._quarantine.open()
@@ -93,7 +89,7 @@ class Loader:
         self._is_open = True
 
     def close(self, timeout_s: float = 4.0) -> None:
-        """Load what the spool holds for up to `timeout_s` (the rest stays there), then stop."""
+        """Load segments for up to `timeout_s` seconds, then stop. The rest stays in the spool."""
         self._is_open = False
         if not self._thread.close():
             return
@@ -139,7 +135,7 @@ class Loader:
     def catch_up(self, timeout_s: float) -> bool:
         """Wait until all events that were acknowledged before the call are loaded.
 
-        Returns whether they are. Returns False at once while the event store is unavailable.
+        Returns whether they are. Returns False immediately while the event store is unavailable.
         """
         with self._passes:
             next_pass = self._last_started_pass + 1
@@ -253,7 +249,3 @@ class Loader:
             self._store.close()
         except EventStoreUnavailable as error:
             _log.warning("closing the event store failed", reason=str(error))
-
-
-def _lower_priority() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -7,7 +7,7 @@ import duckdb
 from hitrate import log
 from hitrate.errors import EventStoreUnavailable
 from hitrate.events.ingest import Durations, ingest_batches
-from hitrate.events.schema import SCHEMA_VERSION, TABLES
+from hitrate.events.schema import SCHEMA_VERSION, TABLES, fetch_number
 
 MIGRATION_BATCH_SIZE = 500_000
 
@@ -50,22 +50,22 @@ def create_or_migrate(
     """
     cursor.execute("BEGIN")
     _check_version(cursor)
-    is_first_release = _number(cursor, _IS_FIRST_RELEASE) > 0
+    is_first_release = fetch_number(cursor, _IS_FIRST_RELEASE) > 0
     if is_first_release:
         cursor.execute("ALTER TABLE events RENAME TO legacy_events")
     cursor.execute(TABLES)
     if is_first_release:
         _migrate_first_release(cursor, durations, should_stop)
         cursor.execute("DROP TABLE legacy_events")
-    if _number(cursor, "SELECT count(*) FROM schema_version") == 0:
+    if fetch_number(cursor, "SELECT count(*) FROM schema_version") == 0:
         cursor.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
     cursor.execute("COMMIT")
 
 
 def _check_version(cursor: duckdb.DuckDBPyConnection) -> None:
-    if _number(cursor, _HAS_VERSION_TABLE) == 0:
+    if fetch_number(cursor, _HAS_VERSION_TABLE) == 0:
         return
-    version = _number(cursor, "SELECT coalesce(max(version), 1) FROM schema_version")
+    version = fetch_number(cursor, "SELECT coalesce(max(version), 1) FROM schema_version")
     if version > SCHEMA_VERSION:
         # Closing the connection must not write either, not even the log of a crash.
         cursor.execute("ROLLBACK")
@@ -81,7 +81,7 @@ def _migrate_first_release(
     durations: Durations | None,
     should_stop: Callable[[], bool],
 ) -> None:
-    last_id = _number(cursor, "SELECT coalesce(max(id), 0) FROM legacy_events")
+    last_id = fetch_number(cursor, "SELECT coalesce(max(id), 0) FROM legacy_events")
     for after_id in range(0, last_id, MIGRATION_BATCH_SIZE):
         if should_stop():
             raise EventStoreUnavailable(
@@ -90,8 +90,3 @@ def _migrate_first_release(
         _log.info("migrating events of an earlier version", done=after_id, total=last_id)
         cursor.execute(_LEGACY_EVENTS_AS_INCOMING, [after_id, after_id + MIGRATION_BATCH_SIZE])
         ingest_batches(cursor, durations)
-
-
-def _number(cursor: duckdb.DuckDBPyConnection, query: str) -> int:
-    [(number,)] = cursor.execute(query).fetchall()
-    return int(number)

@@ -77,4 +77,4 @@ RUN_TOTALS_FROM_TASKS = f"""
     sum(sign * (events - bit_count(kinds)))::BIGINT AS repeats,
     sum(sign * anomalies)::BIGINT AS anomalies
 """
-"""The change of a run's totals: `sign` is 1 for a task as it is now, -1 for one as it was."""
+"""The change of a run's totals: `sign` is 1 for the new state of a task, -1 for its old state."""

@@ -40,7 +40,7 @@ class Quarantine:
         self._legacy_directory = directory.with_name(_LEGACY_DIRECTORY_NAME)
 
     def open(self) -> None:
-        """Move what an earlier version quarantined in `spool/rejected` to this directory."""
+        """Move the files that an earlier version quarantined in `spool/rejected` here."""
         if self._legacy_directory.is_dir():
             self.directory.mkdir(exist_ok=True)
             for path in self._legacy_directory.iterdir():
@@ -67,7 +67,7 @@ class Quarantine:
     def extract_invalid_lines(self, segment: Path, validate: Validate) -> tuple[list[bytes], int]:
         """Write each invalid line of a segment to the quarantine, durably.
 
-        Returns the valid lines, and the number of invalid ones. The segment stays as it is.
+        Returns the valid lines, and the number of invalid ones. The segment does not change.
         """
         lines = segment.read_bytes().splitlines(keepends=True)
         reasons = _find_invalid_lines(lines, validate)

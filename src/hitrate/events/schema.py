@@ -4,6 +4,8 @@
 each run. Only `ingest.py` adds rows to either.
 """
 
+import duckdb
+
 from hitrate.events.outcomes import KINDS
 
 SCHEMA_VERSION = 1
@@ -86,7 +88,7 @@ _HEX_64_BITS = "'[0-9a-f]{16}'"
 
 
 def is_hex_hash(text: str) -> str:
-    """Return SQL for whether a hash is 16 hexadecimal digits, as those of turbo are."""
+    """Return SQL for whether a hash is 16 hexadecimal digits, the form that turbo uses."""
     return f"regexp_full_match({text}, {_HEX_64_BITS})"
 
 
@@ -119,3 +121,11 @@ def kind_names(kind: str) -> str:
         + " END"
         for column in (0, 1)
     )
+
+
+def fetch_number(
+    cursor: duckdb.DuckDBPyConnection, statement: str, parameters: object = None
+) -> int:
+    """Return the single number in a result: a value, or the number of changed rows."""
+    row = cursor.execute(statement, parameters).fetchone()
+    return int(row[0]) if row else 0

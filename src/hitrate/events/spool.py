@@ -23,7 +23,7 @@ from hitrate.group_commit import GroupCommitter
 SUFFIX = ".ndjson"
 MAX_SEGMENT_BYTES = 64 * 2**20
 RESERVE_BYTES = 16 * 2**20
-"""Free space that the spool leaves, so that the event store can load what it holds."""
+"""Free space that the spool leaves, so that the event store can load the segments."""
 
 _SPACE_CHECK_INTERVAL_S = 0.1
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC

@@ -24,7 +24,7 @@ from hitrate.events.ingest import (
 )
 from hitrate.events.migrations import create_or_migrate
 from hitrate.events.models import EventFilter, EventRecord, LoadResult, OnDuplicates, event_record
-from hitrate.events.schema import hash_key, kind_names, run_key
+from hitrate.events.schema import fetch_number, hash_key, kind_names, run_key
 from hitrate.events.transfers import Transfers
 
 _CLOSE_TIMEOUT_S = 5.0
@@ -189,15 +189,15 @@ class DuckDBEventStore:
                 self._read_segment(cursor, segment)
             except InvalidSegment as error:
                 return str(error)
-            if _number(cursor, _COUNT_INCOMPLETE_EVENTS):
+            if fetch_number(cursor, _COUNT_INCOMPLETE_EVENTS):
                 return "An event lacks sessionId, source, event or hash."
             return None
 
     def prune(self, waiting: set[str], now_ms: int, event_ttl_s: float | None) -> int:
-        """Delete what is no longer needed. Return the number of deleted events.
+        """Delete expired rows. Return the number of deleted events.
 
-        These are the names of segments that are not `waiting` in the spool, digests older than
-        RESEND_WINDOW_MS, and runs that ended before `event_ttl_s` with their events.
+        Deletes the names of segments that are not `waiting` in the spool, digests older than
+        RESEND_WINDOW_MS, and, if older than `event_ttl_s`, runs with their events, and transfers.
         """
         with self.cursor() as cursor:
             cursor.execute("DELETE FROM segments WHERE NOT list_contains(?, name)", [list(waiting)])
@@ -206,7 +206,7 @@ class DuckDBEventStore:
                 return 0
             before_ms = now_ms - int(event_ttl_s * 1000)
             cursor.execute("BEGIN")
-            deleted = _number(cursor, _DELETE_OLD_EVENTS, {"before_ms": before_ms})
+            deleted = fetch_number(cursor, _DELETE_OLD_EVENTS, {"before_ms": before_ms})
             cursor.execute("DELETE FROM runs WHERE ended_at < ?", [before_ms])
             cursor.execute("DELETE FROM transfers WHERE moved_at < ?", [before_ms])
             cursor.execute("COMMIT")
@@ -249,7 +249,7 @@ class DuckDBEventStore:
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a cursor for queries. It sees a loaded segment as a whole or not at all.
+        """Open a cursor for queries. It sees all events of a segment or none.
 
         Raises EventStoreUnavailable, also for errors of DuckDB inside the `with` block.
         """
@@ -297,7 +297,7 @@ class DuckDBEventStore:
             cursor.execute(_READ_SEGMENT, [str(segment), self._max_line_bytes])
         except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
             raise InvalidSegment(str(error)) from error
-        if _number(cursor, _COUNT_INCOMPLETE_LINES):
+        if fetch_number(cursor, _COUNT_INCOMPLETE_LINES):
             raise InvalidSegment("A line lacks team, token, receivedAt, digest or events.")
 
 
@@ -328,9 +328,3 @@ def _map_duckdb_errors() -> Iterator[None]:
     except (duckdb.Error, OSError) as error:
         needs_reopen = isinstance(error, duckdb.FatalException | duckdb.InternalException)
         raise EventStoreUnavailable(str(error), reopen=needs_reopen) from error
-
-
-def _number(cursor: duckdb.DuckDBPyConnection, statement: str, parameters: object = None) -> int:
-    """Return the only number in the result: a count, or how many rows were changed."""
-    row = cursor.execute(statement, parameters).fetchone()
-    return int(row[0]) if row else 0

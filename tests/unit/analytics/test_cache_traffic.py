@@ -24,11 +24,11 @@ from tests.support.analytics_fixture import (
 )
 from tests.support.report_comparison import GROUPS, milliseconds
 
-START = 1_800_000_000_000
+START_MS = 1_800_000_000_000
 NO_CLIENT = (None, None, None)
 CI = ("GITHUB_ACTIONS", False, "claude-code")
 HOUR_MS = 60 * MINUTE_MS
-PERIOD = Period(START, START + 24 * HOUR_MS)
+PERIOD = Period(START_MS, START_MS + 24 * HOUR_MS)
 
 
 class TransferFixture:
@@ -36,7 +36,7 @@ class TransferFixture:
 
     def __init__(self, event_store: EventStoreFixture) -> None:
         self.event_store = event_store
-        self.clock = ManualClock(START)
+        self.clock = ManualClock(START_MS)
         self.counter = TransferCounter(self.clock)
 
     def flush(self) -> None:
@@ -66,15 +66,17 @@ def traffic(tmp_path: Path) -> Iterator[TransferFixture]:
 
 
 def test_counter_adds_up_transfers_of_one_minute_and_client(traffic: TransferFixture) -> None:
-    for size, at_ms in ((10, START), (20, START + MINUTE_MS - 1)):
+    for size, at_ms in ((10, START_MS), (20, START_MS + MINUTE_MS - 1)):
         traffic.clock.value_ms = at_ms
         traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NO_CLIENT, size)
         traffic.counter.downloaded(TEAM_ID, TEAM_TOKEN, NO_CLIENT, size + 1)
-    traffic.clock.value_ms = START + MINUTE_MS
+    traffic.clock.value_ms = START_MS + MINUTE_MS
     traffic.counter.downloaded(TEAM_ID, TEAM_TOKEN, NO_CLIENT, 5)
     assert traffic.counter.drain() == {
-        TransferKey(START, TEAM_ID, TEAM_TOKEN, *NO_CLIENT): TransferTotals(2, 30, 2, 32),
-        TransferKey(START + MINUTE_MS, TEAM_ID, TEAM_TOKEN, *NO_CLIENT): TransferTotals(0, 0, 1, 5),
+        TransferKey(START_MS, TEAM_ID, TEAM_TOKEN, *NO_CLIENT): TransferTotals(2, 30, 2, 32),
+        TransferKey(START_MS + MINUTE_MS, TEAM_ID, TEAM_TOKEN, *NO_CLIENT): TransferTotals(
+            0, 0, 1, 5
+        ),
     }
     assert traffic.counter.drain() == {}
 
@@ -85,7 +87,7 @@ def test_restored_transfers_are_added_to_later_ones(traffic: TransferFixture) ->
     traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NO_CLIENT, 7)
     traffic.counter.restore(drained)
     assert traffic.counter.drain() == {
-        TransferKey(START, TEAM_ID, TEAM_TOKEN, *NO_CLIENT): TransferTotals(2, 17, 0, 0)
+        TransferKey(START_MS, TEAM_ID, TEAM_TOKEN, *NO_CLIENT): TransferTotals(2, 17, 0, 0)
     }
 
 
@@ -93,7 +95,7 @@ def test_restored_transfers_are_added_to_later_ones(traffic: TransferFixture) ->
 def test_drain_and_restore_keep_totals_for_any_transfers(
     transfers: list[tuple[bool, int, int]],
 ) -> None:
-    clock = ManualClock(START)
+    clock = ManualClock(START_MS)
     counter = TransferCounter(clock)
     for upload, size, pause in transfers:
         (counter.uploaded if upload else counter.downloaded)(TEAM_ID, TEAM_TOKEN, NO_CLIENT, size)
@@ -107,9 +109,9 @@ def test_drain_and_restore_keep_totals_for_any_transfers(
 
 
 def test_summary_has_transfers_of_the_period_and_the_previous_one(traffic: TransferFixture) -> None:
-    traffic.clock.value_ms = START - MINUTE_MS
+    traffic.clock.value_ms = START_MS - MINUTE_MS
     traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NO_CLIENT, 1)
-    traffic.clock.value_ms = START
+    traffic.clock.value_ms = START_MS
     traffic.counter.uploaded(TEAM_ID, TEAM_TOKEN, NO_CLIENT, 10)
     traffic.counter.downloaded(TEAM_ID, USER_TOKEN, CI, 100)
     traffic.counter.downloaded(OTHER_TEAM_ID, TEAM_TOKEN, NO_CLIENT, 1000)
@@ -134,14 +136,14 @@ def test_transfers_of_one_minute_are_added_up_when_stored_twice(traffic: Transfe
 
 def test_timeseries_has_transfers_of_each_bucket(traffic: TransferFixture) -> None:
     for hour in (0, 0, 3):
-        traffic.clock.value_ms = START + hour * HOUR_MS + HOUR_MS - 1
+        traffic.clock.value_ms = START_MS + hour * HOUR_MS + HOUR_MS - 1
         traffic.counter.downloaded(TEAM_ID, TEAM_TOKEN, NO_CLIENT, 10)
     traffic.flush()
     series = traffic.event_store.reports.timeseries(
         ReportQuery(TEAM_ID, PERIOD), "hour", ZoneInfo("UTC")
     )
     transfers = {
-        (milliseconds(bucket.from_) - START) // HOUR_MS: as_tuple(bucket.artifacts)
+        (milliseconds(bucket.from_) - START_MS) // HOUR_MS: as_tuple(bucket.artifacts)
         for bucket in series.buckets
     }
     assert transfers.pop(0) == (0, 0, 2, 20)

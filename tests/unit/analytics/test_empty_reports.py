@@ -19,9 +19,9 @@ from tests.support.analytics_fixture import (
 )
 from tests.support.report_comparison import GROUPS
 
-START = 1_800_000_000_000
+START_MS = 1_800_000_000_000
 ALL_TIME = ReportQuery(TEAM_ID, Period(0, 4_102_444_800_000))
-ONE_DAY = ReportQuery(TEAM_ID, Period(START, START + 86_400_000))
+ONE_DAY = ReportQuery(TEAM_ID, Period(START_MS, START_MS + 86_400_000))
 
 
 def batch(at_ms: int, session: str, *names: str, token: str = UNKNOWN_TOKEN) -> Batch:
@@ -66,7 +66,7 @@ def test_breakdown_has_a_group_for_runs_without_a_value(
     analytics: AnalyticsFixture, by: str
 ) -> None:
     with analytics.event_store() as event_store:
-        event_store.load("one", [batch(START, "s", "h")])
+        event_store.load("one", [batch(START_MS, "s", "h")])
         [group] = event_store.reports.breakdown(ALL_TIME, by).groups
     key = UNKNOWN_TOKEN if by == "token" else None
     assert (group.key, group.label) == (key, key or NO_VALUE_LABELS[by])
@@ -96,7 +96,7 @@ def test_pages_of_runs_join_without_gaps(analytics: AnalyticsFixture, order: str
     with analytics.event_store() as event_store:
         for number in range(7):
             names = [f"{n}" for n in range(number % 3 + 1)]
-            event_store.load(f"{number}", [batch(START, f"s{number}", *names)])
+            event_store.load(f"{number}", [batch(START_MS, f"s{number}", *names)])
         all_runs = event_store.reports.runs(ALL_TIME, order, 100, 0).runs
         paged: list[RunInfo] = []
         cursor: str | None = "0"

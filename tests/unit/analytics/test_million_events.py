@@ -31,9 +31,9 @@ from tests.support.report_comparison import (
 EVENTS = 1_000_000
 BATCH_SIZE = 1000
 RESENT_BATCHES = 40
-START = 1_800_000_000_000
+START_MS = 1_800_000_000_000
 SPAN_MS = 20 * DAY_MS
-PERIOD = Period(START, START + 2 * SPAN_MS)
+PERIOD = Period(START_MS, START_MS + 2 * SPAN_MS)
 
 HASHES = [f"{n * 0x9E3779B97F4A7C15 % 2**64:016x}" for n in range(700)] + [
     f"{n:x}/{'é' * (n % 9)}" for n in range(100)
@@ -92,7 +92,7 @@ def _batch(rng: random.Random, number: int, minute: int) -> Batch:
     return Batch(
         team=rng.choice((TEAM_ID, TEAM_ID, OTHER_TEAM_ID)),
         token=rng.choice(TOKEN_IDS),
-        received_at=START + minute * 60_000 + rng.randrange(1000),
+        received_at=START_MS + minute * 60_000 + rng.randrange(1000),
         ci=rng.choice((None, "GITHUB_ACTIONS", "JENKINS")),
         interactive=rng.choice((None, True, False)),
         agent=rng.choice((None, "claude-code")),

@@ -4,17 +4,17 @@ import asyncio
 from pathlib import Path
 
 from hitrate.artifacts.eviction import CacheLimits
-from hitrate.artifacts.gc import GarbageCollector, Report
+from hitrate.artifacts.gc import CollectionReport, GarbageCollector
 from tests.support.artifact_cache import CacheFixture, run_with_cache
 
 DAY_S = 86400
 
 
-async def collect(collector: GarbageCollector, *, dry_run: bool = False) -> Report:
+async def collect(collector: GarbageCollector, *, dry_run: bool = False) -> CollectionReport:
     return await asyncio.to_thread(collector.collect, dry_run=dry_run)
 
 
-def removed(report: Report) -> dict[str, tuple[int, int]]:
+def removed(report: CollectionReport) -> dict[str, tuple[int, int]]:
     return {reason: (c.count, c.size_bytes) for reason, c in report.removed.items()}
 
 

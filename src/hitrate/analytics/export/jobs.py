@@ -5,7 +5,6 @@ sender of the response only copies bytes, and no query is open while it does. A 
 before it is handed over, so it disappears when it is closed, whatever happens.
 """
 
-import os
 import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -20,9 +19,9 @@ import duckdb
 from hitrate.analytics.export.datasets import Chunk, Dataset, Values
 from hitrate.analytics.export.formats import Format
 from hitrate.analytics.rows import Row, fetch
+from hitrate.background import lower_thread_priority
 from hitrate.datadir import free_bytes
 from hitrate.errors import EventStoreUnavailable, RateLimited, ServiceUnavailable
-from hitrate.events.loader import NICENESS
 from hitrate.events.store import DuckDBEventStore
 
 MAX_CONCURRENT = 2
@@ -60,7 +59,7 @@ class ExportManager:
         send_timeout_s: float = SEND_TIMEOUT_S,
     ) -> None:
         self.send_timeout_s = send_timeout_s
-        """After this time, a client that accepts no data is considered gone."""
+        """After this time, a client that accepts no data is considered disconnected."""
         self._store = store
         self._directory = directory
         self._min_free_bytes = min_free_bytes
@@ -73,7 +72,7 @@ class ExportManager:
         if self._threads is None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory.mkdir(mode=0o700, parents=True)
-            self._threads = ThreadPoolExecutor(MAX_CONCURRENT, "exports", _lower_priority)
+            self._threads = ThreadPoolExecutor(MAX_CONCURRENT, "exports", lower_thread_priority)
 
     def close(self) -> None:
         """Stop all jobs, interrupting their queries."""
@@ -226,7 +225,7 @@ class ExportJob:
     def _merge(self, paths: list[str], merged: Path) -> Path:
         """Merge Parquet files into one.
 
-        In a database of its own: a query this long must not hold the event store.
+        In a separate database: a query this long must not hold the event store.
         """
         copy = f"COPY (FROM read_parquet($paths)) TO $path ({self._format.copy_options})"
         with duckdb.connect(config=_ISOLATED_CONFIG) as connection, self._interruptible(connection):
@@ -256,8 +255,3 @@ def _open_unlinked(path: Path) -> BinaryIO:
 
 def _stopped() -> ServiceUnavailable:
     return ServiceUnavailable("The export was stopped; start it again.")
-
-
-def _lower_priority() -> None:
-    """Let requests run before export threads, as the loader does."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
