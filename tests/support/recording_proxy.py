@@ -42,6 +42,11 @@ class Exchange:
         return urlsplit(self.target).path
 
     @property
+    def artifact_hash(self) -> str:
+        """The last segment of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
     def query(self) -> dict[str, list[str]]:
         return parse_qs(urlsplit(self.target).query)
 
@@ -90,7 +95,7 @@ class RecordingProxy:
     def open(self) -> None:
         if self._listener is None:
             self._listener = _Listener(self)
-            self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,))
+            self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.01,))
             self._thread.start()
 
     def close(self) -> None:

@@ -8,9 +8,11 @@ checks each build.
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,7 +84,7 @@ class Build:
     def uploaded_durations(self) -> dict[str, int]:
         """Return the duration sent with each upload, by hash."""
         return {
-            exchange.path.rpartition("/")[2]: int(exchange.request_headers["x-artifact-duration"])
+            exchange.artifact_hash: int(exchange.request_headers["x-artifact-duration"])
             for exchange in self.uploads
         }
 
@@ -122,6 +124,27 @@ class TurboHarness:
         eventually(lambda: self.proxy.connections == 0)
         return Build(run, self.proxy.exchanges[start:])
 
+    def simulate_new_machine(self) -> None:
+        """Delete everything that builds left here, so that only the server has artifacts."""
+        self.repo.delete_builds()
+        self.repo.pop_executed_tasks()
+
+    def stored_hashes(self, exchanges: list[Exchange]) -> set[str]:
+        """Return the hashes of the exchanges' artifacts that the server has."""
+        hashes = sorted({exchange.artifact_hash for exchange in exchanges})
+        response = self.server.request("POST", "/v8/artifacts", json={"hashes": hashes})
+        return {name for name, info in response.json().items() if info is not None}
+
+    def kill_server_before(self, condition: Callable[[str], object]) -> None:
+        """Kill the server once, before the first request whose method meets a condition."""
+        kills = itertools.count()
+
+        def kill(method: str, _path: str) -> None:
+            if condition(method) and next(kills) == 0:
+                self.server.kill()
+
+        self.proxy.before_forwarding = kill
+
     def wait_until_recorded(self) -> None:
         """Wait until everything that the server has accepted so far can be read.
 
@@ -138,7 +161,7 @@ class TurboHarness:
         response = self.server.request("POST", EVENTS_PATH, json=[marker])
         assert response.status_code == 200, response.text
         self.markers.append(marker)
-        eventually(lambda: _as_events(self.markers) <= self._all_recorded())
+        eventually(lambda: self.server.events(sessionId=marker["sessionId"]))
 
     def check_recorded_events(self) -> None:
         """Check the recorded events against the recorded requests, as the module describes."""
@@ -149,10 +172,7 @@ class TurboHarness:
 
     def recorded(self) -> Counter[Event]:
         """Return the events that the server has recorded, without the markers."""
-        return self._all_recorded() - _as_events(self.markers)
-
-    def _all_recorded(self) -> Counter[Event]:
-        return _as_events(self.server.events(since=self.since))
+        return _as_events(self.server.events(since=self.since)) - _as_events(self.markers)
 
 
 def accepted_events(exchanges: list[Exchange]) -> list[dict[str, Any]]:

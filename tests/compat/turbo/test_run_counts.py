@@ -7,8 +7,7 @@ it accepted.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -85,7 +84,7 @@ def test_run_on_another_machine_counts_remote_hits_saving_the_cold_run_time(
     cold = build_with_summary(harness)
     took_ms = sum(local_cache_durations(harness.repo).values())
     assert took_ms == sum(cold.uploaded_durations().values()) > 0
-    simulate_new_machine(harness)
+    harness.simulate_new_machine()
 
     remote = build_with_summary(harness)
 
@@ -108,7 +107,7 @@ def test_repeated_run_counts_local_hits_saving_the_cold_run_time(harness: TurboH
 def test_mixed_run_counts_local_hits_remote_hits_and_misses(harness: TurboHarness) -> None:
     build_with_summary(harness)
     took_ms = local_cache_durations(harness.repo)
-    simulate_new_machine(harness)
+    harness.simulate_new_machine()
     build_with_summary(harness, "--filter=core-0", "--filter=core-1")
     local_ms = local_cache_durations(harness.repo)
     harness.repo.edit("app-1")
@@ -137,7 +136,7 @@ def test_mixed_run_counts_local_hits_remote_hits_and_misses(harness: TurboHarnes
 def test_invalid_signature_counts_as_a_miss(harness: TurboHarness) -> None:
     harness.repo.configure_remote_cache(signature=True)
     build_with_summary(harness, TURBO_REMOTE_CACHE_SIGNATURE_KEY=SIGNATURE_KEY)
-    simulate_new_machine(harness)
+    harness.simulate_new_machine()
 
     with_other_key = build_with_summary(
         harness, TURBO_REMOTE_CACHE_SIGNATURE_KEY=OTHER_SIGNATURE_KEY
@@ -150,7 +149,7 @@ def test_invalid_signature_counts_as_a_miss(harness: TurboHarness) -> None:
 @NEWEST
 def test_runs_are_summed_and_listed_newest_first(harness: TurboHarness) -> None:
     builds = [build_with_summary(harness), build_with_summary(harness)]
-    simulate_new_machine(harness)
+    harness.simulate_new_machine()
     builds += [build_with_summary(harness), build_with_summary(harness)]
 
     expected = {one.session: counts_from_events(one.events) for one in reversed(builds)}
@@ -164,7 +163,7 @@ def test_runs_are_summed_and_listed_newest_first(harness: TurboHarness) -> None:
 @NEWEST
 def test_artifact_is_attributed_to_the_run_that_uploaded_it(harness: TurboHarness) -> None:
     cold = build_with_summary(harness)
-    simulate_new_machine(harness)
+    harness.simulate_new_machine()
     build_with_summary(harness)
     harness.repo.edit("core-0")
     changed = build_with_summary(harness)
@@ -179,7 +178,7 @@ def test_artifact_is_attributed_to_the_run_that_uploaded_it(harness: TurboHarnes
 @NEWEST
 def test_forced_run_is_not_counted_but_its_uploads_are(harness: TurboHarness) -> None:
     build_with_summary(harness)
-    simulate_new_machine(harness)
+    harness.simulate_new_machine()
 
     forced = build_with_summary(harness, "--force")
 
@@ -196,7 +195,7 @@ def test_forced_run_is_not_counted_but_its_uploads_are(harness: TurboHarness) ->
 @NEWEST
 def test_dry_run_is_not_counted(harness: TurboHarness) -> None:
     build_with_summary(harness)
-    simulate_new_machine(harness)
+    harness.simulate_new_machine()
     before = artifact_traffic(harness.server)
 
     dry = harness.build("--dry=json")
@@ -238,7 +237,7 @@ def test_remote_hit_without_a_duration_saves_the_duration_of_its_artifact(
 ) -> None:
     cold = build_with_summary(harness)
     took_ms = sum(cold.uploaded_durations().values())
-    simulate_new_machine(harness)
+    harness.simulate_new_machine()
     with HeaderStrippingProxy(harness.server.url) as stripping_proxy:
         harness.proxy.upstream = stripping_proxy.url
 
@@ -260,7 +259,7 @@ def test_run_is_counted_completely_if_the_server_is_killed_after_it(
     harness = killable_harness
     cold = build_with_summary(harness)
     took_ms = sum(cold.uploaded_durations().values())
-    simulate_new_machine(harness)
+    harness.simulate_new_machine()
     remote = build_with_summary(harness)
     harness.server.kill()
     harness.server.start()
@@ -277,9 +276,7 @@ def test_acknowledged_events_are_counted_if_the_server_is_killed_during_the_run(
     killable_harness: TurboHarness,
 ) -> None:
     harness = killable_harness
-    harness.proxy.before_forwarding = kill_once(
-        harness, lambda _: accepted_events(harness.proxy.exchanges) != []
-    )
+    harness.kill_server_before(lambda _: accepted_events(harness.proxy.exchanges) != [])
     interrupted = build_with_summary(harness)
     harness.proxy.before_forwarding = None
     harness.server.start()
@@ -299,7 +296,7 @@ def test_run_is_not_counted_if_the_server_is_killed_before_its_events(
     killable_harness: TurboHarness,
 ) -> None:
     harness = killable_harness
-    harness.proxy.before_forwarding = kill_once(harness, lambda method: method == "POST")
+    harness.kill_server_before(lambda method: method == "POST")
     lost = build_with_summary(harness)
     harness.proxy.before_forwarding = None
     harness.server.start()
@@ -319,22 +316,3 @@ def check_counts(harness: TurboHarness, build: CountedBuild, expected: RunCounts
     assert counts_from_events(build.events) == expected
     assert counts_from_server(harness.server, build.session) == expected
     assert counts_by_session(harness.server)[build.session] == expected
-
-
-def simulate_new_machine(harness: TurboHarness) -> None:
-    """Delete everything that builds left here, so that only the server has artifacts."""
-    harness.repo.delete_builds()
-    harness.repo.pop_executed_tasks()
-
-
-def kill_once(
-    harness: TurboHarness, condition: Callable[[str], object]
-) -> Callable[[str, str], None]:
-    """Return a proxy hook that kills the server once, before a request whose method matches."""
-    kills = itertools.count()
-
-    def kill(method: str, _path: str) -> None:
-        if condition(method) and next(kills) == 0:
-            harness.server.kill()
-
-    return kill

@@ -329,12 +329,12 @@ def _check_recovery(
 ) -> None:
     """Check that only `stored` exists, that a new build uploads the rest, and the next one hits."""
     harness = harness.with_token(team.renew_token())
-    stored_hashes = {_hash(upload) for upload in stored or []}
+    stored_hashes = {upload.artifact_hash for upload in stored or []}
 
-    _simulate_new_machine(harness)
+    harness.simulate_new_machine()
     second = harness.build(*FLAGS)
     ran = harness.repo.pop_executed_tasks()
-    _simulate_new_machine(harness)
+    harness.simulate_new_machine()
     remote = harness.build(*FLAGS)
 
     assert set(second.durations("REMOTE")) == stored_hashes
@@ -344,12 +344,6 @@ def _check_recovery(
     assert "remote cache" not in second.run.stderr.lower()
     assert harness.repo.pop_executed_tasks() == set()
     assert remote.event_counts() == {("LOCAL", "MISS"): COUNT, ("REMOTE", "HIT"): COUNT}
-
-
-def _simulate_new_machine(harness: TurboHarness) -> None:
-    """Delete everything that builds left here, so that only the server has artifacts."""
-    harness.repo.delete_builds()
-    harness.repo.pop_executed_tasks()
 
 
 def _run_at_second_upload(team: IsolatedTeam, command: str) -> Callable[[str, str], None]:
@@ -398,7 +392,3 @@ def _reports_unavailable(build: Build, reason: str) -> bool:
     unavailable = f"Remote caching unavailable ({reason}" in build.run.stderr
     assert unavailable != ("Remote caching enabled" in build.run.stdout)
     return unavailable
-
-
-def _hash(exchange: Exchange) -> str:
-    return exchange.path.rpartition("/")[2]
