@@ -99,6 +99,14 @@ def counts_by_session(server: Server) -> dict[str, RunCounts]:
     return {run["sessionId"]: _counts_from_json(run) for run in page["runs"]}
 
 
+def check_counts(harness: TurboHarness, build: CountedBuild, expected: RunCounts) -> None:
+    """Check the counts of a build in turbo's summary, its events and the server's reports."""
+    assert build.turbo_counts == expected
+    assert counts_from_events(build.events) == expected
+    assert counts_from_server(harness.server, build.session) == expected
+    assert counts_by_session(harness.server)[build.session] == expected
+
+
 def artifact_traffic(server: Server) -> dict[str, int]:
     """Return the numbers and bytes of uploads, downloads and stored artifacts."""
     artifacts: dict[str, int] = _get(server, "/v1/analytics/summary")["artifacts"]
