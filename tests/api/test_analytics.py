@@ -34,7 +34,7 @@ from tests.support.team_fixture import TeamServer, run_team_server
 SUMMARY, TIMESERIES, BREAKDOWN = (
     f"/v1/analytics/{report}" for report in ("summary", "timeseries", "breakdown")
 )
-WHOLE = {"since": iso(START_MS), "until": iso(END_MS)}
+FULL_PERIOD = {"since": iso(START_MS), "until": iso(END_MS)}
 
 Condition = Callable[[SyntheticRun], bool]
 FILTERS: list[tuple[dict[str, str], Condition]] = [
@@ -149,7 +149,7 @@ def sent_with(token: TokenInfo) -> Condition:
 def assert_reports_agree(team: SyntheticTeam, params: dict[str, str], matches: Condition) -> None:
     """Assert that summary, timeseries, breakdowns and list of runs have the expected statistics."""
     runs = [run for run in team.runs if matches(run)]
-    params = WHOLE | params
+    params = FULL_PERIOD | params
     expected = expected_stats(runs)
     assert stats_of(team.get(SUMMARY, **params)) == expected
     assert sum_stats(team.get(TIMESERIES, bucket="week", **params)["buckets"]) == expected
@@ -164,10 +164,10 @@ def assert_reports_agree(team: SyntheticTeam, params: dict[str, str], matches: C
     "zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati"]
 )
 def test_buckets_follow_the_time_zone(team: SyntheticTeam, bucket: str, zone: str) -> None:
-    report = team.get(TIMESERIES, bucket=bucket, timezone=zone, **WHOLE)
+    report = team.get(TIMESERIES, bucket=bucket, timezone=zone, **FULL_PERIOD)
     buckets = report["buckets"]
     assert (report["bucket"], report["timezone"]) == (bucket, zone)
-    assert (buckets[0]["from"], buckets[-1]["to"]) == (WHOLE["since"], WHOLE["until"])
+    assert (buckets[0]["from"], buckets[-1]["to"]) == (FULL_PERIOD["since"], FULL_PERIOD["until"])
     assert all(one["to"] == following["from"] for one, following in pairwise(buckets))
     for one in buckets:
         runs = team.runs_within(one)
@@ -217,7 +217,7 @@ def test_breakdown_groups_runs_by_property(team: SyntheticTeam) -> None:
         "user": lambda run: (run.token.user, run.token.user or "team token"),
     }
     for by, name in key_and_label.items():
-        report = team.get(BREAKDOWN, by=by, **WHOLE)
+        report = team.get(BREAKDOWN, by=by, **FULL_PERIOD)
         groups = {(group["key"], group["label"]): stats_of(group) for group in report["groups"]}
         assert groups == {
             group: expected_stats(run for run in team.runs if name(run) == group)
@@ -241,7 +241,7 @@ ORDERS: dict[str, Callable[[Json], Any]] = {
 def test_runs_are_listed_in_order_without_repetition(
     team: SyntheticTeam, order: str, limit: int
 ) -> None:
-    run_list = team.get_all("/v1/runs", "runs", order=order, limit=limit, **WHOLE)
+    run_list = team.get_all("/v1/runs", "runs", order=order, limit=limit, **FULL_PERIOD)
     assert [ORDERS[order](run) for run in run_list] == sorted(
         (ORDERS[order](run) for run in run_list), reverse=True
     )

@@ -12,7 +12,7 @@ from tests.support.client_operations import error_code
 from tests.support.event_factory import body, event
 from tests.support.server import Server
 
-LONG, TOO_LONG_AGO = "x" * 10_000, "9" * 400 + "d"
+LONG_NAME, TOO_EARLY = "x" * 10_000, "9" * 400 + "d"
 TIME = ("ISO 8601", "7d")
 ZONE = ("timezone", "Europe/Berlin")
 
@@ -21,7 +21,9 @@ INVALID: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
     *(
         ("analytics/summary", {name: value}, (name, *TIME))
         for name in ("since", "until")
-        for value in ("yesterday", "7D", "7", "-7d", "2027-13-01", "1e9d", "\0", LONG, TOO_LONG_AGO)
+        for value in (
+            "yesterday", "7D", "7", "-7d", "2027-13-01", "1e9d", "\0", LONG_NAME, TOO_EARLY,
+        )
     ),
     ("analytics/summary", {"since": "1d", "until": "2d"}, ("since is not before until",)),
     ("analytics/summary", {"since": "1d", "until": "1d"}, ("since is not before until",)),
@@ -32,7 +34,7 @@ INVALID: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
         ("analytics/timeseries", {"timezone": zone}, ZONE)
         for zone in (
             "../../etc/passwd", "/etc/passwd", "Europe/../../../etc/passwd", "Mars/Olympus_Mons",
-            "Europe", "Europe/", "", "\0", "+02:00", "Zürich", "tzdata.zi", LONG,
+            "Europe", "Europe/", "", "\0", "+02:00", "Zürich", "tzdata.zi", LONG_NAME,
         )
     ),
     ("analytics/timeseries", {"bucket": "year"}, ("bucket", "hour, day, week or month")),
@@ -43,17 +45,17 @@ INVALID: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
     ("analytics/breakdown", {}, ("by",)),
     ("analytics/breakdown", {"by": "team"}, ("by", "ci, interactive, agent, token or user")),
     ("runs", {"order": "random"}, ("order", "newest, best, worst, saved or largest")),
-    ("runs", {"order": LONG}, ("order", "newest, best, worst, saved or largest")),
+    ("runs", {"order": LONG_NAME}, ("order", "newest, best, worst, saved or largest")),
     ("artifacts", {"order": "best"}, ("order", "newest, oldest, largest", "hits")),
     ("artifacts", {"unused": "maybe"}, ("unused", "bool")),
     ("analytics/summary", {"fresh": "maybe"}, ("fresh", "bool")),
     *(
-        (path, more | {"interactive": value}, ("interactive", "true, false, any or none"))
-        for path, more in (
+        (path, params | {"interactive": value}, ("interactive", "true, false, any or none"))
+        for path, params in (
             ("analytics/summary", {}), ("analytics/timeseries", {}),
             ("analytics/breakdown", {"by": "ci"}), ("runs", {}),
         )
-        for value in ("yes", "", LONG)
+        for value in ("yes", "", LONG_NAME)
     ),
     *(
         (path, params, (next(iter(params)),))
@@ -66,7 +68,7 @@ INVALID: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
 ]  # fmt: skip
 
 VALID = [
-    ("analytics/summary", {"ci": LONG, "agent": LONG, "token": LONG}),
+    ("analytics/summary", {"ci": LONG_NAME, "agent": LONG_NAME, "token": LONG_NAME}),
     ("analytics/summary", {"ci": "", "agent": "", "token": ""}),
     ("analytics/summary", {"agent": "\0'\"%_\\$ci"}),
     ("analytics/timeseries", {"bucket": "week", "since": "1990-01-01", "until": "2010-01-01"}),
@@ -104,17 +106,17 @@ def quoted(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "params", "words"),
+    ("path", "params", "expected_texts"),
     INVALID,
     ids=[f"{path} {str(params)[:40]!a}" for path, params, _ in INVALID],
 )
 def test_invalid_parameter_is_rejected_with_accepted_values(
-    reports: Server, path: str, params: dict[str, str], words: tuple[str, ...]
+    reports: Server, path: str, params: dict[str, str], expected_texts: tuple[str, ...]
 ) -> None:
     response = get(reports, path, **params)
     assert (response.status_code, error_code(response)) == (400, "bad_request")
     message = response.json()["message"]
-    assert [word for word in words if word not in message] == []
+    assert [text for text in expected_texts if text not in message] == []
 
 
 @pytest.mark.parametrize(

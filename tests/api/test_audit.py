@@ -41,8 +41,8 @@ def test_owner_reads_changes_newest_first(api: AccountApi) -> None:
 def test_team_token_and_operator_are_distinct_actors(api: AccountApi) -> None:
     team = api.create_team()
     token, secret = api.create_token(team, scopes=Scope, label="operator")
-    for number, who in enumerate((secret, api.operator)):
-        api.ok("PATCH", f"{team.slug}/settings", who, json={"requestsPerMinute": number})
+    for number, caller in enumerate((secret, api.operator)):
+        api.ok("PATCH", f"{team.slug}/settings", caller, json={"requestsPerMinute": number})
     first, second = api.ok("GET", f"{team.slug}/audit?limit=2", secret)["entries"]
     assert (first["actorKind"], first["actorId"]) == ("operator", "operator")
     assert (second["actorKind"], second["actorId"]) == ("token", token.id)
@@ -155,10 +155,10 @@ def test_entries_cannot_be_changed_or_removed(api: AccountApi) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     before = api.ok("GET", f"{team.slug}/audit", token)
-    for who in (token, api.operator):
+    for caller in (token, api.operator):
         for method in ("DELETE", "PUT", "PATCH", "POST"):
             for path in ("audit", f"audit/{before['entries'][0]['id']}", "audit/export"):
-                assert api.status(method, f"{team.slug}/{path}", who, json={}) in (404, 405)
+                assert api.status(method, f"{team.slug}/{path}", caller, json={}) in (404, 405)
     with api.engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="append-only"):
         connection.execute(sa.delete(AUDIT).where(AUDIT.c.team_id == team.id))
     assert api.ok("GET", f"{team.slug}/audit", token) == before

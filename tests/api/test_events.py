@@ -125,7 +125,7 @@ def test_pages_are_contiguous_without_repetition(shared_server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "word"),
+    ("query", "expected_text"),
     [
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
@@ -137,11 +137,11 @@ def test_pages_are_contiguous_without_repetition(shared_server: Server) -> None:
     ],
 )
 def test_invalid_query_parameter_is_rejected_by_name(
-    shared_server: Server, query: str, word: str
+    shared_server: Server, query: str, expected_text: str
 ) -> None:
     response = shared_server.request("GET", f"/v1/events?{query}")
     assert response.status_code == 400
-    assert word in response.json()["error"]["message"]
+    assert expected_text in response.json()["error"]["message"]
 
 
 def test_since_accepts_a_time_or_a_duration(shared_server: Server) -> None:

@@ -211,7 +211,7 @@ def test_export_preserves_unusual_text(shared_server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "word"),
+    ("query", "expected_text"),
     [
         ("format=xml", "format"),
         ("format=CSV", "format"),
@@ -221,10 +221,12 @@ def test_export_preserves_unusual_text(shared_server: Server) -> None:
         ("interactive=perhaps", "interactive"),
     ],
 )
-def test_400_names_the_invalid_parameter(client: ExportClient, query: str, word: str) -> None:
+def test_400_names_the_invalid_parameter(
+    client: ExportClient, query: str, expected_text: str
+) -> None:
     response = client.server.request("GET", f"/v1/export/events?{query}", token=client.token)
     assert response.status_code == 400
-    assert word in response.json()["message"]
+    assert expected_text in response.json()["message"]
 
 
 def test_openapi_documents_content_types_of_exports(shared_server: Server) -> None:
@@ -321,7 +323,7 @@ def loaded_events(server: Server) -> int:
     return int(response.json()["events"]) if response.status_code == 200 else 0
 
 
-def files_held(server: Server) -> list[str]:
+def files_in_use(server: Server) -> list[str]:
     """Return the files that exports hold open, and everything in their directory."""
     assert server.process is not None
     directory = server.data_dir / "exports"
@@ -365,7 +367,7 @@ def test_export_of_many_chunks_has_every_event_once(large_server: Server, format
     ids = [row["id"] for row in READERS[format_name](response.content)]
     assert len(ids) == len(set(ids)) == EVENT_COUNT
     assert ids == sorted(ids)
-    eventually(lambda: files_held(large_server) == [])
+    eventually(lambda: files_in_use(large_server) == [])
 
 
 def test_memory_is_bounded_for_fast_and_slow_clients(large_server: Server) -> None:
@@ -385,22 +387,22 @@ def test_memory_is_bounded_for_fast_and_slow_clients(large_server: Server) -> No
             total += size
     assert total > 250_000_000
     assert highest - before < 120 * 2**20
-    eventually(lambda: files_held(large_server) == [])
+    eventually(lambda: files_in_use(large_server) == [])
 
 
 @pytest.mark.parametrize("format_name", ["ndjson", "csv"])
 def test_disconnect_during_the_body_leaves_no_files(large_server: Server, format_name: str) -> None:
     with StartedDownload(large_server, f"/v1/export/events?format={format_name}") as reader:
         assert reader.status == 200
-        assert any(name.endswith("(deleted)") for name in files_held(large_server))
+        assert any(name.endswith("(deleted)") for name in files_in_use(large_server))
         reader.read(1_000_000)
-    eventually(lambda: files_held(large_server) == [])
+    eventually(lambda: files_in_use(large_server) == [])
 
 
 def test_disconnect_before_the_body_stops_the_export(large_server: Server) -> None:
     with RawDownload(large_server, "/v1/export/events?format=parquet"):
         eventually(lambda: export_files(large_server))
-    eventually(lambda: files_held(large_server) == [])
+    eventually(lambda: files_in_use(large_server) == [])
 
 
 def test_failure_during_the_body_aborts_the_connection(large_server: Server) -> None:
@@ -413,7 +415,7 @@ def test_failure_during_the_body_aborts_the_connection(large_server: Server) -> 
             remove_job_directories(large_server)
     with StartedDownload(large_server, "/v1/export/runs") as reader:
         assert reader.read_to_end().endswith(BODY_END)
-    eventually(lambda: files_held(large_server) == [])
+    eventually(lambda: files_in_use(large_server) == [])
 
 
 def remove_job_directories(server: Server) -> None:
@@ -470,4 +472,4 @@ def test_server_start_removes_files_of_a_killed_server(large_server: Server) -> 
         large_server.kill()
     assert export_files(large_server)
     large_server.start()
-    assert files_held(large_server) == []
+    assert files_in_use(large_server) == []

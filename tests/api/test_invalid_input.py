@@ -111,9 +111,9 @@ def team(team_server: TeamServer) -> TeamFixture:
     return team
 
 
-@pytest.mark.parametrize(("method", "path", "body", "word"), INVALID_INPUT)
+@pytest.mark.parametrize(("method", "path", "body", "expected_text"), INVALID_INPUT)
 def test_invalid_input_is_named_and_changes_nothing(
-    team: TeamFixture, method: str, path: str, body: Any, word: str
+    team: TeamFixture, method: str, path: str, body: Any, expected_text: str
 ) -> None:
     before = snapshot(team)
     path = path.replace("DEVELOPER", team.developer.id).replace("OWNER", team.owner.id)
@@ -127,7 +127,7 @@ def test_invalid_input_is_named_and_changes_nothing(
     )
 
     assert (response.status_code, error_code(response)) == (400, "bad_request")
-    assert word in response.json()["message"]
+    assert expected_text in response.json()["message"]
     assert snapshot(team) == before
 
 

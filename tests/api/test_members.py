@@ -114,9 +114,9 @@ def test_last_owner_cannot_leave_or_be_demoted(api: AccountApi) -> None:
         ("PATCH", own_path, {"role": "MEMBER"}),
         ("DELETE", own_path, None),
     ):
-        for who in (token, api.operator, api.create_team_token(team)):
-            if not (path.endswith("leave") and who != token):
-                status, message = api.client_error(method, path, who, json=body)
+        for caller in (token, api.operator, api.create_team_token(team)):
+            if not (path.endswith("leave") and caller != token):
+                status, message = api.client_error(method, path, caller, json=body)
                 assert status == 400
                 assert "last owner" in message
     assert api.roles(team) == [Role.OWNER]

@@ -180,7 +180,7 @@ def test_request_is_refused_when_its_token_is_revoked_before_the_body_arrives(
 
 
 @pytest.mark.parametrize(
-    ("body", "word"),
+    ("body", "expected_text"),
     [
         ({"label": "x" * 201}, "label"),
         ({"label": "a\nb"}, "printable"),
@@ -208,12 +208,14 @@ def test_request_is_refused_when_its_token_is_revoked_before_the_body_arrives(
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_invalid_new_token_is_refused_by_name(api: AccountApi, body: object, word: str) -> None:
+def test_invalid_new_token_is_refused_by_name(
+    api: AccountApi, body: object, expected_text: str
+) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
     status, message = api.client_error("POST", f"{team.slug}/tokens", token, json=body)
     assert status == 400
-    assert word in message
+    assert expected_text in message
     assert len(message) < 500
     assert state_by_label(api, team) == {}
 

@@ -14,7 +14,7 @@ from hitrate.teams.cycles import Cycle
 from hitrate.teams.models import Team
 from hitrate.teams.settings import Limits, Prices, TeamSettings
 from tests.support.meter_harness import ms
-from tests.support.raw_http import RawHttpClient, make_artifact
+from tests.support.raw_http import RawHttpClient, create_artifact
 from tests.support.server import Server, eventually
 
 HOUR_MS = 3_600_000
@@ -164,7 +164,7 @@ def assert_reports_agree(first: dict[str, Any], second: dict[str, Any]) -> None:
 
 def generate_usage(server: Server) -> dict[str, int]:
     """Use some of each measure. Return the usage that must be metered."""
-    small, large = make_artifact("small", 1, 1000), make_artifact("large", 1, 1_500_000)
+    small, large = create_artifact("small", 1, 1000), create_artifact("large", 1, 1_500_000)
     events = [
         {"sessionId": "s", "source": "REMOTE", "event": "HIT", "hash": f"h{n}"} for n in range(7)
     ]
@@ -218,7 +218,7 @@ def test_api_and_command_agree_while_running_stopped_and_killed(server: Server) 
 def test_deleting_and_replacing_artifacts_changes_stored_bytes_only(server: Server) -> None:
     with RawHttpClient(server) as client:
         for version in range(3):
-            assert client.put(make_artifact("one", version, 1000 * (version + 1))).status == 202
+            assert client.put(create_artifact("one", version, 1000 * (version + 1))).status == 202
         used = api_usage(server)["current"]["used"]
         assert (used["uploadedBytes"], used["storedBytes"], used["requests"]) == (6000, 3000, 3)
         assert client.request("DELETE", "/v8/artifacts").status == 200
@@ -229,8 +229,8 @@ def test_deleting_and_replacing_artifacts_changes_stored_bytes_only(server: Serv
 
 def test_artifacts_removed_by_gc_are_deducted_from_stored_bytes(server: Server) -> None:
     with RawHttpClient(server) as client:
-        assert client.put(make_artifact("one", 1, 1000)).status == 202
-        assert client.put(make_artifact("two", 1, 500)).status == 202
+        assert client.put(create_artifact("one", 1, 1000)).status == 202
+        assert client.put(create_artifact("two", 1, 500)).status == 202
     [blob] = [p for p in (server.data_dir / "artifacts").glob("*/*/*") if p.stat().st_size == 500]
     blob.unlink()
     server.command("gc")
@@ -241,7 +241,7 @@ def test_artifacts_removed_by_gc_are_deducted_from_stored_bytes(server: Server) 
 def test_usage_command_prints_a_table(server: Server) -> None:
     generate_usage(server)
     printed = server.command("team", "usage", server.team)
-    for text in ("cycle from", "Used", "Limit", "Left", "Forecast", "requests", "10", "cost"):
+    for text in ("cycle from", "Used", "Limit", "Remaining", "Forecast", "requests", "10", "cost"):
         assert text in printed, printed
 
 

@@ -195,11 +195,11 @@ def test_disabling_and_enabling_a_user_takes_effect_within_five_seconds(
     user, token = api.create_member(team, Role.MEMBER)
     confined = api.create_user_token(user, team=team)
     requests = [(STATUS, token), (STATUS, confined), ("/v1/user", token), (team.slug, confined)]
-    assert [api.status("GET", path, who) for path, who in requests] == [200] * 4
+    assert [api.status("GET", path, caller) for path, caller in requests] == [200] * 4
     api.users.disable(user)
-    eventually(lambda: {api.status("GET", path, who) for path, who in requests} == {401}, 5)
+    eventually(lambda: {api.status("GET", path, caller) for path, caller in requests} == {401}, 5)
     api.users.disable(user, disabled=False)
-    eventually(lambda: {api.status("GET", path, who) for path, who in requests} == {200}, 5)
+    eventually(lambda: {api.status("GET", path, caller) for path, caller in requests} == {200}, 5)
 
 
 def test_removed_member_loses_access_and_their_team_tokens_stay_revoked(

@@ -148,17 +148,17 @@ def test_password_change_ends_other_sessions_but_keeps_this_one_and_tokens(
     with open_accounts(shared_server) as accounts:
         _, secret = accounts.tokens.create(None, "", user=accounts.users.get(ann))
     log_in(page, shared_server, ann)
-    with browser_user(shared_server) as elsewhere:
-        elsewhere.log_in(ann)
+    with browser_user(shared_server) as other_browser:
+        other_browser.log_in(ann)
         form = page.get_by_role("region", name="Password")
         form.get_by_label("Current password").fill(PASSWORD)
         form.get_by_label("New password", exact=True).fill(NEW_PASSWORD)
         form.get_by_label("Confirm new password").fill(NEW_PASSWORD)
         form.get_by_role("button").click()
         assert page.get_by_role("status").inner_text() == "Password changed."
-        assert elsewhere.get("/account").headers["location"].startswith("/login")
-        assert elsewhere.log_in(ann, PASSWORD).status_code == 403
-        assert elsewhere.log_in(ann, NEW_PASSWORD).status_code == 303
+        assert other_browser.get("/account").headers["location"].startswith("/login")
+        assert other_browser.log_in(ann, PASSWORD).status_code == 403
+        assert other_browser.log_in(ann, NEW_PASSWORD).status_code == 303
     page.reload()
     assert ann in page.inner_text("main")
     assert is_accepted(shared_server, secret)

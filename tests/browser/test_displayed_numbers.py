@@ -37,8 +37,8 @@ from tests.support.html_page import HtmlPage
 from tests.support.random_scenario import (
     HASHES,
     LATE_SESSION,
-    ODD_HASH,
     RUN_COUNT,
+    UNUSUAL_HASH,
     RandomScenario,
     create_random_scenario,
 )
@@ -308,14 +308,14 @@ def test_artifacts_are_listed_in_the_order_of_the_api(
     ]
 
 
-@pytest.mark.parametrize("artifact_hash", [HASHES[3], HASHES[0], ODD_HASH])
+@pytest.mark.parametrize("artifact_hash", [HASHES[3], HASHES[0], UNUSUAL_HASH])
 def test_artifact_page_displays_the_artifact_and_its_uses(
     scenario: RandomScenario, http: httpx.Client, artifact_hash: str
 ) -> None:
     page = open_page(http, "/artifact", {"hash": artifact_hash, "since": "90d"})
     detail = report(scenario, f"/v1/artifacts/{artifact_hash}", {"since": "90d"})
     artifact = detail["artifact"]
-    assert (artifact is None) == (artifact_hash == ODD_HASH)
+    assert (artifact is None) == (artifact_hash == UNUSUAL_HASH)
     if artifact:
         hits = artifact["hits"]
         assert page.text("size") == size(artifact["sizeBytes"])

@@ -247,10 +247,10 @@ def test_new_key_of_the_provider_is_fetched_after_its_restart(
     page.wait_for_url(f"{server.url}/teams/*")
     provider.stop()
     provider.start()
-    again = browser.new_page()
-    open_provider(again, server)
-    at_provider.log_in(again, "dora")
-    again.wait_for_url(f"{server.url}/teams/*")
+    second_page = browser.new_page()
+    open_provider(second_page, server)
+    at_provider.log_in(second_page, "dora")
+    second_page.wait_for_url(f"{server.url}/teams/*")
 
 
 def test_unreachable_provider_responds_503_with_a_page(page: Page, start_sso: StartSso) -> None:

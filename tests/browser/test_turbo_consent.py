@@ -216,9 +216,12 @@ def test_verification_token_is_exchanged_once_for_a_token_of_its_team(
     assert created.team is not None
     assert created.team.id == team.id
     assert created.label == ("Turbo CLI on vm" + "x" * 300)[:200]
-    again = verify(shared_server, token=token, tokenName="t")
-    assert (again.status_code, again.json()["error"]["code"]) == (401, "unauthorized")
-    assert again.json()["code"] == "unauthorized"
+    repeated = verify(shared_server, token=token, tokenName="t")
+    assert (repeated.status_code, repeated.json()["error"]["code"]) == (
+        401,
+        "unauthorized",
+    )
+    assert repeated.json()["code"] == "unauthorized"
     assert len(tokens_of(shared_server, ann)) == 1
 
 

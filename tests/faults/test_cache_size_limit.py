@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 
 from tests.conftest import StartServer
-from tests.support.raw_http import RawHttpClient, SampleArtifact, assert_whole, make_artifact
+from tests.support.raw_http import RawHttpClient, SampleArtifact, assert_intact, create_artifact
 from tests.support.server import Server, eventually
 
 MB = 10**6
@@ -84,7 +84,7 @@ def test_cache_limit_holds_during_uploads_and_used_artifacts_stay(
     start_server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = start_server("--max-cache-bytes", str(LIMIT_BYTES))
-    hot = [make_artifact(f"hot{n}", n, MB) for n in range(5)]
+    hot = [create_artifact(f"hot{n}", n, MB) for n in range(5)]
     numbers = count()
     uploaded = threading.Event()
     gets = 0
@@ -100,7 +100,7 @@ def test_cache_limit_holds_during_uploads_and_used_artifacts_stay(
     def upload(_: int) -> None:
         with RawHttpClient(server) as client:
             while (number := next(numbers)) < len(sizes):
-                disk.upload(client, make_artifact(f"cold{number}", number, sizes[number]))
+                disk.upload(client, create_artifact(f"cold{number}", number, sizes[number]))
 
     sizes = list(_sizes())
     with (
@@ -138,7 +138,7 @@ def test_replaced_artifacts_count_towards_the_cache_limit(start_server: StartSer
     def overwrite(number: int) -> None:
         with RawHttpClient(server) as client:
             for version in range(20):
-                artifact = make_artifact(f"same{number}", version, LARGE_BYTES)
+                artifact = create_artifact(f"same{number}", version, LARGE_BYTES)
                 disk.upload(client, artifact)
 
     with DiskUsageMonitor(server.data_dir / "artifacts", limit_bytes) as disk:
@@ -150,7 +150,7 @@ def test_team_cache_limit_never_evicts_artifacts_of_another_team(start_server: S
     server = start_server("--max-team-cache-bytes", str(TEAM_LIMIT_BYTES))
     server.command("team", "create", "calm")
     calm_token, busy_token = server.create_token(team="calm"), server.token
-    calm = [make_artifact(f"same{n}", n, MB) for n in range(50)]
+    calm = [create_artifact(f"same{n}", n, MB) for n in range(50)]
     with RawHttpClient(server, calm_token) as client:
         for artifact in calm:
             assert client.put(artifact).status == 202
@@ -158,13 +158,13 @@ def test_team_cache_limit_never_evicts_artifacts_of_another_team(start_server: S
     def upload(number: int) -> None:
         with RawHttpClient(server, busy_token) as client:
             for n in range(40):
-                artifact = make_artifact(f"same{n + 10 * number}", 100 * number + n, MB)
+                artifact = create_artifact(f"same{n + 10 * number}", 100 * number + n, MB)
                 assert client.put(artifact).status == 202
 
     run_concurrently(4, upload)
     with RawHttpClient(server, calm_token) as client:
         for artifact in calm:
-            assert assert_whole(client.get(artifact.hash)) == artifact.version
+            assert assert_intact(client.get(artifact.hash)) == artifact.version
     calm_team, busy_team = team_directory(server, "calm"), team_directory(server, "default")
     eventually(lambda: size_bytes(busy_team) <= TEAM_LIMIT_BYTES)
     assert size_bytes(calm_team) == len(calm) * MB

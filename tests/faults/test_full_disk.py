@@ -12,8 +12,8 @@ from tests.support.raw_http import (
     RawResponse,
     SampleArtifact,
     StreamedRequest,
-    assert_whole,
-    make_artifact,
+    assert_intact,
+    create_artifact,
 )
 from tests.support.server import Server, eventually, try_hitrate
 from tests.support.small_disk import SmallDisk
@@ -63,7 +63,7 @@ def test_low_disk_space_rejects_uploads_first_and_events_later(
     disk: SmallDisk, start_server: StartServer
 ) -> None:
     server = start_server("--min-free-bytes", "32MiB", data_dir=disk.data_dir)
-    first = make_artifact("first", 1, SMALL)
+    first = create_artifact("first", 1, SMALL)
     with RawHttpClient(server) as client:
         sender = BatchSender(client, ExpectedState())
         assert sender.send().status == 200
@@ -72,31 +72,31 @@ def test_low_disk_space_rejects_uploads_first_and_events_later(
         for leave_mib in (48, 40, 36):
             disk.fill(leave_mib * MIB)
             assert sender.send().status == 200
-            assert upload(server, make_artifact(f"at{leave_mib}", 1, SMALL)).status == 202
+            assert upload(server, create_artifact(f"at{leave_mib}", 1, SMALL)).status == 202
 
         files = disk.artifact_files()
         for leave_mib in (28, 24, 20):
             disk.fill(leave_mib * MIB)
             assert sender.send().status == 200
-            assert_unavailable(upload(server, make_artifact("second", 1, SMALL)))
-            assert_unavailable(upload(server, make_artifact("second", 1, STREAMED)))
-            assert_unavailable(upload(server, make_artifact("first", 2, SMALL)))
+            assert_unavailable(upload(server, create_artifact("second", 1, SMALL)))
+            assert_unavailable(upload(server, create_artifact("second", 1, STREAMED)))
+            assert_unavailable(upload(server, create_artifact("first", 2, SMALL)))
 
         disk.fill(8 * MIB)
         eventually(lambda: sender.send().status == 503)
         for _ in range(20):
             assert_unavailable(sender.send())
-            assert_unavailable(upload(server, make_artifact("second", 1, SMALL)))
+            assert_unavailable(upload(server, create_artifact("second", 1, SMALL)))
         sender.assert_exact()
         assert disk.artifact_files() == files
-        assert assert_whole(client.get("first")) == 1
+        assert assert_intact(client.get("first")) == 1
         assert client.get("second").status == 404
         assert client.request("GET", "/readyz").status == 503
 
         disk.empty()
         assert sender.send().status == 200
-        assert upload(server, make_artifact("second", 1, STREAMED)).status == 202
-        assert assert_whole(client.get("second")) == 1
+        assert upload(server, create_artifact("second", 1, STREAMED)).status == 202
+        assert assert_intact(client.get("second")) == 1
         assert client.request("GET", "/readyz").status == 200
         sender.assert_exact()
 
@@ -105,7 +105,7 @@ def test_full_disk_rejects_all_writes_and_serves_reads(
     disk: SmallDisk, start_server: StartServer
 ) -> None:
     server = start_server("--min-free-bytes", "0", data_dir=disk.data_dir)
-    first = make_artifact("first", 1, STREAMED)
+    first = create_artifact("first", 1, STREAMED)
     with RawHttpClient(server) as client:
         sender = BatchSender(client, ExpectedState())
         assert sender.send().status == 200
@@ -119,19 +119,19 @@ def test_full_disk_rejects_all_writes_and_serves_reads(
         for size_bytes in (SMALL, STREAMED):
             for chunk_bytes in (None, 100_000):
                 for artifact_hash in ("first", "second"):
-                    artifact = make_artifact(artifact_hash, 2, size_bytes)
+                    artifact = create_artifact(artifact_hash, 2, size_bytes)
                     assert_unavailable(upload(server, artifact, chunk_bytes))
                     assert_unavailable(sender.send())
         assert disk.artifact_files() == files
-        assert assert_whole(client.get("first")) == 1
+        assert assert_intact(client.get("first")) == 1
         assert client.get("second").status == 404
         sender.assert_exact()
 
         disk.empty()
         assert sender.send().status == 200
         for version, size_bytes in enumerate((SMALL, STREAMED), start=3):
-            assert upload(server, make_artifact("first", version, size_bytes)).status == 202
-            assert assert_whole(client.get("first")) == version
+            assert upload(server, create_artifact("first", version, size_bytes)).status == 202
+            assert assert_intact(client.get("first")) == version
         sender.assert_exact()
 
 
@@ -194,16 +194,16 @@ def test_upload_that_fills_the_disk_is_rejected_and_leaves_no_file(
         disk.empty()
     with RawHttpClient(server) as client:
         assert client.get("large").status == 404
-        large = make_artifact("large", 1, size_bytes)
+        large = create_artifact("large", 1, size_bytes)
         assert upload(server, large, MIB).status == 202
-        assert assert_whole(client.get("large")) == 1
+        assert assert_intact(client.get("large")) == 1
 
 
 def test_uploads_never_use_the_space_reserved_for_events(
     disk: SmallDisk, start_server: StartServer
 ) -> None:
     server = start_server("--min-free-bytes", "32MiB", data_dir=disk.data_dir)
-    too_large = make_artifact("large", 1, disk.free_bytes - 8 * MIB)
+    too_large = create_artifact("large", 1, disk.free_bytes - 8 * MIB)
     with FreeSpaceMonitor(disk) as monitor:
         assert_unavailable(upload(server, too_large))
         assert_unavailable(upload(server, too_large, MIB))
@@ -240,17 +240,17 @@ def test_server_on_a_full_disk_stops_cleanly_and_restarts(
     with RawHttpClient(server) as client:
         sender = BatchSender(client, ExpectedState())
         assert sender.send().status == 200
-        assert upload(server, make_artifact("first", 1, SMALL)).status == 202
+        assert upload(server, create_artifact("first", 1, SMALL)).status == 202
         disk.fill()
-        assert assert_whole(client.get("first")) == 1  # a use, which shutdown tries to write
+        assert assert_intact(client.get("first")) == 1  # a use, which shutdown tries to write
     assert server.stop() == 0
     server.start()
     with RawHttpClient(server) as client:
-        assert assert_whole(client.get("first")) == 1
+        assert assert_intact(client.get("first")) == 1
         disk.empty()
-        again = BatchSender(client, sender.expected)
-        assert again.send().status == 200
-        again.assert_exact()
+        retry = BatchSender(client, sender.expected)
+        assert retry.send().status == 200
+        retry.assert_exact()
 
 
 def test_log_file_on_the_full_disk_changes_no_response_and_loading_resumes(
@@ -284,7 +284,7 @@ def test_operator_commands_report_a_full_disk(disk: SmallDisk, start_server: Sta
         ("gc",),
         ("events", "--team", "default"),
     ):
-        done = try_hitrate(*command, *data_dir)
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        assert "full" in done.stdout + done.stderr or "bytes free" in done.stdout
+        process = try_hitrate(*command, *data_dir)
+        assert process.returncode == 1
+        assert "Traceback" not in process.stderr
+        assert "full" in process.stdout + process.stderr or "bytes free" in process.stdout

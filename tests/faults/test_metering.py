@@ -33,7 +33,7 @@ from tests.support.raw_http import (
     SampleArtifact,
     StreamedRequest,
     artifact_path,
-    make_artifact,
+    create_artifact,
 )
 from tests.support.server import Server, eventually
 
@@ -179,7 +179,7 @@ class RandomClients:
 
     def _upload(self, connection: Any, team: Team, number: int, rng: random.Random) -> None:
         size = rng.randint(*rng.choices(_SIZES, (5, 2, 2))[0])
-        artifact = make_artifact(f"c{number}x{rng.randrange(25)}", rng.randrange(10**6), size)
+        artifact = create_artifact(f"c{number}x{rng.randrange(25)}", rng.randrange(10**6), size)
         body: Any = artifact.body
         if rng.random() < 0.4:
             step = rng.choice((10_000, 200_000))
@@ -269,16 +269,16 @@ class RandomClients:
 class ProxyCount:
     """Usage of one team as the proxy counted it.
 
-    `seen` is certainly metered. `doubtful` may be: it was in flight, or in buffers.
+    `certain` is metered in any case. `uncertain` may be: it was in flight, or in buffers.
     """
 
     def __init__(self, exchanges: list[Exchange], team: Team) -> None:
-        self.seen, self.doubtful = MeteredUsage(), MeteredUsage()
+        self.certain, self.uncertain = MeteredUsage(), MeteredUsage()
         self.statuses: Counter[int | None] = Counter()
         self.aborted_downloads = 0
         sizes = {_digest(body): count for body, count in team.batches.items()}
         acknowledged: set[str] = set()
-        doubtful: set[str] = set()
+        uncertain: set[str] = set()
         for exchange in exchanges:
             if exchange.authorization != f"Bearer {team.token}":
                 continue
@@ -287,41 +287,41 @@ class ProxyCount:
                 continue
             if exchange.status is None:
                 self._count_doubtful(exchange)
-                doubtful.add(exchange.request_digest)
+                uncertain.add(exchange.request_digest)
                 continue
-            self.seen.requests += 1
+            self.certain.requests += 1
             if exchange.method == "PUT":
-                self.seen.uploadedBytes += exchange.request_bytes
+                self.certain.uploadedBytes += exchange.request_bytes
             if exchange.method == "GET" and exchange.status == 200:
-                self.seen.downloadedBytes += exchange.response_bytes
+                self.certain.downloadedBytes += exchange.response_bytes
                 if not exchange.response_complete:
                     self.aborted_downloads += 1
                     remaining = exchange.content_length - exchange.response_bytes
-                    self.doubtful.downloadedBytes += min(remaining, MAX_BUFFERED_BYTES)
+                    self.uncertain.downloadedBytes += min(remaining, MAX_BUFFERED_BYTES)
             if exchange.path == EVENTS_PATH:
                 acknowledged.add(exchange.request_digest)
-        self.seen.events = sum(sizes.get(digest, 0) for digest in acknowledged)
-        self.doubtful.events = sum(sizes.get(digest, 0) for digest in doubtful - acknowledged)
-        self.resent_events = sum(sizes.get(digest, 0) for digest in doubtful & acknowledged)
+        self.certain.events = sum(sizes.get(digest, 0) for digest in acknowledged)
+        self.uncertain.events = sum(sizes.get(digest, 0) for digest in uncertain - acknowledged)
+        self.resent_events = sum(sizes.get(digest, 0) for digest in uncertain & acknowledged)
         """Events of batches that were in flight during a kill and then sent again."""
 
     def _count_doubtful(self, exchange: Exchange) -> None:
         """Count a request in flight, which may or may not be metered."""
         if exchange.request_complete:
-            self.doubtful.requests += 1
+            self.uncertain.requests += 1
             if exchange.method == "PUT":
-                self.doubtful.uploadedBytes += exchange.request_bytes
+                self.uncertain.uploadedBytes += exchange.request_bytes
             if exchange.method == "GET":
-                self.doubtful.downloadedBytes += _MAX_ARTIFACT_BYTES
+                self.uncertain.downloadedBytes += _MAX_ARTIFACT_BYTES
 
     def assert_agrees(self, metered: MeteredUsage) -> None:
         for field in fields(MeteredUsage):
-            seen, doubtful = (
-                getattr(self.seen, field.name),
-                getattr(self.doubtful, field.name),
+            certain, uncertain = (
+                getattr(self.certain, field.name),
+                getattr(self.uncertain, field.name),
             )
             value = getattr(metered, field.name)
-            assert seen <= value <= seen + doubtful, (field.name, seen, value, doubtful)
+            assert certain <= value <= certain + uncertain, (field.name, certain, value, uncertain)
 
 
 def _digest(body: bytes) -> str:
@@ -382,10 +382,10 @@ def test_metering_equals_the_traffic_exactly_without_faults(
     for team in teams:
         count, metered = ProxyCount(proxy.exchanges, team), metered_usage(server, team)
         with capsys.disabled():
-            print(f"\n{team.slug}: proxy {count.seen}\n{' ' * len(team.slug)} metered {metered}")
+            print(f"\n{team.slug}: proxy {count.certain}\n{' ' * len(team.slug)} metered {metered}")
             print(f"  responses {dict(count.statuses)}")
         assert count.statuses[None] == count.aborted_downloads == count.statuses[500] == 0
-        assert metered == count.seen
+        assert metered == count.certain
         assert metered == command_usage(server, team)
         assert min(count.statuses[s] for s in (200, 202, 404, 400, 413)) > 0
 
@@ -419,9 +419,9 @@ def test_metering_agrees_with_the_traffic_through_kills_and_aborts(
     for team in teams:
         count, metered = ProxyCount(proxy.exchanges, team), metered_usage(server, team)
         with capsys.disabled():
-            print(f"\n{team.slug}: proxy {count.seen}, {times} x {stop_signal.name}")
+            print(f"\n{team.slug}: proxy {count.certain}, {times} x {stop_signal.name}")
             print(f"  metered {metered}")
-            print(f"  in flight or buffered: {count.doubtful}")
+            print(f"  in flight or buffered: {count.uncertain}")
             print(f"  {count.aborted_downloads} aborted downloads")
             print(f"  {count.resent_events} events resent after a kill")
             print(f"  responses {dict(count.statuses)}")
@@ -478,7 +478,7 @@ def download_partly(server: Server, artifact: SampleArtifact, ending: str) -> tu
 def test_aborted_download_meters_little_more_than_the_client_received(
     start_server: StartServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server, artifact = start_server(), make_artifact("big", 1, 128 * 2**20)
+    server, artifact = start_server(), create_artifact("big", 1, 128 * 2**20)
     with RawHttpClient(server) as client:
         assert client.put(artifact).status == 202
     for ending in ("close", "reset", "stall"):
@@ -494,7 +494,7 @@ def test_aborted_download_meters_little_more_than_the_client_received(
 def test_upload_of_a_disconnected_client_is_metered_if_and_only_if_stored(server: Server) -> None:
     sizes = {f"upload{n}": 1 + n * 40_000 for n in range(24)}
     for number, (name, size) in enumerate(sizes.items()):
-        artifact: SampleArtifact = make_artifact(name, 1, size)
+        artifact: SampleArtifact = create_artifact(name, 1, size)
         with StreamedRequest(server, "PUT", artifact.path, content_length=size) as upload:
             upload.send(artifact.body)
             if number % 2:

@@ -14,8 +14,8 @@ from tests.support.raw_http import (
     RawHttpClient,
     RawResponse,
     StreamedRequest,
-    assert_whole,
-    make_artifact,
+    assert_intact,
+    create_artifact,
 )
 from tests.support.server import Server, eventually
 
@@ -106,7 +106,7 @@ def test_chunked_body_is_a_413_as_soon_as_it_exceeds_the_limit(start_server: Sta
         assert upload.is_closed_by_server()
     assert_nothing_stored(server)
     with RawHttpClient(server) as client:
-        assert client.put(make_artifact("half", 1, LIMIT_BYTES), 100_000).status == 202
+        assert client.put(create_artifact("half", 1, LIMIT_BYTES), 100_000).status == 202
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,15 @@ def test_connection_reset_during_an_upload_leaves_no_file(
 
 def test_truncated_upload_does_not_change_the_existing_artifact(server: Server) -> None:
     with RawHttpClient(server) as client:
-        assert client.put(make_artifact("half", 1, 700_000)).status == 202
+        assert client.put(create_artifact("half", 1, 700_000)).status == 202
         with StreamedRequest(
             server, "PUT", PATH, content_length=3_500_000, x_artifact_tag="new"
         ) as upload:
             upload.send(STREAMED)
-            assert assert_whole(client.get("half")) == 1
+            assert assert_intact(client.get("half")) == 1
             upload.end()
             assert_error(upload.response(), 400, "bad_request")
-        assert assert_whole(client.get("half")) == 1
+        assert assert_intact(client.get("half")) == 1
         eventually(lambda: len(artifact_files(server)) == 1)
 
 
@@ -148,7 +148,7 @@ def test_connection_stays_open_or_sends_connection_close_after_an_early_403(
     token = server.create_token("--read-only")
     for _ in range(30):
         with RawHttpClient(server, token) as client:
-            rejected = client.put(make_artifact("half", 1, 300_000))
+            rejected = client.put(create_artifact("half", 1, 300_000))
             assert_error(rejected, 403, "forbidden")
             if rejected.headers.get("connection") != "close":
                 assert client.request("GET", "/v8/artifacts/status").status == 200
@@ -159,35 +159,35 @@ def test_concurrent_uploads_of_one_hash_are_never_mixed(
     server: Server, size_bytes: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uploaded = threading.Event()
-    seen: Counter[int] = Counter()
+    versions: Counter[int] = Counter()
 
     def upload(parity: int) -> None:
         with RawHttpClient(server) as client:
             for n in range(60):
-                artifact = make_artifact("both", 2 * n + parity, size_bytes + 97 * n + parity)
+                artifact = create_artifact("both", 2 * n + parity, size_bytes + 97 * n + parity)
                 assert client.put(artifact, 100_000 if n % 3 == 0 else None).status == 202
 
     def download(_: int) -> Counter[int]:
         versions: Counter[int] = Counter()
         with RawHttpClient(server) as client:
             while not uploaded.is_set():
-                versions[assert_whole(client.get("both"))] += 1
+                versions[assert_intact(client.get("both"))] += 1
         return versions
 
     with RawHttpClient(server) as client:
-        assert client.put(make_artifact("both", 0, size_bytes)).status == 202
+        assert client.put(create_artifact("both", 0, size_bytes)).status == 202
         with ThreadPoolExecutor(5) as pool:
             downloads = [pool.submit(download, n) for n in range(3)]
             uploads = [pool.submit(upload, parity) for parity in range(2)]
             try:
                 for future in uploads:
                     future.result()
-                eventually(lambda: assert_whole(client.get("both")) >= 118)
+                eventually(lambda: assert_intact(client.get("both")) >= 118)
             finally:
                 uploaded.set()
             for download_future in downloads:
-                seen += download_future.result()
-        assert assert_whole(client.get("both")) in (118, 119)
+                versions += download_future.result()
+        assert assert_intact(client.get("both")) in (118, 119)
     with capsys.disabled():
-        print(f"\n{seen.total()} downloads saw {len(seen)} of 120 versions, all intact")
-    assert seen.total() >= 200
+        print(f"\n{versions.total()} downloads saw {len(versions)} of 120 versions, all intact")
+    assert versions.total() >= 200

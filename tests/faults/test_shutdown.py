@@ -14,8 +14,8 @@ from tests.support.raw_http import (
     EVENTS_PATH,
     RawHttpClient,
     StreamedRequest,
-    assert_whole,
-    make_artifact,
+    assert_intact,
+    create_artifact,
 )
 from tests.support.server import Server, eventually
 
@@ -41,9 +41,9 @@ def exit_code(server: Server) -> int:
     return code
 
 
-def acknowledged_batches(expected: ExpectedState, at_least: int) -> bool:
+def acknowledged_batches(expected: ExpectedState, min_count: int) -> bool:
     """Return whether at least so many batches were acknowledged."""
-    return sum(batch.acknowledged for batch in expected.batches) >= at_least
+    return sum(batch.acknowledged for batch in expected.batches) >= min_count
 
 
 def accepts_connections(server: Server) -> bool:
@@ -56,27 +56,27 @@ def accepts_connections(server: Server) -> bool:
 
 
 def test_requests_in_flight_are_completed_and_new_connections_refused(server: Server) -> None:
-    artifact = make_artifact("slow", 1, 5_000_000)
+    artifact = create_artifact("slow", 1, 5_000_000)
     headers = {name.replace("-", "_"): value for name, value in artifact.headers.items()}
-    half = len(artifact.body) // 2
+    middle = len(artifact.body) // 2
     length = {"content_length": len(artifact.body)}
     with (
         StreamedRequest(server, "PUT", artifact.path, **headers, **length) as upload,
         StreamedRequest(server, "POST", EVENTS_PATH, content_length=len(BODY)) as batch,
     ):
-        upload.send(artifact.body[:half])
+        upload.send(artifact.body[:middle])
         batch.send(BODY[:20])
         eventually(lambda: list((server.data_dir / "artifacts").glob("*/*/*")))
         terminate(server)
         eventually(lambda: not accepts_connections(server))
         batch.send(BODY[20:])
-        upload.send(artifact.body[half:])
+        upload.send(artifact.body[middle:])
         assert upload.response().status == 202
         assert batch.response().status == 200
     assert exit_code(server) == 0
     server.start()
     with RawHttpClient(server) as client:
-        assert assert_whole(client.get("slow")) == 1
+        assert assert_intact(client.get("slow")) == 1
         [event] = eventually(client.events)
     assert (event["sessionId"], event["duration"]) == ("s", 7)
 
@@ -123,7 +123,7 @@ def test_shutdown_under_load_neither_loses_nor_duplicates_acknowledged_data(
         if number:
             server.start()
         with LoadGenerator(server, expected, SEED + number):
-            eventually(partial(acknowledged_batches, expected, at_least=100 * (number + 1)))
+            eventually(partial(acknowledged_batches, expected, min_count=100 * (number + 1)))
             started = terminate(server)
             assert exit_code(server) == 0
             assert time.monotonic() - started < MAX_SHUTDOWN_S

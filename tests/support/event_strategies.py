@@ -82,11 +82,11 @@ def _resend(draw: st.DrawFn, batch: wire.Batch, at_ms: int) -> wire.Batch:
     Mostly from the same client; else from a client that reports other properties, or from another
     token.
     """
-    kept_fields = draw(
+    fixed_fields = draw(
         st.sampled_from((_ALL_FIELDS, _ALL_FIELDS, _ALL_FIELDS, ("team", "token"), ()))
     )
-    same = {name: getattr(batch, name) for name in kept_fields}
-    return _batch({**draw(_SENDER), **same}, at_ms, batch.events)
+    fixed_values = {name: getattr(batch, name) for name in fixed_fields}
+    return _batch({**draw(_SENDER), **fixed_values}, at_ms, batch.events)
 
 
 _ALL_FIELDS = ("team", "token", "ci", "interactive", "agent")

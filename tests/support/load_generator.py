@@ -13,8 +13,8 @@ from tests.support.raw_http import (
     RawHttpClient,
     RawResponse,
     SampleArtifact,
-    assert_whole,
-    make_artifact,
+    assert_intact,
+    create_artifact,
 )
 from tests.support.server import Server
 
@@ -91,7 +91,7 @@ class ExpectedState:
         """Create and register the next version of an artifact."""
         with self.lock:
             versions = self.versions.setdefault(artifact_hash, [])
-            artifact = make_artifact(artifact_hash, len(versions), size_bytes)
+            artifact = create_artifact(artifact_hash, len(versions), size_bytes)
             versions.append(Version(artifact.tag, size_bytes))
             return artifact, versions[-1]
 
@@ -101,7 +101,7 @@ class ExpectedState:
 
     def count_events(self, recorded: Iterable[Mapping[str, Any]]) -> EventCount:
         """Compare the recorded events with those sent."""
-        seen = Counter((event["sessionId"], event["hash"]) for event in recorded)
+        counts = Counter((event["sessionId"], event["hash"]) for event in recorded)
         acknowledged = [batch for batch in self.batches if batch.acknowledged]
         sent: set[EventKey] = set()
         sent.update(*(batch.keys for batch in self.batches))
@@ -109,12 +109,12 @@ class ExpectedState:
             batches=len(self.batches),
             acknowledged_batches=len(acknowledged),
             acknowledged=sum(len(batch.keys) for batch in acknowledged),
-            recorded=seen.total(),
-            lost=sum(key not in seen for batch in acknowledged for key in batch.keys),
-            duplicated=sum(count - 1 for count in seen.values()),
-            unexpected=len(seen.keys() - sent),
+            recorded=counts.total(),
+            lost=sum(key not in counts for batch in acknowledged for key in batch.keys),
+            duplicated=sum(count - 1 for count in counts.values()),
+            unexpected=len(counts.keys() - sent),
             partial_batches=sum(
-                0 < sum(key in seen for key in batch.keys) < len(batch.keys)
+                0 < sum(key in counts for key in batch.keys) < len(batch.keys)
                 for batch in self.batches
             ),
         )
@@ -131,7 +131,7 @@ class ExpectedState:
             if response.status == 404:
                 assert latest is None, f"{artifact_hash} was acknowledged but is missing"
                 continue
-            version = assert_whole(response)
+            version = assert_intact(response)
             assert latest is None or version >= latest, (
                 f"{artifact_hash} is older than acknowledged"
             )

@@ -30,7 +30,7 @@ PERIOD_MS = 70 * DAY_MS
 RUN_COUNT = 130
 ARTIFACT_COUNT = 12
 HASHES = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(1, 40)]
-ODD_HASH = "12HKQaOmR5t5Uy6vdcQsNIiZgHGB"
+UNUSUAL_HASH = "12HKQaOmR5t5Uy6vdcQsNIiZgHGB"
 LATE_SESSION = str(UUID(int=2**100))
 """The run whose last batch arrives a day after the first."""
 
@@ -105,7 +105,7 @@ def _run_requests(
 
 
 def _random_hashes(random: Random) -> list[str]:
-    return random.sample([*HASHES, ODD_HASH], random.randint(1, 9))
+    return random.sample([*HASHES, UNUSUAL_HASH], random.randint(1, 9))
 
 
 def _task_events(random: Random, session: str, artifact: str) -> list[Event]:

@@ -64,7 +64,7 @@ class SampleArtifact:
         }
 
 
-def make_artifact(artifact_hash: str, version: int, size_bytes: int) -> SampleArtifact:
+def create_artifact(artifact_hash: str, version: int, size_bytes: int) -> SampleArtifact:
     """Create an artifact of which any 32 bytes differ from those of any other artifact."""
     seed = hashlib.sha256(f"{artifact_hash}/{version}".encode()).digest()
     return SampleArtifact(artifact_hash, version, (seed * (size_bytes // 32 + 1))[:size_bytes])
@@ -75,7 +75,7 @@ def artifact_path(artifact_hash: str) -> str:
     return f"/v8/artifacts/{artifact_hash}"
 
 
-def assert_whole(response: RawResponse) -> int:
+def assert_intact(response: RawResponse) -> int:
     """Check that body and metadata are of one version of an artifact; return the version."""
     assert response.status == 200, response
     version = int(response.headers["x-artifact-duration"])

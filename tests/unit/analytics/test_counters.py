@@ -101,12 +101,12 @@ def test_counters_report_the_highest_true_totals(
     analytics: AnalyticsFixture, sent: list[Batch]
 ) -> None:
     analytics.add_artifacts(ARTIFACT_DURATIONS)
-    so_far: list[Batch] = []
+    loaded_batches: list[Batch] = []
     with analytics.event_store() as event_store:
         harness = MetricsHarness(event_store)
         highest = true_totals([])
         for batch in sent:
-            so_far.append(batch)
+            loaded_batches.append(batch)
             harness.load(batch)
-            highest = tuple(map(max, highest, true_totals(so_far)))
+            highest = tuple(map(max, highest, true_totals(loaded_batches)))
             assert harness.counters() == pytest.approx(highest)

@@ -45,8 +45,8 @@ def test_least_recently_used_artifacts_are_evicted_above_the_cache_limit(tmp_pat
         await cache.store.find(cache.key("h0"))
         report = await collect(cache.garbage_collector(CacheLimits(None, 500, None)))
         assert removed(report) == {"overCacheLimit": (5, 500)}
-        left = await existing(cache, *(f"h{n}" for n in range(10)))
-        assert left == ["h0", "h6", "h7", "h8", "h9"]
+        remaining = await existing(cache, *(f"h{n}" for n in range(10)))
+        assert remaining == ["h0", "h6", "h7", "h8", "h9"]
         assert len(cache.files()) == 5
 
     run_with_cache(tmp_path, test)

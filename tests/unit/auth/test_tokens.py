@@ -44,7 +44,7 @@ def test_lists_contain_their_tokens_oldest_first(account_fixture: AccountFixture
     own_team, other_team = account_fixture.create_team(), account_fixture.create_team()
     user = account_fixture.create_user((own_team, Role.MEMBER))
     created = []
-    for team, who in [
+    for team, user_or_none in [
         (own_team, None),
         (own_team, user),
         (None, user),
@@ -52,7 +52,7 @@ def test_lists_contain_their_tokens_oldest_first(account_fixture: AccountFixture
         (own_team, None),
     ]:
         account_fixture.manual_clock.advance(1)
-        created.append(account_fixture.create_token(team, who)[0])
+        created.append(account_fixture.create_token(team, user_or_none)[0])
     store = account_fixture.tokens
     assert store.list_for_team(own_team) == [created[0], created[4]]
     assert store.list_for_team() == [created[0], created[3], created[4]]
@@ -208,7 +208,7 @@ def test_rotating_an_invalid_token_is_refused(
     user = account_fixture.create_user((team, Role.MEMBER))
     expired, revoked, of_disabled_user = (
         account_fixture.create_token(team, lifetime_s=0)[0],
-        *(account_fixture.create_token(team, who)[0] for who in (None, user)),
+        *(account_fixture.create_token(team, user_or_none)[0] for user_or_none in (None, user)),
     )
     account_fixture.tokens.revoke(revoked)
     account_fixture.users.disable(user)

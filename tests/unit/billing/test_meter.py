@@ -30,8 +30,8 @@ from tests.support.meter_harness import MeterHarness, ms, team_on, with_schedule
 
 DAY_MS = 86_400_000
 
-OURS = team_on(1)
-THEIRS = team_on(15, "theirs")
+TEAM = team_on(1)
+OTHER_TEAM = team_on(15, "theirs")
 
 
 @pytest.fixture
@@ -76,35 +76,35 @@ def release_closed_records(harness: MeterHarness) -> list[tuple[str, Cycle, Usag
 
 
 def test_counts_add_up(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1, uploaded_bytes=100)
-    harness.meter.count(OURS, requests=1, downloaded_bytes=7)
-    harness.meter.count(OURS, downloaded_bytes=3)
-    harness.meter.count(OURS, requests=1, events=25)
+    harness.meter.count(TEAM, requests=1, uploaded_bytes=100)
+    harness.meter.count(TEAM, requests=1, downloaded_bytes=7)
+    harness.meter.count(TEAM, downloaded_bytes=3)
+    harness.meter.count(TEAM, requests=1, events=25)
     expected = {"requests": 3, "uploaded_bytes": 100, "downloaded_bytes": 10, "events": 25}
-    assert harness.usage(OURS) == expected
+    assert harness.usage(TEAM) == expected
 
 
 def test_teams_are_counted_separately(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1)
-    harness.meter.count(THEIRS, requests=2, events=5)
-    assert harness.usage(OURS) == {"requests": 1}
-    assert harness.usage(THEIRS) == {"requests": 2, "events": 5}
+    harness.meter.count(TEAM, requests=1)
+    harness.meter.count(OTHER_TEAM, requests=2, events=5)
+    assert harness.usage(TEAM) == {"requests": 1}
+    assert harness.usage(OTHER_TEAM) == {"requests": 2, "events": 5}
 
 
 def test_counts_survive_a_kill(harness: MeterHarness) -> None:
     for number in range(1, 20):
-        harness.meter.count(OURS, requests=1, uploaded_bytes=number)
-        harness.meter.count(THEIRS, requests=1)
+        harness.meter.count(TEAM, requests=1, uploaded_bytes=number)
+        harness.meter.count(OTHER_TEAM, requests=1)
         harness.kill()
         total = number * (number + 1) // 2
-        assert harness.usage(OURS) == {"requests": number, "uploaded_bytes": total}
-        assert harness.usage(THEIRS) == {"requests": number}
+        assert harness.usage(TEAM) == {"requests": number, "uploaded_bytes": total}
+        assert harness.usage(OTHER_TEAM) == {"requests": number}
 
 
 def test_meter_file_shows_each_count_immediately(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1, downloaded_bytes=9)
-    cycle, usage = harness.file.snapshot(OURS)
-    assert (cycle, usage) == harness.meter.snapshot(OURS)
+    harness.meter.count(TEAM, requests=1, downloaded_bytes=9)
+    cycle, usage = harness.file.snapshot(TEAM)
+    assert (cycle, usage) == harness.meter.snapshot(TEAM)
 
 
 def test_very_large_amounts_fit_into_a_slot(harness: MeterHarness) -> None:
@@ -128,16 +128,16 @@ def test_concurrent_counts_are_all_kept(harness: MeterHarness) -> None:
         for _ in range(2000):
             harness.meter.count(team, requests=1, uploaded_bytes=3, events=2)
 
-    threads = [threading.Thread(target=count, args=(t,)) for t in (OURS, THEIRS) * 4]
+    threads = [threading.Thread(target=count, args=(t,)) for t in (TEAM, OTHER_TEAM) * 4]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        harness.meter.sample_storage(OURS)
-        harness.meter.snapshot(THEIRS)
+        harness.meter.sample_storage(TEAM)
+        harness.meter.snapshot(OTHER_TEAM)
     for thread in threads:
         thread.join()
     harness.kill()
-    for team in (OURS, THEIRS):
+    for team in (TEAM, OTHER_TEAM):
         assert harness.usage(team) == {"requests": 8000, "uploaded_bytes": 24_000, "events": 16_000}
 
 
@@ -146,10 +146,10 @@ def test_reader_never_sees_a_partly_written_record(harness: MeterHarness) -> Non
 
     def count() -> None:
         while not stop.is_set():
-            harness.meter.count(OURS, requests=1, uploaded_bytes=1, downloaded_bytes=1, events=1)
+            harness.meter.count(TEAM, requests=1, uploaded_bytes=1, downloaded_bytes=1, events=1)
 
     writer = threading.Thread(target=count)
-    harness.meter.count(OURS, requests=1, uploaded_bytes=1, downloaded_bytes=1, events=1)
+    harness.meter.count(TEAM, requests=1, uploaded_bytes=1, downloaded_bytes=1, events=1)
     writer.start()
     for _ in range(2000):
         [(_, record)] = read_records(harness.data_dir)
@@ -160,49 +160,49 @@ def test_reader_never_sees_a_partly_written_record(harness: MeterHarness) -> Non
 
 
 def test_open_and_close_are_idempotent(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     harness.meter.open()
-    assert harness.usage(OURS) == {"requests": 1}
+    assert harness.usage(TEAM) == {"requests": 1}
     harness.meter.close()
     harness.meter.close()
     harness.meter.open()
-    harness.meter.count(OURS, requests=1)
-    assert harness.usage(OURS) == {"requests": 2}
+    harness.meter.count(TEAM, requests=1)
+    assert harness.usage(TEAM) == {"requests": 2}
     harness.clock.advance(60 * 86_400)
-    harness.meter.sample_storage(OURS)
+    harness.meter.sample_storage(TEAM)
     assert len(harness.meter.closed_records()) == 1
 
 
 def test_closed_meter_rejects_counts(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     harness.meter.close()
     with pytest.raises(ServiceUnavailable):
-        harness.meter.count(OURS, requests=1)
+        harness.meter.count(TEAM, requests=1)
 
 
 # Cycles
 
 
 def test_new_cycle_starts_at_zero_and_keeps_the_closed_one(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=5, uploaded_bytes=50)
+    harness.meter.count(TEAM, requests=5, uploaded_bytes=50)
     harness.set_time("2026-03-31T23:59:59.999")
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     harness.set_time("2026-04-01")
-    assert harness.meter.current(OURS).usage == UsageTotals()
-    harness.meter.count(OURS, requests=2)
-    assert harness.usage(OURS) == {"requests": 2}
+    assert harness.meter.current(TEAM).usage == UsageTotals()
+    harness.meter.count(TEAM, requests=2)
+    assert harness.usage(TEAM) == {"requests": 2}
     harness.clock.value_ms += CLOSING_DELAY_MS
     march = Cycle(ms("2026-03-01"), ms("2026-04-01"))
     april = Cycle(ms("2026-04-01"), ms("2026-05-01"))
-    assert release_closed_records(harness) == [(OURS.id, march, UsageTotals(50, 0, 6, 0))]
+    assert release_closed_records(harness) == [(TEAM.id, march, UsageTotals(50, 0, 6, 0))]
     assert release_closed_records(harness) == []
-    assert harness.meter.snapshot(OURS)[0] == april
+    assert harness.meter.snapshot(TEAM)[0] == april
 
 
 def test_record_is_closed_a_minute_after_the_cycle_ends(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     harness.set_time("2026-04-01")
-    harness.meter.sample_storage(OURS)
+    harness.meter.sample_storage(TEAM)
     assert harness.meter.closed_records() == []
     harness.clock.value_ms += CLOSING_DELAY_MS - 1
     assert harness.meter.closed_records() == []
@@ -212,72 +212,72 @@ def test_record_is_closed_a_minute_after_the_cycle_ends(harness: MeterHarness) -
 
 
 def test_ended_cycle_survives_repeated_kills(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=7)
+    harness.meter.count(TEAM, requests=7)
     harness.set_time("2026-04-01")
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     harness.kill()
     harness.kill()
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     harness.clock.value_ms += CLOSING_DELAY_MS
     [(team, cycle, usage)] = release_closed_records(harness)
-    assert (team, cycle.start_ms, usage.requests) == (OURS.id, ms("2026-03-01"), 7)
+    assert (team, cycle.start_ms, usage.requests) == (TEAM.id, ms("2026-03-01"), 7)
     harness.kill()
     assert harness.meter.closed_records() == []
-    assert harness.usage(OURS) == {"requests": 2}
+    assert harness.usage(TEAM) == {"requests": 2}
 
 
 def test_kill_before_release_returns_the_same_closed_record_again(
     harness: MeterHarness,
 ) -> None:
-    harness.meter.count(OURS, requests=7)
+    harness.meter.count(TEAM, requests=7)
     harness.set_time("2026-04-02")
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     before = harness.meter.closed_records()
     harness.kill()
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     assert harness.meter.closed_records() == before
 
 
 def test_released_slots_are_reused(harness: MeterHarness) -> None:
     for month in range(1, 13):
         harness.set_time(f"2027-{month:02d}-02")
-        for team in (OURS, THEIRS):
+        for team in (TEAM, OTHER_TEAM):
             harness.meter.count(team, requests=month)
         release_closed_records(harness)
         if month % 3 == 0:
             harness.kill()
     assert harness.path.stat().st_size <= 4 * RECORD_BYTES
-    assert harness.usage(OURS) == harness.usage(THEIRS) == {"requests": 12}
+    assert harness.usage(TEAM) == harness.usage(OTHER_TEAM) == {"requests": 12}
 
 
 def test_closed_records_are_copies(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, events=5)
+    harness.meter.count(TEAM, events=5)
     received_ms = harness.clock.now_ms()
     harness.set_time("2026-04-02")
-    harness.meter.sample_storage(OURS)
+    harness.meter.sample_storage(TEAM)
     [record] = harness.meter.closed_records()
-    harness.meter.subtract_duplicates(OURS.id, received_ms, 2)
+    harness.meter.subtract_duplicates(TEAM.id, received_ms, 2)
     assert record.usage.events == 5
 
 
 def test_clock_set_back_does_not_reopen_an_old_cycle(harness: MeterHarness) -> None:
     harness.set_time("2026-04-01")
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     for back in ("2026-03-31T23:59", "2026-02-01"):
         harness.set_time(back)
-        harness.meter.count(OURS, requests=1)
-        harness.meter.sample_storage(OURS)
+        harness.meter.count(TEAM, requests=1)
+        harness.meter.sample_storage(TEAM)
         harness.kill()
     assert harness.meter.closed_records() == []
-    cycle, usage = harness.meter.snapshot(OURS)
+    cycle, usage = harness.meter.snapshot(TEAM)
     assert cycle == Cycle(ms("2026-04-01"), ms("2026-05-01"))
     assert usage.requests == 3
-    assert harness.file.snapshot(OURS) == (cycle, usage)
+    assert harness.file.snapshot(TEAM) == (cycle, usage)
 
 
 def test_changed_cycle_day_ends_the_current_cycle_earlier(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1)
-    changed = with_schedule(OURS, OURS.settings.cycle.with_day(20, harness.clock.now_ms()))
+    harness.meter.count(TEAM, requests=1)
+    changed = with_schedule(TEAM, TEAM.settings.cycle.with_day(20, harness.clock.now_ms()))
     harness.meter.count(changed, requests=1)
     assert harness.meter.snapshot(changed) == (
         Cycle(ms("2026-03-01"), ms("2026-03-20")),
@@ -289,14 +289,14 @@ def test_changed_cycle_day_ends_the_current_cycle_earlier(harness: MeterHarness)
     assert harness.usage(changed) == {"requests": 1}
     harness.clock.value_ms += CLOSING_DELAY_MS
     march = Cycle(ms("2026-03-01"), ms("2026-03-20"))
-    assert release_closed_records(harness) == [(OURS.id, march, UsageTotals(requests=2))]
+    assert release_closed_records(harness) == [(TEAM.id, march, UsageTotals(requests=2))]
 
 
 def test_cycle_day_changed_while_stopped_applies_at_start(
     harness: MeterHarness,
 ) -> None:
-    harness.meter.count(OURS, requests=1)
-    changed = with_schedule(OURS, OURS.settings.cycle.with_day(20, harness.clock.now_ms()))
+    harness.meter.count(TEAM, requests=1)
+    changed = with_schedule(TEAM, TEAM.settings.cycle.with_day(20, harness.clock.now_ms()))
     harness.set_time("2026-03-25")
     harness.kill()
     harness.meter.count(changed, requests=2)
@@ -308,14 +308,14 @@ def test_cycle_day_changed_while_stopped_applies_at_start(
 def test_request_with_outdated_settings_does_not_reopen_an_old_cycle(
     harness: MeterHarness,
 ) -> None:
-    harness.meter.count(OURS, requests=1)
-    changed = with_schedule(OURS, OURS.settings.cycle.with_day(20, harness.clock.now_ms()))
-    for team in (changed, OURS, changed, OURS):
+    harness.meter.count(TEAM, requests=1)
+    changed = with_schedule(TEAM, TEAM.settings.cycle.with_day(20, harness.clock.now_ms()))
+    for team in (changed, TEAM, changed, TEAM):
         harness.meter.count(team, requests=1)
     harness.set_time("2026-03-20T00:00:01")
-    harness.stored_bytes[OURS.id] = 10
+    harness.stored_bytes[TEAM.id] = 10
     harness.meter.count(changed, requests=1)
-    for team in (OURS, changed, OURS):
+    for team in (TEAM, changed, TEAM):
         harness.meter.count(team, requests=1)
         assert harness.meter.snapshot(team)[0].start_ms == ms("2026-03-20")
     assert harness.usage(changed) == {"requests": 4, "stored_bytes": 10}
@@ -327,11 +327,11 @@ def test_request_with_outdated_settings_does_not_reopen_an_old_cycle(
 def test_outdated_settings_at_a_cycle_start_do_not_double_storage(
     harness: MeterHarness,
 ) -> None:
-    harness.stored_bytes[OURS.id] = 1000
-    harness.meter.sample_storage(OURS)
-    changed = with_schedule(OURS, OURS.settings.cycle.with_day(11, harness.clock.now_ms()))
+    harness.stored_bytes[TEAM.id] = 1000
+    harness.meter.sample_storage(TEAM)
+    changed = with_schedule(TEAM, TEAM.settings.cycle.with_day(11, harness.clock.now_ms()))
     harness.set_time("2026-03-11T00:00:01")
-    harness.meter.count(OURS, requests=1)  # its settings are a second old
+    harness.meter.count(TEAM, requests=1)  # its settings are a second old
     harness.set_time("2026-03-11T00:00:03")
     _, usage = harness.meter.snapshot(changed)
     [ended] = harness.meter.closed_records(min_age_ms=0)
@@ -346,62 +346,62 @@ def test_duplicates_are_subtracted_from_the_cycle_of_their_arrival(
 ) -> None:
     harness.set_time("2026-03-31T23:59:59")
     received_ms = harness.clock.now_ms()
-    harness.meter.count(OURS, events=10)
-    harness.meter.count(THEIRS, events=10)
+    harness.meter.count(TEAM, events=10)
+    harness.meter.count(OTHER_TEAM, events=10)
     harness.set_time("2026-04-01T00:00:01")
-    harness.meter.count(OURS, events=10)
-    harness.meter.subtract_duplicates(OURS.id, received_ms, 4)
-    assert harness.usage(OURS) == {"events": 10}
-    harness.meter.subtract_duplicates(OURS.id, harness.clock.now_ms(), 1)
+    harness.meter.count(TEAM, events=10)
+    harness.meter.subtract_duplicates(TEAM.id, received_ms, 4)
+    assert harness.usage(TEAM) == {"events": 10}
+    harness.meter.subtract_duplicates(TEAM.id, harness.clock.now_ms(), 1)
     harness.kill()
-    assert harness.usage(OURS) == {"events": 9}
-    assert harness.usage(THEIRS) == {"events": 10}
+    assert harness.usage(TEAM) == {"events": 9}
+    assert harness.usage(OTHER_TEAM) == {"events": 10}
     harness.clock.value_ms += CLOSING_DELAY_MS
     [(_, _, usage)] = release_closed_records(harness)
     assert usage.events == 6
 
 
 def test_subtracting_duplicates_never_goes_below_zero(harness: MeterHarness) -> None:
-    harness.meter.count(OURS, requests=1, events=3)
-    harness.meter.subtract_duplicates(OURS.id, harness.clock.now_ms(), 5)
+    harness.meter.count(TEAM, requests=1, events=3)
+    harness.meter.subtract_duplicates(TEAM.id, harness.clock.now_ms(), 5)
     harness.meter.subtract_duplicates("team_nobody", harness.clock.now_ms(), 5)
-    harness.meter.subtract_duplicates(OURS.id, 0, 5)
-    assert harness.usage(OURS) == {"requests": 1}
+    harness.meter.subtract_duplicates(TEAM.id, 0, 5)
+    assert harness.usage(TEAM) == {"requests": 1}
 
 
 # Storage
 
 
 def test_storage_accrues_exactly_over_time(harness: MeterHarness) -> None:
-    harness.stored_bytes[OURS.id] = 100
-    harness.meter.sample_storage(OURS)
+    harness.stored_bytes[TEAM.id] = 100
+    harness.meter.sample_storage(TEAM)
     harness.clock.advance(10)
-    harness.stored_bytes[OURS.id] = 300
-    harness.meter.count(OURS, requests=1)
+    harness.stored_bytes[TEAM.id] = 300
+    harness.meter.count(TEAM, requests=1)
     harness.clock.advance(5)
-    harness.meter.sample_storage(OURS)
+    harness.meter.sample_storage(TEAM)
     harness.clock.advance(1)
-    harness.stored_bytes[OURS.id] = 0
-    harness.meter.sample_storage(OURS)
+    harness.stored_bytes[TEAM.id] = 0
+    harness.meter.sample_storage(TEAM)
     harness.clock.advance(1000)
-    assert harness.usage(OURS) == {"requests": 1, "stored_byte_ms": 100 * 10_000 + 300 * 6_000}
+    assert harness.usage(TEAM) == {"requests": 1, "stored_byte_ms": 100 * 10_000 + 300 * 6_000}
 
 
 def test_storage_accrues_while_the_server_is_stopped(harness: MeterHarness) -> None:
-    harness.stored_bytes[OURS.id] = 100
-    harness.meter.sample_storage(OURS)
+    harness.stored_bytes[TEAM.id] = 100
+    harness.meter.sample_storage(TEAM)
     harness.clock.advance(3600)
     harness.kill()
-    assert harness.usage(OURS) == {"stored_bytes": 100, "stored_byte_ms": 100 * 3_600_000}
+    assert harness.usage(TEAM) == {"stored_bytes": 100, "stored_byte_ms": 100 * 3_600_000}
 
 
 def test_stored_bytes_carry_over_into_the_next_cycle(harness: MeterHarness) -> None:
-    harness.stored_bytes[OURS.id] = 7
-    harness.meter.sample_storage(OURS)
+    harness.stored_bytes[TEAM.id] = 7
+    harness.meter.sample_storage(TEAM)
     began_ms = harness.clock.now_ms()
     harness.set_time("2026-04-03")
     harness.kill()
-    assert harness.usage(OURS) == {"stored_bytes": 7, "stored_byte_ms": 7 * 2 * DAY_MS}
+    assert harness.usage(TEAM) == {"stored_bytes": 7, "stored_byte_ms": 7 * 2 * DAY_MS}
     [(_, _, usage)] = release_closed_records(harness)
     assert (usage.stored_bytes, usage.stored_byte_ms) == (7, 7 * (ms("2026-04-01") - began_ms))
 
@@ -409,11 +409,11 @@ def test_stored_bytes_carry_over_into_the_next_cycle(harness: MeterHarness) -> N
 def test_cycles_that_passed_while_stopped_are_added_for_their_storage(
     harness: MeterHarness,
 ) -> None:
-    harness.stored_bytes[OURS.id] = 7
-    harness.meter.count(OURS, requests=3)
+    harness.stored_bytes[TEAM.id] = 7
+    harness.meter.count(TEAM, requests=3)
     harness.set_time("2026-06-02")
     harness.kill()
-    assert harness.usage(OURS) == {"stored_bytes": 7, "stored_byte_ms": 7 * DAY_MS}
+    assert harness.usage(TEAM) == {"stored_bytes": 7, "stored_byte_ms": 7 * DAY_MS}
     closed = [(cycle, usage) for _, cycle, usage in release_closed_records(harness)]
     assert closed == [
         (
@@ -434,41 +434,41 @@ def test_cycles_that_passed_while_stopped_are_added_for_their_storage(
 def test_cycles_that_passed_while_stopped_without_storage_are_skipped(
     harness: MeterHarness,
 ) -> None:
-    harness.meter.count(OURS, requests=3)
+    harness.meter.count(TEAM, requests=3)
     harness.set_time("2036-06-02")
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     assert [usage.requests for _, _, usage in release_closed_records(harness)] == [3]
 
 
 def test_snapshot_does_not_hide_a_storage_change_from_the_file(harness: MeterHarness) -> None:
-    harness.stored_bytes[OURS.id] = 100
-    harness.meter.sample_storage(OURS)
+    harness.stored_bytes[TEAM.id] = 100
+    harness.meter.sample_storage(TEAM)
     harness.clock.advance(10)
-    harness.stored_bytes[OURS.id] = 5
-    assert harness.usage(OURS)["stored_bytes"] == 5
-    harness.meter.sample_storage(OURS)
-    assert harness.file.snapshot(OURS) == harness.meter.snapshot(OURS)
+    harness.stored_bytes[TEAM.id] = 5
+    assert harness.usage(TEAM)["stored_bytes"] == 5
+    harness.meter.sample_storage(TEAM)
+    assert harness.file.snapshot(TEAM) == harness.meter.snapshot(TEAM)
     harness.kill()
     harness.clock.advance(10)
-    assert harness.usage(OURS) == {"stored_bytes": 5, "stored_byte_ms": 1_000_000 + 50_000}
+    assert harness.usage(TEAM) == {"stored_bytes": 5, "stored_byte_ms": 1_000_000 + 50_000}
 
 
 def test_meter_file_reports_a_cycle_that_began_while_stopped(harness: MeterHarness) -> None:
-    harness.stored_bytes[OURS.id] = 9
-    harness.meter.count(OURS, requests=1)
+    harness.stored_bytes[TEAM.id] = 9
+    harness.meter.count(TEAM, requests=1)
     harness.meter.close()
     harness.set_time("2026-04-03")
-    from_file = harness.file.snapshot(OURS)
+    from_file = harness.file.snapshot(TEAM)
     assert from_file == (
         Cycle(ms("2026-04-01"), ms("2026-05-01")),
         UsageTotals(stored_bytes=9, stored_byte_ms=9 * 2 * DAY_MS),
     )
     harness.meter.open()
-    assert harness.meter.snapshot(OURS) == from_file
+    assert harness.meter.snapshot(TEAM) == from_file
 
 
 def test_meter_file_reports_no_usage_for_an_unknown_team(tmp_path: Path) -> None:
-    cycle, usage = MeterFile(tmp_path, ManualClock(ms("2026-03-10"))).snapshot(OURS)
+    cycle, usage = MeterFile(tmp_path, ManualClock(ms("2026-03-10"))).snapshot(TEAM)
     assert (cycle, usage) == (Cycle(ms("2026-03-01"), ms("2026-04-01")), UsageTotals())
 
 
@@ -478,64 +478,64 @@ def test_meter_file_reports_no_usage_for_an_unknown_team(tmp_path: Path) -> None
 def test_count_that_cannot_be_written_raises_and_counts_nothing(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     with fill_disk(monkeypatch).context(), pytest.raises(ServiceUnavailable, match="metered"):
-        harness.meter.count(OURS, requests=1, uploaded_bytes=5)
+        harness.meter.count(TEAM, requests=1, uploaded_bytes=5)
     monkeypatch.undo()
-    assert harness.usage(OURS) == {"requests": 1}
-    harness.meter.count(OURS, requests=1)
+    assert harness.usage(TEAM) == {"requests": 1}
+    harness.meter.count(TEAM, requests=1)
     harness.kill()
-    assert harness.usage(OURS) == {"requests": 2}
+    assert harness.usage(TEAM) == {"requests": 2}
 
 
 def test_storage_sample_that_cannot_be_written_is_written_later(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness.meter.sample_storage(OURS)
-    harness.stored_bytes[OURS.id] = 40
+    harness.meter.sample_storage(TEAM)
+    harness.stored_bytes[TEAM.id] = 40
     fill_disk(monkeypatch)
     with pytest.raises(ServiceUnavailable):
-        harness.meter.sample_storage(OURS)
+        harness.meter.sample_storage(TEAM)
     monkeypatch.undo()
-    harness.meter.sample_storage(OURS)
+    harness.meter.sample_storage(TEAM)
     harness.clock.advance(1)
     harness.stored_bytes.clear()
     harness.kill()
-    assert harness.usage(OURS) == {"stored_byte_ms": 40_000}
+    assert harness.usage(TEAM) == {"stored_byte_ms": 40_000}
 
 
 def test_new_team_on_a_full_disk_does_not_lose_a_free_slot(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     harness.set_time("2026-04-02")
-    harness.meter.sample_storage(OURS)
+    harness.meter.sample_storage(TEAM)
     release_closed_records(harness)
     size = harness.path.stat().st_size
     fill_disk(monkeypatch)
     for act in (
-        lambda: harness.meter.current(THEIRS),
-        lambda: harness.meter.count(THEIRS, requests=1),
+        lambda: harness.meter.current(OTHER_TEAM),
+        lambda: harness.meter.count(OTHER_TEAM, requests=1),
     ):
         with pytest.raises(ServiceUnavailable):
             act()
     monkeypatch.undo()
-    harness.meter.count(THEIRS, requests=1)
-    assert harness.usage(THEIRS) == {"requests": 1}
+    harness.meter.count(OTHER_TEAM, requests=1)
+    assert harness.usage(OTHER_TEAM) == {"requests": 1}
     assert harness.path.stat().st_size == size, "the free record was lost"
 
 
 def test_cycle_that_ends_on_a_full_disk_is_closed_once_and_no_slot_is_shared(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness.meter.count(OURS, requests=9)
+    harness.meter.count(TEAM, requests=9)
     harness.set_time("2026-04-01")
     fill_disk(monkeypatch, allow_overwrite=True)
     for _ in range(3):
         with pytest.raises(ServiceUnavailable):
-            harness.meter.count(OURS, requests=1)
+            harness.meter.count(TEAM, requests=1)
     monkeypatch.undo()
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     harness.clock.value_ms += CLOSING_DELAY_MS
     assert [usage.requests for _, _, usage in release_closed_records(harness)] == [9]
     others = [team_on(1, f"other{n}") for n in range(4)]
@@ -543,23 +543,23 @@ def test_cycle_that_ends_on_a_full_disk_is_closed_once_and_no_slot_is_shared(
         harness.meter.count(team, requests=number + 1)
     harness.kill()
     assert [harness.usage(team) for team in others] == [{"requests": n} for n in (1, 2, 3, 4)]
-    assert harness.usage(OURS) == {"requests": 1}
+    assert harness.usage(TEAM) == {"requests": 1}
 
 
 def test_partial_write_counts_nothing_and_its_slot_is_reused(
     harness: MeterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     write = os.pwrite
     monkeypatch.setattr(
         "hitrate.billing.meter.os.pwrite", lambda fd, data, at: write(fd, data[:100], at)
     )
     with pytest.raises(ServiceUnavailable):
-        harness.meter.count(THEIRS, requests=1)
+        harness.meter.count(OTHER_TEAM, requests=1)
     monkeypatch.undo()
-    harness.meter.count(THEIRS, requests=1)
+    harness.meter.count(OTHER_TEAM, requests=1)
     harness.kill()
-    assert harness.usage(OURS) == harness.usage(THEIRS) == {"requests": 1}
+    assert harness.usage(TEAM) == harness.usage(OTHER_TEAM) == {"requests": 1}
     assert harness.path.stat().st_size == 2 * RECORD_BYTES
 
 
@@ -577,8 +577,8 @@ GARBAGE: dict[str, Callable[[bytes], bytes]] = {
 def test_unreadable_record_is_skipped_and_preserved(
     harness: MeterHarness, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    harness.meter.count(OURS, requests=5)
-    harness.meter.count(THEIRS, requests=6)
+    harness.meter.count(TEAM, requests=5)
+    harness.meter.count(OTHER_TEAM, requests=6)
     harness.meter.count(team_on(1, "third"), requests=7)
     content = harness.path.read_bytes()
     damaged = GARBAGE[name](content[RECORD_BYTES : 2 * RECORD_BYTES])
@@ -587,34 +587,34 @@ def test_unreadable_record_is_skipped_and_preserved(
     harness.kill()
     logs = "".join(capfd.readouterr())
     assert ("cannot be read" in logs) == (name != "zeros")
-    assert harness.usage(OURS) == {"requests": 5}
+    assert harness.usage(TEAM) == {"requests": 5}
     assert harness.usage(team_on(1, "third")) == {"requests": 7}
-    harness.meter.count(THEIRS, requests=1)
+    harness.meter.count(OTHER_TEAM, requests=1)
     harness.kill()
-    assert harness.usage(THEIRS) == {"requests": 1}
+    assert harness.usage(OTHER_TEAM) == {"requests": 1}
     stored_record = harness.path.read_bytes()[RECORD_BYTES : 2 * RECORD_BYTES] == damaged
     assert stored_record == (name != "zeros"), "an operator may examine what cannot be read"
 
 
 @pytest.mark.parametrize("cut", [1, 100, RECORD_BYTES - 1])
 def test_truncated_file_keeps_complete_records(harness: MeterHarness, cut: int) -> None:
-    harness.meter.count(OURS, requests=5)
-    harness.meter.count(THEIRS, requests=6)
+    harness.meter.count(TEAM, requests=5)
+    harness.meter.count(OTHER_TEAM, requests=6)
     os.truncate(harness.path, 2 * RECORD_BYTES - cut)
     harness.kill()
     harness.meter.count(team_on(1, "third"), requests=7)
-    harness.meter.count(OURS, requests=1)
+    harness.meter.count(TEAM, requests=1)
     harness.kill()
-    assert harness.usage(OURS) == {"requests": 6}
+    assert harness.usage(TEAM) == {"requests": 6}
     assert harness.usage(team_on(1, "third")) == {"requests": 7}
     complete = cut <= 100  # only padding was cut
-    assert harness.usage(THEIRS) == ({"requests": 6} if complete else {})
+    assert harness.usage(OTHER_TEAM) == ({"requests": 6} if complete else {})
 
 
 def test_meter_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     meter = Meter(tmp_path, lambda _: 0, Clock())
     meter.open()
-    meter.count(OURS, requests=1)
+    meter.count(TEAM, requests=1)
     meter.close()
     assert (tmp_path / "meter.ndjson").stat().st_mode & 0o777 == 0o600
 

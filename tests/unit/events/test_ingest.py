@@ -123,19 +123,19 @@ def test_impossible_durations_are_clamped_and_counted_as_anomalies(
 
 
 def test_run_of_many_tasks_in_many_segments_is_counted_exactly(harness: IngestHarness) -> None:
-    segments, each = 20, 10_000
+    segments, batch_size = 20, 10_000
     for number in range(segments):
-        new = [f"{number * each + n:016x}" for n in range(each)]
-        old = [f"{n:016x}" for n in range(0, number * each, 50)]
+        new = [f"{number * batch_size + n:016x}" for n in range(batch_size)]
+        old = [f"{n:016x}" for n in range(0, number * batch_size, 50)]
         batches = [
             harness.batch(
                 *misses(new[n : n + 500]), *hits_of_impossible_duration(old[n // 50 : n // 50 + 10])
             )
-            for n in range(0, each, 500)
+            for n in range(0, batch_size, 500)
         ]
         harness.load(*batches, harness.batch(*hits_of_impossible_duration(new[::2])))
     run = harness.run()
-    tasks, hits = segments * each, segments * each // 2
+    tasks, hits = segments * batch_size, segments * batch_size // 2
     assert (run.tasks, run.local_hits, run.local_ms) == (tasks, hits, hits * MAX_DURATION_MS)
     assert run.events - run.repeats == run.tasks + run.local_hits
     assert run.anomalies == run.events - run.tasks

@@ -181,13 +181,13 @@ def test_migration_in_several_batches_gives_the_same_runs(
     write_legacy_file(tmp_path, events, first_id=100)
     (tmp_path / "whole").mkdir()
     write_legacy_file(tmp_path / "whole", events)
-    whole = DuckDBEventStore(tmp_path / "whole", 1_000_000)
-    whole.open()
+    reference = DuckDBEventStore(tmp_path / "whole", 1_000_000)
+    reference.open()
     monkeypatch.setattr(migrations, "MIGRATION_BATCH_SIZE", 30)
     store.open()
     assert_same_events(store, events)
-    assert runs(store) == runs(whole)
-    whole.close()
+    assert runs(store) == runs(reference)
+    reference.close()
 
 
 def test_interrupted_migration_leaves_the_file_for_the_next_start(

@@ -173,14 +173,14 @@ def test_csv_escapes_formulas(start: str) -> None:
 
 
 def test_csv_has_a_header_and_quotes_special_characters() -> None:
-    odd = 'a,"b";\nc'
-    text = b"".join(as_csv([entry(actor_name=odd, details={"before": odd})])).decode()
+    special = 'a,"b";\nc'
+    text = b"".join(as_csv([entry(actor_name=special, details={"before": special})])).decode()
     header, row = csv.reader(io.StringIO(text, newline=""))
     assert header == [
         "id", "at", "actorKind", "actorId", "actor", "action", "target", "details",
     ]  # fmt: skip
-    assert row[4] == odd
-    assert json.loads(row[7]) == {"before": odd}
+    assert row[4] == special
+    assert json.loads(row[7]) == {"before": special}
     assert b"".join(as_csv([])).decode().strip() == ",".join(header)
 
 

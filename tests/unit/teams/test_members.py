@@ -175,22 +175,27 @@ def test_removal_revokes_the_tokens_for_this_team_only(
 ) -> None:
     own_team, other_team = account_fixture.create_team(), account_fixture.create_team()
     user = account_fixture.create_user((own_team, Role.MEMBER), (other_team, Role.MEMBER))
-    confined, _ = account_fixture.create_token(own_team, user)
-    elsewhere, everywhere = (
+    own_team_token, _ = account_fixture.create_token(own_team, user)
+    other_team_token, all_teams_token = (
         account_fixture.create_token(other_team, user),
         account_fixture.create_token(None, user),
     )
     team_token, _ = account_fixture.create_token(own_team)
     account_fixture.members.remove(own_team, user.id, ANN)
     state = {t.id: t.revoked_at_ms for t in account_fixture.tokens.all()}
-    assert state[confined.id] == account_fixture.manual_clock.value_ms
-    assert state[elsewhere[0].id] is state[everywhere[0].id] is state[team_token.id] is None
+    assert state[own_team_token.id] == account_fixture.manual_clock.value_ms
+    assert (
+        state[other_team_token[0].id]
+        is state[all_teams_token[0].id]
+        is state[team_token.id]
+        is None
+    )
     account_fixture.authorizer.authorize(
-        bearer(everywhere[1]), f"slug={other_team.slug}".encode(), Permission.READ
+        bearer(all_teams_token[1]), f"slug={other_team.slug}".encode(), Permission.READ
     )
     with pytest.raises(Forbidden):
         account_fixture.authorizer.authorize(
-            bearer(everywhere[1]), f"slug={own_team.slug}".encode(), Permission.READ
+            bearer(all_teams_token[1]), f"slug={own_team.slug}".encode(), Permission.READ
         )
 
 
