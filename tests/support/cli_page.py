@@ -1,4 +1,4 @@
-"""Prints docs/cli.md from the commands' own help.
+"""Generates docs/cli.md from the help texts of all commands.
 
 .venv/bin/python -m tests.support.cli_page > docs/cli.md
 """
@@ -38,16 +38,24 @@ def cli_page() -> str:
     return "\n".join(sections)
 
 
-def _help_texts(path: str, command: click.Command) -> Iterator[tuple[str, str]]:
+def _help_texts(
+    name: str, command: click.Command, parent: click.Context | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield the path and the help text of a command and of all its subcommands."""
     context = click.Context(
-        command, info_name=path, terminal_width=_WIDTH, max_content_width=_WIDTH
+        command,
+        parent=parent,
+        info_name=name,
+        terminal_width=_WIDTH,
+        max_content_width=_WIDTH,
+        **command.context_settings,
     )
-    yield path, command.get_help(context).rstrip()
+    yield context.command_path, command.get_help(context).rstrip()
     if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
+        for child_name in command.list_commands(context):
+            child = command.get_command(context, child_name)
             assert child is not None
-            yield from _help_texts(f"{path} {name}", child)
+            yield from _help_texts(child_name, child, context)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Owns a team on a shared server whose runs are known, and the commands that ask about them.
+"""Runs `hitrate` commands that query a server, for a separate team on a shared server.
 
-Commands run in this process, which is many times faster; `process` and `in_terminal` start one.
+Also a fake server that returns any response.
 """
 
 import json
@@ -16,9 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from hitrate.cli.main import cli
+from tests.support.cli import error_line, run_cli
 from tests.support.event_factory import body, event
 from tests.support.server import Server, try_hitrate
 
@@ -29,28 +29,19 @@ NO_TURBO: dict[str, str | None] = dict.fromkeys(
 Environment = Mapping[str, str | None]
 UNCHANGED: Environment = {}
 
-COLD = [
+MISS_EVENTS = [
     {"source": "LOCAL", "event": "MISS", "duration": 0},
     {"source": "REMOTE", "event": "MISS", "duration": 0},
 ]
 
 
-def told(result: Result) -> str:
-    """The one line that a failure says."""
-    assert "Traceback" not in result.output
-    [line] = [
-        line for line in result.stderr.splitlines() if line.startswith(("hitrate: ", "Error: "))
-    ]
-    return line
-
-
-class Workshop:
-    """A team with a token, `TURBO_…` set for it."""
+class RemoteCli:
+    """The command line with turbo's variables, for a new team with one token."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.slug = f"team-{uuid.uuid4().hex[:12]}"
-        self.operator("team", "create", self.slug)
+        self.run_as_operator("team", "create", self.slug)
         self.token = self.new_token()
         self.env = {
             **NO_TURBO,
@@ -60,99 +51,103 @@ class Workshop:
         }
 
     def new_token(self) -> str:
-        """Another of the team's."""
-        return self.operator("token", "create", "--team", self.slug).stdout.strip()
+        """Create another token of the team."""
+        return self.run_as_operator("token", "create", "--team", self.slug).stdout.strip()
 
     def run(self, *arguments: str, env: Environment = UNCHANGED) -> Result:
-        """A command that finds its server as turbo does, but for changes of its environment."""
-        return CliRunner().invoke(cli, arguments, env={**self.env, **env}, prog_name="hitrate")
+        """Run a command with turbo's variables and changes of the environment."""
+        return run_cli(*arguments, env={**self.env, **env})
 
-    def ok(self, *arguments: str) -> str:
-        """What a command that must succeed prints."""
-        done = self.run(*arguments)
-        assert done.exit_code == 0, done.output
-        return done.stdout
+    def run_ok(self, *arguments: str) -> str:
+        """Run a command that must succeed, and return its standard output."""
+        result = self.run(*arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
 
-    def json(self, *arguments: str) -> Any:
-        """The output of a command, with `--json`."""
-        return json.loads(self.ok(*arguments, "--json"))
+    def run_json(self, *arguments: str) -> Any:
+        """Run a command that must succeed with `--json`, and return its decoded output."""
+        return json.loads(self.run_ok(*arguments, "--json"))
 
-    def refused(self, *arguments: str, code: int = 1, env: Environment = UNCHANGED) -> str:
-        """What a command that must fail says, and nothing else."""
-        done = self.run(*arguments, env=env)
-        assert done.exit_code == code, done.output
-        assert done.stdout == ""
-        return told(done)
+    def run_error(self, *arguments: str, code: int = 1, env: Environment = UNCHANGED) -> str:
+        """Run a command that must exit with `code`, and return its line on standard error."""
+        result = self.run(*arguments, env=env)
+        assert result.exit_code == code, result.output
+        assert result.stdout == ""
+        return error_line(result)
 
-    def operator(self, *arguments: str) -> Result:
-        """A command on the server's data folder."""
-        whole = [*arguments, "--data-dir", str(self.server.data_dir)]
-        done = CliRunner().invoke(cli, whole, env=NO_TURBO, prog_name="hitrate")
-        assert done.exit_code == 0, done.output
-        return done
+    def run_as_operator(self, *arguments: str) -> Result:
+        """Run a command that must succeed on the server's data directory."""
+        result = run_cli(*arguments, "--data-dir", str(self.server.data_dir), env=NO_TURBO)
+        assert result.exit_code == 0, result.output
+        return result
 
-    def process(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """A command as a process."""
-        return try_hitrate(*arguments, env=set_only(self.env))
+    def run_process(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command as a process."""
+        return try_hitrate(*arguments, env=process_env(self.env))
 
-    def in_terminal(self, *arguments: str, **changes: str) -> str:
-        """What a command shows in a terminal of 100 columns."""
-        ours, theirs = pty.openpty()
+    def run_in_terminal(self, *arguments: str, **changes: str) -> str:
+        """Run a command in a terminal of 100 columns, and return what it prints."""
+        env = {**os.environ, **process_env(self.env), "COLUMNS": "100", "TERM": "xterm", **changes}
+        controller, terminal = pty.openpty()
         process = subprocess.Popen(
             [sys.executable, "-m", "hitrate", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=theirs,
-            env={**os.environ, **set_only(self.env), "COLUMNS": "100", "TERM": "xterm", **changes},
+            stdout=terminal,
+            stderr=terminal,
+            env=env,
         )
-        os.close(theirs)
-        shown = b"".join(_read_terminal(ours))
-        os.close(ours)
+        os.close(terminal)
+        output = b"".join(_read_terminal(controller))
+        os.close(controller)
         process.wait(60)
-        return shown.decode().replace("\r\n", "\n")
+        return output.decode().replace("\r\n", "\n")
 
-    def ask(self, path: str, **query: Any) -> Any:
-        """The API's own answer."""
+    def get_json(self, path: str, **query: Any) -> Any:
+        """Return the response of the API."""
         params = {"slug": self.slug, **query}
-        answer = self.server.request("GET", path, params=params, token=self.token)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.server.request("GET", path, params=params, token=self.token)
+        assert response.status_code == 200, response.text
+        return response.json()
 
-    def record(self, session: str, *events: dict[str, Any], token: str = "", **who: str) -> None:
-        """Events of a session, counted when this returns."""
-        items = [event(**{"sessionId": session, **one}) for one in events]
-        answer = self.server.request(
+    def record(self, session: str, *events: dict[str, Any], token: str = "", **client: str) -> None:
+        """Record events of a session, and wait until analytics include them."""
+        items = [event(**{"sessionId": session, **fields}) for fields in events]
+        response = self.server.request(
             "POST",
             "/v8/artifacts/events",
             content=body(*items),
             params={"slug": self.slug},
-            headers={f"x-{name.replace('_', '-')}": value for name, value in who.items()},
+            headers={f"x-{name.replace('_', '-')}": value for name, value in client.items()},
             token=token or self.token,
         )
-        assert answer.status_code == 200, answer.text
-        self.ask("/v1/analytics/summary", fresh="true")
+        assert response.status_code == 200, response.text
+        self.get_json("/v1/analytics/summary", fresh="true")
 
-    def record_run(self, session: str, hits: int, misses: int, **who: str) -> None:
-        """A run of so many remote hits, a second each, and misses."""
-        found = [{"source": "REMOTE", "hash": f"{n:016x}", "duration": 1000} for n in range(hits)]
-        missed = [{**one, "hash": f"{n:015x}m"} for n in range(misses) for one in COLD]
-        self.record(session, *found, *missed, **who)
+    def record_run(self, session: str, hits: int, misses: int, **client: str) -> None:
+        """Record a run with remote hits, which save a second each, and misses."""
+        hit_events = [
+            {"source": "REMOTE", "hash": f"{n:016x}", "duration": 1000} for n in range(hits)
+        ]
+        miss_events = [
+            {**fields, "hash": f"{n:015x}m"} for n in range(misses) for fields in MISS_EVENTS
+        ]
+        self.record(session, *hit_events, *miss_events, **client)
 
-    def store(self, name: str, duration_ms: int, size_bytes: int = 1500) -> None:
-        """An artifact."""
-        answer = self.server.request(
+    def upload(self, artifact_hash: str, duration_ms: int, size_bytes: int = 1500) -> None:
+        """Upload an artifact."""
+        response = self.server.request(
             "PUT",
-            f"/v8/artifacts/{name}",
+            f"/v8/artifacts/{artifact_hash}",
             content=b"x" * size_bytes,
             params={"slug": self.slug},
             headers={"x-artifact-duration": str(duration_ms)},
             token=self.token,
         )
-        assert answer.status_code == 202, answer.text
+        assert response.status_code == 202, response.text
 
 
-def set_only(env: dict[str, str | None]) -> dict[str, str]:
-    """As a process takes it; what is not set is empty, which is the same to turbo and to us."""
+def process_env(env: dict[str, str | None]) -> dict[str, str]:
+    """Return variables for a process. Unset ones are empty, which has the same meaning."""
     return {name: value or "" for name, value in env.items()}
 
 
@@ -160,7 +155,7 @@ def _read_terminal(descriptor: int) -> Iterator[bytes]:
     while True:
         try:
             chunk = os.read(descriptor, 65536)
-        except OSError:  # the other end is closed: that is how Linux says it
+        except OSError:  # Linux reports that the other end is closed
             return
         if not chunk:
             return
@@ -168,33 +163,37 @@ def _read_terminal(descriptor: int) -> Iterator[bytes]:
 
 
 @dataclass
-class Fake:
-    """A server that answers what it was told to, whatever hitrate would."""
+class FakeServer:
+    """Server that returns the same response to every GET request."""
 
     status: int = 200
     content_type: str = "application/json"
     body: bytes = b"{}"
     by_path: dict[str, Any] = field(default_factory=dict)
-    """Instead of `body`, for paths that begin so: a JSON document."""
-    announced_bytes: int | None = None
-    """More than it sends breaks the answer off."""
+    """JSON documents by path prefix, which replace `body`."""
+    content_length: int | None = None
+    """If it exceeds the size of the body, the response is cut short."""
     url: str = ""
 
 
 @contextmanager
-def fake_server() -> Iterator[Fake]:
-    """At an address of its own."""
-    fake = Fake()
+def run_fake_server() -> Iterator[FakeServer]:
+    """Run a fake server on a free port."""
+    fake = FakeServer()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = [doc for path, doc in fake.by_path.items() if self.path.startswith(path)]
-            sent = json.dumps(found[0]).encode() if found else fake.body
+            documents = [
+                document
+                for prefix, document in fake.by_path.items()
+                if self.path.startswith(prefix)
+            ]
+            body = json.dumps(documents[0]).encode() if documents else fake.body
             self.send_response(fake.status)
             self.send_header("content-type", fake.content_type)
-            self.send_header("content-length", str(fake.announced_bytes or len(sent)))
+            self.send_header("content-length", str(fake.content_length or len(body)))
             self.end_headers()
-            self.wfile.write(sent)
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: accounts and analytics."""
+"""Fixtures of the unit tests: accounts, analytics and the command line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from hitrate.teams import passwords
 from tests.support.account_fixture import AccountFixture
 from tests.support.analytics_fixture import AnalyticsFixture
 from tests.support.database import put_empty_database
+from tests.support.offline_cli import OfflineCli
 
 
 @pytest.fixture
@@ -36,3 +37,12 @@ def analytics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnalyticsFix
     analytics = AnalyticsFixture(tmp_path_factory.mktemp("analytics"))
     yield analytics
     analytics.close()
+
+
+@pytest.fixture
+def offline_cli(tmp_path: Path, quick_passwords: None) -> OfflineCli:  # noqa: ARG001  # reason: a fixture
+    """The command line on an empty data directory."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    put_empty_database(data_dir)
+    return OfflineCli(data_dir)

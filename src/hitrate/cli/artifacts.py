@@ -1,4 +1,4 @@
-"""`hitrate artifacts`: stored artifacts and their use."""
+"""`hitrate artifacts`: list stored artifacts and their hits."""
 
 import click
 
@@ -16,11 +16,15 @@ from hitrate.units import format_compact_duration, format_size
     type=click.Choice(["newest", "oldest", "largest", "smallest", "recent", "idle", "hits"]),
     default="newest",
     show_default=True,
-    help="Sort by age, size, last use, or hits in the period.",
+    help="Sort by age, size, last use (recent or idle first), or hits in the period.",
 )
 @click.option("--unused", is_flag=True, help="Only artifacts without a hit in the period.")
 @click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Maximum number."
+    "--limit",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Maximum number of artifacts.",
 )
 @since_option(None, "30d")
 @until_option
@@ -35,7 +39,7 @@ def artifacts(
     until: str | None,
     json_output: bool,
 ) -> None:
-    """List stored artifacts with hits and time saved in a period."""
+    """List stored artifacts with their hits and time saved in a period."""
     query = {"order": order, "unused": unused or None, "since": since, "until": until}
     with target.open() as api:
         response = api.get_all("/v1/artifacts", ArtifactPage, "artifacts", limit, query)
@@ -62,22 +66,22 @@ def artifacts(
             "Last used",
             "By",
         ),
-        [_row(one) for one in page.artifacts],
+        [_row(artifact) for artifact in page.artifacts],
         numbers=("Size", "Duration", "Local", "Remote", "Saved"),
     )
     if page.next_cursor is not None:
         click.echo(f"Showing {len(page.artifacts):,} artifacts; use --limit for more.", err=True)
 
 
-def _row(one: StoredArtifact) -> tuple[object, ...]:
+def _row(artifact: StoredArtifact) -> tuple[object, ...]:
     return (
-        one.hash,
-        format_size(one.size_bytes),
-        optional_duration_text(one.duration_ms),
-        f"{one.hits.local:,}",
-        f"{one.hits.remote:,}",
-        format_compact_duration(one.time_saved_ms) if one.time_saved_ms else "",
-        time_text(one.created_at),
-        time_text(one.last_used_at),
-        client_text(one.sender),
+        artifact.hash,
+        format_size(artifact.size_bytes),
+        optional_duration_text(artifact.duration_ms),
+        f"{artifact.hits.local:,}",
+        f"{artifact.hits.remote:,}",
+        format_compact_duration(artifact.time_saved_ms) if artifact.time_saved_ms else "",
+        time_text(artifact.created_at),
+        time_text(artifact.last_used_at),
+        client_text(artifact.sender),
     )

@@ -1,4 +1,4 @@
-"""Bar charts for a terminal: hit rate and task outcomes over time. Pure."""
+"""Bar charts of hit rates and task outcomes for a terminal. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _MAX_BAR_WIDTH = 60
 
 @dataclass(frozen=True)
 class Glyphs:
-    """The characters of bars, which distinguish outcomes without color."""
+    """Characters of bars. They distinguish outcomes without color."""
 
     local: str
     remote: str
@@ -25,15 +25,15 @@ class Glyphs:
 
 BLOCKS = Glyphs("█", "▓", "░", "·")
 LETTERS = Glyphs("#", "=", "-", ".")
-"""Glyphs for terminals without block characters."""
+"""Glyphs for output encodings without block characters."""
 
 _COLORS = ("green", "cyan", "yellow")
 
 
-def chart(named: Sequence[tuple[str, TaskStats]], width: int, glyphs: Glyphs) -> list[str]:
-    """Return a line per interval: name, hit rate, and tasks by outcome."""
-    name_width = max(len(name) for name, _ in named)
-    max_tasks = max(stats.tasks for _, stats in named)
+def chart(intervals: Sequence[tuple[str, TaskStats]], width: int, glyphs: Glyphs) -> list[str]:
+    """Return a title, and a line for each named interval: hit rate, and tasks by outcome."""
+    name_width = max(len(name) for name, _ in intervals)
+    max_tasks = max(stats.tasks for _, stats in intervals)
     digits = max(len(f"{max_tasks:,}"), len("tasks"))
     bar_width = width - name_width - _RATE_WIDTH - digits - len("  100.0 %    ") - 2
     bar_width = min(max(bar_width, _MIN_BAR_WIDTH), _MAX_BAR_WIDTH)
@@ -46,7 +46,7 @@ def chart(named: Sequence[tuple[str, TaskStats]], width: int, glyphs: Glyphs) ->
             f"{name:{name_width}}  {_rate_bar(stats, glyphs)} {rate_text(stats.hit_rate):>8}  "
             f"{stats.tasks:>{digits},}  "
             f"{_outcome_bar(stats, max_tasks, bar_width, glyphs)}".rstrip()
-            for name, stats in named
+            for name, stats in intervals
         ),
     ]
 
@@ -68,16 +68,15 @@ def _rate_bar(stats: TaskStats, glyphs: Glyphs) -> str:
 
 
 def _outcome_bar(stats: TaskStats, max_tasks: int, bar_width: int, glyphs: Glyphs) -> str:
-    """Return a bar proportional to the number of tasks, at least one character long."""
+    """Return a bar as long as the number of tasks demands, at least one character."""
     if not stats.tasks:
         return ""
-    whole = max(1, round(stats.tasks * bar_width / max_tasks))
-    ends = [round(part * whole / stats.tasks) for part in (0, stats.local_hits, stats.hits)] + [
-        whole
-    ]
+    length = max(1, round(stats.tasks * bar_width / max_tasks))
+    boundaries = [round(n * length / stats.tasks) for n in (0, stats.local_hits, stats.hits)]
+    boundaries.append(length)
     marks = (glyphs.local, glyphs.remote, glyphs.miss)
     return "".join(
         click.style(mark * (end - start), fg=color)
-        for mark, color, start, end in zip(marks, _COLORS, ends, ends[1:], strict=False)
+        for mark, color, start, end in zip(marks, _COLORS, boundaries, boundaries[1:], strict=False)
         if end > start
     )

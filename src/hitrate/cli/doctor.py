@@ -1,4 +1,4 @@
-"""`hitrate doctor`: diagnose a configuration and the server that runs on it."""
+"""`hitrate doctor`: check a configuration, its data directory and its server."""
 
 import sys
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from sqlalchemy import text
 from hitrate import __version__
 from hitrate.app.health import OperatorStatus, disk_problems
 from hitrate.cli.operator import operator_client
+from hitrate.cli.options import json_option
 from hitrate.cli.output import print_json
-from hitrate.cli.server_options import json_output_option, settings_options
+from hitrate.cli.server_options import settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import (
@@ -31,12 +32,12 @@ from hitrate.events.spool import Spool
 from hitrate.events.store import create_event_store
 from hitrate.units import format_size
 
-_LAG_S = 60.0
-_MARKS = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}
+_MAX_LOAD_LAG_S = 60.0
+_LABELS = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}
 
 
 class Finding(msgspec.Struct):
-    """Result of one check."""
+    """Result of one check; `fix` says how to repair a problem."""
 
     level: Literal["ok", "warning", "failed"]
     message: str
@@ -44,64 +45,64 @@ class Finding(msgspec.Struct):
 
 
 @click.command()
-@json_output_option
+@json_option
 @settings_options()
 def doctor(settings: Settings, json_output: bool) -> None:
-    """Check a configuration and the server that runs on it, and suggest fixes.
+    """Check a configuration, its data directory and its server, and suggest fixes.
 
-    Exits with 1 if something must be fixed.
+    Exits with 1 if a check fails.
     """
-    findings = list(_findings(settings))
+    findings = list(_check(settings))
     if json_output:
         print_json(findings)
     else:
         for finding in findings:
-            click.echo(f"{_MARKS[finding.level]}  {finding.message}")
+            click.echo(f"{_LABELS[finding.level]}  {finding.message}")
             if finding.fix:
                 click.echo(f"      {finding.fix}")
     if any(finding.level == "failed" for finding in findings):
         sys.exit(1)
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _check(settings: Settings) -> Iterator[Finding]:
     try:
         settings.check_oidc()
         ensure_private_dir(settings.data_dir)
         yield Finding("ok", f"data directory {settings.data_dir} is writable")
-        yield from _database(settings)
+        yield from _check_database(settings)
         running = read_server_info(settings.data_dir)
         if running is not None:
-            yield from _running(settings, running)
+            yield from _check_server(settings, running)
         else:
-            yield from _stopped(settings)
+            yield from _check_stopped(settings)
     except HitrateError as error:
         yield Finding("failed", str(error))
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def _check_database(settings: Settings) -> Iterator[Finding]:
     engine = open_database(settings.data_dir)
     try:
         with engine.connect() as connection:
-            answer = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+            result = connection.execute(text("PRAGMA quick_check(1)")).scalar()
     finally:
         engine.dispose()
-    if answer == "ok":
+    if result == "ok":
         yield Finding("ok", "database is intact")
     else:
         yield Finding(
-            "failed", f"database is damaged: {answer}", "Stop the server and restore a backup."
+            "failed", f"database is damaged: {result}", "Stop the server and restore a backup."
         )
 
 
-def _running(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
+def _check_server(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
     try:
         with operator_client(settings, running) as server:
-            answer = server.call("GET", "/v1/operator/status")
+            body = server.request("GET", "/v1/operator/status")
     except HitrateError as error:
         yield Finding("failed", f"the server at {running.url} cannot be queried: {error}")
-        yield from _disk(settings)
+        yield from _check_disk(settings)
         return
-    status = msgspec.json.decode(answer, type=OperatorStatus)
+    status = msgspec.json.decode(body, type=OperatorStatus)
     yield Finding("ok", f"server responds at {running.url} (process {running.pid})")
     if status.version != __version__:
         yield Finding(
@@ -110,8 +111,8 @@ def _running(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
             "Restart the server.",
         )
     yield from (Finding("failed", problem) for problem in status.problems)
-    yield _loading(status)
-    yield from _quarantined(status.quarantined, status.quarantined_batches)
+    yield _loading_finding(status)
+    yield from _quarantine_findings(status.quarantined, status.quarantined_batches)
     yield Finding(
         "ok",
         f"{status.artifacts} artifacts ({format_size(status.artifact_bytes)}); "
@@ -119,21 +120,21 @@ def _running(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
     )
 
 
-def _loading(status: OperatorStatus) -> Finding:
-    waiting = f"{status.spool_segments} segments ({format_size(status.spool_bytes)}) wait"
+def _loading_finding(status: OperatorStatus) -> Finding:
+    waiting = f"{status.spool_segments} segments ({format_size(status.spool_bytes)}) are waiting"
     if status.load_error is not None:
         return Finding(
             "failed",
-            f"event store cannot be used: {status.load_error}; {waiting}, nothing is lost",
-            "End the process that locks it, free disk space, or move a damaged file away; "
-            "loading then resumes by itself.",
+            f"event store cannot be used: {status.load_error}; {waiting}, no event is lost",
+            "Stop the process that locks it, free disk space, or move a damaged file away; "
+            "loading then resumes automatically.",
         )
-    if status.spool_oldest_s > _LAG_S:
+    if status.spool_oldest_s > _MAX_LOAD_LAG_S:
         return Finding("warning", f"loading is behind by {status.spool_oldest_s:.0f} s: {waiting}")
     return Finding("ok", "events are loaded as they arrive")
 
 
-def _stopped(settings: Settings) -> Iterator[Finding]:
+def _check_stopped(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "no server runs on this data directory")
     check_port_free(settings)
     yield Finding("ok", f"{settings.host}:{settings.port} is free to listen on")
@@ -142,16 +143,16 @@ def _stopped(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 "failed", f"{option} {path} is not a file", "Pass the path of a PEM file."
             )
-    yield from _disk(settings)
-    yield from _event_store(settings)
+    yield from _check_disk(settings)
+    yield from _check_event_store(settings)
 
 
-def _disk(settings: Settings) -> Iterator[Finding]:
+def _check_disk(settings: Settings) -> Iterator[Finding]:
     problems = disk_problems(settings, free_bytes(settings.data_dir))
     yield from (Finding("failed", problem) for problem in problems)
 
 
-def _event_store(settings: Settings) -> Iterator[Finding]:
+def _check_event_store(settings: Settings) -> Iterator[Finding]:
     data_dir, store = DataDir(settings.data_dir), create_event_store(settings)
     try:
         with DataDirLock(settings):
@@ -162,24 +163,25 @@ def _event_store(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "failed",
             f"event store cannot be opened: {error}",
-            "End the process that locks it, or move a damaged file away and start the server: "
-            "it creates a new one.",
+            "Stop the process that locks it, or move a damaged file away and start the server, "
+            "which creates a new one.",
         )
     spool = Spool(data_dir.spool, Clock()).stats()
     if spool.segments:
         yield Finding(
-            "ok", f"{spool.segments} segments ({format_size(spool.size_bytes)}) wait to be loaded"
+            "ok",
+            f"{spool.segments} segments ({format_size(spool.size_bytes)}) are waiting to be loaded",
         )
     quarantined = Quarantine(data_dir.quarantine).batches()
-    yield from _quarantined(quarantined, len(quarantined))
+    yield from _quarantine_findings(quarantined, len(quarantined))
 
 
-def _quarantined(batches: list[QuarantinedBatch], count: int) -> Iterator[Finding]:
+def _quarantine_findings(batches: list[QuarantinedBatch], count: int) -> Iterator[Finding]:
     for batch in batches:
         yield Finding("warning", f"quarantined batch: {batch.file}: {batch.reason}")
     if count:
         yield Finding(
             "warning",
-            f"{count} batches could not be loaded; they are in the directory `spool/quarantine`",
-            "Repair the .ndjson file and move it one directory up to have it loaded, or delete it.",
+            f"{count} batches could not be loaded and are in the directory `spool/quarantine`",
+            "Repair the .ndjson file and move it one directory up to load it, or delete it.",
         )

@@ -1,7 +1,7 @@
 """`hitrate events`: list recorded events."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -11,8 +11,9 @@ import msgspec
 
 from hitrate.artifacts.index import ArtifactIndex
 from hitrate.cli.operator import operator_client
+from hitrate.cli.options import json_option
 from hitrate.cli.output import print_table
-from hitrate.cli.server_options import accounts, data_dir_option, find_team, json_output_option
+from hitrate.cli.server_options import accounts, data_dir_option, find_team
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import DataDir, DataDirLock, read_server_info
@@ -26,17 +27,27 @@ from hitrate.events.store import create_event_store
 from hitrate.metrics import Metrics
 from hitrate.timeparse import parse_time_ms
 
-_PAGE = 1000
+_PAGE_SIZE = 1000
+
+Events = Iterator[EventRecord]
 
 
 @click.command()
 @click.option("--team", "slug", required=True, help="Slug of the team.")
-@click.option("--session", "session_id", help="Only the events of one run.")
-@click.option("--since", metavar="TIME", help="ISO 8601, or a duration such as 7d.")
+@click.option("--session", "session_id", help="Only events of the run with this session.")
 @click.option(
-    "--limit", type=click.IntRange(1), default=1000, show_default=True, help="Maximum number."
+    "--since",
+    metavar="TIME",
+    help="Only events received since then: an ISO 8601 time, or how long ago, such as 7d.",
 )
-@json_output_option
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Maximum number of events.",
+)
+@json_option
 @data_dir_option
 def events(
     settings: Settings,
@@ -46,18 +57,22 @@ def events(
     limit: int,
     json_output: bool,
 ) -> None:
-    """List recorded events, newest first, as a table or as one JSON object per line."""
+    """List recorded events, newest first.
+
+    --json prints one JSON object per line.
+    """
     if since is not None:
         _check_since(since)
     with accounts(settings) as store:
         find_team(store, slug)
-    with _pages(settings, slug, session_id, since) as pages:
-        selected = islice(pages, limit)
+    with _open_events(settings, slug, session_id, since) as all_events:
+        selected = islice(all_events, limit)
         if json_output:
             for event in selected:
                 click.echo(msgspec.json.encode(event))
         else:
-            _print(rows := list(selected))
+            rows = list(selected)
+            _print_events(rows)
             if len(rows) == limit:
                 click.echo(f"Showing the newest {limit}; use --limit for more.", err=True)
 
@@ -67,33 +82,31 @@ def _check_since(text: str) -> None:
         parse_time_ms(text, 0)
     except (ValueError, OverflowError) as error:
         raise BadRequest(
-            f"--since is {text!r}; pass a time such as 2026-11-21T20:33:00Z, or 7d."
+            f"--since is {text!r}; it takes a time such as 2026-11-21T20:33:00Z, or 7d."
         ) from error
 
 
-Pages = Iterator[EventRecord]
-
-
 @contextmanager
-def _pages(
+def _open_events(
     settings: Settings, slug: str, session_id: str | None, since: str | None
-) -> Iterator[Pages]:
+) -> Iterator[Events]:
+    """Yield the matching events, newest first, from the running server or the event store."""
     running = read_server_info(settings.data_dir)
     if running is None:
-        with _offline(settings, slug, session_id, since) as events:
-            yield events
+        with _open_offline(settings, slug, session_id, since) as offline_events:
+            yield offline_events
         return
     with operator_client(settings, running) as server:
         request = partial(
-            server.call, "GET", "/v1/events", slug=slug, sessionId=session_id, since=since
+            server.request, "GET", "/v1/events", slug=slug, sessionId=session_id, since=since
         )
         yield _from_server(request)
 
 
-def _from_server(request: "partial[bytes]") -> Pages:
+def _from_server(request: "partial[bytes]") -> Events:
     cursor: str | None = None
     while True:
-        page = msgspec.json.decode(request(limit=_PAGE, cursor=cursor), type=EventPage)
+        page = msgspec.json.decode(request(limit=_PAGE_SIZE, cursor=cursor), type=EventPage)
         yield from page.events
         cursor = page.next_cursor
         if cursor is None:
@@ -101,15 +114,15 @@ def _from_server(request: "partial[bytes]") -> Pages:
 
 
 @contextmanager
-def _offline(
+def _open_offline(
     settings: Settings, slug: str, session_id: str | None, since: str | None
-) -> Iterator[Pages]:
-    """Without a server: load the spool, then read the event store."""
+) -> Iterator[Events]:
+    """Load the spool, then yield events from the event store. Raises HitrateError."""
     clock = Clock()
-    with DataDirLock(settings), accounts(settings) as accounts_store:
-        team = find_team(accounts_store, slug)
+    with DataDirLock(settings), accounts(settings) as account_store:
+        team = find_team(account_store, slug)
         data_dir = DataDir(settings.data_dir)
-        store = create_event_store(settings, ArtifactIndex(accounts_store.engine).durations)
+        store = create_event_store(settings, ArtifactIndex(account_store.engine).durations)
         spool = Spool(data_dir.spool, clock)
         spool.open()
         spool.close()
@@ -119,20 +132,20 @@ def _offline(
                 f"The event store cannot be read: {loader.last_error} Run `hitrate doctor`."
             )
         since_ms = None if since is None else parse_time_ms(since, clock.now_ms())
-        event_filter = EventFilter(team.id, session_id, None, since_ms, None, _PAGE)
-        yield _from_store(store.events, event_filter)
-        store.close()
+        event_filter = EventFilter(team.id, session_id, None, since_ms, None, _PAGE_SIZE)
+        with closing(store):
+            yield _from_store(store.events, event_filter)
 
 
 def _from_store(
     read: Callable[[EventFilter], list[EventRecord]], event_filter: EventFilter
-) -> Pages:
+) -> Events:
     while page := read(event_filter):
         yield from page
         event_filter = replace(event_filter, before=page[-1].id)
 
 
-def _print(events: list[EventRecord]) -> None:
+def _print_events(events: list[EventRecord]) -> None:
     print_table(
         ("Received", "Session", "Source", "Event", "Hash", "Duration ms", "CI", "Agent"),
         [

@@ -1,4 +1,4 @@
-"""`hitrate exec`: run a command once for its inputs, with any build tool."""
+"""`hitrate exec`: run a command of any build tool, or restore its outputs from the cache."""
 
 import contextlib
 import logging
@@ -27,54 +27,60 @@ def _globs(name: str, help_text: str, *, required: bool = False) -> Callable[[Co
     context_settings={"allow_interspersed_args": False},
     options_metavar="--inputs GLOB [OPTIONS] --",
 )
-@_globs("--inputs", "Files that it reads; '!GLOB' takes away. Quote globs.", required=True)
-@_globs("--outputs", "Files and folders that it makes.")
+@_globs("--inputs", "Files that the command reads; '!GLOB' excludes. Quote globs.", required=True)
+@_globs("--outputs", "Files and directories that the command creates.")
 @click.option("--env", multiple=True, metavar="NAME",
-              help="Environment variable that it depends on. May be repeated.")  # fmt: skip
+              help="Environment variable that the outputs depend on. May be repeated.")  # fmt: skip
 @click.option("--key", default="", metavar="TEXT",
-              help="Anything else that it depends on, such as a compiler's version: "
-                   "tools are not looked at.")  # fmt: skip
+              help="Anything else that the outputs depend on, such as the version of a "
+                   "compiler. Tools are not inspected.")  # fmt: skip
 @click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".",
-              help="The folder of the globs, where the command runs. [default: here]")  # fmt: skip
-@click.option("--quiet", is_flag=True, help="Say nothing but problems.")
+              help="Directory of the globs, in which the command runs. [default: the current "
+                   "directory]")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="Print problems only.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(command: tuple[str, ...], quiet: bool, **task: Any) -> None:
-    """Run COMMAND, unless the remote cache has what it would make.
+    """Restore the outputs of COMMAND from the remote cache, or run it and store them.
 
-    The cache is the one that turbo would use: TURBO_API, TURBO_TOKEN, TURBO_TEAM or TURBO_TEAMID,
-    and TURBO_REMOTE_CACHE_SIGNATURE_KEY to sign what is stored. When it cannot be used, the command
-    runs as if there were none. The exit code is the command's. Commands of one build that share
-    a session set HITRATE_SESSION.
+    The cache is the one that turbo uses: TURBO_API, TURBO_TOKEN, TURBO_TEAM or TURBO_TEAMID, and
+    TURBO_REMOTE_CACHE_SIGNATURE_KEY to sign artifacts. If it cannot be used, COMMAND runs without
+    it. The exit code is that of COMMAND. Set HITRATE_SESSION to combine several commands into one
+    run.
 
     \b
     hitrate exec --inputs 'src/**' --inputs Makefile --outputs dist -- make dist
     """
     logging.basicConfig(format="hitrate: %(message)s")
     try:
-        done = cached(command, **task)
+        result = cached(command, **task)
     except BadRequest as error:
         raise click.UsageError(str(error)) from error
-    if done.problem or not quiet:
-        _say(f"hitrate: {_told(done)}")
-    sys.exit(done.exit_code)
+    if result.problem or not quiet:
+        _write_stderr(f"hitrate: {_describe(result)}")
+    sys.exit(result.exit_code)
 
 
-def _say(text: str) -> None:
-    # Straight to the descriptor: what cannot be told must not change the exit code, not even late.
+def _write_stderr(text: str) -> None:
+    # Unbuffered, so that a failure to write cannot change the exit code, not even at exit.
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
 
-def _told(done: CachedRun[None]) -> str:
-    name = f" [{done.hash[:12]}]" if done.hash else ""
-    took = f"{done.duration_ms / 1000:.1f} s"
-    files = f"{done.files} file{'' if done.files == 1 else 's'}, {format_size(done.size_bytes)}"
-    if done.outcome is Outcome.HIT:
-        parts = [f"restored from the cache ({files}); making it had taken {took}"]
+def _describe(result: CachedRun[None]) -> str:
+    name = f" [{result.hash[:12]}]" if result.hash else ""
+    duration = f"{result.duration_ms / 1000:.1f} s"
+    files = (
+        f"{result.files} file{'' if result.files == 1 else 's'}, {format_size(result.size_bytes)}"
+    )
+    if result.outcome is Outcome.HIT:
+        parts = [f"restored from the cache ({files}), saved {duration}"]
     else:
-        parts = ["not in the cache"] if done.outcome is Outcome.MISS else []
-        ran = f"ran in {took}" if done.exit_code == 0 else f"failed ({done.exit_code}) after {took}"
-        parts.append(f"{ran}, stored ({files})" if done.stored else ran)
-    if done.problem:
-        parts.append(done.problem)
+        parts = ["not in the cache"] if result.outcome is Outcome.MISS else []
+        if result.exit_code == 0:
+            run = f"ran in {duration}"
+        else:
+            run = f"failed ({result.exit_code}) after {duration}"
+        parts.append(f"{run}, stored ({files})" if result.stored else run)
+    if result.problem:
+        parts.append(result.problem)
     return "; ".join(parts) + name

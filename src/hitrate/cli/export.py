@@ -1,4 +1,4 @@
-"""`hitrate export`: events, runs or artifacts as a file."""
+"""`hitrate export`: write events, runs or artifacts to a file."""
 
 import sys
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ _FORMATS = ("ndjson", "csv", "parquet")
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["events", "runs", "artifacts"]))
+@click.argument("dataset", type=click.Choice(["events", "runs", "artifacts"]))
 @click.option(
     "--format",
-    "form",
+    "output_format",
     type=click.Choice(_FORMATS),
-    help="Output format. [default: by the extension of FILE, else ndjson]",
+    help="Output format. [default: from the extension of FILE, else ndjson]",
 )
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
-    help="Output file; it appears when it is complete. [default: standard output]",
+    help="Output file, which appears when it is complete. [default: standard output]",
 )
 @since_option(None, "everything")
 @until_option
@@ -37,8 +37,8 @@ _FORMATS = ("ndjson", "csv", "parquet")
 @target_options
 def export(
     target: ServerTarget,
-    what: str,
-    form: str | None,
+    dataset: str,
+    output_format: str | None,
     output: Path | None,
     since: str | None,
     until: str | None,
@@ -49,14 +49,14 @@ def export(
     \b
     hitrate export events --since 90d -o events.parquet
     """
-    if what == "artifacts" and (given := [name for name, text in filters.items() if text]):
-        raise click.UsageError(f"Artifacts do not belong to one run: remove --{given[0]}.")
+    if dataset == "artifacts" and (used := [name for name, text in filters.items() if text]):
+        raise click.UsageError(f"An artifact does not belong to one run: remove --{used[0]}.")
     extension = output.suffix.lower().removeprefix(".") if output else ""
-    form = form or (extension if extension in _FORMATS else "ndjson")
-    query = {"format": form, "since": since, "until": until, **filters}
+    output_format = output_format or (extension if extension in _FORMATS else "ndjson")
+    query = {"format": output_format, "since": since, "until": until, **filters}
     size_bytes = 0
-    with target.open() as api, _sink(output, binary=form == "parquet") as file:
-        with api.stream(f"/v1/export/{what}", form, query) as download:
+    with target.open() as api, _open_output(output, binary=output_format == "parquet") as file:
+        with api.stream(f"/v1/export/{dataset}", output_format, query) as download:
             for chunk in download:
                 file.write(chunk)
                 size_bytes += len(chunk)
@@ -66,14 +66,14 @@ def export(
 
 
 @contextmanager
-def _sink(output: Path | None, *, binary: bool) -> Iterator[IO[bytes]]:
-    """Open the output. A file appears when the block succeeds. Raises CommandError."""
+def _open_output(output: Path | None, *, binary: bool) -> Iterator[IO[bytes]]:
+    """Open the output; a file appears when the block succeeds. Raises CommandError."""
     if output is None or str(output) == "-":
         if binary and sys.stdout.isatty():
             raise click.UsageError("Parquet is binary: write it to a file with -o.")
         yield sys.stdout.buffer
         return
-    from hitrate.client._content import atomic_write
+    from hitrate.client.low_level import atomic_write
 
     try:
         if output.exists() and not output.is_file():  # a pipe, or /dev/null
@@ -82,7 +82,7 @@ def _sink(output: Path | None, *, binary: bool) -> Iterator[IO[bytes]]:
                     raise click.UsageError("Parquet is binary: write it to a file with -o.")
                 yield file
         else:
-            with atomic_write(output) as whole:
-                yield whole
+            with atomic_write(output) as file:
+                yield file
     except OSError as error:
         raise CommandError(f"{output} cannot be written: {error.strerror or error}.") from error

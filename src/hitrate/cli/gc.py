@@ -1,4 +1,4 @@
-"""`hitrate gc`: collect garbage now."""
+"""`hitrate gc`: evict artifacts and repair the index now."""
 
 import asyncio
 
@@ -10,8 +10,9 @@ from hitrate.artifacts.eviction import CacheLimits
 from hitrate.artifacts.gc import CollectionReport, GarbageCollector
 from hitrate.artifacts.store import ArtifactStore
 from hitrate.cli.operator import operator_client
+from hitrate.cli.options import json_option
 from hitrate.cli.output import print_json, print_table
-from hitrate.cli.server_options import json_output_option, settings_options
+from hitrate.cli.server_options import settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import DataDir, DataDirLock, read_server_info
@@ -29,28 +30,29 @@ _REASONS = {
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Report what would be removed.")
-@json_output_option
+@click.option("--dry-run", is_flag=True, help="Only report what would be removed.")
+@json_option
 @settings_options("data_dir", "artifact_ttl", "max_cache_bytes", "max_team_cache_bytes")
 def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
     """Evict expired artifacts and those above a size limit, and repair the index.
 
-    While a server runs, its own settings apply.
+    While a server runs, its own settings apply instead of these options.
     """
     running = read_server_info(settings.data_dir)
     if running is not None:
         with operator_client(settings, running) as server:
-            answer = server.call("POST", "/v1/operator/gc", dryRun="true" if dry_run else "false")
-        report = msgspec.json.decode(answer, type=CollectionReport)
+            body = server.request("POST", "/v1/operator/gc", dryRun="true" if dry_run else "false")
+        report = msgspec.json.decode(body, type=CollectionReport)
     else:
-        report = asyncio.run(_offline(settings, dry_run))
+        report = asyncio.run(_collect_offline(settings, dry_run))
     if json_output:
         print_json(report)
     else:
-        _print(report)
+        _print_report(report)
 
 
-async def _offline(settings: Settings, dry_run: bool) -> CollectionReport:
+async def _collect_offline(settings: Settings, dry_run: bool) -> CollectionReport:
+    """Collect garbage without a server. Raises DataDirLocked."""
     clock = Clock()
     with DataDirLock(settings):
         engine = open_database(settings.data_dir)
@@ -66,13 +68,13 @@ async def _offline(settings: Settings, dry_run: bool) -> CollectionReport:
             engine.dispose()
 
 
-def _print(report: CollectionReport) -> None:
-    title = "Would remove" if report.dry_run else "Removed"
+def _print_report(report: CollectionReport) -> None:
+    heading = "Would remove" if report.dry_run else "Removed"
     rows = [
         (_REASONS[reason], removed.count, format_size(removed.size_bytes))
         for reason, removed in report.removed.items()
     ]
     if rows:
-        print_table((title, "Count", "Size"), rows)
+        print_table((heading, "Count", "Size"), rows)
     else:
         click.echo("Nothing to remove.")

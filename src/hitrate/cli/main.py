@@ -2,12 +2,13 @@
 
 import importlib
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
 
 from hitrate import __version__
+from hitrate.cli.output import CommandError
 from hitrate.errors import HitrateError
 
 COMMANDS = {
@@ -29,8 +30,23 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """A group that imports commands lazily, so that `exec` needs only the client's libraries."""
+class RootGroup(click.Group):
+    """Group of all commands, which turns expected errors of commands into CommandError.
+
+    A command is imported when it is called, so that `hitrate exec` needs only the client's
+    libraries and starts fast.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises CommandError."""
+        try:
+            return super().invoke(ctx)
+        except HitrateError as error:
+            raise CommandError(str(error)) from error
+        except msgspec.ValidationError as error:
+            raise CommandError(f"Invalid value: {error}") from error
+        except UnicodeError as error:
+            raise CommandError("The input is not valid UTF-8.") from error
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,12 +58,14 @@ class _Commands(click.Group):
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            return _missing_command(name, str(error.name))
+            return _unavailable_command(name, str(error.name))
         return command
 
 
-def _missing_command(name: str, library: str) -> click.Command:
-    def refuse(**_arguments: Any) -> None:
+def _unavailable_command(name: str, library: str) -> click.Command:
+    """Return a command that explains which libraries are missing."""
+
+    def fail(**_arguments: Any) -> None:
         raise click.ClickException(
             f"`hitrate {name}` needs the server, whose libraries are not installed ({library} is "
             "missing). Install hitrate with its extra `server`."
@@ -55,33 +73,22 @@ def _missing_command(name: str, library: str) -> click.Command:
 
     return click.Command(
         name,
-        callback=refuse,
+        callback=fail,
         short_help="Not available: needs the extra `server`.",
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hitrate")
 def cli() -> None:
     """A self-hosted Turborepo Remote Cache that records every cache usage event."""
 
 
-def _fail(message: str) -> NoReturn:
-    click.echo(f"hitrate: {message}", err=True)
-    sys.exit(1)
-
-
 def main() -> None:
-    """Run a command. An expected error is one line on standard error and exit code 1."""
+    """Run the command line. An expected error is one line on standard error and exit code 1."""
     try:
         cli(prog_name="hitrate")
-    except HitrateError as error:
-        _fail(str(error))
-    except msgspec.ValidationError as error:
-        _fail(f"Invalid value: {error}")
-    except UnicodeError:
-        _fail("The input is not valid UTF-8.")
     except BrokenPipeError:  # the reader closed the pipe
         sys.stderr.close()
         sys.exit(0)

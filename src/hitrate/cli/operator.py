@@ -1,6 +1,7 @@
-"""Requests to the running server as its operator: anyone who can read the data directory.
+"""Requests to the running server as its operator.
 
-A token with a lifetime of one minute is inserted into the database and deleted afterwards.
+The operator is anyone who can write to the data directory: the command inserts a token that is
+valid for one minute into the database, and deletes it afterwards.
 """
 
 import ssl
@@ -25,17 +26,17 @@ _TIMEOUT_S = 600.0
 
 
 class ServerError(HitrateError):
-    """The running server did not process a request."""
+    """The running server does not respond, or refuses a request."""
 
 
 class OperatorClient:
-    """Requests to the running server. Responses are bytes of JSON."""
+    """Client of the running server with the operator's permissions."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def call(self, method: str, path: str, **query: str | int | None) -> bytes:
-        """Return the body of the response. Raises ServerError."""
+    def request(self, method: str, path: str, **query: str | int | None) -> bytes:
+        """Return the body of the response, which is JSON. Raises ServerError."""
         params = {name: value for name, value in query.items() if value is not None}
         try:
             response = self._client.request(method, path, params=params)
@@ -44,11 +45,11 @@ class OperatorClient:
                 f"The server at {self._client.base_url} does not respond: {error}."
             ) from error
         if response.status_code != 200:
-            raise ServerError(_message(response))
+            raise ServerError(_error_message(response))
         return response.content
 
 
-def _message(response: httpx.Response) -> str:
+def _error_message(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
@@ -57,14 +58,14 @@ def _message(response: httpx.Response) -> str:
 
 @contextmanager
 def operator_client(settings: Settings, running: ServerInfo) -> Iterator[OperatorClient]:
-    """Connect to the server that runs on the data directory."""
-    with _authorized(settings, running) as (client, _):
+    """Connect to the server that runs on the data directory, with a temporary token."""
+    with _temporary_token(settings, running) as (client, _):
         yield OperatorClient(client)
 
 
 @contextmanager
 def team_client(data_dir: str | None, config: Path | None, slug: str) -> "Iterator[Hitrate]":
-    """Return a client for one team of the server on the data directory. Raises CommandError."""
+    """Open a client for one team of the server on a data directory. Raises CommandError."""
     from hitrate.client import Hitrate
 
     try:
@@ -78,7 +79,7 @@ def team_client(data_dir: str | None, config: Path | None, slug: str) -> "Iterat
                 "serve`, or set TURBO_API and TURBO_TOKEN to use one elsewhere."
             )
         with (
-            _authorized(settings, running) as (http, secret),
+            _temporary_token(settings, running) as (http, secret),
             Hitrate(
                 secret, server_url=running.url, slug=slug, timeout=_TIMEOUT_S, http_client=http
             ) as client,
@@ -89,8 +90,8 @@ def team_client(data_dir: str | None, config: Path | None, slug: str) -> "Iterat
 
 
 @contextmanager
-def _authorized(settings: Settings, running: ServerInfo) -> Iterator[tuple[httpx.Client, str]]:
-    """Open an HTTP client with an operator token; yields the client and the secret."""
+def _temporary_token(settings: Settings, running: ServerInfo) -> Iterator[tuple[httpx.Client, str]]:
+    """Yield an HTTP client with a temporary operator token, and the secret of that token."""
     with accounts(settings) as store:
         token, secret = store.tokens.create(
             None, "operator", scopes=(), lifetime_s=COMMAND_TOKEN_LIFETIME_S, actor=None

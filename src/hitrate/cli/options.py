@@ -1,4 +1,7 @@
-"""Options that commands on analytics share: target server, period and filters."""
+"""Options shared by commands: target server, period, filters and `--json`.
+
+This module imports the client's libraries only.
+"""
 
 import functools
 from collections.abc import Callable
@@ -13,9 +16,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
 
-def _combine(options: tuple[Option, ...], gather: Callable[[Command], Command]) -> Option:
+def _combine(options: tuple[Option, ...], adapt: Callable[[Command], Command]) -> Option:
+    """Return one decorator that adds options; `adapt` turns their values into one argument."""
+
     def decorate(command: Command) -> Any:
-        decorated: Any = gather(command)
+        decorated: Any = adapt(command)
         for option in reversed(options):
             decorated = option(decorated)
         return decorated
@@ -42,18 +47,18 @@ target_options = _combine(
         click.option(
             "--team",
             metavar="SLUG",
-            help="Team. [env: TURBO_TEAM, or TURBO_TEAMID with its id; not needed with a team "
-            "token]",
+            help="Slug of the team; not needed with a team token. [env: TURBO_TEAM, or "
+            "TURBO_TEAMID with the team's id]",
         ),
         click.option(
             "--api",
             metavar="URL",
-            help="Server. The token is read from TURBO_TOKEN. [env: TURBO_API]",
+            help="URL of the server. The token is always read from TURBO_TOKEN. [env: TURBO_API]",
         ),
         click.option(
             "--data-dir",
             metavar="DIRECTORY",
-            help="Instead of --api: use the server on this data directory, as its operator. "
+            help="Instead of --api: query the server on this data directory as its operator. "
             "[env: HITRATE_DATA_DIR; default: data]",
         ),
         click.option(
@@ -65,30 +70,30 @@ target_options = _combine(
     ),
     _with_target,
 )
-"""Options for server and team, passed to the command as `target`."""
+"""Options that select server and team, passed to the command as `target: ServerTarget`."""
 
 
 def since_option(default: str | None, described_default: str = "") -> Option:
-    """Return the option `--since`. Without a default, the API's default applies."""
+    """Return the option `--since`. `described_default`: the API's default, if `default` is None."""
     return click.option(
         "--since",
         metavar="TIME",
         default=default,
-        help="Start of the period: ISO 8601, or a duration such as 7d. "
+        help="Start of the period: an ISO 8601 time, or how long ago, such as 7d. "
         f"[default: {default or described_default}]",
     )
 
 
 until_option = click.option(
-    "--until", metavar="TIME", help="End of the period, like --since. [default: now]"
+    "--until", metavar="TIME", help="End of the period, in the same formats. [default: now]"
 )
 
 
-def _token_id(_context: object, _option: object, text: str | None) -> str | None:
+def _reject_secret(_context: object, _option: object, text: str | None) -> str | None:
     if text is not None and text.startswith("hr_"):
         raise click.BadParameter(
-            "this is a secret, and others can see the arguments; pass the token's id (tok_…), or "
-            "'current'."
+            "this is a secret, and other users can see command lines; pass the token's id "
+            "(tok_…), or 'current'."
         )
     return text
 
@@ -110,26 +115,29 @@ def _with_filters(command: Command) -> Command:
 
 filter_options = _combine(
     (
-        click.option("--ci", metavar="NAME", help="Only runs in this CI; 'any' CI; or 'none'."),
+        click.option(
+            "--ci", metavar="NAME", help="Only runs in this CI system; 'any' or 'none' also work."
+        ),
         click.option(
             "--interactive",
             type=click.Choice(["true", "false", "any", "none"]),
-            help="Only runs with an interactive terminal, or without; 'none': unknown.",
+            help="Only runs in an interactive terminal, or not in one; 'any': known; 'none': "
+            "unknown.",
         ),
         click.option(
             "--agent",
             metavar="NAME",
-            help="Only runs of this coding agent; 'any' agent; or 'none'.",
+            help="Only runs of this coding agent; 'any' or 'none' also work.",
         ),
         click.option(
             "--token",
             metavar="ID",
-            callback=_token_id,
-            help="Only runs with this token id; 'current': the token in use.",
+            callback=_reject_secret,
+            help="Only runs of the token with this id; 'current': the token in use.",
         ),
     ),
     _with_filters,
 )
 """Options that select runs, passed to the command as `filters`."""
 
-json_option = click.option("--json", "json_output", is_flag=True, help="Print the API's response.")
+json_option = click.option("--json", "json_output", is_flag=True, help="Print JSON.")

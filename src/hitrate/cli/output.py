@@ -1,4 +1,4 @@
-"""Output of commands: JSON, tables and text."""
+"""Output of commands: JSON, tables, text and error messages."""
 
 import os
 import sys
@@ -12,28 +12,28 @@ from hitrate.units import format_percent
 
 
 class CommandError(click.ClickException):
-    """Exits a command with one line on standard error and exit code 1."""
+    """Failure of a command: one line on standard error and exit code 1."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"hitrate: {plain(self.message)}", file=file, err=file is None)
+        click.echo(f"hitrate: {escape_control(self.message)}", file=file, err=file is None)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
+    """Print a value as one indented JSON document."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def print_text(text: str) -> None:
-    """Print text, in color only on a terminal and without NO_COLOR."""
+    """Print text, in color only on a terminal and unless NO_COLOR is set."""
     no_color = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    click.echo(_writable(text), color=False if no_color else None)
+    click.echo(_encodable(text), color=False if no_color else None)
 
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Collection[str] = ()
 ) -> None:
-    """Print a table, plain if standard output is not a terminal; `numbers` are right-aligned."""
-    cells = [["" if cell is None else plain(str(cell)) for cell in row] for row in rows]
+    """Print a table, as plain text unless on a terminal; the columns `numbers` align right."""
+    cells = [["" if cell is None else escape_control(str(cell)) for cell in row] for row in rows]
     right = [column in numbers for column in columns]
     if not (sys.stdout.isatty() and _print_rich(columns, cells, right)):
         print_text("\n".join(plain_table(columns, cells, right)))
@@ -42,7 +42,7 @@ def print_table(
 def plain_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]
 ) -> list[str]:
-    """Return the lines of a table without truncated values."""
+    """Return the lines of a table of plain text. No value is truncated or wrapped."""
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     lines = [columns, ["-" * width for width in widths], *rows]
     return [
@@ -57,7 +57,7 @@ def plain_table(
 def _print_rich(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]
 ) -> bool:
-    """Print a table that fits the terminal. Return False if rich is not installed."""
+    """Print a table that fits the terminal. Return False if the library rich is missing."""
     try:
         from rich import box
         from rich.console import Console
@@ -69,23 +69,23 @@ def _print_rich(
         justify: Literal["right", "left"] = "right" if to_right else "left"
         table.add_column(column, justify=justify, overflow="fold", no_wrap=to_right)
     for row in rows:
-        table.add_row(*map(_writable, row))
-    # Values are not markup.
+        table.add_row(*map(_encodable, row))
+    # Values must not be taken for markup.
     Console(highlight=False, markup=False, emoji=False).print(table)
     return True
 
 
-def plain(text: str) -> str:
-    """Escape control characters, so that text cannot control the terminal."""
+def escape_control(text: str) -> str:
+    """Escape unprintable characters, so that text cannot control the terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def can_show(text: str) -> bool:
+def can_encode(text: str) -> bool:
     """Return whether standard output can encode the text."""
-    return _writable(text) == text
+    return _encodable(text) == text
 
 
-def _writable(text: str) -> str:
+def _encodable(text: str) -> str:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

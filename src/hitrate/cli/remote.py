@@ -1,10 +1,9 @@
-"""Access to the API for commands. All numbers come from the API.
+"""Access to the API for commands that print analytics.
 
 The server is the one that turbo uses (TURBO_API), which needs only the client's libraries, or the
-one that runs on a data directory of this machine.
+one that runs on a local data directory. Commands compute no numbers of their own.
 """
 
-import functools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -19,7 +18,7 @@ from hitrate.cli.output import CommandError
 
 if TYPE_CHECKING:
     from hitrate.client import Hitrate
-    from hitrate.client.sync import Download
+    from hitrate.client.low_level import Download
 
 ResultT = TypeVar("ResultT")
 Query = Mapping[str, str | int | bool | None]
@@ -30,21 +29,21 @@ _CONNECT_TIMEOUT_S = 5.0
 _EXPORT_TIMEOUT_S = 600.0
 
 _NO_SERVER = (
-    "There is no server to use. Set TURBO_API and TURBO_TOKEN, as for turbo. Where a server runs, "
-    "change to its directory or pass its data directory as --data-dir."
+    "No server is configured. Set TURBO_API and TURBO_TOKEN, as for turbo. On the server's own "
+    "machine, run the command in its directory or pass --data-dir."
 )
 
 
 @dataclass(frozen=True)
 class Response(Generic[ResultT]):
-    """A response as JSON, and the part of it that is displayed."""
+    """A response as JSON, and the same converted to a type, `data`."""
 
     json: dict[str, Any]
     data: ResultT
 
 
 class Api:
-    """GET requests to the API for one team. `as_operator`: the operator's token is used.
+    """GET requests to the API for one team. `as_operator`: they use a token of the operator.
 
     Every method may raise CommandError and the client's HitrateError.
     """
@@ -54,14 +53,14 @@ class Api:
         self.as_operator = as_operator
 
     def get(self, path: str, result_type: type[ResultT], query: Query) -> Response[ResultT]:
-        """Return the response, a JSON object."""
+        """Return the response, which is a JSON object, also converted to `result_type`."""
         from hitrate.client import NotFound
-        from hitrate.client._operations import Call
+        from hitrate.client.low_level import Call
 
         def read(response: Any) -> Response[ResultT]:
             try:
-                whole = msgspec.json.decode(response.content, type=dict[str, Any])
-                return Response(whole, msgspec.convert(whole, result_type))
+                document = msgspec.json.decode(response.content, type=dict[str, Any])
+                return Response(document, msgspec.convert(document, result_type))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise CommandError(
                     f"{response.url.host} sent an unexpected response ({error}). Is it a hitrate "
@@ -78,51 +77,51 @@ class Api:
             ) from error
 
     def get_all(
-        self, path: str, result_type: type[ResultT], entries: str, max_entries: int, query: Query
+        self, path: str, result_type: type[ResultT], key: str, max_items: int, query: Query
     ) -> Response[ResultT]:
-        """Return the response with the `entries` of all pages, up to `max_entries`."""
-        page = self.get(path, result_type, {**query, "limit": min(max_entries, MAX_PAGE_SIZE)}).json
-        found = page[entries]
-        if "from" in page:  # runs that begin meanwhile must not shift the pages
+        """Return a response whose list `key` has the items of all pages, up to `max_items`."""
+        page = self.get(path, result_type, {**query, "limit": min(max_items, MAX_PAGE_SIZE)}).json
+        items = page[key]
+        if "from" in page:  # so that runs that start meanwhile do not shift the pages
             query = {**query, "since": page["from"], "until": page["to"]}
-        while page["nextCursor"] is not None and len(found) < max_entries:
+        while page["nextCursor"] is not None and len(items) < max_items:
             next_page = {
-                "limit": min(max_entries - len(found), MAX_PAGE_SIZE),
+                "limit": min(max_items - len(items), MAX_PAGE_SIZE),
                 "cursor": page["nextCursor"],
             }
             page = self.get(path, result_type, {**query, **next_page}).json
-            found += page[entries]
-        whole = {**page, entries: found}
-        return Response(whole, msgspec.convert(whole, result_type))
+            items += page[key]
+        document = {**page, key: items}
+        return Response(document, msgspec.convert(document, result_type))
 
     @contextmanager
-    def stream(self, path: str, kind: str, query: Query) -> "Iterator[Download]":
-        """Stream a response whose media type contains `kind`; raises if it is cut short."""
+    def stream(self, path: str, media_type: str, query: Query) -> "Iterator[Download]":
+        """Stream a response whose Content-Type contains `media_type`.
+
+        Iterating raises HitrateError if the response is cut short.
+        """
         from httpx import Timeout
 
-        from hitrate.client._operations import Call
-        from hitrate.client.sync import Download
+        from hitrate.client.low_level import Call, Download, send
 
         call = Call(
             "GET", path, lambda _response: None, {"accept": "*/*"}, query=_query_text(query)
         )
         timeout = Timeout(_EXPORT_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
-        send = functools.partial(self._client.send, call, {"timeout": timeout})
-        with closing(self._client.retry(call, send)) as response:
-            if kind not in response.headers.get("content-type", ""):
+        with closing(send(self._client, call, timeout=timeout)) as response:
+            if media_type not in response.headers.get("content-type", ""):
                 raise CommandError(
-                    f"{response.url.host} did not send {kind}. Is it a hitrate server?"
+                    f"{response.url.host} did not send {media_type}. Is it a hitrate server?"
                 )
-            yield Download(response, None)
+            yield Download(response)
 
 
 _JSON = {"accept": "application/json"}
 
 
 def _query_text(query: Query) -> dict[str, str]:
-    text = {True: "true", False: "false"}
     return {
-        name: text[value] if isinstance(value, bool) else str(value)
+        name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in query.items()
         if value is not None
     }
@@ -130,7 +129,7 @@ def _query_text(query: Query) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ServerTarget:
-    """The server and team that the options name."""
+    """The server and the team that options and environment select."""
 
     api: str | None
     team: str | None
@@ -140,33 +139,35 @@ class ServerTarget:
     @contextmanager
     def open(self) -> Iterator[Api]:
         """Connect to the API. Raises CommandError, also for client errors in the block."""
-        address = self.api or os.environ.get("TURBO_API")
+        url = self.api or os.environ.get("TURBO_API")
         is_local = self.data_dir is not None or self.config is not None
         if self.api and is_local:
             raise click.UsageError("Pass either --api or a data directory.")
         with _report_client_errors():
-            if address and not is_local:
-                with self._as_turbo(address) as client:
+            if url and not is_local:
+                with self._as_turbo(url) as client:
                     yield Api(client, as_operator=False)
             else:
                 with self._as_operator() as client:
                     yield Api(client, as_operator=True)
 
-    def _as_turbo(self, address: str) -> "Hitrate":
+    def _as_turbo(self, url: str) -> "Hitrate":
         from httpx import Timeout
 
         from hitrate.client import BadRequest, Hitrate
 
         if not os.environ.get("TURBO_TOKEN"):
             raise CommandError(
-                "There is no token: set TURBO_TOKEN to a token with the scope analytics."
+                "There is no token: set TURBO_TOKEN to a token with the scope `analytics`."
             )
         try:
             timeout = Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
-            return Hitrate(server_url=address, slug=self.team, timeout=timeout)
+            return Hitrate(server_url=url, slug=self.team, timeout=timeout)
         except BadRequest as error:
-            named = "The server's address (TURBO_API, or --api)"
-            raise CommandError(str(error).replace("server_url", named)) from error
+            message = str(error).replace(
+                "server_url", "The URL of the server (TURBO_API, or --api)"
+            )
+            raise CommandError(message) from error
 
     @contextmanager
     def _as_operator(self) -> "Iterator[Hitrate]":
@@ -184,9 +185,9 @@ class ServerTarget:
 
 
 def _may_have_data_dir() -> bool:
-    """Return whether a data directory may exist in the default location."""
-    named = os.environ.get("HITRATE_DATA_DIR") or os.environ.get("HITRATE_CONFIG")
-    return bool(named) or Path("data").is_dir() or Path("hitrate.toml").is_file()
+    """Return whether the environment or the current directory may name a data directory."""
+    configured = os.environ.get("HITRATE_DATA_DIR") or os.environ.get("HITRATE_CONFIG")
+    return bool(configured) or Path("data").is_dir() or Path("hitrate.toml").is_file()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`hitrate report`: the result of one run, for a CI job."""
+"""`hitrate report`: summarize one run for a CI job."""
 
 import re
 from fractions import Fraction
@@ -8,7 +8,7 @@ import click
 
 from hitrate.api_schemas import RunDetail, RunPage, TaskInfo, TaskStats
 from hitrate.cli.options import filter_options, since_option, target_options
-from hitrate.cli.output import CommandError, plain, print_json, print_text, rate_text
+from hitrate.cli.output import CommandError, escape_control, print_json, print_text, rate_text
 from hitrate.cli.remote import MAX_PAGE_SIZE, Api, Query, Response, ServerTarget
 from hitrate.cli.run import run_path
 from hitrate.cli.run_text import headline, time_text
@@ -22,7 +22,7 @@ _MAX_HASH_LENGTH = 80
 
 
 class Rate(click.ParamType[Fraction]):
-    """Parameter type for an exact rate: `0.4`, or `40%`."""
+    """Parameter type of a rate from 0 to 1, such as `0.4` or `40%`, without rounding."""
 
     name = "rate"
 
@@ -30,21 +30,21 @@ class Rate(click.ParamType[Fraction]):
         match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)(%?)", str(value).strip())
         rate = Fraction(match[1]) / (100 if match[2] else 1) if match else None
         if rate is None or rate > 1:
-            self.fail(f"{value!r} is not a rate; pass one such as 0.4, or 40%.", param, ctx)
+            self.fail(f"{value!r} is not a rate; it takes one such as 0.4 or 40%.", param, ctx)
         return rate
 
 
 @click.command()
-@click.option("--session", metavar="SESSION", help="Session of the run to report.")
+@click.option("--session", metavar="SESSION", help="Report the run with this session.")
 @click.option("--last", is_flag=True, help="Report the newest run of the token in use.")
 @since_option("1d", "1d")
 @click.option(
     "--format",
-    "form",
+    "output_format",
     type=click.Choice(["text", "markdown", "json"]),
     default="text",
     show_default=True,
-    help="A line, a summary for a page, or the API's own response.",
+    help="One line, a summary in Markdown, or the API's response.",
 )
 @click.option(
     "--fail-under",
@@ -56,8 +56,8 @@ class Rate(click.ParamType[Fraction]):
 @click.option(
     "--soft",
     is_flag=True,
-    help="Exit with 0 where no report can be had: no response, no token, no run. It is told on "
-    "standard error.",
+    help="Exit with 0 if there is no report, because there is no response, no token or no run. "
+    "The reason is printed on standard error.",
 )
 @filter_options
 @target_options
@@ -68,54 +68,56 @@ def report(
     session: str | None,
     last: bool,
     since: str,
-    form: str,
+    output_format: str,
     threshold: Fraction | None,
     soft: bool,
     filters: dict[str, str | None],
 ) -> None:
     """Report one run: `this run: 18 of 20 tasks from cache, 12m34s saved`.
 
-    Use it in a CI job after the step that runs turbo; see docs/ci.md. --last looks no further back
-    than --since; --ci, --agent, --interactive and --token select among the runs.
+    Use it in a CI job after the step that runs turbo; see docs/ci.md. --last reports the newest
+    run since --since; --ci, --agent, --interactive and --token limit it to matching runs.
 
-    Exit codes: 0 success, also for a run without tasks; 1 no report; 2 invalid options; 3 below
+    Exit codes: 0 success, or a run without tasks; 1 no report; 2 invalid options; 3 hit rate below
     the threshold.
     """
     if (session is None) == (not last):
         raise click.UsageError("Pass the run: --session SESSION, or --last.")
     try:
         with target.open() as api:
-            response = _fetch(api, session or _last(api, since, filters))
+            response = _fetch(api, session or _newest_session(api, since, filters))
             misses = _misses(api, response)
-    except CommandError as failure:
+    except CommandError as error:
         if not soft:
             raise
-        failure.show()
+        error.show()
         return
     run = response.data.run
-    if form == "json":
+    if output_format == "json":
         print_json(response.json)
     else:
-        print_text(f"this run: {headline(run)}" if form == "text" else markdown(run, misses))
+        print_text(
+            f"this run: {headline(run)}" if output_format == "text" else markdown(run, misses)
+        )
     if threshold is not None and _is_below(run, threshold):
-        result = f"{rate_text(run.hit_rate)} ({run.hits:,} of {run.tasks:,} tasks)"
+        hit_rate = f"{rate_text(run.hit_rate)} ({run.hits:,} of {run.tasks:,} tasks)"
         click.echo(
-            f"hitrate: The hit rate of this run is {result}, below {float(threshold * 100):g} %.",
+            f"hitrate: The hit rate of this run is {hit_rate}, below {float(threshold * 100):g} %.",
             err=True,
         )
         context.exit(EXIT_BELOW_THRESHOLD)
 
 
-def _last(api: Api, since: str, filters: dict[str, str | None]) -> str:
-    """Return the session of the newest run. Raises CommandError."""
+def _newest_session(api: Api, since: str, filters: dict[str, str | None]) -> str:
+    """Return the session of the newest run. Raises CommandError if there is none."""
     token = filters["token"] or (None if api.as_operator else "current")
     query: Query = {**filters, "token": token, "since": since, "limit": 1, "fresh": True}
     page = api.get("/v1/runs", RunPage, query).data
     if not page.runs:
-        of = "of the token in use " if token == "current" else ""  # noqa: S105  # reason: a word
+        scope = "of the token in use " if token == "current" else ""  # noqa: S105  # reason: no secret
         raise CommandError(
-            f"No run {of}started since {time_text(page.from_)} UTC. Check that turbo uses this "
-            "server and token and had tasks to look up, or use --since to look further back."
+            f"No run {scope}started since {time_text(page.from_)} UTC. Check that turbo uses this "
+            "server and token and has tasks to look up, or use --since to look further back."
         )
     return page.runs[0].session_id
 
@@ -154,11 +156,12 @@ def markdown(run: TaskStats, misses: list[TaskInfo]) -> str:
         f"| misses | {run.misses:,} | |",
     ]
     timed = [(task.duration_ms, task.hash) for task in misses if task.duration_ms]
-    slowest = sorted(timed, key=lambda one: (-one[0], one[1]))[:_MAX_MISSES]
+    slowest = sorted(timed, key=lambda miss: (-miss[0], miss[1]))[:_MAX_MISSES]
     if slowest:
         lines += ["", "Slowest misses:", "", "| task | duration |", "|---|---:|"]
         lines += [
-            f"| {code(name)} | {format_compact_duration(took_ms)} |" for took_ms, name in slowest
+            f"| {code(name)} | {format_compact_duration(duration_ms)} |"
+            for duration_ms, name in slowest
         ]
     return "\n".join(lines)
 
@@ -170,4 +173,8 @@ def code(text: str) -> str:
     if re.fullmatch(r"[\w-]+", text, re.ASCII):
         return f"`{text}`"
     # Backslashes and code spans do not escape everything; character references do.
-    return "<code>" + "".join(c if c.isalnum() else f"&#{ord(c)};" for c in plain(text)) + "</code>"
+    return (
+        "<code>"
+        + "".join(c if c.isalnum() else f"&#{ord(c)};" for c in escape_control(text))
+        + "</code>"
+    )

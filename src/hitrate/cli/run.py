@@ -1,4 +1,4 @@
-"""`hitrate run`: one run and its tasks."""
+"""`hitrate run`: show one run and its tasks."""
 
 from urllib.parse import quote
 
@@ -6,7 +6,14 @@ import click
 
 from hitrate.api_schemas import ArtifactInfo, RunDetail, TaskInfo
 from hitrate.cli.options import json_option, target_options
-from hitrate.cli.output import CommandError, plain, print_json, print_table, print_text, rate_text
+from hitrate.cli.output import (
+    CommandError,
+    escape_control,
+    print_json,
+    print_table,
+    print_text,
+    rate_text,
+)
 from hitrate.cli.remote import ServerTarget
 from hitrate.cli.run_text import client_text, headline, optional_duration_text, time_text
 from hitrate.units import format_compact_duration, format_size
@@ -17,8 +24,8 @@ _COMMIT_LENGTH = 12
 
 def run_path(session: str) -> str:
     """Return the API path of a run. Raises CommandError for an impossible session."""
-    if not session.strip("./"):  # it would be taken for a path segment
-        raise CommandError(f"{session!r} is not a session of a run.")
+    if not session.strip("./"):  # such as `..`, which would change the path
+        raise CommandError(f"There is no run with the session {session!r}.")
     return f"/v1/runs/{quote(session, safe='')}"
 
 
@@ -31,7 +38,7 @@ def run_path(session: str) -> str:
 def run(target: ServerTarget, session: str, limit: int, json_output: bool) -> None:
     """Show the run SESSION and its tasks: misses first, then by time saved.
 
-    `hitrate runs` lists sessions. turbo prints the hash of a task next to its name.
+    `hitrate runs` lists the sessions. turbo prints the hash of a task next to its name.
     """
     with target.open() as api:
         response = api.get_all(run_path(session), RunDetail, "tasks", limit, {"fresh": True})
@@ -55,8 +62,8 @@ def run(target: ServerTarget, session: str, limit: int, json_output: bool) -> No
 def _print_run(detail: RunDetail) -> None:
     run = detail.run
     print_text(
-        f"Run {plain(run.session_id)}, {time_text(run.started_at)} to "
-        f"{time_text(run.ended_at)} UTC, by {plain(client_text(run.sender))}"
+        f"Run {escape_control(run.session_id)}, {time_text(run.started_at)} to "
+        f"{time_text(run.ended_at)} UTC, by {escape_control(client_text(run.sender))}"
     )
     print_text(
         f"{headline(run)}; hit rate {rate_text(run.hit_rate)}: {run.local_hits:,} local, "

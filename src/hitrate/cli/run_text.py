@@ -1,11 +1,11 @@
-"""Terminal text for runs, tasks and clients of the analytics API."""
+"""Text for runs, tasks and clients, shared by commands on analytics."""
 
 from hitrate.api_schemas import Client, TaskStats
 from hitrate.cli.output import rate_text
 from hitrate.units import format_compact_duration
 
 STATS_COLUMNS = ("Tasks", "Hit rate", "Local", "Remote", "Missed", "Saved")
-"""The table columns that `stats_cells` fills."""
+"""Titles of the table columns that `stats_cells` fills."""
 
 
 def stats_cells(stats: TaskStats) -> tuple[str, ...]:
@@ -46,9 +46,9 @@ def optional_duration_text(duration_ms: float | None) -> str:
 
 
 def no_runs_message(from_: str, to: str, filters: dict[str, str | None]) -> str:
-    """Explain that no run began in a period, and how to look further back."""
-    matching = " that matches these filters" if any(filters.values()) else ""
+    """Return the message for a period without runs."""
+    matching = " that matches the filters" if any(filters.values()) else ""
     return (
         f"No run{matching} started from {time_text(from_)} to {time_text(to)} UTC. A run "
-        "appears with its first events. Use --since to look further back."
+        "appears with its first event. Use --since to look further back."
     )

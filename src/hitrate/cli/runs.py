@@ -1,4 +1,4 @@
-"""`hitrate runs`: runs of a period."""
+"""`hitrate runs`: list the runs of a period."""
 
 import click
 
@@ -21,10 +21,10 @@ from hitrate.cli.run_text import STATS_COLUMNS, client_text, no_runs_message, st
     type=click.Choice(["newest", "best", "worst", "saved", "largest"]),
     default="newest",
     show_default=True,
-    help="Sort by start, hit rate, time saved, or tasks.",
+    help="Sort by start, hit rate (best or worst first), time saved, or tasks.",
 )
 @click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Maximum number."
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Maximum number of runs."
 )
 @since_option(None, "30d")
 @until_option
@@ -40,7 +40,7 @@ def runs(
     filters: dict[str, str | None],
     json_output: bool,
 ) -> None:
-    """List runs, one per turbo command, with hit rate and time saved."""
+    """List runs, one for each turbo command, with hit rate and time saved."""
     query = {"order": order, "since": since, "until": until, **filters}
     with target.open() as api:
         response = api.get_all("/v1/runs", RunPage, "runs", limit, query)

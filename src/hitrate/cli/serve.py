@@ -1,4 +1,4 @@
-"""`hitrate serve`: start the server; create a first team and token if there is none."""
+"""`hitrate serve`: start the server, after creating a first team and token if there is none."""
 
 import gc
 
@@ -19,12 +19,12 @@ DEFAULT_TEAM = "default"
 def serve(settings: Settings) -> None:
     """Start the server.
 
-    On an empty data directory, this creates the team `default` and a token, and prints the lines
-    that connect `turbo`.
+    On an empty data directory, create the team `default` and a token, and print the variables
+    that connect turbo.
     """
-    # Off until the server is up: collections were 10% of its startup, and found almost nothing.
+    # Off until the server is up: collections took 10% of its startup and freed almost nothing.
     gc.disable()
-    # Imported here: only this command needs the HTTP server, and importing it takes time.
+    # Imported here, because no other command needs the HTTP server, and importing it takes time.
     import uvloop
 
     from hitrate.app.serve import serve as run_server
@@ -52,7 +52,7 @@ def _print_connection_help(settings: Settings, store: AccountStore) -> None:
     teams = store.teams.all()
     if teams:
         click.echo(
-            f"hitrate runs at {url}. The lines for turbo were printed at the first start.\n"
+            f"hitrate runs at {url}. The variables for turbo were printed at the first start.\n"
             f"To create a new token: hitrate token create --team {teams[0].slug} "
             f"--data-dir {settings.data_dir}"
         )
@@ -60,7 +60,7 @@ def _print_connection_help(settings: Settings, store: AccountStore) -> None:
     team = store.teams.create(DEFAULT_TEAM)
     _, secret = store.tokens.create(team, "first token")
     click.echo(
-        f"hitrate runs at {url}. Paste these lines where turbo runs.\n"
+        f"hitrate runs at {url}. Set these variables where turbo runs.\n"
         "The token is not shown again.\n\n"
         f"export TURBO_API={url}\n"
         f"export TURBO_TEAM={team.slug}\n"

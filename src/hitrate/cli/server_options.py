@@ -28,16 +28,14 @@ role_option = click.option(
     help="Role in the team.",
 )
 
-json_output_option = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
-
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
     """Add options for settings (all by default) and `--config`, passed as `settings`."""
-    chosen = [option for option in OPTIONS if not names or option.name in names]
+    selected = [option for option in OPTIONS if not names or option.name in names]
 
     def decorate(command: Command) -> Command:
         def run(config: Path | None, **arguments: Any) -> Any:
-            values = {option.name: arguments.pop(option.name) for option in chosen}
+            values = {option.name: arguments.pop(option.name) for option in selected}
             return command(settings=load_settings(values, config), **arguments)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -48,7 +46,7 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
             help="TOML file with settings. [env: HITRATE_CONFIG; default: hitrate.toml, if it "
             "exists]",
         )(run)
-        for option in reversed(chosen):
+        for option in reversed(selected):
             decorated = _click_option(option)(decorated)
         return decorated  # type: ignore[no-any-return]  # reason: click's decorators are untyped
 
@@ -102,8 +100,8 @@ def find_team(store: AccountStore, slug: str) -> Team:
     """Return the team with this slug. Raises NotFound that lists the existing ones."""
     team = store.teams.find(slug=slug)
     if team is None:
-        known = ", ".join(t.slug for t in store.teams.all()) or "none yet"
+        slugs = ", ".join(each.slug for each in store.teams.all()) or "none yet"
         raise NotFound(
-            f"There is no team {slug!r} (teams: {known}); `hitrate team create` adds one."
+            f"There is no team {slug!r} (teams: {slugs}); `hitrate team create` adds one."
         )
     return team

@@ -1,4 +1,4 @@
-"""`hitrate stats`: hit rate and time saved in a period."""
+"""`hitrate stats`: show hit rate and time saved in a period."""
 
 import shutil
 from datetime import UTC, datetime, tzinfo
@@ -15,7 +15,14 @@ from hitrate.cli.options import (
     target_options,
     until_option,
 )
-from hitrate.cli.output import can_show, plain, print_json, print_table, print_text, rate_text
+from hitrate.cli.output import (
+    can_encode,
+    escape_control,
+    print_json,
+    print_table,
+    print_text,
+    rate_text,
+)
 from hitrate.cli.remote import ServerTarget
 from hitrate.cli.run_text import STATS_COLUMNS, no_runs_message, stats_cells, time_text
 from hitrate.units import format_compact_duration, format_size
@@ -30,7 +37,7 @@ _TIME_FORMATS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d"
 @click.option(
     "--bucket",
     type=click.Choice(["hour", "day", "week", "month"]),
-    help="Interval of the chart. [default: by the length of the period]",
+    help="Interval of the chart. [default: depends on the length of the period]",
 )
 @click.option(
     "--by",
@@ -40,7 +47,7 @@ _TIME_FORMATS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d"
     help="Grouping of the last table.",
 )
 @click.option("--timezone", metavar="NAME", default="UTC", show_default=True,
-              help="Time zone of days, such as Europe/Berlin.")  # fmt: skip
+              help="Time zone of the chart, such as Europe/Berlin.")  # fmt: skip
 @filter_options
 @json_option
 @target_options
@@ -54,62 +61,64 @@ def stats(
     filters: dict[str, str | None],
     json_output: bool,
 ) -> None:
-    """Show hit rate and time saved: totals compared with the previous period, over time, and by
-    group."""
+    """Show hit rate and time saved in a period.
+
+    Prints totals, compared with the previous period; a chart over time; and a table by --by.
+    """
     with target.open() as api:
         summary = api.get(
             "/v1/analytics/summary", Summary, {"since": since, "until": until, **filters}
         )
-        now = summary.data
-        # Fixed times, because "7d" and "now" would differ between requests.
-        query = {"since": now.from_, "until": now.to, **filters}
-        in_time = {"bucket": bucket or _default_bucket(now), "timezone": timezone}
-        series = api.get("/v1/analytics/timeseries", Timeseries, {**query, **in_time})
+        current = summary.data
+        # Fixed times, because "7d" and "now" would be different times in each request.
+        query = {"since": current.from_, "until": current.to, **filters}
+        chart_query = {"bucket": bucket or _default_bucket(current), "timezone": timezone}
+        series = api.get("/v1/analytics/timeseries", Timeseries, {**query, **chart_query})
         breakdown = api.get("/v1/analytics/breakdown", Breakdown, {**query, "by": by})
     if json_output:
         print_json(
             {"summary": summary.json, "timeseries": series.json, "breakdown": breakdown.json}
         )
-    elif not now.runs:
-        print_text(no_runs_message(now.from_, now.to, filters))
-        if now.previous.runs:
+    elif not current.runs:
+        print_text(no_runs_message(current.from_, current.to, filters))
+        if current.previous.runs:
             print_text(
-                f"{now.previous.runs:,} runs started in the previous period of the same length."
+                f"{current.previous.runs:,} runs started in the previous period of the same length."
             )
     else:
-        _print_summary(now)
+        _print_summary(current)
         _print_series(series.data)
         _print_breakdown(breakdown.data)
 
 
 def _default_bucket(summary: Summary) -> str:
-    """Return an interval for which the chart fits on a screen."""
+    """Return an interval with which the chart fits on a screen."""
     length = datetime.fromisoformat(summary.to) - datetime.fromisoformat(summary.from_)
     return next((name for name, days in _MAX_DAYS_BY_BUCKET if length.days <= days), "month")
 
 
-def _print_summary(now: Summary) -> None:
-    previous, traffic = now.previous, now.artifacts
+def _print_summary(current: Summary) -> None:
+    previous, traffic = current.previous, current.artifacts
     print_text(
-        f"Runs that started from {time_text(now.from_)} to {time_text(now.to)} UTC, "
+        f"Runs that started from {time_text(current.from_)} to {time_text(current.to)} UTC, "
         "compared with the previous period:\n"
     )
-    amounts = (
-        ("Runs", now.runs, previous.runs, _number),
-        ("Tasks", now.tasks, previous.tasks, _number),
-        ("Local hits", now.local_hits, previous.local_hits, _number),
-        ("Remote hits", now.remote_hits, previous.remote_hits, _number),
-        ("Misses", now.misses, previous.misses, _number),
-        ("Time saved", now.saved_ms, previous.saved_ms, format_compact_duration),
+    measures = (
+        ("Runs", current.runs, previous.runs, _count_text),
+        ("Tasks", current.tasks, previous.tasks, _count_text),
+        ("Local hits", current.local_hits, previous.local_hits, _count_text),
+        ("Remote hits", current.remote_hits, previous.remote_hits, _count_text),
+        ("Misses", current.misses, previous.misses, _count_text),
+        ("Time saved", current.saved_ms, previous.saved_ms, format_compact_duration),
         (
             "  by local hits",
-            now.time_saved_ms.local,
+            current.time_saved_ms.local,
             previous.time_saved_ms.local,
             format_compact_duration,
         ),
         (
             "  by remote hits",
-            now.time_saved_ms.remote,
+            current.time_saved_ms.remote,
             previous.time_saved_ms.remote,
             format_compact_duration,
         ),
@@ -117,14 +126,14 @@ def _print_summary(now: Summary) -> None:
         ("Downloaded", traffic.downloaded_bytes, previous.artifacts.downloaded_bytes, format_size),
     )
     rows = [
-        (name, text(amount), text(before), _change(amount, before))
-        for name, amount, before, text in amounts
+        (name, text(value), text(previous_value), _change_text(value, previous_value))
+        for name, value, previous_value, text in measures
     ]
     rate = (
         "Hit rate",
-        rate_text(now.hit_rate),
+        rate_text(current.hit_rate),
         rate_text(previous.hit_rate),
-        _point_change(now, previous),
+        _rate_change_text(current, previous),
     )
     stored = f"{format_size(traffic.stored_bytes)} in {traffic.stored:,}"
     print_table(
@@ -132,22 +141,22 @@ def _print_summary(now: Summary) -> None:
         [*rows[:2], rate, *rows[2:], ("Artifacts stored", stored, "", "")],
         numbers=("Current", "Previous", "Change"),
     )
-    if now.anomalies:
-        print_text(f"Anomalies: {now.anomalies:,} events with an impossible duration.")
+    if current.anomalies:
+        print_text(f"Anomalies: {current.anomalies:,} events with an impossible duration.")
 
 
 def _print_series(series: Timeseries) -> None:
     zone = _zone(series.timezone)
-    print_text(f"\nBy {series.bucket}, {plain(str(zone))}:\n")
-    named = [(_name(part.from_, series.bucket, zone), part) for part in series.buckets]
-    glyphs = BLOCKS if can_show(str(BLOCKS)) else LETTERS
-    print_text("\n".join(chart(named, shutil.get_terminal_size().columns, glyphs)) + "\n")
+    print_text(f"\nBy {series.bucket}, {escape_control(str(zone))}:\n")
+    intervals = [(_bucket_name(b.from_, series.bucket, zone), b) for b in series.buckets]
+    glyphs = BLOCKS if can_encode(str(BLOCKS)) else LETTERS
+    print_text("\n".join(chart(intervals, shutil.get_terminal_size().columns, glyphs)) + "\n")
 
 
 def _print_breakdown(breakdown: Breakdown) -> None:
     print_table(
         (f"By {breakdown.by}", "Runs", *STATS_COLUMNS),
-        [(group.label, _number(group.runs), *stats_cells(group)) for group in breakdown.groups],
+        [(group.label, _count_text(group.runs), *stats_cells(group)) for group in breakdown.groups],
         numbers=("Runs", *STATS_COLUMNS),
     )
 
@@ -160,19 +169,19 @@ def _zone(name: str) -> tzinfo:
         return UTC
 
 
-def _name(start: str, bucket: str, zone: tzinfo) -> str:
+def _bucket_name(start: str, bucket: str, zone: tzinfo) -> str:
     return f"{datetime.fromisoformat(start).astimezone(zone):{_TIME_FORMATS[bucket]}}"
 
 
-def _number(amount: float) -> str:
-    return f"{amount:,.0f}"
+def _count_text(count: float) -> str:
+    return f"{count:,.0f}"
 
 
-def _change(now: int, before: int) -> str:
-    return f"{(now - before) / before * 100:+,.0f} %" if before else ""
+def _change_text(current: int, previous: int) -> str:
+    return f"{(current - previous) / previous * 100:+,.0f} %" if previous else ""
 
 
-def _point_change(now: TaskStats, previous: TaskStats) -> str:
-    if now.hit_rate is None or previous.hit_rate is None:
+def _rate_change_text(current: TaskStats, previous: TaskStats) -> str:
+    if current.hit_rate is None or previous.hit_rate is None:
         return ""
-    return f"{(now.hit_rate - previous.hit_rate) * 100:+.1f} points"
+    return f"{(current.hit_rate - previous.hit_rate) * 100:+.1f} points"

@@ -1,4 +1,4 @@
-"""`hitrate team`: teams, their settings and members."""
+"""`hitrate team`: create and list teams, change their settings and members."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ import msgspec
 
 from hitrate.billing.meter_file import MeterFile
 from hitrate.billing.quotas import TeamState, state_from_file
+from hitrate.cli.options import json_option
 from hitrate.cli.output import print_json, print_table
 from hitrate.cli.server_options import (
     accounts,
     count_or_none,
     data_dir_option,
     find_team,
-    json_output_option,
     role_option,
 )
 from hitrate.cli.team_billing import audit, billing, block, limit, payment, unblock, usage
@@ -26,14 +26,11 @@ from hitrate.teams.models import OPERATOR, Team
 from hitrate.teams.settings import SettingsPatch, apply_settings
 
 _ON_OFF = {"on": True, "off": False}
-_caching_option = click.option(
-    "--remote-caching", type=click.Choice(list(_ON_OFF)), help="Enable or disable Remote Caching."
-)
 
 
 @click.group()
 def team() -> None:
-    """Manage teams, their settings, members, limits and billing."""
+    """Manage teams: settings, members, limits and billing."""
 
 
 for _command in (limit, billing, block, unblock, payment, usage, audit):
@@ -43,8 +40,8 @@ for _command in (limit, billing, block, unblock, payment, usage, audit):
 @team.command()
 @click.argument("slug")
 @click.option("--name", help="Display name.")
-@click.option("--owner", "email", help="Email of a user who becomes OWNER.")
-@json_output_option
+@click.option("--owner", "email", help="Email of an existing user who becomes OWNER.")
+@json_option
 @data_dir_option
 def create(
     settings: Settings, slug: str, name: str | None, email: str | None, json_output: bool
@@ -65,27 +62,42 @@ def create(
 
 
 @team.command("list")
-@json_output_option
+@json_option
 @data_dir_option
 def list_teams(settings: Settings, json_output: bool) -> None:
-    """List teams and their states."""
+    """List all teams and their states."""
     with accounts(settings) as store:
-        teams = [(t, team_state(settings, t)) for t in store.teams.all()]
+        teams = [(team, _team_state(settings, team)) for team in store.teams.all()]
     if json_output:
-        names = ("id", "slug", "name", "createdAt", "state")
-        rows = [(t.id, t.slug, t.name, iso(t.created_at_ms), state) for t, state in teams]
-        print_json([dict(zip(names, row, strict=True)) for row in rows])
+        print_json(
+            [
+                {
+                    "id": team.id,
+                    "slug": team.slug,
+                    "name": team.name,
+                    "createdAt": iso(team.created_at_ms),
+                    "state": state,
+                }
+                for team, state in teams
+            ]
+        )
     else:
-        rows = [(t.slug, t.name, t.id, iso(t.created_at_ms), state) for t, state in teams]
+        rows = [
+            (team.slug, team.name, team.id, iso(team.created_at_ms), state) for team, state in teams
+        ]
         print_table(("Slug", "Name", "Id", "Created", "State"), rows)
 
 
 @team.command("set")
 @click.argument("slug")
 @click.option("--name", help="Display name.")
-@_caching_option
-@click.option("--requests-per-minute", metavar="N", help="Rate limit; 'none': unlimited.")
-@json_output_option
+@click.option(
+    "--remote-caching", type=click.Choice(list(_ON_OFF)), help="Turn Remote Caching on or off."
+)
+@click.option(
+    "--requests-per-minute", metavar="N", help="Rate limit of the team; 'none': unlimited."
+)
+@json_option
 @data_dir_option
 def set_(
     settings: Settings,
@@ -95,7 +107,7 @@ def set_(
     requests_per_minute: str | None,
     json_output: bool,
 ) -> None:
-    """Change the settings of the team SLUG; without options, show them."""
+    """Change the settings of the team SLUG. Without options, show them."""
     changes: dict[str, Any] = {}
     if remote_caching is not None:
         changes["remoteCaching"] = _ON_OFF[remote_caching]
@@ -112,7 +124,7 @@ def set_(
                 "settings.change",
                 name=name,
             )
-    info = TeamSettingsResponse.from_team(current, team_state(settings, current))
+    info = TeamSettingsResponse.from_team(current, _team_state(settings, current))
     if json_output:
         print_json(info)
     else:
@@ -121,14 +133,14 @@ def set_(
 
 @team.command()
 @click.argument("slug")
-@json_output_option
+@json_option
 @data_dir_option
 def members(settings: Settings, slug: str, json_output: bool) -> None:
     """List the members of the team SLUG."""
     with accounts(settings) as store:
         infos = [
-            MemberResponse.from_member(m)
-            for m in store.members.list_for_team(find_team(store, slug))
+            MemberResponse.from_member(member)
+            for member in store.members.list_for_team(find_team(store, slug))
         ]
     if json_output:
         print_json({"members": infos})
@@ -136,8 +148,15 @@ def members(settings: Settings, slug: str, json_output: bool) -> None:
         print_table(
             ("Email", "Name", "Role", "Remote caching", "Since", "User id"),
             [
-                (i.email, i.name, i.role, _on_off(i.remote_caching), i.since, i.user_id)
-                for i in infos
+                (
+                    info.email,
+                    info.name,
+                    info.role,
+                    _on_off(info.remote_caching),
+                    info.since,
+                    info.user_id,
+                )
+                for info in infos
             ],
         )
 
@@ -162,14 +181,18 @@ def add(settings: Settings, slug: str, email: str, role: str) -> None:
     type=click.Choice([role.value for role in Role], case_sensitive=False),
     help="New role.",
 )
-@_caching_option
+@click.option(
+    "--remote-caching",
+    type=click.Choice(list(_ON_OFF)),
+    help="Turn Remote Caching on or off for this member.",
+)
 @data_dir_option
 def change(
     settings: Settings, slug: str, email: str, role: str | None, remote_caching: str | None
 ) -> None:
-    """Change the role of EMAIL in the team SLUG, or Remote Caching for them alone."""
+    """Change the member EMAIL of the team SLUG."""
     if role is None and remote_caching is None:
-        raise BadRequest("Pass what to change: --role, --remote-caching or both.")
+        raise BadRequest("Pass --role, --remote-caching or both.")
     with accounts(settings) as store:
         store.members.change(
             find_team(store, slug),
@@ -192,8 +215,8 @@ def remove(settings: Settings, slug: str, email: str) -> None:
     click.echo(f"Removed {email} from {slug}.", err=True)
 
 
-def team_state(settings: Settings, team: Team) -> TeamState:
-    """Return the state of a team from the data directory, whether or not a server runs."""
+def _team_state(settings: Settings, team: Team) -> TeamState:
+    """Return the state of a team from its metered usage, whether or not a server runs."""
     return state_from_file(MeterFile(settings.data_dir, Clock()), team)
 
 

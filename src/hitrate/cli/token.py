@@ -6,8 +6,9 @@ import msgspec
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.models import Scope
 from hitrate.auth.permissions import READ_ONLY, READ_WRITE
+from hitrate.cli.options import json_option
 from hitrate.cli.output import print_json, print_table
-from hitrate.cli.server_options import accounts, data_dir_option, find_team, json_output_option
+from hitrate.cli.server_options import accounts, data_dir_option, find_team
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
@@ -20,20 +21,26 @@ _ALL_SCOPES = ",".join(Scope)
 
 @click.group()
 def token() -> None:
-    """Manage tokens."""
+    """Manage access tokens."""
 
 
 @token.command()
-@click.option("--team", "slug", help="Team that the token belongs to.")
-@click.option("--user", "email", help="Email of the user that the token belongs to.")
-@click.option("--operator", is_flag=True, help="A token with the operator's permissions.")
+@click.option("--team", "slug", metavar="SLUG", help="Team that the token belongs to.")
+@click.option("--user", "email", metavar="EMAIL", help="User that the token belongs to.")
+@click.option("--operator", is_flag=True, help="Create a token with the operator's permissions.")
 @click.option(
     "--read-only", is_flag=True, help="Allow downloads, events and analytics, but no uploads."
 )
-@click.option("--scopes", help=f"Comma-separated: {_ALL_SCOPES}. [default: all but admin]")
-@click.option("--expires", metavar="TIME", help="Lifetime, such as 30d. [default: no expiry]")
+@click.option(
+    "--scopes",
+    metavar="LIST",
+    help=f"Comma-separated scopes: {_ALL_SCOPES}. [default: all but admin]",
+)
+@click.option(
+    "--expires", metavar="DURATION", help="Lifetime, such as 30d. [default: never expires]"
+)
 @click.option("--label", default="", help="A name to recognize it by.")
-@json_output_option
+@json_option
 @data_dir_option
 def create(
     settings: Settings,
@@ -46,9 +53,10 @@ def create(
     label: str,
     json_output: bool,
 ) -> None:
-    """Create a token and print it on standard output. It is not shown again.
+    """Create a token and print its secret on standard output. It is not shown again.
 
-    It belongs to a team (--team), a user (--user; with --team only for that team) or the operator.
+    The token belongs to a team (--team), to a user (--user, limited to one team by --team) or to
+    the operator (--operator).
     """
     if operator == (slug is not None or email is not None):
         raise BadRequest("Pass --team, --user or both; or --operator alone.")
@@ -74,9 +82,9 @@ def create(
 
 
 @token.command("list")
-@click.option("--team", "slug", help="Only tokens of this team.")
-@click.option("--user", "email", help="Only tokens of this user, by email.")
-@json_output_option
+@click.option("--team", "slug", metavar="SLUG", help="Only tokens of this team.")
+@click.option("--user", "email", metavar="EMAIL", help="Only tokens of this user.")
+@json_option
 @data_dir_option
 def list_tokens(settings: Settings, slug: str | None, email: str | None, json_output: bool) -> None:
     """List tokens without their secrets."""
@@ -88,25 +96,32 @@ def list_tokens(settings: Settings, slug: str | None, email: str | None, json_ou
         else:
             tokens = store.tokens.all()
     now_ms = Clock().now_ms()
-    public = [TokenResponse.from_token(one, now_ms) for one in tokens]
+    infos = [TokenResponse.from_token(token, now_ms) for token in tokens]
     if json_output:
-        print_json(public)
+        print_json(infos)
     else:
         print_table(
             ("Id", "Team", "User", "Label", "Scopes", "State", "Created", "Expires", "Last used"),
-            [_row(info) for info in public],
+            [_row(info) for info in infos],
         )
 
 
 @token.command()
 @click.argument("token_id")
 @click.option(
-    "--overlap", default="1h", show_default=True, help="How long the old token stays valid."
+    "--overlap",
+    metavar="DURATION",
+    default="1h",
+    show_default=True,
+    help="How long the old token stays valid.",
 )
-@json_output_option
+@json_option
 @data_dir_option
 def rotate(settings: Settings, token_id: str, overlap: str, json_output: bool) -> None:
-    """Replace the token TOKEN_ID; the old one expires after the overlap."""
+    """Replace the token TOKEN_ID by a new one, and print the new secret.
+
+    The old token stays valid for the overlap.
+    """
     overlap_s = parse_duration_param("--overlap", overlap)
     with accounts(settings) as store:
         created, secret = store.tokens.rotate(store.tokens.get(token_id), overlap_s, OPERATOR)
@@ -119,7 +134,7 @@ def rotate(settings: Settings, token_id: str, overlap: str, json_output: bool) -
 @click.argument("token_id")
 @data_dir_option
 def revoke(settings: Settings, token_id: str) -> None:
-    """Revoke the token TOKEN_ID; a running server refuses it within seconds."""
+    """Revoke the token TOKEN_ID. A running server refuses it within seconds."""
     with accounts(settings) as store:
         store.tokens.revoke(store.tokens.get(token_id))
     click.echo(f"Revoked {token_id}.", err=True)
@@ -135,8 +150,8 @@ def _check_member(store: AccountStore, team: Team, user: User) -> None:
 
 def _row(info: TokenResponse) -> tuple[object, ...]:
     scopes = " ".join(info.scopes)
-    times = (info.state, info.created_at, info.expires_at, info.last_used_at)
-    return (info.id, info.team, info.user, info.label, scopes, *times)
+    state = (info.state, info.created_at, info.expires_at, info.last_used_at)
+    return (info.id, info.team, info.user, info.label, scopes, *state)
 
 
 def _print_token(info: TokenResponse, secret: str, *, json_output: bool) -> None:
@@ -154,6 +169,6 @@ def _scopes(text: str | None, *, read_only: bool) -> frozenset[Scope]:
     names = {name.strip() for name in text.split(",")}
     unknown = sorted(names - set(Scope))
     if unknown:
-        names_text = ", ".join(f"{name[:40]!r}" for name in unknown)
-        raise BadRequest(f"--scopes has {names_text}; it takes any of {_ALL_SCOPES}.")
+        unknown_text = ", ".join(f"{name[:40]!r}" for name in unknown)
+        raise BadRequest(f"--scopes has {unknown_text}; it takes any of {_ALL_SCOPES}.")
     return frozenset(Scope(name) for name in names)

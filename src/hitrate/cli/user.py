@@ -1,4 +1,4 @@
-"""`hitrate user`: create, list and disable users."""
+"""`hitrate user`: create, list and disable users, reset passwords."""
 
 import secrets
 import sys
@@ -6,22 +6,24 @@ import sys
 import click
 
 from hitrate.auth.accounts import AccountStore
+from hitrate.cli.options import json_option
 from hitrate.cli.output import print_json, print_table
 from hitrate.cli.server_options import (
     accounts,
     data_dir_option,
     find_team,
-    json_output_option,
     role_option,
 )
 from hitrate.clock import iso
 from hitrate.config import Settings
 from hitrate.errors import BadRequest
 from hitrate.roles import Role
-from hitrate.teams.models import OPERATOR
+from hitrate.teams.models import OPERATOR, User
 
 _password_option = click.option(
-    "--password-stdin", is_flag=True, help="Read the password from standard input."
+    "--password-stdin",
+    is_flag=True,
+    help="Read the password from standard input instead of generating one.",
 )
 
 
@@ -33,14 +35,16 @@ def user() -> None:
 @user.command()
 @click.argument("email")
 @click.option("--name", help="Display name.")
-@click.option("--username", help="Short name. [default: from the email]")
-@click.option("--team", "slug", help="Team to join.")
+@click.option("--username", help="Short name. [default: derived from the email]")
+@click.option("--team", "slug", metavar="SLUG", help="Team that the user joins.")
 @role_option
 @_password_option
 @click.option(
-    "--no-password", is_flag=True, help="For users who sign in through the identity provider."
+    "--no-password",
+    is_flag=True,
+    help="Create a user without a password, who signs in through the identity provider.",
 )
-@json_output_option
+@json_option
 @data_dir_option
 def create(
     settings: Settings,
@@ -53,7 +57,7 @@ def create(
     no_password: bool,
     json_output: bool,
 ) -> None:
-    """Create the user EMAIL and print a password on standard output."""
+    """Create the user EMAIL, and print a generated password on standard output."""
     if no_password and password_stdin:
         raise BadRequest("Pass --password-stdin or --no-password, not both.")
     password, is_generated = (None, False) if no_password else _new_password(password_stdin)
@@ -80,19 +84,19 @@ def create(
 
 
 @user.command("list")
-@json_output_option
+@json_option
 @data_dir_option
 def list_users(settings: Settings, json_output: bool) -> None:
-    """List users and their teams."""
+    """List all users and their teams."""
     with accounts(settings) as store:
-        rows = [_row(store, one.email) for one in store.users.all()]
+        rows = [_row(store, account) for account in store.users.all()]
     if json_output:
         print_json(rows)
     else:
         names = ("email", "name", "username", "state", "signsInBy", "teams", "createdAt")
         print_table(
             ("Email", "Name", "Username", "State", "Signs in by", "Teams", "Created"),
-            [[_text(row[name]) for name in names] for row in rows],
+            [[_cell(row[name]) for name in names] for row in rows],
         )
 
 
@@ -100,7 +104,10 @@ def list_users(settings: Settings, json_output: bool) -> None:
 @click.argument("email")
 @data_dir_option
 def disable(settings: Settings, email: str) -> None:
-    """Disable the user EMAIL: tokens, sessions and sign-in."""
+    """Disable the user EMAIL.
+
+    They cannot sign in, and their tokens and sessions stop working.
+    """
     _set_disabled(settings, email, disabled=True)
 
 
@@ -108,7 +115,7 @@ def disable(settings: Settings, email: str) -> None:
 @click.argument("email")
 @data_dir_option
 def enable(settings: Settings, email: str) -> None:
-    """Enable a disabled user."""
+    """Enable the disabled user EMAIL."""
     _set_disabled(settings, email, disabled=False)
 
 
@@ -117,7 +124,7 @@ def enable(settings: Settings, email: str) -> None:
 @_password_option
 @data_dir_option
 def reset_password(settings: Settings, email: str, password_stdin: bool) -> None:
-    """Set a new password for EMAIL, print it and end their sessions."""
+    """Set a new password for the user EMAIL, print it, and end their sessions."""
     password, is_generated = _new_password(password_stdin)
     with accounts(settings) as store:
         account = store.users.get(email)
@@ -132,13 +139,13 @@ def _set_disabled(settings: Settings, email: str, *, disabled: bool) -> None:
         account = store.users.get(email)
         store.users.disable(account, disabled=disabled)
         ownerless_teams = [
-            m.team.slug
-            for m in store.members.list_for_user(account)
+            membership.team.slug
+            for membership in store.members.list_for_user(account)
             if disabled
-            and m.role is Role.OWNER
+            and membership.role is Role.OWNER
             and not any(
-                o.role is Role.OWNER and o.user.disabled_at_ms is None
-                for o in store.members.list_for_team(m.team)
+                member.role is Role.OWNER and member.user.disabled_at_ms is None
+                for member in store.members.list_for_team(membership.team)
             )
         ]
     click.echo(f"{'Disabled' if disabled else 'Enabled'} {account.email}.", err=True)
@@ -153,21 +160,23 @@ def _new_password(from_stdin: bool) -> tuple[str, bool]:
     return secrets.token_urlsafe(15), True
 
 
-def _row(store: AccountStore, email: str) -> dict[str, object]:
-    one = store.users.get(email)
+def _row(store: AccountStore, account: User) -> dict[str, object]:
     return {
-        "id": one.id,
-        "email": one.email,
-        "username": one.username,
-        "name": one.name,
-        "state": "active" if one.disabled_at_ms is None else "disabled",
-        "signsInBy": "password" if one.has_password else "identity provider",
-        "teams": {m.team.slug: m.role.value for m in store.members.list_for_user(one)},
-        "createdAt": iso(one.created_at_ms),
+        "id": account.id,
+        "email": account.email,
+        "username": account.username,
+        "name": account.name,
+        "state": "active" if account.disabled_at_ms is None else "disabled",
+        "signsInBy": "password" if account.has_password else "identity provider",
+        "teams": {
+            membership.team.slug: membership.role.value
+            for membership in store.members.list_for_user(account)
+        },
+        "createdAt": iso(account.created_at_ms),
     }
 
 
-def _text(value: object) -> object:
+def _cell(value: object) -> object:
     if isinstance(value, dict):
         return ", ".join(f"{slug}: {role}" for slug, role in value.items())
     return value

@@ -252,7 +252,7 @@ class Artifacts:
 class Download:
     """A download in progress: an iterator of chunks, with the `metadata` of the artifact."""
 
-    def __init__(self, response: httpx.Response, progress: Progress | None) -> None:
+    def __init__(self, response: httpx.Response, progress: Progress | None = None) -> None:
         self.metadata = metadata_from_headers(response)
         self._response = response
         self._progress = progress

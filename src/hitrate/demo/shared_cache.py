@@ -1,7 +1,8 @@
-"""How the made-up runs of `hitrate demo` come out. Pure and seeded.
+"""Simulated local and remote caches, which decide the outcomes of simulated runs.
 
-Outcomes are not drawn by lot: tasks are looked up in caches that keep what earlier runs made, so a
-hit has a run that made its artifact, and the hit rate follows from what changes between runs.
+Outcomes are not random: tasks are looked up in caches that hold the artifacts of earlier runs. So
+each hit has a run that produced its artifact, and the hit rate follows from what changes between
+runs. Pure: all randomness comes from a `Random` argument.
 """
 
 import hashlib
@@ -11,18 +12,18 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from hitrate.demo.repo import Repo, Task, Tree
+from hitrate.demo.monorepo import Monorepo, Task, Tree
 
 CACHE_BYTES = 45_000_000
-"""What the demo's cache keeps; the least recently used go first."""
+"""Capacity of the remote cache; the least recently used artifacts are evicted."""
 
 _WORKERS = 4
-_LOOK_UP_MS = 300
-_CLOCK_SET_BACK_MS = -3_600_000
+_LOOKUP_MS = 300
+_NEGATIVE_DURATION_MS = -3_600_000
 
 
 class Sender(NamedTuple):
-    """Who runs: `token` is the label of one, the rest is what a client says of itself."""
+    """Client that runs tasks: the label of its token, and what it reports about itself."""
 
     token: str
     ci: str | None
@@ -31,8 +32,10 @@ class Sender(NamedTuple):
 
 
 class TaskResult(NamedTuple):
-    """A task that ended, at `at_ms`. `size_bytes` is that of its artifact in the shared cache,
-    0 for a local hit."""
+    """Result of a task that finished at `at_ms`.
+
+    `size_bytes`: size of its artifact in the remote cache, 0 for a local hit.
+    """
 
     at_ms: int
     hash: str
@@ -43,7 +46,7 @@ class TaskResult(NamedTuple):
 
 @dataclass(slots=True)
 class Run:
-    """A run of turbo. `dirty_hash` is None where all was committed."""
+    """A run of turbo. `dirty_hash` is None if the working tree had no uncommitted changes."""
 
     session_id: str
     sender: Sender
@@ -53,18 +56,18 @@ class Run:
     sha: str
     dirty_hash: str | None
 
-    def set_clock_back(self) -> bool:
-        """Have the first local hit tell a time below zero; whether there is one."""
-        for number, done in enumerate(self.tasks):
-            if done.outcome == "local_hit":
-                self.tasks[number] = done._replace(duration_ms=_CLOCK_SET_BACK_MS)
+    def add_anomaly(self) -> bool:
+        """Give the first local hit a negative duration. Return False if there is none."""
+        for index, result in enumerate(self.tasks):
+            if result.outcome == "local_hit":
+                self.tasks[index] = result._replace(duration_ms=_NEGATIVE_DURATION_MS)
                 return True
         return False
 
 
 @dataclass(slots=True)
 class CachedArtifact:
-    """An artifact in the shared cache, and the run that made it."""
+    """Artifact in the remote cache, and the run that produced it."""
 
     run: Run
     task: TaskResult
@@ -72,17 +75,17 @@ class CachedArtifact:
 
 
 LocalCache = dict[str, TaskResult]
-"""The cache on a machine's own disk: what was made or downloaded there, by hash."""
+"""Cache on the disk of one machine, by hash."""
 
 
 class SharedCache:
-    """Runs tasks against what it keeps. In `kept` the least recently used stand first."""
+    """Remote cache of all clients. `artifacts` are ordered by last use, the oldest first."""
 
-    def __init__(self, repo: Repo, random: Random) -> None:
+    def __init__(self, repo: Monorepo, random: Random) -> None:
         self._repo = repo
         self._random = random
-        self._bytes = 0
-        self.kept: dict[str, CachedArtifact] = {}
+        self._size_bytes = 0
+        self.artifacts: dict[str, CachedArtifact] = {}
 
     def run(
         self,
@@ -92,12 +95,15 @@ class SharedCache:
         tree: Tree,
         commit: int,
         *,
-        stamped: float,
-        known: LocalCache | None = None,
+        progress: float,
+        unique_hashes: bool = False,
+        local_cache: LocalCache | None = None,
     ) -> Run:
-        """What came of a run. CI knows nothing of its own; it has the commit in the hashes of
-        tasks that are stamped until after `stamped`, and in all hashes what is new in each run
-        when that is below zero."""
+        """Run tasks and return the run. CI has no local cache.
+
+        `progress`: fraction (0 to 1) of the simulated period that has passed. `unique_hashes`: a
+        mistake in CI makes all hashes differ from run to run.
+        """
         run = Run(
             session_id=str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
             sender=sender,
@@ -105,45 +111,55 @@ class SharedCache:
             ended_ms=at_ms,
             tasks=[],
             sha=hashlib.sha1(f"commit {commit}".encode(), usedforsecurity=False).hexdigest(),
-            dirty_hash=None if known is None else hashlib.sha256(f"{tree}".encode()).hexdigest(),
+            dirty_hash=(
+                None if local_cache is None else hashlib.sha256(f"{tree}".encode()).hexdigest()
+            ),
         )
-        moment = at_ms + self._random.randint(800, 4000)
+        time_ms = at_ms + self._random.randint(800, 4000)
         for task in tasks:
-            stamp = run.session_id if stamped < 0 else run.sha if stamped < task.stamped else ""
-            name = self._repo.hash_of(task, tree, stamp if sender.ci else "")
-            done = self._do(task, name, moment, known or {})
-            moment += (done.duration_ms if done.outcome == "miss" else _LOOK_UP_MS) // _WORKERS
-            run.tasks.append(done._replace(at_ms=moment))
-        run.ended_ms = moment + self._random.randint(100, 1500)
-        for done in run.tasks:
-            self._remember(run, done)
-            if known is not None:
-                known.setdefault(done.hash, done)
+            salt = ""
+            if sender.ci and unique_hashes:
+                salt = run.session_id
+            elif sender.ci and progress < task.commit_in_hash_until:
+                salt = run.sha
+            task_hash = self._repo.hash_of(task, tree, salt)
+            result = self._run_task(task, task_hash, time_ms, local_cache or {})
+            time_ms += (result.duration_ms if result.outcome == "miss" else _LOOKUP_MS) // _WORKERS
+            run.tasks.append(result._replace(at_ms=time_ms))
+        run.ended_ms = time_ms + self._random.randint(100, 1500)
+        for result in run.tasks:
+            self._store(run, result)
+            if local_cache is not None:
+                local_cache.setdefault(result.hash, result)
         return run
 
-    def _do(self, task: Task, name: str, at_ms: int, known: LocalCache) -> TaskResult:
-        mine, found = known.get(name), self.kept.get(name)
-        if mine is not None and mine.at_ms <= at_ms:
-            return mine._replace(outcome="local_hit", size_bytes=0)
-        if found is not None and found.task.at_ms <= at_ms:
-            return found.task._replace(outcome="remote_hit")
+    def _run_task(
+        self, task: Task, task_hash: str, at_ms: int, local_cache: LocalCache
+    ) -> TaskResult:
+        local, remote = local_cache.get(task_hash), self.artifacts.get(task_hash)
+        if local is not None and local.at_ms <= at_ms:
+            return local._replace(outcome="local_hit", size_bytes=0)
+        if remote is not None and remote.task.at_ms <= at_ms:
+            return remote.task._replace(outcome="remote_hit")
         return TaskResult(
             at_ms,
-            name,
+            task_hash,
             "miss",
-            int(task.takes_ms * self._random.uniform(0.85, 1.25)),
+            int(task.duration_ms * self._random.uniform(0.85, 1.25)),
             int(task.size_bytes * self._random.uniform(0.95, 1.05)),
         )
 
-    def _remember(self, run: Run, done: TaskResult) -> None:
-        if done.outcome == "local_hit":
+    def _store(self, run: Run, result: TaskResult) -> None:
+        """Store the artifact of a miss, or mark that of a remote hit as used; then evict."""
+        if result.outcome == "local_hit":
             return
-        kept = self.kept.pop(done.hash, None)
-        if done.outcome == "miss":
-            self._bytes += done.size_bytes - (kept.task.size_bytes if kept else 0)
-            kept = CachedArtifact(run, done, done.at_ms)
-        if kept is not None:
-            kept.used_ms = max(kept.used_ms, done.at_ms)
-            self.kept[done.hash] = kept
-        while self._bytes > CACHE_BYTES:
-            self._bytes -= self.kept.pop(next(iter(self.kept))).task.size_bytes
+        artifact = self.artifacts.pop(result.hash, None)
+        if result.outcome == "miss":
+            self._size_bytes += result.size_bytes - (artifact.task.size_bytes if artifact else 0)
+            artifact = CachedArtifact(run, result, result.at_ms)
+        if artifact is not None:
+            artifact.used_ms = max(artifact.used_ms, result.at_ms)
+            self.artifacts[result.hash] = artifact
+        while self._size_bytes > CACHE_BYTES:
+            oldest = self.artifacts.pop(next(iter(self.artifacts)))
+            self._size_bytes -= oldest.task.size_bytes

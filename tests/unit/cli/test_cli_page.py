@@ -1,4 +1,4 @@
-"""docs/cli.md shows the help of every command as it is."""
+"""docs/cli.md has the current help text of every command."""
 
 from tests.support.cli_page import COMMAND, PAGE, cli_page
 

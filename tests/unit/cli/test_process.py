@@ -1,17 +1,16 @@
-"""The command line, as processes, beside a running server and without one."""
+"""Commands as processes, with a running server and without one."""
 
 import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from hitrate.cli.main import COMMANDS as TOP_LEVEL
-from hitrate.cli.main import cli
 from hitrate.cli.team import team
 from hitrate.cli.token import token
 from hitrate.cli.user import user
 from tests.conftest import StartServer
+from tests.support.cli import run_cli
 from tests.support.event_factory import body, event
 from tests.support.server import Server, eventually, free_port, run_hitrate, try_hitrate
 
@@ -29,18 +28,18 @@ def record(server: Server, session: str, count: int = 1) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_answers_help(command: list[str]) -> None:
-    done = CliRunner().invoke(cli, [*command, "--help"], prog_name="hitrate")
-    assert done.exit_code == 0
-    assert f"Usage: hitrate {' '.join(command)}" in done.output
+def test_every_command_has_a_help_text(command: list[str]) -> None:
+    result = run_cli(*command, "--help")
+    assert result.exit_code == 0
+    assert f"Usage: hitrate {' '.join(command)}" in result.output
 
 
-def test_help_is_answered_by_the_installed_command() -> None:
+def test_the_installed_command_prints_its_help() -> None:
     assert "Usage: hitrate" in run_hitrate("--help")
 
 
 @pytest.mark.parametrize(
-    ("command", "word"),
+    ("command", "message"),
     [
         (["team", "create", "NOT A SLUG"], "slug"),
         (["token", "create", "--team", "nobody"], "'nobody'"),
@@ -54,13 +53,15 @@ def test_help_is_answered_by_the_installed_command() -> None:
         (["team", "list", "--config", "none.toml"], "none.toml"),
     ],
 )
-def test_an_error_is_one_clear_line(tmp_path: Path, command: list[str], word: str) -> None:
+def test_an_error_is_one_line_on_standard_error(
+    tmp_path: Path, command: list[str], message: str
+) -> None:
     (tmp_path / "data").mkdir(mode=0o700)
-    done = try_hitrate(*command, "--data-dir", str(tmp_path / "data"))
-    assert done.returncode != 0
-    assert word in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
+    result = try_hitrate(*command, "--data-dir", str(tmp_path / "data"))
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -69,16 +70,16 @@ def test_an_error_is_one_clear_line(tmp_path: Path, command: list[str], word: st
      ["events", "--team", "a"]],
     ids=" ".join,
 )  # fmt: skip
-def test_where_there_is_no_data_folder_a_command_says_so_and_makes_none(
+def test_a_missing_data_directory_is_reported_and_not_created(
     tmp_path: Path, command: list[str]
 ) -> None:
-    done = try_hitrate(*command, "--data-dir", str(tmp_path / "data"))
-    assert done.returncode == 1
-    assert "There is no data folder" in done.stderr
+    result = try_hitrate(*command, "--data-dir", str(tmp_path / "data"))
+    assert result.returncode == 1
+    assert "does not exist. Change to the directory" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_start_prints_three_lines_and_a_later_one_says_where_they_were(
+def test_the_first_start_prints_variables_for_turbo_and_later_ones_do_not(
     server: Server,
 ) -> None:
     lines = server.output.splitlines()
@@ -88,11 +89,11 @@ def test_the_first_start_prints_three_lines_and_a_later_one_says_where_they_were
     before = len(server.output)
     server.stop()
     server.start()
-    assert "shown at the first start" in server.output[before:]
+    assert "The variables for turbo were printed at the first start." in server.output[before:]
     assert server.request("GET", "/v8/artifacts/status").status_code == 200
 
 
-def test_settings_come_from_environment_and_file(tmp_path: Path) -> None:
+def test_settings_come_from_the_environment_and_a_file(tmp_path: Path) -> None:
     file = tmp_path / "hitrate.toml"
     file.write_text(f'data_dir = "{tmp_path}/from-file"\n')
     run_hitrate("team", "create", "a", env={"HITRATE_CONFIG": str(file)})
@@ -101,10 +102,10 @@ def test_settings_come_from_environment_and_file(tmp_path: Path) -> None:
     assert (tmp_path / "from-env" / "hitrate.sqlite").exists()
 
 
-def test_teams_and_tokens_are_made_and_listed_while_the_server_runs(server: Server) -> None:
+def test_teams_and_tokens_are_created_and_listed_while_the_server_runs(server: Server) -> None:
     server.command("team", "create", "web", "--name", "Web people")
     teams = json.loads(server.command("team", "list", "--json"))
-    assert [(t["slug"], t["name"]) for t in teams] == [
+    assert [(team["slug"], team["name"]) for team in teams] == [
         ("default", "default"),
         ("web", "Web people"),
     ]
@@ -113,13 +114,13 @@ def test_teams_and_tokens_are_made_and_listed_while_the_server_runs(server: Serv
     )
     assert secret.startswith("hr_")
     assert len(secret.split()) == 1
-    [made] = json.loads(server.command("token", "list", "--team", "web", "--json"))
-    assert (made["label"], made["state"]) == ("ci", "valid")
-    assert made["scopes"] == ["analytics", "events", "read"]
-    assert made["expiresAt"] is not None
+    [created] = json.loads(server.command("token", "list", "--team", "web", "--json"))
+    assert (created["label"], created["state"]) == ("ci", "valid")
+    assert created["scopes"] == ["analytics", "events", "read"]
+    assert created["expiresAt"] is not None
     assert secret.strip() not in server.command("token", "list")
-    answer = server.request("GET", "/v8/artifacts/status", token=secret.strip())
-    assert answer.status_code == 200
+    response = server.request("GET", "/v8/artifacts/status", token=secret.strip())
+    assert response.status_code == 200
 
 
 def test_events_are_listed_from_the_running_server(server: Server) -> None:
@@ -132,60 +133,62 @@ def test_events_are_listed_from_the_running_server(server: Server) -> None:
     assert "0 events" in server.command("events", "--team", "default", "--since", "2999-01-01")
 
 
-def test_events_are_listed_without_a_server_also_those_that_wait(server: Server) -> None:
+def test_events_without_a_server_include_those_in_the_spool(server: Server) -> None:
     record(server, "s1", 1500)
     server.kill()
     newest = try_hitrate("events", "--team", "default", "--data-dir", str(server.data_dir))
-    assert "These are the newest 1000; --limit shows more." in newest.stderr
+    assert "Showing the newest 1000; use --limit for more." in newest.stderr
     listed = server.command("events", "--team", "default", "--limit", "5000", "--json")
     assert len(listed.splitlines()) == 1500
 
 
-def test_the_operators_token_leaves_no_trace(server: Server) -> None:
+def test_the_temporary_operator_token_is_deleted(server: Server) -> None:
     server.command("events", "--team", "default")
     assert len(json.loads(server.command("token", "list", "--json"))) == 1
 
 
-def test_gc_says_what_it_would_remove_and_removes_it(start_server: StartServer) -> None:
+def test_gc_dry_run_reports_and_gc_removes(start_server: StartServer) -> None:
     server = start_server("--artifact-ttl", "1h")
     for name in ("a", "b"):
         server.request("PUT", f"/v8/artifacts/{name}", content=b"x" * 1000)
     orphan = server.data_dir / "artifacts" / "team_gone" / "aa" / "aaaa"
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(b"x")
-    said = json.loads(server.command("gc", "--dry-run", "--json"))
-    assert said["removed"] == {"orphanBody": {"count": 1, "sizeBytes": 1}}
+    report = json.loads(server.command("gc", "--dry-run", "--json"))
+    assert report["removed"] == {"orphanBody": {"count": 1, "sizeBytes": 1}}
     assert orphan.exists()
     assert "bodies without an artifact" in server.command("gc")
     assert not orphan.exists()
     server.stop()
-    done = json.loads(server.command("gc", "--max-cache-bytes", "1500", "--json"))
-    assert done["removed"] == {"overCacheLimit": {"count": 1, "sizeBytes": 1000}}
+    report = json.loads(server.command("gc", "--max-cache-bytes", "1500", "--json"))
+    assert report["removed"] == {"overCacheLimit": {"count": 1, "sizeBytes": 1000}}
     assert "Nothing to remove" in server.command("gc")
 
 
-def test_doctor_is_content_with_a_healthy_server_and_a_healthy_folder(server: Server) -> None:
+def test_doctor_finds_no_problem_in_a_healthy_server_or_directory(server: Server) -> None:
     running = server.command("doctor", "--port", str(server.port))
-    assert "server answers" in running
+    assert "server responds at" in running
     assert "FAIL" not in running
     server.stop()
     stopped = json.loads(server.command("doctor", "--port", str(server.port), "--json"))
     assert {finding["level"] for finding in stopped} == {"ok"}
 
 
-def test_two_servers_do_not_share_a_data_folder_or_a_port(server: Server, tmp_path: Path) -> None:
-    folder = ["--data-dir", str(server.data_dir)]
-    done = try_hitrate("serve", *folder, "--port", str(free_port()))
-    assert done.returncode == 1
-    assert server.url in done.stderr
-    done = try_hitrate("serve", "--data-dir", str(tmp_path / "x"), "--port", str(server.port))
-    assert done.returncode == 1
-    assert "choose another --port" in done.stderr
+def test_a_second_server_cannot_use_the_data_directory_or_the_port(
+    server: Server, tmp_path: Path
+) -> None:
+    data_dir = ["--data-dir", str(server.data_dir)]
+    result = try_hitrate("serve", *data_dir, "--port", str(free_port()))
+    assert result.returncode == 1
+    assert server.url in result.stderr
+    result = try_hitrate("serve", "--data-dir", str(tmp_path / "x"), "--port", str(server.port))
+    assert result.returncode == 1
+    assert "choose another --port" in result.stderr
 
 
-def test_a_data_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_data_directory_that_cannot_be_created_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = try_hitrate("serve", "--data-dir", str(tmp_path / "file" / "data"))
-    assert done.returncode == 1
-    assert "--data-dir" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    result = try_hitrate("serve", "--data-dir", str(tmp_path / "file" / "data"))
+    assert result.returncode == 1
+    assert "--data-dir" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""`hitrate report`: what the cache did for one run, for a CI job to show and to judge."""
+"""`hitrate report`: the report of one run, its exit codes, and its Markdown."""
 
 import json
 import re
@@ -13,183 +13,209 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from hitrate.api_schemas import Client, RunInfo, TaskInfo, TimeSaved
-from hitrate.cli.output import plain
+from hitrate.cli.output import escape_control
 from hitrate.cli.report import code, markdown
-from tests.support.remote_cli import COLD, NO_TURBO, Fake, Workshop, told
+from tests.support.cli import error_line
+from tests.support.remote_cli import MISS_EVENTS, NO_TURBO, FakeServer, RemoteCli
 from tests.support.server import Server
 
-UNDER = 3
+BELOW_THRESHOLD = 3
 
 GFM = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
 @pytest.fixture(scope="module")
-def workshop(shared_server: Server) -> Workshop:
-    """Two of five tasks came from the cache; of the three others two were stored."""
-    workshop = Workshop(shared_server)
-    workshop.store("quick", 5_000)
-    workshop.store("slow", 754_000)
-    missed = [{**one, "hash": name} for name in ("quick", "slow", "unsaved") for one in COLD]
-    near = {"hash": "near", "duration": 4_000}
-    far = {"hash": "far", "source": "REMOTE", "duration": 750_000}
-    workshop.record("build", *missed, near, far, artifact_client_ci="GITHUB_ACTIONS")
-    return workshop
+def remote_cli(shared_server: Server) -> RemoteCli:
+    """The command line for a team with a run: 2 hits, 3 misses, 2 of them stored."""
+    remote_cli = RemoteCli(shared_server)
+    remote_cli.upload("quick", 5_000)
+    remote_cli.upload("slow", 754_000)
+    misses = [
+        {**fields, "hash": name} for name in ("quick", "slow", "unsaved") for fields in MISS_EVENTS
+    ]
+    local_hit = {"hash": "near", "duration": 4_000}
+    remote_hit = {"hash": "far", "source": "REMOTE", "duration": 750_000}
+    remote_cli.record("build", *misses, local_hit, remote_hit, artifact_client_ci="GITHUB_ACTIONS")
+    return remote_cli
 
 
-def test_a_run_is_a_line(workshop: Workshop) -> None:
+def test_text_is_one_line(remote_cli: RemoteCli) -> None:
     line = "this run: 2 of 5 tasks from cache, 12m34s saved\n"
-    assert workshop.ok("report", "--session", "build") == line
-    assert workshop.ok("report", "--last") == line
+    assert remote_cli.run_ok("report", "--session", "build") == line
+    assert remote_cli.run_ok("report", "--last") == line
 
 
-def test_json_is_the_apis_own(workshop: Workshop) -> None:
-    shown = json.loads(workshop.ok("report", "--last", "--format", "json"))
-    assert shown == workshop.ask("/v1/runs/build", limit=1000)
+def test_json_is_the_response_of_the_api(remote_cli: RemoteCli) -> None:
+    output = json.loads(remote_cli.run_ok("report", "--last", "--format", "json"))
+    assert output == remote_cli.get_json("/v1/runs/build", limit=1000)
 
 
-def test_markdown_has_the_counts_and_the_slowest_misses(workshop: Workshop) -> None:
-    shown = workshop.ok("report", "--last", "--format", "markdown")
-    assert shown.splitlines() == [
+def test_markdown_has_the_counts_and_the_slowest_misses(remote_cli: RemoteCli) -> None:
+    output = remote_cli.run_ok("report", "--last", "--format", "markdown")
+    assert output.splitlines() == [
         "### Remote cache: 2 of 5 tasks from cache, 12m34s saved",
         "",
         "| | tasks | time saved |",
         "|---|---:|---:|",
         "| local hits | 1 | 4.0s |",
         "| remote hits | 1 | 12m30s |",
-        "| missed | 3 | |",
+        "| misses | 3 | |",
         "",
-        "The misses that took longest:",
+        "Slowest misses:",
         "",
-        "| task | took |",
+        "| task | duration |",
         "|---|---:|",
         "| `slow` | 12m34s |",
         "| `quick` | 5.0s |",
     ]
 
 
-def test_the_last_run_is_the_newest_of_the_token_in_use(shared_server: Server) -> None:
-    workshop = Workshop(shared_server)
-    other = workshop.new_token()
-    workshop.record_run("first", hits=1, misses=0)
-    workshop.record_run("second", hits=2, misses=0)
-    workshop.record("others", {"hash": "h"}, token=other)
-    assert "2 of 2" in workshop.ok("report", "--last")
-    assert "1 of 1" in workshop.run("report", "--last", env={"TURBO_TOKEN": other}).stdout
-    # The operator has no runs: theirs is the newest of the team.
-    line = workshop.operator("report", "--last", "--team", workshop.slug).stdout
+def test_last_is_the_newest_run_of_the_token_in_use(shared_server: Server) -> None:
+    remote_cli = RemoteCli(shared_server)
+    other = remote_cli.new_token()
+    remote_cli.record_run("first", hits=1, misses=0)
+    remote_cli.record_run("second", hits=2, misses=0)
+    remote_cli.record("others", {"hash": "h"}, token=other)
+    assert "2 of 2" in remote_cli.run_ok("report", "--last")
+    assert "1 of 1" in remote_cli.run("report", "--last", env={"TURBO_TOKEN": other}).stdout
+    # For the operator, who has no runs, it is the newest run of the team.
+    line = remote_cli.run_as_operator("report", "--last", "--team", remote_cli.slug).stdout
     assert line == "this run: 1 of 1 task from cache, 400ms saved\n"
 
 
-def test_the_last_run_may_be_chosen_by_who_ran_it(workshop: Workshop) -> None:
-    assert "2 of 5" in workshop.ok("report", "--last", "--ci", "GITHUB_ACTIONS")
-    said = workshop.refused("report", "--last", "--ci", "GITLAB")
-    assert "No run of the token in use began since " in said
-    assert "--since looks further back" in said
+def test_last_applies_filters(remote_cli: RemoteCli) -> None:
+    assert "2 of 5" in remote_cli.run_ok("report", "--last", "--ci", "GITHUB_ACTIONS")
+    error = remote_cli.run_error("report", "--last", "--ci", "GITLAB")
+    assert "No run of the token in use started since " in error
+    assert "use --since to look further back" in error
 
 
-def test_a_run_of_another_day_is_not_taken_for_this_one(workshop: Workshop) -> None:
-    began = datetime.fromisoformat(workshop.ask("/v1/runs/build")["run"]["startedAt"])
-    assert "2 of 5" in workshop.ok("report", "--last", "--since", began.isoformat())
-    later = (began + timedelta(milliseconds=1)).isoformat()
-    assert "No run" in workshop.refused("report", "--last", "--since", later)
+def test_last_does_not_report_a_run_before_since(remote_cli: RemoteCli) -> None:
+    started = datetime.fromisoformat(remote_cli.get_json("/v1/runs/build")["run"]["startedAt"])
+    assert "2 of 5" in remote_cli.run_ok("report", "--last", "--since", started.isoformat())
+    after = (started + timedelta(milliseconds=1)).isoformat()
+    assert "No run" in remote_cli.run_error("report", "--last", "--since", after)
 
 
-def test_a_run_is_there_as_soon_as_its_events_were_answered(shared_server: Server) -> None:
-    workshop = Workshop(shared_server)
+def test_a_run_is_reported_as_soon_as_its_events_are_acknowledged(shared_server: Server) -> None:
+    remote_cli = RemoteCli(shared_server)
     for n in range(3):
         content = json.dumps(
             [{"sessionId": f"s{n}", "source": "LOCAL", "event": "HIT", "hash": f"h{m}"}
              for m in range(n + 1)]
         ).encode()  # fmt: skip
-        answer = shared_server.request(
-            "POST", "/v8/artifacts/events", content=content, token=workshop.token
+        response = shared_server.request(
+            "POST", "/v8/artifacts/events", content=content, token=remote_cli.token
         )
-        assert answer.status_code == 200
-        assert f"{n + 1} of {n + 1} task" in workshop.ok("report", "--last")
+        assert response.status_code == 200
+        assert f"{n + 1} of {n + 1} task" in remote_cli.run_ok("report", "--last")
 
 
-@pytest.mark.parametrize("mark", ["0", "0.4", "0.40", "40%", "39.999999999%", "0%"])
-def test_at_or_above_the_mark_it_succeeds(workshop: Workshop, mark: str) -> None:
-    done = workshop.run("report", "--last", "--fail-under", mark)
-    assert (done.exit_code, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("mark", ["0.400000001", "40.1%", "1", "100%", "0.5"])
-@pytest.mark.parametrize("form", ["text", "markdown", "json"])
-def test_under_the_mark_it_reports_and_exits_with_a_code_of_its_own(
-    workshop: Workshop, mark: str, form: str
+@pytest.mark.parametrize("threshold", ["0", "0.4", "0.40", "40%", "39.999999999%", "0%"])
+def test_a_hit_rate_at_or_above_the_threshold_succeeds(
+    remote_cli: RemoteCli, threshold: str
 ) -> None:
-    done = workshop.run("report", "--last", "--format", form, "--fail-under", mark)
-    assert done.exit_code == UNDER
-    assert "The hit rate of this run is 40.0 % (2 of 5 tasks), under " in told(done)
-    assert done.stdout == workshop.ok("report", "--last", "--format", form)
+    result = remote_cli.run("report", "--last", "--fail-under", threshold)
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_equality_is_exact(shared_server: Server) -> None:
-    workshop = Workshop(shared_server)
-    workshop.record_run("thirds", hits=333, misses=667)
-    assert workshop.run("report", "--last", "--fail-under", "33.3%").exit_code == 0
-    assert workshop.run("report", "--last", "--fail-under", "33.31%").exit_code == UNDER
+@pytest.mark.parametrize("threshold", ["0.400000001", "40.1%", "1", "100%", "0.5"])
+@pytest.mark.parametrize("output_format", ["text", "markdown", "json"])
+def test_a_hit_rate_below_the_threshold_is_reported_and_exits_with_3(
+    remote_cli: RemoteCli, threshold: str, output_format: str
+) -> None:
+    result = remote_cli.run(
+        "report", "--last", "--format", output_format, "--fail-under", threshold
+    )
+    assert result.exit_code == BELOW_THRESHOLD
+    assert "The hit rate of this run is 40.0 % (2 of 5 tasks), below " in error_line(result)
+    assert result.stdout == remote_cli.run_ok("report", "--last", "--format", output_format)
 
 
-@pytest.mark.parametrize("mark", ["40", "1.1", "101%", "-0.1", "half", "", "nan", "1e-1"])
-def test_what_is_no_rate_is_refused(workshop: Workshop, mark: str) -> None:
-    assert "no rate" in workshop.refused("report", "--last", f"--fail-under={mark}", code=2)
+def test_the_threshold_is_compared_exactly(shared_server: Server) -> None:
+    remote_cli = RemoteCli(shared_server)
+    remote_cli.record_run("thirds", hits=333, misses=667)
+    assert remote_cli.run("report", "--last", "--fail-under", "33.3%").exit_code == 0
+    assert remote_cli.run("report", "--last", "--fail-under", "33.31%").exit_code == BELOW_THRESHOLD
+
+
+@pytest.mark.parametrize("threshold", ["40", "1.1", "101%", "-0.1", "half", "", "nan", "1e-1"])
+def test_an_invalid_rate_is_rejected(remote_cli: RemoteCli, threshold: str) -> None:
+    assert "is not a rate" in remote_cli.run_error(
+        "report", "--last", f"--fail-under={threshold}", code=2
+    )
 
 
 @pytest.mark.parametrize(
     "options", [[], ["--last", "--session", "build"], ["--last", "--format", "xml"]], ids=" ".join
 )
-def test_wrong_options_are_told_whether_soft_or_not(workshop: Workshop, options: list[str]) -> None:
-    assert workshop.refused("report", *options, code=2)
-    assert workshop.refused("report", *options, "--soft", code=2)
+def test_invalid_options_exit_with_2_even_with_soft(
+    remote_cli: RemoteCli, options: list[str]
+) -> None:
+    assert remote_cli.run_error("report", *options, code=2)
+    assert remote_cli.run_error("report", *options, "--soft", code=2)
 
 
 @pytest.mark.parametrize(
-    ("options", "changes", "words"),
+    ("options", "changes", "message"),
     [
-        (["--last"], {"TURBO_API": "http://127.0.0.1:1"}, "No answer from http://127.0.0.1:1"),
+        (["--last"], {"TURBO_API": "http://127.0.0.1:1"}, "No response from http://127.0.0.1:1"),
         (["--last"], {"TURBO_TOKEN": ""}, "There is no token"),
         (["--last"], {"TURBO_TOKEN": "wrong"}, "unknown, expired or revoked"),
         (["--last"], {"TURBO_TEAM": "nobodys"}, "no permission"),
         (["--last", "--since", "2999-01-01"], {}, "since is not before until"),
         (["--last", "--agent", "nobody"], {}, "No run"),
         (["--session", "nobody"], {}, "no run with the session"),
-        (["--last"], {**NO_TURBO, "HITRATE_DATA_DIR": "none", "TURBO_TEAM": "t"}, "no data folder"),
+        (
+            ["--last"],
+            {**NO_TURBO, "HITRATE_DATA_DIR": "none", "TURBO_TEAM": "t"},
+            "The data directory none does not exist",
+        ),
     ],
-    ids=["no server", "no token", "wrong token", "wrong team", "no time", "no run", "no session",
-         "no folder"],
-)  # fmt: skip
-def test_without_a_report_it_fails_unless_soft(
-    workshop: Workshop, options: list[str], changes: dict[str, str | None], words: str
+    ids=[
+        "no server",
+        "no token",
+        "wrong token",
+        "wrong team",
+        "since in the future",
+        "no run",
+        "no session",
+        "no data directory",
+    ],
+)
+def test_a_missing_report_exits_with_1_or_with_soft_0(
+    remote_cli: RemoteCli, options: list[str], changes: dict[str, str | None], message: str
 ) -> None:
     options = [*options, "--fail-under", "40%"]
-    said = workshop.refused("report", *options, code=1, env=changes)
-    assert words in said
-    soft = workshop.refused("report", *options, "--soft", code=0, env=changes)
-    assert without_request(soft) == without_request(said)
+    error = remote_cli.run_error("report", *options, code=1, env=changes)
+    assert message in error
+    soft = remote_cli.run_error("report", *options, "--soft", code=0, env=changes)
+    assert without_request_id(soft) == without_request_id(error)
 
 
-def without_request(line: str) -> str:
+def without_request_id(line: str) -> str:
     return re.sub(r", request [\w-]+\)$", ")", line)
 
 
-def test_soft_still_judges_the_run(workshop: Workshop) -> None:
-    done = workshop.run("report", "--last", "--soft", "--fail-under", "41%")
-    assert done.exit_code == UNDER
-    assert "2 of 5 tasks" in done.stdout
+def test_soft_still_compares_the_hit_rate(remote_cli: RemoteCli) -> None:
+    result = remote_cli.run("report", "--last", "--soft", "--fail-under", "41%")
+    assert result.exit_code == BELOW_THRESHOLD
+    assert "2 of 5 tasks" in result.stdout
 
 
-def test_a_real_process_ends_with_these_codes(workshop: Workshop) -> None:
-    assert workshop.process("report", "--last", "--fail-under", "0.4").returncode == 0
-    assert workshop.process("report", "--last", "--fail-under", "0.41").returncode == UNDER
-    failed = workshop.process("report", "--last", "--api", "http://127.0.0.1:1")
+def test_a_process_exits_with_these_codes(remote_cli: RemoteCli) -> None:
+    assert remote_cli.run_process("report", "--last", "--fail-under", "0.4").returncode == 0
+    assert (
+        remote_cli.run_process("report", "--last", "--fail-under", "0.41").returncode
+        == BELOW_THRESHOLD
+    )
+    failed = remote_cli.run_process("report", "--last", "--api", "http://127.0.0.1:1")
     assert failed.returncode == 1
-    assert failed.stderr.startswith("hitrate: No answer from http://127.0.0.1:1")
+    assert failed.stderr.startswith("hitrate: No response from http://127.0.0.1:1")
 
 
-def run_of(tasks: int, misses: int) -> RunInfo:
-    """Its hits are remote ones."""
+def create_run(tasks: int, misses: int) -> RunInfo:
+    """Create a run whose hits are remote hits."""
     hits = tasks - misses
     client = Client(None, None, None, "tok", None, None)
     rate = hits / tasks if tasks else None
@@ -197,7 +223,9 @@ def run_of(tasks: int, misses: int) -> RunInfo:
     return RunInfo(tasks, 0, hits, misses, rate, saved, tasks, 0, 0, "s", "", "", client)
 
 
-def test_a_run_without_tasks_does_not_fail(workshop: Workshop, fake: Fake) -> None:
+def test_a_run_without_tasks_passes_every_threshold(
+    remote_cli: RemoteCli, fake_server: FakeServer
+) -> None:
     run = {
         "sessionId": "s", "startedAt": "", "endedAt": "", "tasks": 0, "localHits": 0,
         "remoteHits": 0, "misses": 0, "hitRate": None, "timeSavedMs": {"local": 0, "remote": 0},
@@ -207,39 +235,41 @@ def test_a_run_without_tasks_does_not_fail(workshop: Workshop, fake: Fake) -> No
             "user": None,
         },
     }  # fmt: skip
-    fake.by_path = {"/v1/runs/s": {"run": run, "tasks": [], "nextCursor": None}}
+    fake_server.by_path = {"/v1/runs/s": {"run": run, "tasks": [], "nextCursor": None}}
     arguments = ["report", "--session", "s", "--fail-under", "100%"]
-    done = workshop.run(*arguments, env={"TURBO_API": fake.url})
-    assert (done.exit_code, done.stdout) == (0, "this run: no tasks\n")
+    result = remote_cli.run(*arguments, env={"TURBO_API": fake_server.url})
+    assert (result.exit_code, result.stdout) == (0, "this run: no tasks\n")
 
 
-def test_the_slowest_misses_are_found_behind_a_page_of_them(shared_server: Server) -> None:
-    workshop = Workshop(shared_server)
-    workshop.store("zzz", 60_000)
+def test_the_slowest_misses_of_all_pages_are_listed(shared_server: Server) -> None:
+    remote_cli = RemoteCli(shared_server)
+    remote_cli.upload("zzz", 60_000)
     names = [f"{n:016x}" for n in range(1001)]
-    workshop.record("large", *({"event": "MISS", "hash": name} for name in [*names, "zzz"]))
-    assert "zzz" not in {task["hash"] for task in workshop.ask("/v1/runs/large")["tasks"][:900]}
-    assert "| `zzz` | 1m00s |" in workshop.ok("report", "--last", "--format", "markdown")
+    remote_cli.record("large", *({"event": "MISS", "hash": name} for name in [*names, "zzz"]))
+    assert "zzz" not in {
+        task["hash"] for task in remote_cli.get_json("/v1/runs/large")["tasks"][:900]
+    }
+    assert "| `zzz` | 1m00s |" in remote_cli.run_ok("report", "--last", "--format", "markdown")
 
 
-def task(name: str, duration_ms: float | None) -> TaskInfo:
+def create_miss(name: str, duration_ms: float | None) -> TaskInfo:
     return TaskInfo(name, "miss", duration_ms, 0, None)
 
 
-def test_of_many_misses_ten_are_shown_the_slowest_first() -> None:
-    misses = [task(f"h{n}", n * 1000.0) for n in range(30)] + [task("unknown", None)]
-    shown = re.findall(r"\| `(h\d+)` \|", markdown(run_of(31, 31), misses))
-    assert shown == [f"h{n}" for n in range(29, 19, -1)]
+def test_markdown_lists_the_ten_slowest_misses() -> None:
+    misses = [create_miss(f"h{n}", n * 1000.0) for n in range(30)] + [create_miss("unknown", None)]
+    output = re.findall(r"\| `(h\d+)` \|", markdown(create_run(31, 31), misses))
+    assert output == [f"h{n}" for n in range(29, 19, -1)]
 
 
-def test_a_run_without_misses_has_no_table_of_them() -> None:
-    assert "longest" not in markdown(run_of(3, 0), [])
+def test_markdown_of_a_run_without_misses_has_no_table_of_misses() -> None:
+    assert "Slowest" not in markdown(create_run(3, 0), [])
 
 
-def texts(tokens: list[Token], wanted: str) -> Iterator[list[Token]]:
-    """What stands in each cell of a table."""
-    for opened, inline in pairwise(tokens):
-        if opened.type == wanted:
+def cell_contents(tokens: list[Token], cell_type: str) -> Iterator[list[Token]]:
+    """Yield the inline tokens of each table cell."""
+    for opening, inline in pairwise(tokens):
+        if opening.type == cell_type:
             assert inline.children is not None
             yield inline.children
 
@@ -256,34 +286,33 @@ ODD_HASHES = st.one_of(
 
 
 @given(name=ODD_HASHES)
-def test_a_hash_stays_in_its_cell_and_is_nothing_but_text(name: str) -> None:
-    shown = markdown(run_of(1, 1), [task(name, 1500.0)])
-    tokens = GFM.parse(shown)
+def test_any_hash_is_plain_text_in_its_table_cell(name: str) -> None:
+    output = markdown(create_run(1, 1), [create_miss(name, 1500.0)])
+    tokens = GFM.parse(output)
     assert [token.type for token in tokens if token.level == 0 and token.nesting == 1] == [
         "heading_open", "table_open", "paragraph_open", "table_open",
     ]  # fmt: skip
-    cells = list(texts(tokens, "td_open"))
+    cells = list(cell_contents(tokens, "td_open"))
     assert len(cells) == 3 * 3 + 2
-    told_name, took = cells[-2:]
-    assert [one.content for one in took] == ["1.5s"]
-    kinds = [one.type for one in told_name]
-    if kinds == ["code_inline"]:
-        text = told_name[0].content
+    hash_cell, duration_cell = cells[-2:]
+    assert [token.content for token in duration_cell] == ["1.5s"]
+    if [token.type for token in hash_cell] == ["code_inline"]:
+        text = hash_cell[0].content
     else:
-        opened, *inside, closed = told_name
-        assert (opened.content, closed.content) == ("<code>", "</code>")
-        assert {one.type for one in inside} <= {"text", "text_special"}
-        text = "".join(one.content for one in inside)
-    wanted = plain(name if len(name) <= 80 else name[:80] + "…")
-    assert text == wanted
+        opening, *inner, closing = hash_cell
+        assert (opening.content, closing.content) == ("<code>", "</code>")
+        assert {token.type for token in inner} <= {"text", "text_special"}
+        text = "".join(token.content for token in inner)
+    expected = escape_control(name if len(name) <= 80 else name[:80] + "…")
+    assert text == expected
 
 
 @pytest.mark.parametrize("name", ["https://a.example", "www.a.example", "@ann", "#1", "a_b", "<i>"])
-def test_nothing_a_page_would_make_a_link_of_stands_in_the_source(name: str) -> None:
+def test_text_that_renderers_would_link_is_escaped(name: str) -> None:
     assert name not in code(name) or code(name) == f"`{name}`"
 
 
-def test_the_page_has_no_links(workshop: Workshop) -> None:
-    shown = workshop.ok("report", "--last", "--format", "markdown")
-    assert "http" not in shown
-    assert "](" not in shown
+def test_markdown_has_no_links(remote_cli: RemoteCli) -> None:
+    output = remote_cli.run_ok("report", "--last", "--format", "markdown")
+    assert "http" not in output
+    assert "](" not in output

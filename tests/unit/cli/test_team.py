@@ -1,4 +1,4 @@
-"""`hitrate team`: switches, people, limits, money and the log."""
+"""`hitrate team`: settings, members, limits, billing and the audit log."""
 
 import json
 from typing import Any
@@ -6,56 +6,61 @@ from typing import Any
 import pytest
 
 from hitrate.roles import Role
-from tests.support.offline_cli import Desk
+from tests.support.offline_cli import OfflineCli
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 HUGE = "9" * 400
 
 
 @pytest.fixture
-def team_desk(desk: Desk) -> Desk:
-    """With a team `web`, its owner Ann, and Bob beside it."""
+def team_cli(offline_cli: OfflineCli) -> OfflineCli:
+    """The command line, a team `web`, its owner Ann, and Bob, who is not a member."""
     for email in (ANN, BOB):
-        desk.ok("user", "create", email, "--no-password")
-    desk.ok("team", "create", "web", "--name", "Web people", "--owner", ANN)
-    return desk
+        offline_cli.run_ok("user", "create", email, "--no-password")
+    offline_cli.run_ok("team", "create", "web", "--name", "Web people", "--owner", ANN)
+    return offline_cli
 
 
-def roles(desk: Desk) -> dict[str, str]:
-    return {m["email"]: m["role"] for m in desk.json("team", "members", "web")["members"]}
+def roles_by_email(offline_cli: OfflineCli) -> dict[str, str]:
+    return {
+        member["email"]: member["role"]
+        for member in offline_cli.run_json("team", "members", "web")["members"]
+    }
 
 
-def test_a_team_is_made_with_its_owner_and_listed_with_its_state(team_desk: Desk) -> None:
-    assert roles(team_desk) == {ANN: "OWNER"}
-    [row] = team_desk.json("team", "list")
+def test_create_adds_the_owner_and_list_shows_the_state(team_cli: OfflineCli) -> None:
+    assert roles_by_email(team_cli) == {ANN: "OWNER"}
+    [row] = team_cli.run_json("team", "list")
     assert (row["slug"], row["name"], row["state"]) == ("web", "Web people", "active")
-    assert "hitrate token create --team ops" in team_desk.ok("team", "create", "ops")
+    assert "hitrate token create --team ops" in team_cli.run_ok("team", "create", "ops")
 
 
-def test_an_unknown_owner_makes_no_team(desk: Desk) -> None:
-    assert f"There is no user '{ANN}'" in desk.refused("team", "create", "web", "--owner", ANN)
-    assert desk.json("team", "list") == []
+def test_create_with_an_unknown_owner_creates_no_team(offline_cli: OfflineCli) -> None:
+    assert f"There is no user '{ANN}'" in offline_cli.run_error(
+        "team", "create", "web", "--owner", ANN
+    )
+    assert offline_cli.run_json("team", "list") == []
 
 
-def test_people_come_change_and_go(team_desk: Desk) -> None:
-    done = team_desk.run("team", "add", "web", BOB, "--role", "viewer")
-    assert done.err == f"{BOB} is in web as VIEWER.\n"
-    team_desk.ok("team", "change", "web", BOB, "--role", "OWNER", "--remote-caching", "off")
-    [_, bob] = team_desk.json("team", "members", "web")["members"]
+def test_members_are_added_changed_and_removed(team_cli: OfflineCli) -> None:
+    done = team_cli.run("team", "add", "web", BOB, "--role", "viewer")
+    assert done.stderr == f"Added {BOB} to web as VIEWER.\n"
+    team_cli.run_ok("team", "change", "web", BOB, "--role", "OWNER", "--remote-caching", "off")
+    [_, bob] = team_cli.run_json("team", "members", "web")["members"]
     assert (bob["role"], bob["remoteCaching"]) == (Role.OWNER, False)
-    assert "off" in team_desk.ok("team", "members", "web")
-    team_desk.ok("team", "remove", "web", ANN)
-    assert roles(team_desk) == {BOB: "OWNER"}
+    assert "off" in team_cli.run_ok("team", "members", "web")
+    team_cli.run_ok("team", "remove", "web", ANN)
+    assert roles_by_email(team_cli) == {BOB: "OWNER"}
 
 
-def test_the_last_owner_stays_also_for_the_operator(team_desk: Desk) -> None:
+def test_the_operator_cannot_remove_or_demote_the_last_owner(team_cli: OfflineCli) -> None:
     for command in (["change", "web", ANN, "--role", "MEMBER"], ["remove", "web", ANN]):
-        assert "last owner" in team_desk.refused("team", *command)
-    assert roles(team_desk) == {ANN: "OWNER"}
+        assert "last owner" in team_cli.run_error("team", *command)
+    assert roles_by_email(team_cli) == {ANN: "OWNER"}
 
 
-def test_switches_are_set_and_shown(team_desk: Desk) -> None:
-    changed = team_desk.json(
+def test_set_changes_and_shows_settings(team_cli: OfflineCli) -> None:
+    changed = team_cli.run_json(
         "team",
         "set",
         "web",
@@ -70,47 +75,53 @@ def test_switches_are_set_and_shown(team_desk: Desk) -> None:
         "name": "W", "remoteCaching": False, "requestsPerMinute": 60, "state": "disabled",
         "status": "disabled",
     }  # fmt: skip
-    assert team_desk.json("team", "set", "web") == changed
-    opened = team_desk.json(
+    assert team_cli.run_json("team", "set", "web") == changed
+    enabled = team_cli.run_json(
         "team", "set", "web", "--remote-caching", "on", "--requests-per-minute", "none"
     )
-    assert (opened["state"], opened["requestsPerMinute"]) == ("active", None)
+    assert (enabled["state"], enabled["requestsPerMinute"]) == ("active", None)
 
 
-def test_limits_prices_and_cap_are_set_and_shown(team_desk: Desk) -> None:
-    shown = team_desk.json(
+def test_limit_and_billing_change_and_show_limits_prices_and_spend_cap(
+    team_cli: OfflineCli,
+) -> None:
+    response = team_cli.run_json(
         "team", "limit", "web", "--downloaded-bytes", "200GB", "--requests", "5000", "--events", "0"
     )
-    assert shown["limits"] == {
+    assert response["limits"] == {
         "uploadedBytes": None, "downloadedBytes": 200 * 10**9, "requests": 5000, "events": 0,
         "storedBytes": None,
     }  # fmt: skip
-    assert shown["state"] == "over_limit"
-    shown = team_desk.json("team", "limit", "web", "--events", "none")
-    assert (shown["limits"]["events"], shown["limits"]["requests"]) == (None, 5000)
-    shown = team_desk.json(
+    assert response["state"] == "over_limit"
+    response = team_cli.run_json("team", "limit", "web", "--events", "none")
+    assert (response["limits"]["events"], response["limits"]["requests"]) == (None, 5000)
+    response = team_cli.run_json(
         "team", "billing", "web", "--currency", "eur", "--spend-cap", "100",
         "--price-stored-gb", "0.02", "--cycle-day", "31",
     )  # fmt: skip
-    assert (shown["currency"], shown["spendCap"], shown["cycle"]["day"]) == ("EUR", "100.00", 31)
-    assert shown["prices"]["storedGb"] == "0.02"
-    assert team_desk.json("team", "billing", "web", "--spend-cap", "none")["spendCap"] is None
-    assert "EUR" in team_desk.ok("team", "billing", "web")
+    assert (response["currency"], response["spendCap"], response["cycle"]["day"]) == (
+        "EUR",
+        "100.00",
+        31,
+    )
+    assert response["prices"]["storedGb"] == "0.02"
+    assert team_cli.run_json("team", "billing", "web", "--spend-cap", "none")["spendCap"] is None
+    assert "EUR" in team_cli.run_ok("team", "billing", "web")
 
 
-def test_the_operator_blocks_and_notes_payments(team_desk: Desk) -> None:
-    for begin, state, end in (
+def test_block_and_payment_change_the_state_and_can_be_undone(team_cli: OfflineCli) -> None:
+    for command, state, undo_command in (
         (["block", "web"], "soft_blocked", ["unblock", "web"]),
         (["payment", "web", "missing"], "payment_missing", ["payment", "web", "received"]),
     ):
-        assert state in team_desk.ok("team", *begin)
-        assert team_desk.json("team", "list")[0]["state"] == state
-        team_desk.ok("team", *end)
-        assert team_desk.json("team", "list")[0]["state"] == "active"
+        assert state in team_cli.run_ok("team", *command)
+        assert team_cli.run_json("team", "list")[0]["state"] == state
+        team_cli.run_ok("team", *undo_command)
+        assert team_cli.run_json("team", "list")[0]["state"] == "active"
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "message"),
     [
         (["limit", "web", "--requests", "-5"], "--requests is '-5'; it takes a whole number"),
         (["limit", "web", "--requests", "1.5"], "--requests is '1.5'"),
@@ -149,19 +160,19 @@ def test_the_operator_blocks_and_notes_payments(team_desk: Desk) -> None:
     ],
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_said_in_a_line_and_changes_nothing(
-    team_desk: Desk, command: list[str], words: str
+def test_invalid_arguments_are_reported_in_one_line_and_change_nothing(
+    team_cli: OfflineCli, command: list[str], message: str
 ) -> None:
-    before = team_desk.json("team", "billing", "web"), team_desk.json("team", "set", "web")
-    line = team_desk.refused("team", *command)
-    assert words in line
+    before = team_cli.run_json("team", "billing", "web"), team_cli.run_json("team", "set", "web")
+    line = team_cli.run_error("team", *command)
+    assert message in line
     assert "$." not in line
     assert len(line) < 300
     assert (
-        team_desk.json("team", "billing", "web"),
-        team_desk.json("team", "set", "web"),
+        team_cli.run_json("team", "billing", "web"),
+        team_cli.run_json("team", "set", "web"),
     ) == before
-    assert roles(team_desk) == {ANN: "OWNER"}
+    assert roles_by_email(team_cli) == {ANN: "OWNER"}
 
 
 SLUG_COMMANDS = [
@@ -172,61 +183,65 @@ SLUG_COMMANDS = [
 
 
 @pytest.mark.parametrize("command", SLUG_COMMANDS, ids=lambda command: command[0])
-def test_an_unknown_team_is_said_with_those_there_are(team_desk: Desk, command: list[str]) -> None:
-    whole = [*command[:1], "nobodys", *command[2:]]
-    assert "There is no team 'nobodys' (teams: web)" in team_desk.refused("team", *whole)
-    bytes_ = [*command[:1], "\udcff", *command[2:]]
-    assert "not text in UTF-8" in team_desk.refused("team", *bytes_)
-    team_desk.folder.rename(team_desk.folder.with_name("elsewhere"))
-    assert "There is no data folder" in team_desk.refused("team", *whole)
+def test_an_unknown_team_is_reported_with_the_existing_ones(
+    team_cli: OfflineCli, command: list[str]
+) -> None:
+    arguments = [*command[:1], "nobodys", *command[2:]]
+    assert "There is no team 'nobodys' (teams: web)" in team_cli.run_error("team", *arguments)
+    invalid_text = [*command[:1], "\udcff", *command[2:]]
+    assert "not valid UTF-8" in team_cli.run_error("team", *invalid_text)
+    team_cli.data_dir.rename(team_cli.data_dir.with_name("elsewhere"))
+    assert "does not exist. Change to the directory" in team_cli.run_error("team", *arguments)
 
 
-def test_a_settings_value_that_we_do_not_know_is_no_traceback(team_desk: Desk) -> None:
-    engine = team_desk.accounts().teams._engine
+def test_an_invalid_settings_value_in_the_database_is_reported_in_one_line(
+    team_cli: OfflineCli,
+) -> None:
+    engine = team_cli.accounts().teams._engine
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE teams SET settings = '{\"spendCap\": -1}'")
     engine.dispose()
-    assert "spendCap" in team_desk.refused("team", "list")
+    assert "spendCap" in team_cli.run_error("team", "list")
 
 
-def test_use_is_shown_with_what_is_left(team_desk: Desk) -> None:
-    team_desk.ok("team", "limit", "web", "--requests", "10")
-    usage = team_desk.json("team", "usage", "web")
+def test_usage_shows_the_remaining_amount_of_a_limit(team_cli: OfflineCli) -> None:
+    team_cli.run_ok("team", "limit", "web", "--requests", "10")
+    usage = team_cli.run_json("team", "usage", "web")
     assert (usage["current"]["left"]["requests"], usage["past"]) == (10, [])
-    assert "web: active; cycle from " in team_desk.ok("team", "usage", "web")
+    assert "web: active; cycle from " in team_cli.run_ok("team", "usage", "web")
 
 
-def test_the_log_is_shown_as_table_json_lines_and_csv(team_desk: Desk) -> None:
-    team_desk.ok("token", "create", "--team", "web", "--label", "=ci")
-    entries = json.loads(team_desk.ok("team", "audit", "web", "--format", "json"))["entries"]
-    assert [e["action"] for e in entries] == ["token.create", "member.add", "team.create"]
-    assert {e["actor"] for e in entries} == {"operator"}
+def test_audit_prints_a_table_json_ndjson_or_csv(team_cli: OfflineCli) -> None:
+    team_cli.run_ok("token", "create", "--team", "web", "--label", "=ci")
+    entries = json.loads(team_cli.run_ok("team", "audit", "web", "--format", "json"))["entries"]
+    assert [entry["action"] for entry in entries] == ["token.create", "member.add", "team.create"]
+    assert {entry["actor"] for entry in entries} == {"operator"}
     for form, count in (("ndjson", 3), ("csv", 4)):
-        assert len(team_desk.ok("team", "audit", "web", "--format", form).splitlines()) == count
-    assert "token.create" in team_desk.ok("team", "audit", "web", "--limit", "1")
-    assert "member.add" not in team_desk.ok("team", "audit", "web", "--limit", "1")
+        assert len(team_cli.run_ok("team", "audit", "web", "--format", form).splitlines()) == count
+    assert "token.create" in team_cli.run_ok("team", "audit", "web", "--limit", "1")
+    assert "member.add" not in team_cli.run_ok("team", "audit", "web", "--limit", "1")
 
 
-def test_the_log_of_all_has_people_too(team_desk: Desk) -> None:
-    entries: list[dict[str, Any]] = json.loads(team_desk.ok("team", "audit", "--format", "json"))[
-        "entries"
-    ]
-    assert [e["action"] for e in entries].count("user.create") == 2
+def test_audit_without_a_team_includes_users(team_cli: OfflineCli) -> None:
+    entries: list[dict[str, Any]] = json.loads(
+        team_cli.run_ok("team", "audit", "--format", "json")
+    )["entries"]
+    assert [entry["action"] for entry in entries].count("user.create") == 2
 
 
-def test_a_token_that_is_called_operator_is_not_shown_as_one(team_desk: Desk) -> None:
-    accounts = team_desk.accounts()
+def test_audit_marks_a_token_whose_label_is_operator(team_cli: OfflineCli) -> None:
+    accounts = team_cli.accounts()
     [team] = accounts.teams.all()
     token, _ = accounts.tokens.create(team, "operator")
     accounts.teams.rename(team, "Renamed", token.actor)
-    row = next(r for r in team_desk.ok("team", "audit", "web").splitlines() if "rename" in r)
+    row = next(r for r in team_cli.run_ok("team", "audit", "web").splitlines() if "rename" in r)
     assert f"token {token.id} operator" in row
 
 
 @pytest.mark.parametrize("name", ["[/]", "[red]x", ":smile:", "[link=http://evil]x[/link]", "\\["])
-def test_a_name_is_shown_as_it_is_and_not_as_markup(team_desk: Desk, name: str) -> None:
-    team_desk.ok("team", "set", "web", "--name", name)
-    team_desk.ok("token", "create", "--team", "web", "--label", name)
+def test_names_with_markup_are_printed_unchanged(team_cli: OfflineCli, name: str) -> None:
+    team_cli.run_ok("team", "set", "web", "--name", name)
+    team_cli.run_ok("token", "create", "--team", "web", "--label", name)
     for command in (["team", "list"], ["team", "set", "web"], ["token", "list"]):
-        assert name in team_desk.ok(*command), command
-    assert name.replace("\\", "\\\\") in team_desk.ok("team", "audit", "web")
+        assert name in team_cli.run_ok(*command), command
+    assert name.replace("\\", "\\\\") in team_cli.run_ok("team", "audit", "web")

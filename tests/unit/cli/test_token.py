@@ -1,11 +1,11 @@
-"""`hitrate token`: made, rotated, revoked, listed; its secret shown once and kept nowhere."""
+"""`hitrate token`: tokens and their secrets, rotation, revocation, and invalid arguments."""
 
 import shutil
 
 import pytest
 
 from hitrate.auth import token_secrets
-from tests.support.offline_cli import Desk
+from tests.support.offline_cli import OfflineCli
 from tests.support.server import Server, eventually
 
 ANN = "ann@example.com"
@@ -13,87 +13,89 @@ SCOPES = ["admin", "analytics", "events", "read", "write"]
 
 
 @pytest.fixture
-def token_desk(desk: Desk) -> Desk:
-    """With a team `web`, Ann who is in it, and Bob who is not."""
-    desk.ok("team", "create", "web")
-    desk.ok("user", "create", ANN, "--no-password", "--team", "web")
-    desk.ok("user", "create", "bob@example.com", "--no-password")
-    return desk
+def token_cli(offline_cli: OfflineCli) -> OfflineCli:
+    """The command line, a team `web`, its member Ann, and Bob, who is not a member."""
+    offline_cli.run_ok("team", "create", "web")
+    offline_cli.run_ok("user", "create", ANN, "--no-password", "--team", "web")
+    offline_cli.run_ok("user", "create", "bob@example.com", "--no-password")
+    return offline_cli
 
 
-def test_a_secret_is_printed_alone_once_and_kept_nowhere(token_desk: Desk) -> None:
-    secret = token_desk.ok("token", "create", "--team", "web")
+def test_a_secret_is_printed_once_and_not_stored(token_cli: OfflineCli) -> None:
+    secret = token_cli.run_ok("token", "create", "--team", "web")
     assert token_secrets.well_formed(secret.strip().encode())
-    [row] = token_desk.json("token", "list")
-    new = token_desk.ok("token", "rotate", row["id"])
-    token_desk.ok("token", "revoke", row["id"])
-    shown = token_desk.ok("token", "list") + token_desk.ok("team", "audit")
-    shown += token_desk.ok("team", "audit", "--format", "csv")
-    for one in (secret.strip(), new.strip()):
-        assert one not in shown
-        assert one.encode() not in token_desk.files()
+    [row] = token_cli.run_json("token", "list")
+    new = token_cli.run_ok("token", "rotate", row["id"])
+    token_cli.run_ok("token", "revoke", row["id"])
+    output = token_cli.run_ok("token", "list") + token_cli.run_ok("team", "audit")
+    output += token_cli.run_ok("team", "audit", "--format", "csv")
+    for each in (secret.strip(), new.strip()):
+        assert each not in output
+        assert each.encode() not in token_cli.file_contents()
 
 
-def test_a_token_is_of_a_team_of_a_person_or_the_operators(token_desk: Desk) -> None:
+def test_a_token_belongs_to_a_team_a_user_or_the_operator(token_cli: OfflineCli) -> None:
     for options in (
         ["--team", "web"],
         ["--user", ANN],
         ["--team", "web", "--user", ANN.upper()],
         ["--operator"],
     ):
-        token_desk.ok("token", "create", *options)
-    rows = token_desk.json("token", "list")
+        token_cli.run_ok("token", "create", *options)
+    rows = token_cli.run_json("token", "list")
     assert [(row["team"], row["user"]) for row in rows] == [
         ("web", None),
         (None, ANN),
         ("web", ANN),
         (None, None),
     ]
-    assert [row["id"] for row in token_desk.json("token", "list", "--team", "web")] == [
+    assert [row["id"] for row in token_cli.run_json("token", "list", "--team", "web")] == [
         rows[0]["id"]
     ]
-    assert [row["id"] for row in token_desk.json("token", "list", "--user", ANN)] == [
+    assert [row["id"] for row in token_cli.run_json("token", "list", "--user", ANN)] == [
         rows[1]["id"],
         rows[2]["id"],
     ]
 
 
-def test_scopes_are_all_but_admin_or_those_that_are_named(token_desk: Desk) -> None:
+def test_scopes_are_all_but_admin_unless_options_select_them(token_cli: OfflineCli) -> None:
     for options, scopes in (
         ([], ["analytics", "events", "read", "write"]),
         (["--read-only"], ["analytics", "events", "read"]),
         (["--scopes", "read"], ["read"]),
         (["--scopes", " admin , read,write,events,analytics"], SCOPES),
     ):
-        made = token_desk.json("token", "create", "--team", "web", *options)
-        assert made["scopes"] == scopes
+        created = token_cli.run_json("token", "create", "--team", "web", *options)
+        assert created["scopes"] == scopes
 
 
-def test_as_json_everything_is_shown_with_the_secret(token_desk: Desk) -> None:
-    made = token_desk.json("token", "create", "--team", "web", "--label", "ci", "--expires", "30d")
-    assert token_secrets.well_formed(made["token"].encode())
-    assert (made["label"], made["state"], made["lastUsedAt"]) == ("ci", "valid", None)
-    assert made["expiresAt"] > made["createdAt"]
-    rotated = token_desk.json("token", "rotate", made["id"], "--overlap", "0s")
+def test_create_and_rotate_as_json_include_the_secret(token_cli: OfflineCli) -> None:
+    created = token_cli.run_json(
+        "token", "create", "--team", "web", "--label", "ci", "--expires", "30d"
+    )
+    assert token_secrets.well_formed(created["token"].encode())
+    assert (created["label"], created["state"], created["lastUsedAt"]) == ("ci", "valid", None)
+    assert created["expiresAt"] > created["createdAt"]
+    rotated = token_cli.run_json("token", "rotate", created["id"], "--overlap", "0s")
     assert (rotated["label"], rotated["state"]) == ("ci", "valid")
-    states = {row["id"]: row["state"] for row in token_desk.json("token", "list")}
-    assert states == {made["id"]: "expired", rotated["id"]: "valid"}
-    token_desk.ok("token", "revoke", rotated["id"])
-    assert token_desk.json("token", "list")[1]["state"] == "revoked"
+    states = {row["id"]: row["state"] for row in token_cli.run_json("token", "list")}
+    assert states == {created["id"]: "expired", rotated["id"]: "valid"}
+    token_cli.run_ok("token", "revoke", rotated["id"])
+    assert token_cli.run_json("token", "list")[1]["state"] == "revoked"
 
 
-def test_a_token_is_rotated_once(token_desk: Desk) -> None:
-    made = token_desk.json("token", "create", "--team", "web")
-    token_desk.ok("token", "rotate", made["id"])
-    assert "rotated before" in token_desk.refused("token", "rotate", made["id"])
-    token_desk.ok("token", "revoke", made["id"])
-    assert "create a new one" in token_desk.refused("token", "rotate", made["id"])
+def test_a_rotated_token_cannot_be_rotated_again(token_cli: OfflineCli) -> None:
+    created = token_cli.run_json("token", "create", "--team", "web")
+    token_cli.run_ok("token", "rotate", created["id"])
+    assert "rotated before" in token_cli.run_error("token", "rotate", created["id"])
+    token_cli.run_ok("token", "revoke", created["id"])
+    assert "create a new one" in token_cli.run_error("token", "rotate", created["id"])
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
-        ([], "Name --team, --user or both; or --operator alone."),
+        ([], "Pass --team, --user or both; or --operator alone."),
         (["--operator", "--team", "web"], "--operator alone"),
         (["--operator", "--scopes", "read"], "has no scopes"),
         (["--operator", "--read-only"], "has no scopes"),
@@ -116,26 +118,26 @@ def test_a_token_is_rotated_once(token_desk: Desk) -> None:
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_said_in_a_line_and_makes_nothing(
-    token_desk: Desk, options: list[str], words: str
+def test_invalid_options_are_reported_in_one_line_and_create_no_token(
+    token_cli: OfflineCli, options: list[str], message: str
 ) -> None:
-    line = token_desk.refused("token", "create", *options)
-    assert words in line
+    line = token_cli.run_error("token", "create", *options)
+    assert message in line
     assert len(line) < 300
-    assert token_desk.json("token", "list") == []
+    assert token_cli.run_json("token", "list") == []
 
 
 @pytest.mark.parametrize("token_id", ["tok_none", "", "' OR 1=1 --", "x" * 5000])
-def test_an_unknown_token_is_said(token_desk: Desk, token_id: str) -> None:
-    token_desk.ok("token", "create", "--team", "web")
+def test_an_unknown_token_is_reported(token_cli: OfflineCli, token_id: str) -> None:
+    token_cli.run_ok("token", "create", "--team", "web")
     for command in ("revoke", "rotate"):
-        line = token_desk.refused("token", command, token_id)
+        line = token_cli.run_error("token", command, token_id)
         assert "There is no token" in line
         assert len(line) < 200
-    assert "--overlap is 'soon'" in token_desk.refused(
+    assert "--overlap is 'soon'" in token_cli.run_error(
         "token", "rotate", "tok_none", "--overlap", "soon"
     )
-    assert token_desk.json("token", "list")[0]["state"] == "valid"
+    assert token_cli.run_json("token", "list")[0]["state"] == "valid"
 
 
 @pytest.mark.parametrize(
@@ -143,32 +145,36 @@ def test_an_unknown_token_is_said(token_desk: Desk, token_id: str) -> None:
     [["create", "--team", "web"], ["list"], ["revoke", "tok_x"], ["rotate", "tok_x"]],
     ids=lambda command: command[0],
 )
-def test_where_there_is_no_data_folder_it_is_said(desk: Desk, command: list[str]) -> None:
-    shutil.rmtree(desk.folder)
-    assert "There is no data folder" in desk.refused("token", *command)
-    assert not desk.folder.exists()
-
-
-def test_a_running_server_knows_a_rotation_at_once_and_a_revocation_within_five_seconds(
-    desk: Desk, shared_server: Server
+def test_a_missing_data_directory_is_reported_and_not_created(
+    offline_cli: OfflineCli, command: list[str]
 ) -> None:
-    desk = desk.at(shared_server.data_dir)
-    old = desk.json("token", "create", "--team", "default")
-    new = desk.json("token", "rotate", old["id"])
+    shutil.rmtree(offline_cli.data_dir)
+    assert "does not exist. Change to the directory" in offline_cli.run_error("token", *command)
+    assert not offline_cli.data_dir.exists()
+
+
+def test_a_running_server_applies_rotation_immediately_and_revocation_within_5_seconds(
+    offline_cli: OfflineCli, shared_server: Server
+) -> None:
+    offline_cli = OfflineCli(shared_server.data_dir)
+    old = offline_cli.run_json("token", "create", "--team", "default")
+    new = offline_cli.run_json("token", "rotate", old["id"])
 
     def status(secret: str) -> int:
         return shared_server.request("GET", "/v8/artifacts/status", token=secret).status_code
 
     assert [status(secret) for secret in (old["token"], new["token"])] == [200, 200]
-    desk.ok("token", "revoke", old["id"])
+    offline_cli.run_ok("token", "revoke", old["id"])
     eventually(lambda: status(old["token"]) == 401, 5)
     assert status(new["token"]) == 200
 
 
-def test_the_last_use_is_shown_once_the_server_has_written_it(desk: Desk, server: Server) -> None:
-    desk = desk.at(server.data_dir)
-    token = desk.ok("token", "create", "--team", "default").strip()
+def test_list_shows_the_last_use_after_the_server_has_stopped(
+    offline_cli: OfflineCli, server: Server
+) -> None:
+    offline_cli = OfflineCli(server.data_dir)
+    token = offline_cli.run_ok("token", "create", "--team", "default").strip()
     server.request("GET", "/v8/artifacts/status", token=token)
     server.stop()
-    rows = desk.json("token", "list")
+    rows = offline_cli.run_json("token", "list")
     assert [row["lastUsedAt"] is None for row in rows] == [True, False]

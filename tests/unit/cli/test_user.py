@@ -1,4 +1,4 @@
-"""`hitrate user`: what it makes, prints once, and refuses."""
+"""`hitrate user`: users, their passwords, and invalid arguments."""
 
 import shutil
 from secrets import token_hex
@@ -6,102 +6,120 @@ from secrets import token_hex
 import pytest
 
 from hitrate.roles import Role
-from tests.support.offline_cli import Desk
+from tests.support.offline_cli import OfflineCli
 from tests.support.server import Server, eventually
 
 ANN = "ann@example.com"
 
 
-def signs_in(desk: Desk, password: str, email: str = ANN) -> bool:
-    return desk.accounts().users.authenticate(email, password) is not None
+def can_sign_in(offline_cli: OfflineCli, password: str, email: str = ANN) -> bool:
+    return offline_cli.accounts().users.authenticate(email, password) is not None
 
 
-def test_a_person_is_made_and_their_password_printed_alone_and_once(desk: Desk) -> None:
-    done = desk.run("user", "create", "Ann@Example.com", "--name", "Ann Lee")
-    [password] = done.out.split()
-    assert done.out == f"{password}\n"
+def test_create_prints_only_the_generated_password_on_standard_output(
+    offline_cli: OfflineCli,
+) -> None:
+    result = offline_cli.run("user", "create", "Ann@Example.com", "--name", "Ann Lee")
+    [password] = result.stdout.split()
+    assert result.stdout == f"{password}\n"
     assert len(password) >= 20
-    assert f"{ANN} (usr_" in done.err
-    assert password not in done.err
-    assert signs_in(desk, password)
-    assert password not in desk.ok("user", "list")
-    assert password.encode() not in desk.files()
+    assert f"{ANN} (usr_" in result.stderr
+    assert password not in result.stderr
+    assert can_sign_in(offline_cli, password)
+    assert password not in offline_cli.run_ok("user", "list")
+    assert password.encode() not in offline_cli.file_contents()
 
 
-def test_a_password_may_be_typed_and_is_then_not_printed(desk: Desk) -> None:
-    typed = "pass wörd with spaces ".encode()
-    assert desk.ok("user", "create", ANN, "--password-stdin", typed=typed + b"\n") == ""
-    assert signs_in(desk, typed.decode())
+def test_a_password_from_standard_input_is_not_printed(offline_cli: OfflineCli) -> None:
+    stdin = "pass wörd with spaces ".encode()
+    assert offline_cli.run_ok("user", "create", ANN, "--password-stdin", stdin=stdin + b"\n") == ""
+    assert can_sign_in(offline_cli, stdin.decode())
     assert (
-        desk.ok("user", "reset-password", ANN, "--password-stdin", typed=b"another one\r\n") == ""
+        offline_cli.run_ok(
+            "user", "reset-password", ANN, "--password-stdin", stdin=b"another one\r\n"
+        )
+        == ""
     )
-    assert signs_in(desk, "another one")
-    assert not signs_in(desk, typed.decode())
-    for secret in (typed, b"another one"):
-        assert secret not in desk.files()
+    assert can_sign_in(offline_cli, "another one")
+    assert not can_sign_in(offline_cli, stdin.decode())
+    for secret in (stdin, b"another one"):
+        assert secret not in offline_cli.file_contents()
 
 
-@pytest.mark.parametrize("typed", [b"", b"\n", b"short\n", b"x" * 2000, b"\xff\xfe23456789abc\n"])
-def test_a_password_that_cannot_be_is_refused_and_not_repeated(desk: Desk, typed: bytes) -> None:
-    line = desk.refused("user", "create", ANN, "--password-stdin", typed=typed)
+@pytest.mark.parametrize("stdin", [b"", b"\n", b"short\n", b"x" * 2000, b"\xff\xfe23456789abc\n"])
+def test_an_invalid_password_is_rejected_and_not_repeated_in_the_error(
+    offline_cli: OfflineCli, stdin: bytes
+) -> None:
+    line = offline_cli.run_error("user", "create", ANN, "--password-stdin", stdin=stdin)
     assert "10 to 1024 characters" in line or "UTF-8" in line
     assert "short" not in line
-    assert desk.json("user", "list") == []
+    assert offline_cli.run_json("user", "list") == []
 
 
-def test_without_a_password_they_sign_in_elsewhere(desk: Desk) -> None:
-    assert desk.ok("user", "create", ANN, "--no-password") == ""
-    [row] = desk.json("user", "list")
+def test_a_user_without_a_password_signs_in_through_the_identity_provider(
+    offline_cli: OfflineCli,
+) -> None:
+    assert offline_cli.run_ok("user", "create", ANN, "--no-password") == ""
+    [row] = offline_cli.run_json("user", "list")
     assert (row["email"], row["signsInBy"], row["state"]) == (ANN, "identity provider", "active")
     both = ("--no-password", "--password-stdin")
-    assert "not both" in desk.refused("user", "create", "bob@example.com", *both)
-    assert signs_in(desk, desk.ok("user", "reset-password", ANN).strip())
+    assert "not both" in offline_cli.run_error("user", "create", "bob@example.com", *both)
+    assert can_sign_in(offline_cli, offline_cli.run_ok("user", "reset-password", ANN).strip())
 
 
-def test_a_person_joins_a_team_in_a_role(desk: Desk) -> None:
-    desk.ok("team", "create", "web")
-    desk.ok("user", "create", ANN, "--team", "web", "--role", "owner", "--username", "ann.l")
-    desk.ok("user", "create", "bob@example.com", "--team", "web")
-    rows = desk.json("user", "list")
+def test_create_adds_the_user_to_a_team_with_a_role(offline_cli: OfflineCli) -> None:
+    offline_cli.run_ok("team", "create", "web")
+    offline_cli.run_ok(
+        "user", "create", ANN, "--team", "web", "--role", "owner", "--username", "ann.l"
+    )
+    offline_cli.run_ok("user", "create", "bob@example.com", "--team", "web")
+    rows = offline_cli.run_json("user", "list")
     assert [(row["username"], row["teams"]) for row in rows] == [
         ("ann.l", {"web": "OWNER"}),
         ("bob", {"web": "DEVELOPER"}),
     ]
-    assert "web: OWNER" in desk.ok("user", "list")
+    assert "web: OWNER" in offline_cli.run_ok("user", "list")
 
 
-def test_as_json_a_person_is_shown_with_the_password_that_was_made(desk: Desk) -> None:
-    made = desk.json("user", "create", ANN)
-    assert set(made) == {"id", "email", "username", "name", "password"}
-    assert signs_in(desk, made["password"])
-    assert set(desk.json("user", "create", "b@x", "--no-password")) == set(made) - {"password"}
+def test_create_as_json_includes_the_generated_password(offline_cli: OfflineCli) -> None:
+    created = offline_cli.run_json("user", "create", ANN)
+    assert set(created) == {"id", "email", "username", "name", "password"}
+    assert can_sign_in(offline_cli, created["password"])
+    assert set(offline_cli.run_json("user", "create", "b@x", "--no-password")) == set(created) - {
+        "password"
+    }
 
 
-def test_a_new_password_is_printed_alone(desk: Desk) -> None:
-    first = desk.ok("user", "create", ANN).strip()
-    done = desk.run("user", "reset-password", ANN.upper())
-    assert done.err == f"{ANN} has a new password.\n"
-    assert signs_in(desk, done.out.strip())
-    assert not signs_in(desk, first)
+def test_reset_password_prints_only_the_new_password(offline_cli: OfflineCli) -> None:
+    first = offline_cli.run_ok("user", "create", ANN).strip()
+    result = offline_cli.run("user", "reset-password", ANN.upper())
+    assert result.stderr == f"Set a new password for {ANN}.\n"
+    assert can_sign_in(offline_cli, result.stdout.strip())
+    assert not can_sign_in(offline_cli, first)
 
 
-def test_disabling_says_which_teams_are_left_without_an_owner(desk: Desk) -> None:
-    desk.ok("team", "create", "web")
-    desk.ok("user", "create", ANN, "--no-password", "--team", "web", "--role", "OWNER")
-    desk.ok("user", "create", "bob@x", "--no-password", "--team", "web", "--role", "OWNER")
-    assert desk.run("user", "disable", "bob@x").err == "bob@x is disabled.\n"
-    done = desk.run("user", "disable", ANN)
-    assert done.err == f"{ANN} is disabled.\nNo owner who can act is left in: web.\n"
-    assert {row["state"] for row in desk.json("user", "list")} == {"disabled"}
-    assert desk.run("user", "enable", ANN).err == f"{ANN} is enabled.\n"
-    assert desk.run("user", "enable", ANN).code == 0
-    team = desk.accounts().teams.find(slug="web")
+def test_disable_reports_teams_without_an_active_owner(offline_cli: OfflineCli) -> None:
+    offline_cli.run_ok("team", "create", "web")
+    offline_cli.run_ok("user", "create", ANN, "--no-password", "--team", "web", "--role", "OWNER")
+    offline_cli.run_ok(
+        "user", "create", "bob@x", "--no-password", "--team", "web", "--role", "OWNER"
+    )
+    assert offline_cli.run("user", "disable", "bob@x").stderr == "Disabled bob@x.\n"
+    result = offline_cli.run("user", "disable", ANN)
+    assert result.stderr == f"Disabled {ANN}.\nTeams without an active owner: web.\n"
+    assert {row["state"] for row in offline_cli.run_json("user", "list")} == {"disabled"}
+    assert offline_cli.run("user", "enable", ANN).stderr == f"Enabled {ANN}.\n"
+    assert offline_cli.run("user", "enable", ANN).exit_code == 0
+    team = offline_cli.accounts().teams.find(slug="web")
     assert team is not None
-    assert [m.role for m in desk.accounts().members.list_for_team(team)] == [Role.OWNER, Role.OWNER]
+    assert [m.role for m in offline_cli.accounts().members.list_for_team(team)] == [
+        Role.OWNER,
+        Role.OWNER,
+    ]
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "message"),
     [
         (["create", "ann"], "not an email address"),
         (["create", "a b@x"], "not an email address"),
@@ -119,15 +137,17 @@ def test_disabling_says_which_teams_are_left_without_an_owner(desk: Desk) -> Non
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_said_in_a_line(desk: Desk, command: list[str], words: str) -> None:
-    assert words in desk.refused("user", *command)
-    assert desk.json("user", "list") == []
+def test_invalid_arguments_are_reported_in_one_line(
+    offline_cli: OfflineCli, command: list[str], message: str
+) -> None:
+    assert message in offline_cli.run_error("user", *command)
+    assert offline_cli.run_json("user", "list") == []
 
 
-def test_an_address_or_username_that_is_taken_is_said(desk: Desk) -> None:
-    desk.ok("user", "create", ANN, "--no-password")
-    assert "already" in desk.refused("user", "create", ANN.upper())
-    assert "already" in desk.refused("user", "create", "ann@else", "--username", "ann")
+def test_a_duplicate_email_or_username_is_rejected(offline_cli: OfflineCli) -> None:
+    offline_cli.run_ok("user", "create", ANN, "--no-password")
+    assert "already" in offline_cli.run_error("user", "create", ANN.upper())
+    assert "already" in offline_cli.run_error("user", "create", "ann@else", "--username", "ann")
 
 
 @pytest.mark.parametrize(
@@ -135,25 +155,27 @@ def test_an_address_or_username_that_is_taken_is_said(desk: Desk) -> None:
     [["list"], ["disable", ANN], ["enable", ANN], ["reset-password", ANN]],
     ids=" ".join,
 )
-def test_where_there_is_no_data_folder_it_is_said(desk: Desk, command: list[str]) -> None:
-    shutil.rmtree(desk.folder)
-    assert "There is no data folder" in desk.refused("user", *command)
-    assert not desk.folder.exists()
-
-
-def test_a_disabled_persons_token_is_refused_by_the_running_server_within_five_seconds(
-    desk: Desk, shared_server: Server
+def test_a_missing_data_directory_is_reported_and_not_created(
+    offline_cli: OfflineCli, command: list[str]
 ) -> None:
-    desk = desk.at(shared_server.data_dir)
+    shutil.rmtree(offline_cli.data_dir)
+    assert "does not exist. Change to the directory" in offline_cli.run_error("user", *command)
+    assert not offline_cli.data_dir.exists()
+
+
+def test_a_running_server_rejects_tokens_of_a_disabled_user_within_5_seconds(
+    offline_cli: OfflineCli, shared_server: Server
+) -> None:
+    offline_cli = OfflineCli(shared_server.data_dir)
     email = f"{token_hex(4)}@example.com"
-    desk.ok("user", "create", email, "--no-password", "--team", "default")
-    token = desk.ok("token", "create", "--user", email).strip()
+    offline_cli.run_ok("user", "create", email, "--no-password", "--team", "default")
+    token = offline_cli.run_ok("token", "create", "--user", email).strip()
 
     def status() -> int:
         return shared_server.request("GET", "/v8/artifacts/status", token=token).status_code
 
     assert status() == 200
-    desk.ok("user", "disable", email)
+    offline_cli.run_ok("user", "disable", email)
     eventually(lambda: status() == 401, 5)
-    desk.ok("user", "enable", email)
+    offline_cli.run_ok("user", "enable", email)
     eventually(lambda: status() == 200, 5)
