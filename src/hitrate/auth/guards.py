@@ -5,6 +5,7 @@ from functools import partial
 from typing import cast
 from urllib.parse import urlencode
 
+from litestar.concurrency import sync_to_thread
 from litestar.handlers import BaseRouteHandler
 
 from hitrate.auth.authorizer import Authorizer
@@ -61,6 +62,9 @@ class PermissionGuard:
 
     A handler may also declare `precheck=`, a function of the connection that runs first.
 
+    Checks read the database, so they run on a handler thread. Public routes need none: liveness
+    probes and the login page respond even while all handler threads are busy.
+
     Raises Unauthorized, Forbidden, LoginRequired, or the error of the precheck.
     """
 
@@ -68,10 +72,20 @@ class PermissionGuard:
         self._authorizer = authorizer
         self._session_authenticator = session_authenticator
 
-    def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
-        if precheck := handler.opt.get("precheck"):
-            precheck(connection)
+    async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
         permission = handler.opt.get("permission")
+        precheck = handler.opt.get("precheck")
+        if precheck is not None or permission not in (None, Permission.PUBLIC):
+            await sync_to_thread(self._require, connection, permission, precheck)
+
+    def _require(
+        self,
+        connection: AnyConnection,
+        permission: Permission | None,
+        precheck: Callable[[AnyConnection], object] | None,
+    ) -> None:
+        if precheck is not None:
+            precheck(connection)
         if permission is None or permission is Permission.PUBLIC:
             return
         if permission is Permission.SESSION:

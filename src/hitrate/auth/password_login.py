@@ -16,7 +16,7 @@ _MAX_DELAY_S = 60.0
 _WINDOW_S = 15 * 60.0
 
 _MAX_CONCURRENT_ATTEMPTS = 16
-"""Each attempt occupies a thread; the other threads stay available for other requests."""
+"""Each attempt occupies a page thread; the other ones stay available for other pages."""
 
 _RETRY_AFTER_S = 1
 

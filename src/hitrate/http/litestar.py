@@ -4,11 +4,12 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 from urllib.parse import unquote
 
 import msgspec
+from anyio import to_thread
 from litestar import Litestar, Request, Response, Router
 from litestar.concurrency import set_asyncio_executor, sync_to_thread
 from litestar.connection import ASGIConnection
@@ -111,6 +112,22 @@ def run_in_thread(handler: Callable[Arguments, Result]) -> Callable[Arguments, A
     @wraps(handler)
     async def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         return await sync_to_thread(handler, *args, **kwargs)
+
+    return run
+
+
+def run_in_page_thread(
+    handler: Callable[Arguments, Result],
+) -> Callable[Arguments, Awaitable[Result]]:
+    """Decorate a blocking handler of a page so that it runs on a page thread.
+
+    Pages have threads of their own, the 40 of anyio: password checks and slow identity providers
+    would otherwise occupy the handler threads that the API needs, and API reports those of logins.
+    """
+
+    @wraps(handler)
+    async def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return await to_thread.run_sync(partial(handler, *args, **kwargs))
 
     return run
 

@@ -22,7 +22,7 @@ from hitrate.http.cookies import SESSION_COOKIE, SecureCookies
 from hitrate.http.csrf import CsrfProtection, csrf_token
 from hitrate.http.forms import Form
 from hitrate.http.html import HtmlRenderer, Page
-from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.litestar import AnyRequest, run_in_page_thread
 from hitrate.http.redirects import ACCOUNT_PATH
 from hitrate.pages.token_forms import (
     DEFAULT_LIFETIME_DAYS,
@@ -82,14 +82,14 @@ class AccountPage:
 
 
 @get(ACCOUNT_PATH, permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def show_account(request: AnyRequest, account_page: NamedDependency[AccountPage]) -> Page:
     notice = _NOTICES.get(request.query_params.get("done", ""))
     return account_page.render(current_session(request), notice=notice)
 
 
 @post("/account/tokens", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def create_token(
     request: AnyRequest,
     body: RawBody,
@@ -123,7 +123,7 @@ def create_token(
 
 
 @post("/account/tokens/{token:str}/revoke", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def revoke_token(
     request: AnyRequest,
     body: RawBody,
@@ -144,7 +144,7 @@ def revoke_token(
 
 
 @post("/account/password", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def change_password(
     request: AnyRequest,
     body: RawBody,

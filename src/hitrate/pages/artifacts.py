@@ -9,7 +9,7 @@ from hitrate.analytics.reports import Reports
 from hitrate.auth.models import Permission
 from hitrate.clock import Clock
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.litestar import AnyRequest, run_in_page_thread
 from hitrate.pages.context import TeamPages, data_version
 from hitrate.pages.query import PERIODS, parse_offset, parse_order, parse_query
 
@@ -27,7 +27,7 @@ _ORDERS = {
 
 
 @get("/teams/{slug:str}/artifacts", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def list_artifacts(
     request: AnyRequest,
     slug: FromPath[str],
@@ -60,7 +60,7 @@ def list_artifacts(
 
 
 @get("/teams/{slug:str}/artifact", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def show_artifact(
     request: AnyRequest,
     slug: FromPath[str],

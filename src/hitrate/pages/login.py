@@ -16,7 +16,7 @@ from hitrate.errors import RateLimited, RequestError
 from hitrate.http.cookies import BROWSER_COOKIE, SESSION_COOKIE, SecureCookies
 from hitrate.http.csrf import CsrfProtection, csrf_token
 from hitrate.http.html import HtmlRenderer, Page
-from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.litestar import AnyRequest, run_in_page_thread
 from hitrate.http.redirects import PublicUrl, safe_redirect
 from hitrate.teams.models import User
 
@@ -27,7 +27,7 @@ _WRONG_CREDENTIALS = "Wrong email address or password."
 
 
 @get("/login", permission=Permission.PUBLIC)
-@run_in_thread
+@run_in_page_thread
 def show_login(
     request: AnyRequest,
     session_authenticator: NamedDependency[SessionAuthenticator],
@@ -42,7 +42,7 @@ def show_login(
 
 
 @post("/login", permission=Permission.PUBLIC)
-@run_in_thread
+@run_in_page_thread
 def submit_login(
     request: AnyRequest,
     body: RawBody,
@@ -84,7 +84,7 @@ def submit_login(
 
 
 @post("/logout", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def logout(
     request: AnyRequest,
     body: RawBody,
@@ -100,7 +100,7 @@ def logout(
 
 
 @get("/login/sso", permission=Permission.PUBLIC)
-@run_in_thread
+@run_in_page_thread
 def start_sso(
     request: AnyRequest,
     sso: NamedDependency[SingleSignOn],
@@ -113,7 +113,7 @@ def start_sso(
 
 
 @get(SSO_CALLBACK_PATH, permission=Permission.PUBLIC)
-@run_in_thread
+@run_in_page_thread
 def finish_sso(
     request: AnyRequest,
     sso: NamedDependency[SingleSignOn],

@@ -12,7 +12,7 @@ from hitrate.auth.models import Permission
 from hitrate.auth.permissions import ROLE_PERMISSIONS
 from hitrate.clock import Clock
 from hitrate.http.html import HtmlRenderer, Page
-from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.litestar import AnyRequest, run_in_page_thread
 from hitrate.http.redirects import ACCOUNT_PATH, DASHBOARD_PATH, PublicUrl
 from hitrate.pages.context import PageContext, TeamPages, data_version, team_path
 from hitrate.pages.query import PageQuery, filter_bar, parse_query
@@ -24,7 +24,7 @@ _BREAKDOWNS = ("ci", "interactive", "agent", "token")
 
 
 @get(DASHBOARD_PATH, permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def home(
     request: AnyRequest,
     html: NamedDependency[HtmlRenderer],
@@ -40,7 +40,7 @@ def home(
 
 
 @get("/teams/{slug:str}", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def overview(
     request: AnyRequest,
     slug: FromPath[str],
@@ -61,7 +61,7 @@ def overview(
 
 
 @get("/teams/{slug:str}/version", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def version(
     request: AnyRequest,
     slug: FromPath[str],
@@ -76,7 +76,7 @@ def version(
 
 
 @get("/teams/{slug:str}/connect", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def connect(
     request: AnyRequest,
     slug: FromPath[str],

@@ -9,7 +9,7 @@ from hitrate.analytics.reports import Reports
 from hitrate.auth.models import Permission
 from hitrate.clock import Clock
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.litestar import AnyRequest, run_in_page_thread
 from hitrate.pages.context import TeamPages, data_version
 from hitrate.pages.query import filter_bar, parse_offset, parse_order, parse_query
 
@@ -26,7 +26,7 @@ _ORDERS = {
 
 
 @get("/teams/{slug:str}/runs", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def list_runs(
     request: AnyRequest,
     slug: FromPath[str],
@@ -54,7 +54,7 @@ def list_runs(
 
 
 @get("/teams/{slug:str}/run", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def show_run(
     request: AnyRequest,
     slug: FromPath[str],

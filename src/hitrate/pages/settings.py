@@ -17,7 +17,7 @@ from hitrate.errors import BadRequest, NotFound
 from hitrate.http.csrf import CsrfProtection
 from hitrate.http.forms import Form
 from hitrate.http.html import HtmlRenderer, Page
-from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.litestar import AnyRequest, run_in_page_thread
 from hitrate.management.schemas import BillingResponse, TokenResponse
 from hitrate.pages.context import MEASURE_LABELS, PageContext, TeamPages
 from hitrate.pages.settings_forms import FORMS, PRICE_FIELDS, PRICES, TEAM_SCOPES, create_token
@@ -84,7 +84,7 @@ class SettingsPage:
 
 
 @get("/teams/{slug:str}/settings", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def show_settings(
     request: AnyRequest,
     slug: FromPath[str],
@@ -98,7 +98,7 @@ def show_settings(
 
 
 @get("/teams/{slug:str}/settings/{name:str}", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def reload_settings(
     request: AnyRequest,
     slug: FromPath[str],
@@ -111,7 +111,7 @@ def reload_settings(
 
 
 @post("/teams/{slug:str}/settings/tokens", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def submit_token_form(
     request: AnyRequest,
     slug: FromPath[str],
@@ -141,7 +141,7 @@ def submit_token_form(
 
 
 @post("/teams/{slug:str}/settings/{name:str}", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def submit_settings_form(
     request: AnyRequest,
     slug: FromPath[str],

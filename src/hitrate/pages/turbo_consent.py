@@ -20,7 +20,7 @@ from hitrate.clock import Clock
 from hitrate.http.cookies import SecureCookies
 from hitrate.http.csrf import CsrfProtection, csrf_token
 from hitrate.http.html import HtmlRenderer, Page, format_minute
-from hitrate.http.litestar import AnyConnection, AnyRequest, run_in_thread
+from hitrate.http.litestar import AnyConnection, AnyRequest, run_in_page_thread
 from hitrate.http.redirects import PublicUrl, origin, path_and_query
 from hitrate.pages.login import redirect_to_provider
 from hitrate.teams.models import Team
@@ -39,7 +39,7 @@ def _team_callback(connection: AnyConnection) -> Callback:
 
 # The precheck refuses an invalid redirect_uri before it redirects to the login page.
 @get("/turborepo/token", permission=Permission.SESSION, precheck=_callback)
-@run_in_thread
+@run_in_page_thread
 def show_consent(
     request: AnyRequest,
     accounts: NamedDependency[AccountStore],
@@ -55,7 +55,7 @@ def show_consent(
 
 
 @post("/turborepo/token", permission=Permission.SESSION, precheck=_callback)
-@run_in_thread
+@run_in_page_thread
 def submit_consent(
     request: AnyRequest,
     body: RawBody,
@@ -72,7 +72,7 @@ def submit_consent(
 
 
 @get("/api/auth/sso", permission=Permission.PUBLIC)
-@run_in_thread
+@run_in_page_thread
 def show_team_consent(
     request: AnyRequest,
     session_authenticator: NamedDependency[SessionAuthenticator],
@@ -95,7 +95,7 @@ def show_team_consent(
 
 
 @post("/api/auth/sso", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def submit_team_consent(
     request: AnyRequest,
     body: RawBody,
@@ -113,7 +113,7 @@ def submit_team_consent(
 
 
 @get("/turborepo/success", permission=Permission.PUBLIC)
-@run_in_thread
+@run_in_page_thread
 def show_success(html: NamedDependency[HtmlRenderer]) -> Page:
     return html.render("turbo_connected.html")
 

@@ -11,14 +11,14 @@ from hitrate.billing.usage import team_usage
 from hitrate.billing.usage_cycles import UsageCycleStore
 from hitrate.clock import Clock
 from hitrate.http.html import Page
-from hitrate.http.litestar import AnyRequest, run_in_thread
+from hitrate.http.litestar import AnyRequest, run_in_page_thread
 from hitrate.pages.context import MEASURE_LABELS, TeamPages
 
 _PAST_CYCLES = 12
 
 
 @get("/teams/{slug:str}/usage", permission=Permission.SESSION)
-@run_in_thread
+@run_in_page_thread
 def show_usage(
     request: AnyRequest,
     slug: FromPath[str],
