@@ -38,8 +38,8 @@ def create_http_server(app: Router, settings: Settings) -> Granian:
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, finish the requests in flight, then shut down."""
     app = App(settings)
+    router = await app.startup()
     try:
-        router = await app.startup()
         http = create_http_server(router, settings)
         http.workers_kill_timeout = SHUTDOWN_GRACE_S
         loop = asyncio.get_running_loop()
@@ -47,13 +47,18 @@ async def serve(settings: Settings) -> None:
             loop.add_signal_handler(number, http.stop)
         _tune_gc()
         _log.info("serving", host=settings.host, port=settings.port, data=str(settings.data_dir))
-        await http.serve()
-    except TimeoutError:
-        _log.warning("requests were still in flight when the server stopped")
+        await _serve_http(http)
     finally:
         await app.shutdown()
         gc.unfreeze()
         _log.info("stopped")
+
+
+async def _serve_http(http: Granian) -> None:
+    try:
+        await http.serve()
+    except TimeoutError:
+        _log.warning("requests were still in flight when the server stopped")
 
 
 def _tune_gc() -> None:

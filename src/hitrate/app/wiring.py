@@ -100,9 +100,10 @@ class App:
         parts = _create_components(self._settings, self._clock, engine)
         router = _create_router(self._settings, self._clock, engine, parts)
         # Shutdown order, last first. The spool closes before the loader, which then loads the
-        # rest; the billing worker closes last, because all others add to the meter.
+        # rest; the billing worker and the meter close last, because all others add to the meter.
         _close_in_reverse(
             stack,
+            parts.meter,
             parts.billing_worker,
             parts.loader,
             parts.spool,

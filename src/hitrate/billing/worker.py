@@ -26,7 +26,7 @@ _SYSTEM = Actor("system", "hitrate", "hitrate")
 
 
 class BillingWorker:
-    """Runs the billing job, and closes the meter when it is closed."""
+    """Runs the billing job."""
 
     def __init__(
         self,
@@ -50,11 +50,10 @@ class BillingWorker:
         self._thread.open()
 
     def close(self) -> None:
-        """Stop the thread, run the job a last time and close the meter."""
+        """Stop the thread and run the job a last time."""
         if self._thread.close():
             self._last_used_saved_at = float("-inf")
             self._thread.run_once()
-            self._meter.close()
 
     def run_once(self) -> None:
         """Run the job once. Flushes the meter first, whatever fails afterwards.
