@@ -260,5 +260,5 @@ def _values(artifact: Artifact) -> tuple[object, ...]:
         artifact.token_id,
         artifact.created_at_ms,
         artifact.created_at_ms,
-        None,  # the producer is found later, see hitrate.attribution
+        None,  # the producer is found later, see artifact_attribution.py
     )

@@ -59,10 +59,12 @@ def change_settings(
 ) -> TeamSettingsResponse:
     """Change the team's name, its rate limit, or Remote Caching for the whole team."""
     auth = current_auth(request)
-    if data.name is not UNSET:
-        teams.rename(auth.team, data.name, auth.actor)
     team = teams.change(
-        auth.team, lambda settings: apply_settings(data, settings), auth.actor, "settings.change"
+        auth.team,
+        lambda settings: apply_settings(data, settings),
+        auth.actor,
+        "settings.change",
+        name=None if data.name is UNSET else data.name,
     )
     authorizer.invalidate_cache()
     return TeamSettingsResponse.from_team(team, quotas.team_state(team))
