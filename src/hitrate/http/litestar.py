@@ -64,6 +64,7 @@ def create_litestar_app(
         before_send=[_complete_allow_header],
     )
     _check_permissions(app)
+    _resolve_dependencies_in_turn(app)
     return app
 
 
@@ -80,6 +81,18 @@ def _check_permissions(app: Litestar) -> None:
                     f"The handler {handler} of {route.path} declares no permission: add "
                     "permission=Permission.X to its decorator."
                 )
+
+
+def _resolve_dependencies_in_turn(app: Litestar) -> None:
+    """Make Litestar resolve the dependencies of a handler one after the other.
+
+    It would start a task for each one, which took up to 0.17 ms per request. None of ours waits.
+    """
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for _, parameters in route.route_handler_map.values():
+                batches = parameters.dependency_batches
+                parameters.dependency_batches = [{one} for batch in batches for one in batch]
 
 
 def provide(**services: object) -> dict[str, Provide]:

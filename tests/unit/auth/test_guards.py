@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -49,6 +50,12 @@ def app(tmp_path: Path) -> Litestar:
     return create_litestar_app([public, page, private], guards=[guard])
 
 
+async def _get(app: Litestar, path: str) -> httpx.Response:
+    transport = httpx.ASGITransport(cast("Any", app))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.get(path)
+
+
 def _run_with_busy_handler_threads(test: Coroutine[None, None, None]) -> None:
     """Run a test while the only handler thread, the default one here, is occupied."""
 
@@ -70,19 +77,11 @@ def _run_with_busy_handler_threads(test: Coroutine[None, None, None]) -> None:
 @pytest.mark.parametrize("path", ["/public", "/page"])
 def test_public_route_responds_while_handler_threads_are_busy(app: Litestar, path: str) -> None:
     async def request() -> None:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            response = await client.get(path)
-            assert (response.status_code, response.text) == (200, path.removeprefix("/"))
+        response = await _get(app, path)
+        assert (response.status_code, response.text) == (200, path.removeprefix("/"))
 
     _run_with_busy_handler_threads(request())
 
 
 def test_route_with_a_permission_rejects_a_request_without_token(app: Litestar) -> None:
-    async def request() -> None:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            response = await client.get("/private")
-            assert response.status_code == 401
-
-    asyncio.run(request())
+    assert asyncio.run(_get(app, "/private")).status_code == 401

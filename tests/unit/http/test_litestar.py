@@ -2,9 +2,11 @@
 
 import pytest
 from litestar import get
+from litestar.di import NamedDependency
+from litestar.routes import HTTPRoute
 
 from hitrate.auth.models import Permission
-from hitrate.http.litestar import MissingPermission, create_litestar_app
+from hitrate.http.litestar import MissingPermission, create_litestar_app, provide
 
 
 def test_handler_without_permission_is_refused_at_startup() -> None:
@@ -21,3 +23,14 @@ def test_handler_keeps_no_reference_to_the_app() -> None:
 
     create_litestar_app([public])
     assert public.owner is None
+
+
+def test_dependencies_are_resolved_without_tasks() -> None:
+    @get("/public", permission=Permission.PUBLIC)
+    async def public(one: NamedDependency[int], two: NamedDependency[int]) -> int:
+        return one + two
+
+    app = create_litestar_app([public], dependencies=provide(one=1, two=2))
+    [route] = [r for r in app.routes if isinstance(r, HTTPRoute)]
+    _, parameters = route.route_handler_map["GET"]
+    assert [len(batch) for batch in parameters.dependency_batches] == [1, 1]
