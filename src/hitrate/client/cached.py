@@ -199,7 +199,7 @@ class _Cache:
         task = self._task
         try:
             files = pack(task.root, task.output_names(), self._archive)
-            # The command may have read inputs other than those that were hashed.
+            # The command may have read other inputs than the hashed ones.
             if task.fingerprint() != self._hash:
                 raise ArchiveRejected("the inputs changed during the run")
             options: UploadOptions = {

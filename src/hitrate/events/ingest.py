@@ -89,7 +89,7 @@ FROM (SELECT DISTINCT line, session FROM staged_events) JOIN staged_batches USIN
 """
 
 # A run has the sender of its first batch. New runs are numbered in the order in which their batches
-# came, which is that of `line`: a segment may span hours.
+# arrived, the order of `line`: a segment may span hours.
 _STAGE_SESSIONS = """
 CREATE OR REPLACE TEMP TABLE sessions AS
 SELECT * EXCLUDE (id, first_line), coalesce(id, nextval('run_ids')) AS run, id IS NULL AS is_new

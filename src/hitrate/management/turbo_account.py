@@ -59,7 +59,7 @@ def list_teams(
     permission=Permission.PROFILE,
 )
 @run_in_thread
-def show_team(
+def show_linkable_team(
     request: AnyRequest, team: FromPath[str], accounts: NamedDependency[AccountStore]
 ) -> LinkableTeam:
     """One team that the token may be used in, by id or slug."""
@@ -139,7 +139,7 @@ def _teams_of(accounts: AccountStore, token: Token) -> list[LinkableTeam]:
 HANDLERS = (
     whoami,
     list_teams,
-    show_team,
+    show_linkable_team,
     show_current_token,
     revoke_current_token,
     verify_login,
