@@ -11,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.client_operations import OPERATIONS, Build
+from tests.support.client_operations import OPERATIONS, SampleBuild
 from tests.support.server import Server, eventually
 from tests.support.team_fixture import TeamServer
 
@@ -55,10 +55,10 @@ class ScrapedMetrics:
 def scraped(team_server: TeamServer, tmp_path_factory: pytest.TempPathFactory) -> ScrapedMetrics:
     """Metrics of a server after every operation and some errors, and of one with a full disk."""
     team = team_server.create_team()
-    build = Build()
+    build = SampleBuild()
     for operation in OPERATIONS:
         assert team.send(operation, build).error is None
-    team.send("downloadArtifact", Build())
+    team.send("downloadArtifact", SampleBuild())
     team.token = "hr_unknown"
     team.send("recordEvents")
     eventually(lambda: team_server.server.metric("hitrate_runs_total") > 0)

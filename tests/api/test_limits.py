@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client_operations import Build
+from tests.support.client_operations import SampleBuild
 from tests.support.server import eventually
 from tests.support.team_fixture import TeamFixture
 
@@ -23,7 +23,7 @@ def test_upload_that_exceeds_a_limit_is_stored_and_the_next_is_refused(
     team: TeamFixture, measure: str
 ) -> None:
     set_limit(team, measure, 1)
-    exceeding, next_build = Build(), Build()
+    exceeding, next_build = SampleBuild(), SampleBuild()
     assert team.send("uploadArtifact", exceeding).error is None
     assert team.send("uploadArtifact", next_build).error == OVER
     team.api("PATCH", "billing", {"limits": {measure: None}})
@@ -42,7 +42,7 @@ def test_download_that_exceeds_a_limit_is_complete_and_the_next_is_refused(
 
 def test_batch_that_exceeds_a_limit_is_recorded_and_the_next_is_refused(team: TeamFixture) -> None:
     set_limit(team, "events", 1)
-    exceeding, next_build, after = Build(), Build(), Build()
+    exceeding, next_build, after = SampleBuild(), SampleBuild(), SampleBuild()
     assert team.send("recordEvents", exceeding).error is None
     assert team.send("recordEvents", next_build).error == OVER
     team.api("PATCH", "billing", {"limits": {"events": None}})
@@ -57,7 +57,7 @@ def test_request_limit_counts_misses_but_not_status(team: TeamFixture) -> None:
     set_limit(team, "requests", 3)
     assert team.probe() == 200
     assert team.send("status").value == {"status": "enabled"}
-    assert team.send("downloadArtifact", Build()).error == (404, "not_found")
+    assert team.send("downloadArtifact", SampleBuild()).error == (404, "not_found")
     assert team.probe() == 200
     assert team.probe() == 403
     assert team.send("status").value == {"status": "over_limit"}
@@ -107,7 +107,7 @@ def test_team_over_the_stored_bytes_limit_can_delete_its_artifacts(team: TeamFix
 
 def test_over_limit_message_names_the_measures_that_are_reached(team: TeamFixture) -> None:
     team.api("PATCH", "billing", {"limits": {"events": 1, "storedBytes": 1, "requests": 99}})
-    response = team.turbo.request(team.server, team.caller, Build(), "downloadArtifact")
+    response = team.turbo.request(team.server, team.caller, SampleBuild(), "downloadArtifact")
     assert "events, stored bytes" in response.json()["message"]
     assert "requests" not in response.json()["message"]
 

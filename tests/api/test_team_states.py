@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from tests.support import node_packages
-from tests.support.client_operations import Build, Outcomes, Send, VercelSdk, errors_of
+from tests.support.client_operations import Outcomes, SampleBuild, Send, VercelSdk, errors_of
 from tests.support.server import Server, eventually
 from tests.support.team_fixture import TeamFixture, TeamServer, run_team_server
 from tests.support.team_state_cases import (
@@ -46,7 +46,7 @@ def team(team_server: TeamServer) -> TeamFixture:
 def sdk() -> VercelSdk:
     try:
         return VercelSdk(node_packages.install())
-    except node_packages.UnavailableError as error:
+    except node_packages.NodeUnavailableError as error:
         if os.environ.get("CI"):
             pytest.fail(f"the real clients are missing: {error}", pytrace=False)
         pytest.skip(f"the real clients are missing: {error}")
@@ -63,7 +63,7 @@ def send(request: pytest.FixtureRequest) -> Send:
 
 
 def assert_all_succeeded(
-    team: TeamFixture, outcomes: Outcomes, build: Build, stored_artifacts: int = 1
+    team: TeamFixture, outcomes: Outcomes, build: SampleBuild, stored_artifacts: int = 1
 ) -> None:
     """Check that all seven operations succeeded and deleted `stored_artifacts` artifacts."""
     assert errors_of(outcomes) == {}
@@ -78,12 +78,12 @@ def assert_all_succeeded(
 
 def enter_and_leave(
     team: TeamFixture, state: StateCase, steps: Steps, send: Send, timeout_s: float
-) -> Build:
+) -> SampleBuild:
     """Check that operations are refused in a state and succeed once it is left.
 
     Returns the build that was sent after leaving.
     """
-    (enter, leave), refused_build, later_build = steps, Build(), Build()
+    (enter, leave), refused_build, later_build = steps, SampleBuild(), SampleBuild()
     enter(team)
     eventually(lambda: team.probe() == state.status, timeout_s)
     before = team.usage()
@@ -139,7 +139,7 @@ def test_state_of_one_user_does_not_affect_other_members(
     assert state.api
     state.api[0](team)
     assert team.probe() == state.status
-    build = Build()
+    build = SampleBuild()
     outcomes = team.turbo(team.server, team.colleague, build)
     assert_all_succeeded(team, outcomes, build, stored_artifacts=2)
 
@@ -150,8 +150,8 @@ def test_state_of_a_team_affects_all_members_and_no_other_team(
 ) -> None:
     assert state.api
     state.api[0](team)
-    state.assert_refused(team.turbo(team.server, team.colleague, Build()))
-    other, build = team_server.create_team(), Build()
+    state.assert_refused(team.turbo(team.server, team.colleague, SampleBuild()))
+    other, build = team_server.create_team(), SampleBuild()
     outcomes = other.turbo(other.server, other.caller, build)
     assert_all_succeeded(other, outcomes, build, stored_artifacts=2)
 
@@ -166,7 +166,7 @@ def test_first_of_two_states_by_precedence_is_reported(
     first.api[0](team)
     for state in (first, second):
         assert state.api
-        state.assert_refused(team.turbo(team.server, team.caller, Build()))
+        state.assert_refused(team.turbo(team.server, team.caller, SampleBuild()))
         state.api[1](team)
     assert team.probe() == 200
 
@@ -177,9 +177,9 @@ def test_combined_states_are_reported_in_order_as_each_is_left(team: TeamFixture
         state.api[0](team)
     for state in PRECEDENCE:
         assert state.api
-        state.assert_refused(team.turbo(team.server, team.caller, Build()))
+        state.assert_refused(team.turbo(team.server, team.caller, SampleBuild()))
         state.api[1](team)
-    build = Build()
+    build = SampleBuild()
     outcomes = team.turbo(team.server, team.caller, build)
     assert_all_succeeded(team, outcomes, build, stored_artifacts=2)
 
@@ -187,5 +187,5 @@ def test_combined_states_are_reported_in_order_as_each_is_left(team: TeamFixture
 def test_rate_limited_response_has_retry_after(team: TeamFixture) -> None:
     assert RATE_LIMITED.api
     RATE_LIMITED.api[0](team)
-    response = team.turbo.request(team.server, team.caller, Build(), "downloadArtifact")
+    response = team.turbo.request(team.server, team.caller, SampleBuild(), "downloadArtifact")
     assert 1 <= int(response.headers["retry-after"]) <= 60

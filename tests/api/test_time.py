@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from hitrate.clock import ManualClock
-from tests.support.client_operations import Build, errors_of
+from tests.support.client_operations import SampleBuild, errors_of
 from tests.support.manual_clock_server import ManualClockServer
 from tests.support.server import eventually
 from tests.support.team_fixture import TeamFixture, TeamServer, run_team_server
@@ -40,7 +40,7 @@ def test_rate_limit_allows_a_burst_then_one_request_per_interval(
     for _ in range(3):
         assert team.probe() == 200
     for wait_s, advance_s in ((20, 15), (5, 4.999)):
-        response = team.turbo.request(team.server, team.caller, Build(), "downloadArtifact")
+        response = team.turbo.request(team.server, team.caller, SampleBuild(), "downloadArtifact")
         assert (response.status_code, response.headers["retry-after"]) == (429, str(wait_s))
         assert team.send("status").value == {"status": "enabled"}
         clock.advance(advance_s)
@@ -105,7 +105,7 @@ def test_token_in_use_expires_on_time(team: TeamFixture, clock: ManualClock) -> 
     clock.advance(59.999)
     assert team.probe() == 200
     clock.advance(0.001)
-    refused = errors_of(team.turbo(team.server, team.caller, Build()))
+    refused = errors_of(team.turbo(team.server, team.caller, SampleBuild()))
     assert {code for _, code in refused.values()} == {"unauthorized", None}
     assert len(refused) == 7
 

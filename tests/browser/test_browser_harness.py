@@ -12,7 +12,7 @@ from tests.support import browser as browser_module
 from tests.support import node_packages
 from tests.support.browser import (
     Browser,
-    UnavailableError,
+    BrowserUnavailableError,
     accessibility_violations,
     console_errors,
 )
@@ -33,7 +33,7 @@ def chromium() -> Iterator[Browser]:
     try:
         with Browser() as browser:
             yield browser
-    except UnavailableError as error:
+    except BrowserUnavailableError as error:
         skip_or_fail(error)
 
 
@@ -52,7 +52,7 @@ def axe() -> Path:
             / "axe-core"
             / "axe.min.js"
         )
-    except node_packages.UnavailableError as error:
+    except node_packages.NodeUnavailableError as error:
         skip_or_fail(error)
 
 
@@ -145,6 +145,6 @@ def test_accessible_page_has_no_violations_under_a_strict_csp(browser: Browser, 
 
 def test_missing_chromium_raises_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browser_module, "EXECUTABLES", ("no-such-chromium",))
-    with pytest.raises(UnavailableError, match="no-such-chromium"):
+    with pytest.raises(BrowserUnavailableError, match="no-such-chromium"):
         Browser().open()
     assert asyncio.run(return_one()) == 1

@@ -11,7 +11,7 @@ import pytest
 from tests.support import monorepo
 from tests.support.browser_fixtures import skip_or_fail
 from tests.support.monorepo import Monorepo
-from tests.support.node_packages import NodePackages, UnavailableError, install
+from tests.support.node_packages import NodePackages, NodeUnavailableError, install
 from tests.support.recording_proxy import RecordingProxy
 from tests.support.server import Server
 from tests.support.turbo_harness import RELEASES, Release, TurboHarness
@@ -24,7 +24,7 @@ def node_packages() -> NodePackages:
     """The installed packages: releases of turbo, and @vercel/sdk."""
     try:
         return install()
-    except UnavailableError as error:
+    except NodeUnavailableError as error:
         skip_or_fail(error)
 
 
@@ -60,7 +60,7 @@ def create_harness(
     """
     try:
         turbo = node_packages.turbo(release.alias)
-    except UnavailableError as error:
+    except NodeUnavailableError as error:
         skip_or_fail(error)
 
     @contextmanager

@@ -24,7 +24,7 @@ import pytest
 from hitrate.clock import Clock
 from hitrate.events import wire
 from tests.conftest import StartServer
-from tests.support.counting_proxy import CountingProxy, Exchange
+from tests.support.counting_proxy import CountedExchange, CountingProxy
 from tests.support.raw_http import (
     CONNECTION_ERRORS,
     EVENTS_PATH,
@@ -62,7 +62,7 @@ class MeteredUsage:
     events: int = 0
 
 
-class Team:
+class TeamTraffic:
     """A team as its clients know it: artifact sizes, sent batches and unacknowledged batches."""
 
     def __init__(self, slug: str, token: str) -> None:
@@ -79,7 +79,7 @@ class RandomClients:
     def __init__(
         self,
         port: int,
-        teams: list[Team],
+        teams: list[TeamTraffic],
         seed: int,
         *,
         disconnect: bool,
@@ -120,7 +120,7 @@ class RandomClients:
         until = self.request_count + requests
         eventually(lambda: self.request_count > until, 120)
 
-    def _run(self, team: Team, number: int, rng: random.Random) -> None:
+    def _run(self, team: TeamTraffic, number: int, rng: random.Random) -> None:
         try:
             actions = self._actions(team, number, rng)
             remaining = self._rounds
@@ -140,7 +140,7 @@ class RandomClients:
             self._failures.append(failure)
 
     def _actions(
-        self, team: Team, number: int, rng: random.Random
+        self, team: TeamTraffic, number: int, rng: random.Random
     ) -> Iterator[Callable[[http.client.HTTPConnection], None]]:
         regular = [
             self._upload,
@@ -165,7 +165,7 @@ class RandomClients:
     def _send(
         self,
         connection: http.client.HTTPConnection,
-        team: Team,
+        team: TeamTraffic,
         method: str,
         path: str,
         body: Any = None,
@@ -177,7 +177,7 @@ class RandomClients:
         )
         return connection.getresponse()
 
-    def _upload(self, connection: Any, team: Team, number: int, rng: random.Random) -> None:
+    def _upload(self, connection: Any, team: TeamTraffic, number: int, rng: random.Random) -> None:
         size = rng.randint(*rng.choices(_SIZES, (5, 2, 2))[0])
         artifact = create_artifact(f"c{number}x{rng.randrange(25)}", rng.randrange(10**6), size)
         body: Any = artifact.body
@@ -187,7 +187,7 @@ class RandomClients:
         self._send(connection, team, "PUT", artifact.path, body).read()
         team.sizes[artifact.hash] = size
 
-    def _random_hash(self, team: Team, rng: random.Random) -> str:
+    def _random_hash(self, team: TeamTraffic, rng: random.Random) -> str:
         candidates = list(team.sizes)
         return (
             rng.choice(candidates)
@@ -195,10 +195,10 @@ class RandomClients:
             else f"absent{rng.random()}"
         )
 
-    def _download(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+    def _download(self, connection: Any, team: TeamTraffic, _: int, rng: random.Random) -> None:
         self._send(connection, team, "GET", artifact_path(self._random_hash(team, rng))).read()
 
-    def _post_batch(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+    def _post_batch(self, connection: Any, team: TeamTraffic, _: int, rng: random.Random) -> None:
         session = f"{rng.getrandbits(128):032x}"
         events = [
             {"sessionId": session, "source": "REMOTE", "event": "HIT", "hash": f"h{n}"}
@@ -208,19 +208,19 @@ class RandomClients:
         team.batches[body] = len(events)
         self._post_events(connection, team, body)
 
-    def _resend_batch(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+    def _resend_batch(self, connection: Any, team: TeamTraffic, _: int, rng: random.Random) -> None:
         candidates = list(team.unacknowledged) or list(team.batches)[-8:]
         if candidates:
             self._post_events(connection, team, rng.choice(candidates))
 
-    def _post_events(self, connection: Any, team: Team, body: bytes) -> None:
+    def _post_events(self, connection: Any, team: TeamTraffic, body: bytes) -> None:
         team.unacknowledged.add(body)
         self._send(
             connection, team, "POST", EVENTS_PATH, body, content_type="application/json"
         ).read()
         team.unacknowledged.discard(body)
 
-    def _query(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+    def _query(self, connection: Any, team: TeamTraffic, _: int, rng: random.Random) -> None:
         kind = rng.randrange(5)
         if kind < 2:
             path = artifact_path(self._random_hash(team, rng))
@@ -234,7 +234,9 @@ class RandomClients:
         elif rng.random() < 0.15:
             self._send(connection, team, "DELETE", _ARTIFACTS_PATH).read()
 
-    def _send_unmetered(self, connection: Any, team: Team, _: int, rng: random.Random) -> None:
+    def _send_unmetered(
+        self, connection: Any, team: TeamTraffic, _: int, rng: random.Random
+    ) -> None:
         """Send a request that is rejected or not part of the Remote Cache API: not metered."""
         kind = rng.randrange(7)
         if kind == 0:
@@ -254,7 +256,7 @@ class RandomClients:
         else:
             self._send(connection, team, "PATCH", _ARTIFACTS_PATH).read()
 
-    def _abort(self, connection: Any, team: Team, number: int, rng: random.Random) -> None:
+    def _abort(self, connection: Any, team: TeamTraffic, number: int, rng: random.Random) -> None:
         large = [h for h, size in team.sizes.items() if size > 600_000]
         if large and rng.random() < 0.7:
             self._send(connection, team, "GET", artifact_path(rng.choice(large))).read(100_000)
@@ -272,7 +274,7 @@ class ProxyCount:
     `certain` is metered in any case. `uncertain` may be: it was in flight, or in buffers.
     """
 
-    def __init__(self, exchanges: list[Exchange], team: Team) -> None:
+    def __init__(self, exchanges: list[CountedExchange], team: TeamTraffic) -> None:
         self.certain, self.uncertain = MeteredUsage(), MeteredUsage()
         self.statuses: Counter[int | None] = Counter()
         self.aborted_downloads = 0
@@ -286,7 +288,7 @@ class ProxyCount:
             if not _is_metered(exchange):
                 continue
             if exchange.status is None:
-                self._count_doubtful(exchange)
+                self._count_uncertain(exchange)
                 uncertain.add(exchange.request_digest)
                 continue
             self.certain.requests += 1
@@ -305,7 +307,7 @@ class ProxyCount:
         self.resent_events = sum(sizes.get(digest, 0) for digest in uncertain & acknowledged)
         """Events of batches that were in flight during a kill and then sent again."""
 
-    def _count_doubtful(self, exchange: Exchange) -> None:
+    def _count_uncertain(self, exchange: CountedExchange) -> None:
         """Count a request in flight, which may or may not be metered."""
         if exchange.request_complete:
             self.uncertain.requests += 1
@@ -328,7 +330,7 @@ def _digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def _is_metered(exchange: Exchange) -> bool:
+def _is_metered(exchange: CountedExchange) -> bool:
     """Return whether a request with this response is metered."""
     of_cache_api = exchange.path == _ARTIFACTS_PATH or exchange.path.startswith(
         f"{_ARTIFACTS_PATH}/"
@@ -338,7 +340,7 @@ def _is_metered(exchange: Exchange) -> bool:
     return of_cache_api and not exempt and successful
 
 
-def metered_usage(server: Server, team: Team) -> MeteredUsage:
+def metered_usage(server: Server, team: TeamTraffic) -> MeteredUsage:
     """Return what the server has metered, after it has loaded all events and found duplicates."""
     with RawHttpClient(server) as client:
         eventually(lambda: client.pending_segments() == 0, 120)
@@ -347,7 +349,7 @@ def metered_usage(server: Server, team: Team) -> MeteredUsage:
     return _parse_usage(response.json())
 
 
-def command_usage(server: Server, team: Team) -> MeteredUsage:
+def command_usage(server: Server, team: TeamTraffic) -> MeteredUsage:
     return _parse_usage(json.loads(server.command("team", "usage", team.slug, "--json")))
 
 
@@ -365,14 +367,17 @@ def server(start_server: StartServer) -> Server:
 
 
 @pytest.fixture
-def teams(server: Server) -> list[Team]:
+def teams(server: Server) -> list[TeamTraffic]:
     """Two teams."""
     server.command("team", "create", "theirs")
-    return [Team("default", server.token), Team("theirs", server.create_token(team="theirs"))]
+    return [
+        TeamTraffic("default", server.token),
+        TeamTraffic("theirs", server.create_token(team="theirs")),
+    ]
 
 
 def test_metering_equals_the_traffic_exactly_without_faults(
-    server: Server, teams: list[Team], capsys: pytest.CaptureFixture[str]
+    server: Server, teams: list[TeamTraffic], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
         CountingProxy(server.port) as proxy,
@@ -395,7 +400,7 @@ def test_metering_equals_the_traffic_exactly_without_faults(
 )
 def test_metering_agrees_with_the_traffic_through_kills_and_aborts(
     server: Server,
-    teams: list[Team],
+    teams: list[TeamTraffic],
     stop_signal: signal.Signals,
     times: int,
     capsys: pytest.CaptureFixture[str],
@@ -436,7 +441,7 @@ class DownloadMeasurement:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._team = Team(server.team, server.token)
+        self._team = TeamTraffic(server.team, server.token)
         self._before = metered_usage(server, self._team)
 
     def metered_bytes(self) -> int:
@@ -499,7 +504,7 @@ def test_upload_of_a_disconnected_client_is_metered_if_and_only_if_stored(server
             upload.send(artifact.body)
             if number % 2:
                 upload.reset()
-    team = Team(server.team, server.token)
+    team = TeamTraffic(server.team, server.token)
 
     def stored() -> int:
         body = json.dumps({"hashes": list(sizes)}).encode()
@@ -524,7 +529,7 @@ def test_incomplete_uploads_are_not_metered(server: Server) -> None:
         ) as upload:
             upload.send_chunk(b"x" * (size // 2))
             upload.reset()
-    team = Team(server.team, server.token)
+    team = TeamTraffic(server.team, server.token)
     assert stable_value(lambda: metered_usage(server, team).requests) == 0
     assert metered_usage(server, team) == MeteredUsage()
 
@@ -553,6 +558,6 @@ def test_batch_left_uncounted_by_a_kill_is_metered_once_when_resent(server: Serv
     server.start()
     with RawHttpClient(server) as client:
         assert client.post_events(body).status == 200
-        metered = metered_usage(server, Team(server.team, server.token))
+        metered = metered_usage(server, TeamTraffic(server.team, server.token))
         assert len(eventually(client.events)) == 9
     assert metered.events == 9

@@ -39,7 +39,7 @@ FIND_VIOLATIONS_JS = """async () => {
 }"""
 
 
-class UnavailableError(Exception):
+class BrowserUnavailableError(Exception):
     """No browser can be started; the message says why and how to fix it."""
 
 
@@ -58,7 +58,7 @@ class Browser:
         self._contexts: list[BrowserContext] = []
 
     def open(self) -> None:
-        """Start Chromium with an empty profile. Raises UnavailableError."""
+        """Start Chromium with an empty profile. Raises BrowserUnavailableError."""
         if self._running is not None:
             return
         program = find_chromium()
@@ -131,12 +131,12 @@ class Browser:
 
 
 def find_chromium() -> Path:
-    """Return the path of the installed Chromium. Raises UnavailableError."""
+    """Return the path of the installed Chromium. Raises BrowserUnavailableError."""
     for name in EXECUTABLES:
         path = shutil.which(name) or shutil.which(name, path="/usr/bin")
         if path:
             return Path(path)
-    raise UnavailableError(f"Chromium is not installed; looked for {', '.join(EXECUTABLES)}")
+    raise BrowserUnavailableError(f"Chromium is not installed; looked for {', '.join(EXECUTABLES)}")
 
 
 def console_errors(page: Page) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.support import node_packages
-from tests.support.browser import Browser, UnavailableError
+from tests.support.browser import Browser, BrowserUnavailableError
 from tests.support.callback_listener import CallbackListener, start_callback_listener
 from tests.support.node_packages import NodePackages
 from tests.support.oidc_provider import ProviderProcess
@@ -26,7 +26,7 @@ def browser() -> Iterator[Browser]:
     browser = Browser()
     try:
         browser.open()
-    except UnavailableError as error:
+    except BrowserUnavailableError as error:
         skip_or_fail(error)
     yield browser
     browser.close()
@@ -51,7 +51,7 @@ def packages() -> NodePackages:
     """The installed Node packages: oidc-provider and axe-core."""
     try:
         return node_packages.install(source=NODE_PROJECT_DIR)
-    except node_packages.UnavailableError as error:
+    except node_packages.NodeUnavailableError as error:
         skip_or_fail(error)
 
 

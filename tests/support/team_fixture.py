@@ -16,7 +16,7 @@ from hitrate.db.engine import open_database
 from hitrate.roles import Role
 from hitrate.teams.models import OPERATOR, Team, User
 from hitrate.teams.settings import Limits
-from tests.support.client_operations import Build, Caller, Outcome, Turbo
+from tests.support.client_operations import Credentials, Outcome, SampleBuild, Turbo
 from tests.support.server import Server
 
 _COMMAND_LOCK = threading.Lock()
@@ -70,18 +70,18 @@ class TeamFixture:
         self.owner_token = self._create_token(self.owner)[1]
         self.team_query = {"teamId": self.record.id, "slug": slug}
         colleague = self._create_member("colleague", Role.DEVELOPER)
-        self.colleague = Caller(self._create_token(colleague)[1], self.team_query)
+        self.colleague = Credentials(self._create_token(colleague)[1], self.team_query)
         self.token: str | None
         self.own_token, self.token = self._create_token(self.developer)
-        self.stored_build = Build()
+        self.stored_build = SampleBuild()
         for operation in ("uploadArtifact", "downloadArtifact", "recordEvents"):
             assert self.send(operation).error is None
 
     @property
-    def caller(self) -> Caller:
-        return Caller(self.token, self.team_query)
+    def caller(self) -> Credentials:
+        return Credentials(self.token, self.team_query)
 
-    def send(self, operation: str, build: Build | None = None) -> Outcome:
+    def send(self, operation: str, build: SampleBuild | None = None) -> Outcome:
         """Send one operation as turbo sends it."""
         return self.turbo.send(self.server, self.caller, build or self.stored_build, operation)
 

@@ -34,7 +34,7 @@ def turbo_of(tmp_path: Path) -> TurboOf:
     def turbo_of(server: Server, alias: str = "turbo") -> TurboTerminal:
         try:
             program = node_packages.install().turbo(alias)
-        except node_packages.UnavailableError as error:
+        except node_packages.NodeUnavailableError as error:
             skip_or_fail(error)
         repo = monorepo.generate(tmp_path / "repo", tasks_key=RELEASES.get(alias, "tasks"))
         return TurboTerminal(program, repo, server, tmp_path / "home")
