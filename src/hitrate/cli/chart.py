@@ -68,7 +68,7 @@ def _rate_bar(stats: TaskStats, glyphs: Glyphs) -> str:
 
 
 def _outcome_bar(stats: TaskStats, max_tasks: int, bar_width: int, glyphs: Glyphs) -> str:
-    """Return a bar as long as the number of tasks demands, at least one character."""
+    """Return a bar whose length is proportional to the tasks, and at least one character."""
     if not stats.tasks:
         return ""
     length = max(1, round(stats.tasks * bar_width / max_tasks))

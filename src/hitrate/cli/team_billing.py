@@ -1,4 +1,4 @@
-"""`hitrate team` commands that only the operator has: limits, billing, blocks, usage, audit log."""
+"""`hitrate team` commands for limits, billing, blocks, usage and the audit log."""
 
 import re
 import sys

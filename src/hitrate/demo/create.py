@@ -20,7 +20,7 @@ from hitrate.teams.models import Actor, Team, User
 
 NAME = "Demo (simulated data)"
 INCOMPLETE_NAME = "Demo (simulated data, unfinished)"
-_INCOMPLETE_NAMES = (INCOMPLETE_NAME, "Demo (made-up data, unfinished)")  # with those before 0.1.0
+_INCOMPLETE_NAMES = (INCOMPLETE_NAME, "Demo (made-up data, unfinished)")  # current and former
 
 DEMO_ACTOR = Actor("operator", "demo", "hitrate demo")
 """Actor in the audit log, which identifies a demo team even if an owner has renamed it."""

@@ -103,11 +103,11 @@ def test_settings_come_from_the_environment_and_a_file(tmp_path: Path) -> None:
 
 
 def test_teams_and_tokens_are_created_and_listed_while_the_server_runs(server: Server) -> None:
-    server.command("team", "create", "web", "--name", "Web people")
+    server.command("team", "create", "web", "--name", "Web team")
     teams = json.loads(server.command("team", "list", "--json"))
     assert [(team["slug"], team["name"]) for team in teams] == [
         ("default", "default"),
-        ("web", "Web people"),
+        ("web", "Web team"),
     ]
     secret = server.command(
         "token", "create", "--team", "web", "--read-only", "--expires", "30d", "--label", "ci"

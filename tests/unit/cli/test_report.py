@@ -162,7 +162,7 @@ def test_invalid_options_exit_with_2_even_with_soft(
         (["--last"], {"TURBO_API": "http://127.0.0.1:1"}, "No response from http://127.0.0.1:1"),
         (["--last"], {"TURBO_TOKEN": ""}, "There is no token"),
         (["--last"], {"TURBO_TOKEN": "wrong"}, "unknown, expired or revoked"),
-        (["--last"], {"TURBO_TEAM": "nobodys"}, "no permission"),
+        (["--last"], {"TURBO_TEAM": "unknown-team"}, "no permission"),
         (["--last", "--since", "2999-01-01"], {}, "since is not before until"),
         (["--last", "--agent", "nobody"], {}, "No run"),
         (["--session", "nobody"], {}, "no run with the session"),

@@ -8,7 +8,7 @@ import pytest
 from tests.support.remote_cli import MISS_EVENTS, RemoteCli
 from tests.support.server import Server
 
-RUNS = 1003
+ITEMS = 1003  # more than a page
 ODD = "a/b ?x=#1%41|`<i>\x1b[31m"
 
 
@@ -34,8 +34,8 @@ def remote_cli(shared_server: Server) -> RemoteCli:
 def large_team_cli(shared_server: Server) -> RemoteCli:
     """The command line for a team with more runs than a page, one of them with more tasks."""
     remote_cli = RemoteCli(shared_server)
-    remote_cli.record("large", *({"hash": f"{n:016x}"} for n in range(RUNS)))
-    remote_cli.record("", *({"sessionId": f"run-{n}", "hash": "h"} for n in range(RUNS - 1)))
+    remote_cli.record("large", *({"hash": f"{n:016x}"} for n in range(ITEMS)))
+    remote_cli.record("", *({"sessionId": f"run-{n}", "hash": "h"} for n in range(ITEMS - 1)))
     return remote_cli
 
 
@@ -83,15 +83,15 @@ def test_a_truncated_list_names_the_option_limit(remote_cli: RemoteCli) -> None:
 
 def test_runs_of_several_pages_are_listed_once_each(large_team_cli: RemoteCli) -> None:
     output = large_team_cli.run_json("runs", "--limit", "5000")
-    assert len({run["sessionId"] for run in output["runs"]}) == len(output["runs"]) == RUNS
+    assert len({run["sessionId"] for run in output["runs"]}) == len(output["runs"]) == ITEMS
     assert output["nextCursor"] is None
-    truncated = large_team_cli.run_json("runs", "--limit", str(RUNS - 1))
-    assert (len(truncated["runs"]), truncated["nextCursor"]) == (RUNS - 1, str(RUNS - 1))
+    truncated = large_team_cli.run_json("runs", "--limit", str(ITEMS - 1))
+    assert (len(truncated["runs"]), truncated["nextCursor"]) == (ITEMS - 1, str(ITEMS - 1))
 
 
 def test_tasks_of_several_pages_are_listed_once_each(large_team_cli: RemoteCli) -> None:
     output = large_team_cli.run_json("run", "large", "--limit", "5000")
-    assert len({task["hash"] for task in output["tasks"]}) == len(output["tasks"]) == RUNS
+    assert len({task["hash"] for task in output["tasks"]}) == len(output["tasks"]) == ITEMS
     result = large_team_cli.run("run", "large")
     assert result.stderr == "Showing 100 of 1,003 tasks; use --limit for more.\n"
 

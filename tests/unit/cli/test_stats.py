@@ -75,18 +75,18 @@ def test_all_parts_have_the_same_period(remote_cli: RemoteCli) -> None:
 def test_the_table_compares_totals_with_the_previous_period(
     remote_cli: RemoteCli, period: Period
 ) -> None:
-    output = table_rows(remote_cli.run_ok("stats", *period_options(period)))
-    now = remote_cli.get_json("/v1/analytics/summary", **period)
-    assert (now["runs"], now["previous"]["runs"]) == (1, 1)
-    assert output["Runs"] == ["1", "1", "+0 %"]
-    assert output["Tasks"] == ["3", "4", "-25 %"]
-    assert output["Hit rate"] == ["66.7 %", "25.0 %", "+41.7 points"]
-    assert output["Local hits"] == ["1", "0"]
-    assert output["Remote hits"] == ["1", "1", "+0 %"]
-    assert output["Misses"] == ["1", "3", "-67 %"]
-    assert output["Time saved"] == ["1h01m", "1.0s", "+366,000 %"]
-    assert output["by local hits"] == ["1m01s", "0s"]
-    assert output["GITHUB_ACTIONS"] == ["1", "3", "66.7 %", "1", "1", "1", "1h01m"]
+    rows = table_rows(remote_cli.run_ok("stats", *period_options(period)))
+    summary = remote_cli.get_json("/v1/analytics/summary", **period)
+    assert (summary["runs"], summary["previous"]["runs"]) == (1, 1)
+    assert rows["Runs"] == ["1", "1", "+0 %"]
+    assert rows["Tasks"] == ["3", "4", "-25 %"]
+    assert rows["Hit rate"] == ["66.7 %", "25.0 %", "+41.7 points"]
+    assert rows["Local hits"] == ["1", "0"]
+    assert rows["Remote hits"] == ["1", "1", "+0 %"]
+    assert rows["Misses"] == ["1", "3", "-67 %"]
+    assert rows["Time saved"] == ["1h01m", "1.0s", "+366,000 %"]
+    assert rows["by local hits"] == ["1m01s", "0s"]
+    assert rows["GITHUB_ACTIONS"] == ["1", "3", "66.7 %", "1", "1", "1", "1h01m"]
 
 
 @pytest.mark.parametrize(
@@ -182,25 +182,29 @@ def plain_chart(
 
 
 def test_the_length_of_a_bar_is_proportional_to_the_number_of_tasks() -> None:
-    parts = ("a", task_stats(40, 40, 20)), ("b", task_stats(20, 20, 10)), ("c", task_stats(0, 0, 0))
-    title, busy, calm, idle = plain_chart(*parts, glyphs=BLOCKS)
-    length = busy.count("▓") + busy.count("░")
-    assert calm.count("▓") + calm.count("░") == pytest.approx(length / 2, abs=1)
-    assert busy.count("▓") == pytest.approx(2 * busy.count("░"), abs=2)
-    assert "80.0 %" in busy
-    assert idle.split() == ["c", "-", "0"]
+    intervals = (
+        ("a", task_stats(40, 40, 20)),
+        ("b", task_stats(20, 20, 10)),
+        ("c", task_stats(0, 0, 0)),
+    )
+    title, large, small, empty = plain_chart(*intervals, glyphs=BLOCKS)
+    length = large.count("▓") + large.count("░")
+    assert small.count("▓") + small.count("░") == pytest.approx(length / 2, abs=1)
+    assert large.count("▓") == pytest.approx(2 * large.count("░"), abs=2)
+    assert "80.0 %" in large
+    assert empty.split() == ["c", "-", "0"]
     assert "hit rate" in title
 
 
 def test_a_bucket_with_one_task_among_thousands_has_a_bar() -> None:
-    _, one, _ = plain_chart(("a", task_stats(0, 1, 0)), ("b", task_stats(9999, 0, 0)))
-    assert one.endswith("=")
+    _, small, _ = plain_chart(("a", task_stats(0, 1, 0)), ("b", task_stats(9999, 0, 0)))
+    assert small.endswith("=")
 
 
 @pytest.mark.parametrize("width", [20, 80, 100, 500])
 def test_chart_lines_fit_a_terminal_of_80_columns_or_more(width: int) -> None:
-    parts = ("2026-11-21", task_stats(1000, 500, 250)), ("2026-11-22", task_stats(1, 0, 2))
-    longest = max(map(len, plain_chart(*parts, width=width)))
+    intervals = ("2026-11-21", task_stats(1000, 500, 250)), ("2026-11-22", task_stats(1, 0, 2))
+    longest = max(map(len, plain_chart(*intervals, width=width)))
     assert longest <= max(width, 80)
     assert width < 80 or longest > 70
 

@@ -19,6 +19,7 @@ MODULES = ["stats", "runs", "run", "artifacts", "export", "report"]
 
 @pytest.fixture(scope="module")
 def remote_cli(shared_server: Server) -> RemoteCli:
+    """The command line for a team with one run."""
     remote_cli = RemoteCli(shared_server)
     remote_cli.record_run("s", hits=1, misses=1)
     return remote_cli
@@ -26,9 +27,8 @@ def remote_cli(shared_server: Server) -> RemoteCli:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_commands_use_the_server_of_turbo(remote_cli: RemoteCli, command: list[str]) -> None:
-    assert (
-        remote_cli.run(*command, env={"TURBO_TEAM": None}).exit_code == 0
-    )  # the token has one team
+    # A team token needs no team.
+    assert remote_cli.run(*command, env={"TURBO_TEAM": None}).exit_code == 0
     assert remote_cli.run_process(*command).returncode == 0
 
 
@@ -56,7 +56,7 @@ def test_options_override_the_environment(remote_cli: RemoteCli) -> None:
         "runs", "--api", remote_cli.server.url, env={"TURBO_API": "http://127.0.0.1:1"}
     )
     assert result.exit_code == 0
-    result = remote_cli.run("runs", "--team", remote_cli.slug, env={"TURBO_TEAM": "nobodys"})
+    result = remote_cli.run("runs", "--team", remote_cli.slug, env={"TURBO_TEAM": "unknown-team"})
     assert result.exit_code == 0
 
 
@@ -75,7 +75,7 @@ def test_turbo_teamid_selects_the_team_by_its_id(remote_cli: RemoteCli) -> None:
         ({"TURBO_TOKEN": None}, "There is no token: set TURBO_TOKEN"),
         ({"TURBO_TOKEN": "hr_" + "x" * 38}, "unknown, expired or revoked"),
         ({"TURBO_TOKEN": "two words"}, "characters that a token cannot have"),
-        ({"TURBO_TEAM": "nobodys"}, "no permission for the requested team"),
+        ({"TURBO_TEAM": "unknown-team"}, "no permission for the requested team"),
         ({"TURBO_API": "127.0.0.1:3000"}, "(TURBO_API, or --api) must be like https://"),
         ({"TURBO_API": "http://127.0.0.1:1"}, "No response from http://127.0.0.1:1"),
     ],
@@ -90,9 +90,7 @@ def test_errors_are_one_line_without_the_secret(
     assert str(changes.get("TURBO_TOKEN")) not in error
 
 
-def test_the_token_needs_the_permission_analytics(
-    remote_cli: RemoteCli,
-) -> None:
+def test_the_token_needs_the_permission_analytics(remote_cli: RemoteCli) -> None:
     team = ["--team", remote_cli.slug]
     read_only = remote_cli.run_as_operator("token", "create", *team, "--read-only").stdout.strip()
     assert remote_cli.run("stats", env={"TURBO_TOKEN": read_only}).exit_code == 0
@@ -153,8 +151,8 @@ def test_errors_on_a_data_directory_name_what_is_missing(
         return error_line(result)
 
     assert "Pass the team: --team SLUG" in run_error("stats", *options)
-    assert "There is no team 'nobodys' (teams: default)" in run_error(
-        "stats", *options, "--team", "nobodys"
+    assert "There is no team 'unknown-team' (teams: default)" in run_error(
+        "stats", *options, "--team", "unknown-team"
     )
     server.stop()
     stopped = run_error("stats", *options, "--team", "default")

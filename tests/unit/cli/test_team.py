@@ -17,7 +17,7 @@ def team_cli(offline_cli: OfflineCli) -> OfflineCli:
     """The command line, a team `web`, its owner Ann, and Bob, who is not a member."""
     for email in (ANN, BOB):
         offline_cli.run_ok("user", "create", email, "--no-password")
-    offline_cli.run_ok("team", "create", "web", "--name", "Web people", "--owner", ANN)
+    offline_cli.run_ok("team", "create", "web", "--name", "Web team", "--owner", ANN)
     return offline_cli
 
 
@@ -31,7 +31,7 @@ def roles_by_email(offline_cli: OfflineCli) -> dict[str, str]:
 def test_create_adds_the_owner_and_list_shows_the_state(team_cli: OfflineCli) -> None:
     assert roles_by_email(team_cli) == {ANN: "OWNER"}
     [row] = team_cli.run_json("team", "list")
-    assert (row["slug"], row["name"], row["state"]) == ("web", "Web people", "active")
+    assert (row["slug"], row["name"], row["state"]) == ("web", "Web team", "active")
     assert "hitrate token create --team ops" in team_cli.run_ok("team", "create", "ops")
 
 
@@ -186,8 +186,8 @@ SLUG_COMMANDS = [
 def test_an_unknown_team_is_reported_with_the_existing_ones(
     team_cli: OfflineCli, command: list[str]
 ) -> None:
-    arguments = [*command[:1], "nobodys", *command[2:]]
-    assert "There is no team 'nobodys' (teams: web)" in team_cli.run_error("team", *arguments)
+    arguments = [*command[:1], "unknown-team", *command[2:]]
+    assert "There is no team 'unknown-team' (teams: web)" in team_cli.run_error("team", *arguments)
     invalid_text = [*command[:1], "\udcff", *command[2:]]
     assert "not valid UTF-8" in team_cli.run_error("team", *invalid_text)
     team_cli.data_dir.rename(team_cli.data_dir.with_name("elsewhere"))

@@ -99,7 +99,7 @@ def test_a_rotated_token_cannot_be_rotated_again(token_cli: OfflineCli) -> None:
         (["--operator", "--team", "web"], "--operator alone"),
         (["--operator", "--scopes", "read"], "has no scopes"),
         (["--operator", "--read-only"], "has no scopes"),
-        (["--team", "nobodys"], "There is no team 'nobodys' (teams: web)"),
+        (["--team", "unknown-team"], "There is no team 'unknown-team' (teams: web)"),
         (["--user", "nobody@x"], "There is no user 'nobody@x'"),
         (["--user", "nobody"], "not an email address"),
         (["--team", "web", "--user", "bob@example.com"], "`hitrate team add web bob@example.com`"),

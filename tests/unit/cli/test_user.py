@@ -125,7 +125,10 @@ def test_disable_reports_teams_without_an_active_owner(offline_cli: OfflineCli) 
         (["create", "a b@x"], "not an email address"),
         (["create", "a\x1b[31m@x"], "'a\\x1b[31m@x' is not"),
         (["create", "a\udcff@x"], "'a\\udcff@x' is not"),
-        (["create", ANN, "--team", "nobodys"], "There is no team 'nobodys' (teams: none yet)"),
+        (
+            ["create", ANN, "--team", "unknown-team"],
+            "There is no team 'unknown-team' (teams: none yet)",
+        ),
         (["create", ANN, "--username", "Ann Lee"], "cannot be a username"),
         (["create", ANN, "--name", "a\nb"], "1 to 100 printable characters"),
         (["create", ANN, "--role", "king"], "'king' is not one of"),
