@@ -74,9 +74,9 @@ def test_turbo_teamid_selects_the_team_by_its_id(remote_cli: RemoteCli) -> None:
     [
         ({"TURBO_TOKEN": None}, "There is no token: set TURBO_TOKEN"),
         ({"TURBO_TOKEN": "hr_" + "x" * 38}, "unknown, expired or revoked"),
-        ({"TURBO_TOKEN": "two words"}, "characters that a token cannot have"),
+        ({"TURBO_TOKEN": "two words"}, "The token contains invalid characters"),
         ({"TURBO_TEAM": "unknown-team"}, "no permission for the requested team"),
-        ({"TURBO_API": "127.0.0.1:3000"}, "(TURBO_API, or --api) must be like https://"),
+        ({"TURBO_API": "127.0.0.1:3000"}, "(TURBO_API, or --api) must look like https://"),
         ({"TURBO_API": "http://127.0.0.1:1"}, "No response from http://127.0.0.1:1"),
     ],
     ids=["no token", "unknown token", "invalid token", "unknown team", "invalid URL", "no server"],
