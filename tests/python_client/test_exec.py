@@ -1,4 +1,4 @@
-"""`hitrate exec` behaves like the command that it runs, whatever happens to the cache."""
+"""`hitrate exec` behaves like the command that it runs, whether or not the cache works."""
 
 from __future__ import annotations
 

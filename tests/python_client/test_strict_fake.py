@@ -219,8 +219,8 @@ def test_wrong_credentials_are_rejected_without_a_violation(
     wrong = http.get("/v8/artifacts/status", headers={"authorization": "Bearer wrong"})
     assert (wrong.status_code, wrong.json()["code"]) == (401, "unauthorized")
     for query in ("teamId=team_other", "slug=other"):
-        refused = http.get(f"/v8/artifacts/status?{query}")
-        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        rejected = http.get(f"/v8/artifacts/status?{query}")
+        assert (rejected.status_code, rejected.json()["code"]) == (403, "forbidden")
     assert fake.violations == []
 
 

@@ -125,7 +125,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "new and hidden": lambda root: (root / "src/.new").touch(),
     "renamed": lambda root: (root / "src/a").rename(root / "src/z"),
     "moved": lambda root: (root / "src/a").rename(root / "src/sub/a"),
-    "made a program": lambda root: (root / "src/a").chmod(0o755),
+    "made executable": lambda root: (root / "src/a").chmod(0o755),
     "exchanged": lambda root: write(root, {"src/a": b"b", "src/sub/b.c": b"a"}),
     "replaced by a link": lambda root: replace_symlink(root / "src/a", "sub/b.c"),
     "a name that is not UTF-8": lambda root: (root / "src" / INVALID_UTF8).touch(),
@@ -265,7 +265,7 @@ def test_special_files_are_never_read(root: Path) -> None:
 
 
 def test_unreadable_input_raises_os_error(root: Path) -> None:
-    # Nobody can read this one from its beginning, not even root.
+    # Reading this file from its beginning fails, even for root.
     (root / "src" / "unreadable").symlink_to("/proc/self/mem")
 
     with pytest.raises(OSError, match="Input/output error"):
