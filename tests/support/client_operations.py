@@ -191,13 +191,13 @@ def error_code(response: httpx.Response) -> str:
 class VercelSdk:
     """Client that runs the real SDK, in one Node process for all seven operations."""
 
-    def __init__(self, clients: NodePackages) -> None:
-        self._clients = clients
+    def __init__(self, packages: NodePackages) -> None:
+        self._packages = packages
 
     def __call__(self, server: Server, caller: Credentials, build: SampleBuild) -> Outcomes:
         target = copy.copy(server)
         target.token = caller.token or ""
-        sdk = SdkBatch(self._clients, target)
+        sdk = SdkBatch(self._packages, target)
         sdk.call("status", **caller.team)
         fields: dict[str, Any] = {"xArtifactDuration": DURATION_MS, "xArtifactClientCi": CI}
         fields |= caller.team
