@@ -237,8 +237,8 @@ def test_command_runs_with_a_message_if_every_input_is_an_output(cli: ExecRunner
 @pytest.mark.parametrize(
     ("turbo", "message"),
     [
-        ({"TURBO_API": ""}, "No server is set"),
-        ({"TURBO_TOKEN": ""}, "No token is set"),
+        ({"TURBO_API": ""}, "No server is configured"),
+        ({"TURBO_TOKEN": ""}, "No token is configured"),
         ({"TURBO_TOKEN": "wrong"}, "unauthorized"),
         ({"TURBO_TOKEN": "read-only"}, "not stored"),
         ({"TURBO_API": "http://127.0.0.1:{free_port}"}, "Connection refused"),

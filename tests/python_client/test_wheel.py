@@ -74,15 +74,15 @@ def test_server_commands_name_the_missing_extra(environment: Environment) -> Non
     command = [str(environment.bin_dir / "hitrate"), "serve", "--port", "1"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert process.returncode == 1
-    assert "pip install 'hitrate[server]'" in process.stderr
+    assert "Install hitrate with its extra `server`" in process.stderr
     assert "Traceback" not in process.stderr
 
 
 def test_help_marks_commands_that_are_not_installed(environment: Environment) -> None:
     help_text = " ".join(output(str(environment.bin_dir / "hitrate"), "--help").split())
-    assert " exec Run COMMAND" in help_text
-    assert " report Say what the cache did" in help_text
-    assert " serve Not installed: needs hitrate[server]." in help_text
+    assert " exec Restore the outputs of COMMAND" in help_text
+    assert " report Report one run: " in help_text
+    assert " serve Not available: needs the extra `server`." in help_text
 
 
 def test_client_commands_work_without_server_libraries(
@@ -133,7 +133,9 @@ def test_commands_without_a_server_explain_how_to_set_one(
         check=False,
     )
     assert process.returncode == 1
-    assert process.stderr.startswith("hitrate: No server is named. Set TURBO_API and TURBO_TOKEN")
+    assert process.stderr.startswith(
+        "hitrate: No server is configured. Set TURBO_API and TURBO_TOKEN"
+    )
 
 
 def test_wheel_has_type_information(environment: Environment, tmp_path: Path) -> None:

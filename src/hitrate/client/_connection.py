@@ -78,7 +78,7 @@ def connection(
 def _validate_url(url: str) -> str:
     if not url:
         raise BadRequest(
-            "No server is set: pass server_url, or set TURBO_API "
+            "No server is configured: pass server_url, or set TURBO_API "
             "(Vercel's is https://api.vercel.com)."
         )
     try:
@@ -96,7 +96,7 @@ def _validate_url(url: str) -> str:
 
 def _validate_token(token: str) -> str:
     if not token:
-        raise BadRequest("No token is set: pass bearer_token, or set TURBO_TOKEN.")
+        raise BadRequest("No token is configured: pass bearer_token, or set TURBO_TOKEN.")
     # The token is never part of a message, even if it is invalid.
     if not re.fullmatch(r"[!-~]+", token):
         raise BadRequest(
