@@ -24,6 +24,13 @@ def serve(settings: Settings) -> None:
     """
     # Off until the server is up: collections took 10% of its startup and freed almost nothing.
     gc.disable()
+    try:
+        _serve(settings)
+    finally:
+        gc.enable()
+
+
+def _serve(settings: Settings) -> None:
     # Imported here, because no other command needs the HTTP server, and importing it takes time.
     import uvloop
 
