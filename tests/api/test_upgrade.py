@@ -89,7 +89,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
     with tarfile.open(FIXTURE / "data.tar.gz") as archive:
         archive.extractall(directory, filter="data")
     clock = ManualClock(EXPECTED["now_ms"])
-    server = ManualClockServer(directory / "data", clock, artifact_ttl_s=None)
+    server = ManualClockServer(directory / "data", clock)
     server.start()
     with httpx.Client(base_url=server.url, timeout=30) as client:
         yield Upgraded(server, client)

@@ -260,6 +260,8 @@ def test_log_file_on_the_full_disk_changes_no_response_and_loading_resumes(
     assert server.log_path.parent == disk.data_dir
     with RawHttpClient(server) as client:
         sender = BatchSender(client, ExpectedState())
+        # On a full disk the store could be reopened, but not created.
+        eventually(lambda: client.request("GET", "/v1/events").status == 200)
         disk.fill(24 * MIB)
         for _ in range(200):
             assert sender.send().status == 200

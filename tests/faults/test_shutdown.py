@@ -26,6 +26,12 @@ BODY = json.dumps(
 ).encode()
 
 
+@pytest.fixture(autouse=True)
+def _new_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start `python -m hitrate`, so that the exit is that of a user's server."""
+    monkeypatch.setattr(Server, "new_interpreter", True)
+
+
 def terminate(server: Server) -> float:
     """Send SIGTERM; return the monotonic time."""
     assert server.process is not None

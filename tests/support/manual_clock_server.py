@@ -17,11 +17,14 @@ from tests.support.server import Server, eventually
 
 
 class ManualClockServer(Server):
-    """A server on a thread with an event loop of its own."""
+    """A server on a thread with an event loop of its own.
+
+    Artifacts do not expire, unless `artifact_ttl_s` is passed: the clock may jump by weeks.
+    """
 
     def __init__(self, data_dir: Path, clock: ManualClock, **settings: Any) -> None:
         super().__init__(data_dir)
-        self._settings = settings
+        self._settings = {"artifact_ttl_s": None, **settings}
         self.clock = clock
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._stop: Callable[[], object] = lambda: None
@@ -49,6 +52,6 @@ class ManualClockServer(Server):
     def _is_alive(self) -> bool:
         assert self._thread.is_alive()
         try:
-            return httpx.get(f"{self.url}/healthz").status_code == 200
+            return self._client().get(f"{self.url}/healthz").status_code == 200
         except httpx.TransportError:
             return False

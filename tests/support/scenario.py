@@ -165,11 +165,8 @@ def run_page_server(server: Server, clock: Clock) -> Iterator[PageServer]:
 
 @contextmanager
 def run_manual_clock_page_server(directory: Path, clock: ManualClock) -> Iterator[PageServer]:
-    """Start a server whose time is that of `clock`, with its data in a new directory.
-
-    Artifacts do not expire: a clock that jumps by weeks would have them evicted during a test.
-    """
-    server = ManualClockServer(directory / "data", clock, artifact_ttl_s=None)
+    """Start a server whose time is that of `clock`, with its data in a new directory."""
+    server = ManualClockServer(directory / "data", clock)
     with run_page_server(server, clock) as page_server:
         yield page_server
 

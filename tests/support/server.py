@@ -72,6 +72,9 @@ def try_hitrate(
 class Server:
     """A server on one data directory, which can be started, stopped and killed repeatedly."""
 
+    new_interpreter = False
+    """Whether to start `python -m hitrate`, and not a fork of a process that has imported it."""
+
     def __init__(self, data_dir: Path, *options: str) -> None:
         self.data_dir = data_dir
         self.options = options
@@ -81,8 +84,6 @@ class Server:
         self.team = "default"
         self.token = ""
         self._http: httpx.Client | None = None
-        self.new_interpreter = False
-        """Whether to start `python -m hitrate`, instead of a fork of a process that imported it."""
         self.process: subprocess.Popen[bytes] | ForkedCommand | None = None
         self.log_path = data_dir.parent / f"{data_dir.name}.log"
         self.output_path = data_dir.parent / f"{data_dir.name}.out"
@@ -172,11 +173,12 @@ class Server:
             return subprocess.Popen(command, stdout=output, stderr=log)
 
     def _client(self) -> httpx.Client:
-        # Created once, because creating a client reads all CA certificates. It keeps no connection,
-        # because the server may have been restarted before the next request.
+        # It keeps no connection, because the server may have been restarted before the next
+        # request. With TLS, its creation reads all CA certificates.
         if self._http is None:
+            verify = self.verify if self.scheme == "https" else False
             no_reuse = httpx.Limits(max_keepalive_connections=0)
-            self._http = httpx.Client(timeout=30, verify=self.verify, limits=no_reuse)
+            self._http = httpx.Client(timeout=30, verify=verify, limits=no_reuse)
         return self._http
 
     def _is_alive(self) -> bool:
