@@ -1,4 +1,4 @@
-"""Fixtures of all tests: servers, and settings of Hypothesis."""
+"""Fixtures of all tests: servers, settings of Hypothesis, and the order of files."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,6 +21,36 @@ settings.load_profile("no_deadline")
 pytest_plugins = ["tests.support.browser_fixtures"]
 
 StartServer = Callable[..., Server]
+
+LONGEST_FILES = (
+    "compat/turbo/test_builds.py",
+    "api/test_analytics.py",
+    "compat/turbo/test_login.py",
+    "compat/turbo/test_run_counts.py",
+    "compat/turbo/test_team_states.py",
+    "faults/test_kill.py",
+    "api/test_export.py",
+    "faults/test_event_store_unavailable.py",
+    "browser/test_dashboard_appearance.py",
+    "faults/test_metering.py",
+    "browser/test_single_sign_on.py",
+    "api/test_team_states.py",
+)
+"""Files that take more than 35 s, longest first; `scripts/test` prints what takes long."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the longest files to the front.
+
+    `--dist loadfile --no-loadscope-reorder` gives each process the next file of this order. A long
+    file at the end would keep one process running alone.
+    """
+    order = {Path(__file__).parent / file: number for number, file in enumerate(LONGEST_FILES)}
+    missing = [str(path) for path in order if not path.is_file()]
+    if missing:
+        raise pytest.UsageError(f"LONGEST_FILES of tests/conftest.py names {missing}: correct it.")
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture
