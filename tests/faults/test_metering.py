@@ -509,8 +509,8 @@ def test_upload_of_a_disconnected_client_is_metered_if_and_only_if_stored(server
     def stored() -> int:
         body = json.dumps({"hashes": list(sizes)}).encode()
         with RawHttpClient(server) as client:
-            found = json.loads(client.request("POST", _ARTIFACTS_PATH, body).body)
-        return sum(artifact["size"] for artifact in found.values() if artifact)
+            artifacts = json.loads(client.request("POST", _ARTIFACTS_PATH, body).body)
+        return sum(artifact["size"] for artifact in artifacts.values() if artifact)
 
     stored_bytes = stable_value(stored)
     assert stored_bytes >= sum(list(sizes.values())[::2]) / 2, "almost nothing was stored"

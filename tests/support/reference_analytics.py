@@ -35,7 +35,7 @@ ArtifactDurations = Mapping[tuple[str, str], float]
 GroupKey = TypeVar("GroupKey")
 
 
-class Sender(NamedTuple):
+class ReferenceClient(NamedTuple):
     """The client and token of a run."""
 
     ci: str | None
@@ -94,7 +94,7 @@ class Run:
     session: str
     started_at: int
     ended_at: int
-    sender: Sender
+    sender: ReferenceClient
     tasks: dict[str, Task] = field(default_factory=dict)
     resent: int = 0
 
@@ -138,7 +138,7 @@ Runs = dict[tuple[str, str], Run]
 """Runs by team and session."""
 
 
-class Totals(NamedTuple):
+class ReferenceTotals(NamedTuple):
     """Totals of several runs."""
 
     runs: int
@@ -193,7 +193,7 @@ def runs_of_recorded(
             key = (batch.team, event.session_id)
             run = runs.get(key)
             if run is None:
-                sender = Sender(batch.ci, batch.interactive, batch.agent, batch.token)
+                sender = ReferenceClient(batch.ci, batch.interactive, batch.agent, batch.token)
                 run = runs[key] = Run(*key, batch.received_at, batch.received_at, sender)
             run.ended_at = batch.received_at
             task = run.tasks.get(event.hash)
@@ -211,12 +211,12 @@ def _duration(event: CacheEvent, artifact_ms: float | None) -> float:
     return duration
 
 
-def totals_of(runs: Iterable[Run]) -> Totals:
+def totals_of(runs: Iterable[Run]) -> ReferenceTotals:
     """Return the totals of several runs."""
     runs = list(runs)
     totals = TaskTotals(*map(sum, zip(TaskTotals(), *(run.totals for run in runs), strict=True)))
     hits = totals.local_hits + totals.remote_hits
-    return Totals(
+    return ReferenceTotals(
         runs=len(runs),
         misses=totals.tasks - hits,
         hit_rate=hits / totals.tasks if totals.tasks else None,

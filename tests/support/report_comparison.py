@@ -17,10 +17,10 @@ from tests.support.reference_analytics import (
     LOCAL_HIT,
     REMOTE_HIT,
     ArtifactDurations,
+    ReferenceTotals,
     Run,
     Runs,
     Task,
-    Totals,
     grouped,
     quartiles,
     runs_started_in,
@@ -44,9 +44,9 @@ def _boolean_key(interactive: bool | None) -> str | None:
     return None if interactive is None else str(interactive).lower()
 
 
-def as_totals(stats: api_schemas.TaskStats, runs: int = 1) -> Totals:
+def as_totals(stats: api_schemas.TaskStats, runs: int = 1) -> ReferenceTotals:
     """Convert the statistics of a report to the type of the reference."""
-    return Totals(
+    return ReferenceTotals(
         getattr(stats, "runs", runs),
         stats.tasks,
         stats.local_hits,
@@ -82,11 +82,11 @@ def assert_runs(
 ) -> None:
     """Assert that the list of runs equals the reference and is in order."""
     expected = {run.session: run for run in runs_of_query(runs, query)}
-    listed = event_store.reports.runs(query, order, NO_LIMIT, 0).runs
-    assert sorted(info.session_id for info in listed) == sorted(expected)
-    ranks = [RANKS[order](expected[info.session_id]) for info in listed]
+    entries = event_store.reports.runs(query, order, NO_LIMIT, 0).runs
+    assert sorted(info.session_id for info in entries) == sorted(expected)
+    ranks = [RANKS[order](expected[info.session_id]) for info in entries]
     assert ranks == sorted(ranks)
-    for info in listed:
+    for info in entries:
         assert_run(info, expected[info.session_id], recorded=recorded)
 
 
@@ -179,10 +179,10 @@ def assert_run_details(
     for run in runs.values():
         detail = event_store.artifact_reports.run(team(run.team), run.session, NO_LIMIT, 0)
         assert_run(detail.run, run, recorded=recorded)
-        listed = [(task.hash, task.outcome, task.time_saved_ms) for task in detail.tasks]
+        entries = [(task.hash, task.outcome, task.time_saved_ms) for task in detail.tasks]
         expected = [(name, task.outcome, task.saved_ms) for name, task in run.tasks.items()]
-        assert sorted(listed) == sorted(expected)
-        ranks = [(outcome != "miss", -saved_ms) for _, outcome, saved_ms in listed]
+        assert sorted(entries) == sorted(expected)
+        ranks = [(outcome != "miss", -saved_ms) for _, outcome, saved_ms in entries]
         assert ranks == sorted(ranks)
         for info in detail.tasks:
             artifact_ms = artifact_durations.get((run.team, info.hash))

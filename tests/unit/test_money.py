@@ -22,8 +22,8 @@ def test_parse_money_restores_formatted_amount(amount: int) -> None:
 
 @given(micros)
 def test_format_money_is_exact_with_two_to_six_decimals(amount: int) -> None:
-    whole, decimals = format_money(amount).split(".")
-    assert Decimal(f"{whole}.{decimals}") * 10**6 == amount
+    integer, decimals = format_money(amount).split(".")
+    assert Decimal(f"{integer}.{decimals}") * 10**6 == amount
     assert 2 <= len(decimals) <= 6
     assert len(decimals) == 2 or not decimals.endswith("0")
 

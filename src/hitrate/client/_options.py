@@ -55,5 +55,5 @@ class UploadOptions(ClientOptions, total=False):
 def check_names(options: Mapping[str, object], kind: type) -> None:
     """Raise TypeError for an unknown option, as for any other argument."""
     if unknown := options.keys() - kind.__annotations__.keys():
-        known = ", ".join(sorted(kind.__annotations__))
-        raise TypeError(f"unexpected option {min(unknown)!r}; the options are {known}")
+        allowed = ", ".join(sorted(kind.__annotations__))
+        raise TypeError(f"unexpected option {min(unknown)!r}; the options are {allowed}")

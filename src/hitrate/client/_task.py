@@ -114,11 +114,11 @@ def _link_target_state(link: Path) -> tuple[str, ...]:
         return _file_state(link)
     if not link.is_dir():
         return ()
-    digest, seen = hashlib.sha256(), {os.path.realpath(link)}
+    digest, visited = hashlib.sha256(), {os.path.realpath(link)}
     for directory, directories, files in os.walk(link, followlinks=True):
         # Each directory once, because links may form a cycle.
         directories[:] = sorted(
-            name for name in directories if _is_new(Path(directory, name), seen)
+            name for name in directories if _is_new(Path(directory, name), visited)
         )
         for name in sorted(files):
             path = Path(directory, name)
@@ -127,10 +127,10 @@ def _link_target_state(link: Path) -> tuple[str, ...]:
     return ("directory", digest.hexdigest())
 
 
-def _is_new(directory: Path, seen: set[str]) -> bool:
+def _is_new(directory: Path, visited: set[str]) -> bool:
     real = os.path.realpath(directory)
-    is_new = real not in seen
-    seen.add(real)
+    is_new = real not in visited
+    visited.add(real)
     return is_new
 
 

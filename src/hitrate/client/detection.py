@@ -87,8 +87,8 @@ def detected_ci(environ: Mapping[str, str] = os.environ) -> str | None:
 
 def detected_agent(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the coding agent that runs this process, such as `cursor`, or None."""
-    if named := environ.get("AI_AGENT", "").strip():
-        return named
+    if name := environ.get("AI_AGENT", "").strip():
+        return name
     return _first(_AGENTS, environ) or ("devin" if _DEVIN.exists() else None)
 
 

@@ -114,8 +114,8 @@ def _count_buckets(query: PageQuery, context: PageContext) -> int:
 def _buckets_per_point(series: Timeseries, point_series: Timeseries) -> list[int]:
     """Count the buckets of `series` that begin in each bucket of the coarser `point_series`."""
     starts = [bucket.from_ for bucket in series.buckets]
-    ends = [bisect_left(starts, bucket.to) for bucket in point_series.buckets]
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    end_indexes = [bisect_left(starts, bucket.to) for bucket in point_series.buckets]
+    return [end - start for start, end in zip([0, *end_indexes], end_indexes, strict=False)]
 
 
 def _rate(bucket: Bucket) -> Values:

@@ -231,9 +231,9 @@ def test_run_has_label_and_user_of_its_token_if_the_token_exists(
 ) -> None:
     load(event_store, batch(1, token=USER_TOKEN), batch(2, token="tok_nobody_knows"))
     with export_harness(analytics, event_store) as harness:
-        known, unknown = harness.rows("runs", "parquet", ALL)
-    assert (known["tokenLabel"], known["user"]) == (f"label of {USER_TOKEN}", USER_EMAIL)
-    assert (unknown["tokenLabel"], unknown["user"]) == (None, None)
+        known_row, unknown_row = harness.rows("runs", "parquet", ALL)
+    assert (known_row["tokenLabel"], known_row["user"]) == (f"label of {USER_TOKEN}", USER_EMAIL)
+    assert (unknown_row["tokenLabel"], unknown_row["user"]) == (None, None)
 
 
 @pytest.mark.parametrize("format_name", sorted(FORMATS))
@@ -246,7 +246,7 @@ def test_exported_artifacts_match_the_artifact_list(
         batch(1, *(task(name) for name in names[1:])),
         batch(2, task(names[1], "other")),
     )
-    listed = event_store.artifact_reports.artifacts(ALL, "newest", 1000, 0, unused=False).artifacts
+    entries = event_store.artifact_reports.artifacts(ALL, "newest", 1000, 0, unused=False).artifacts
     with export_harness(analytics, event_store, chunk_rows=2) as harness:
         rows = harness.rows("artifacts", format_name, ALL)
         later = harness.rows(
@@ -258,7 +258,7 @@ def test_exported_artifacts_match_the_artifact_list(
             one.size_bytes, one.duration_ms, one.created_at, one.last_used_at, one.dirty,
             one.hits.local, one.hits.remote, one.time_saved_ms, one.sender.token_label,
         )
-        for one in listed
+        for one in entries
     }  # fmt: skip
     assert [row["remoteHits"] for row in later if row["hash"] == names[1]] == [1]
 
@@ -345,11 +345,11 @@ def test_export_excludes_events_loaded_after_its_start(
     load(event_store, *(batch(number) for number in range(5)))
     with export_harness(analytics, event_store, chunk_rows=10) as harness:
         files = harness.files("events", "ndjson", ALL)
-        seen = list(islice(files, 2))
+        contents = list(islice(files, 2))
         load(event_store, *(batch(number) for number in range(100, 120)))
-        seen += files
-    assert len(seen) == 1 + 5
-    assert len(b"".join(seen).splitlines()) == 50
+        contents += files
+    assert len(contents) == 1 + 5
+    assert len(b"".join(contents).splitlines()) == 50
 
 
 def test_no_transaction_is_open_between_files(

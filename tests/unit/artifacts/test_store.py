@@ -78,9 +78,9 @@ def test_concurrent_uploads_of_one_hash_leave_one_whole_artifact(tmp_path: Path)
 def test_removal_of_a_replaced_artifact_leaves_the_new_one(tmp_path: Path) -> None:
     async def test(cache: CacheFixture) -> None:
         await cache.put("a", b"old")
-        seen = cache.store.index.least_recently_used()
+        refs = cache.store.index.least_recently_used()
         await cache.put("a", b"new")
-        assert await cache.store.remove(seen) == []
+        assert await cache.store.remove(refs) == []
         assert await cache.exists("a")
 
     run_with_cache(tmp_path, test)

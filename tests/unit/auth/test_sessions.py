@@ -66,9 +66,9 @@ def count_rows(engine: Engine, table: sa.Table) -> int:
 def test_session_lasts_twelve_hours(sessions: Sessions, ann: User, clock: ManualClock) -> None:
     session = sessions.create(ann)
     clock.advance(SESSION_TTL_S - 1)
-    found = sessions.find(session.secret)
-    assert found is not None
-    assert found.user == ann
+    stored_session = sessions.find(session.secret)
+    assert stored_session is not None
+    assert stored_session.user == ann
     clock.advance(1)
     assert sessions.find(session.secret) is None
 

@@ -80,9 +80,9 @@ def test_only_the_digest_of_a_secret_is_stored(account_fixture: AccountFixture) 
     token, secret = account_fixture.create_token(team)
     rotated, second = account_fixture.tokens.rotate(token, 60, OPERATOR)
     for one, text in ((token, secret), (rotated, second)):
-        found = account_fixture.tokens.find(token_secrets.digest(text.encode()))
-        assert found is not None
-        assert (found[0].id, found[1]) == (one.id, token_secrets.digest(text.encode()))
+        result = account_fixture.tokens.find(token_secrets.digest(text.encode()))
+        assert result is not None
+        assert (result[0].id, result[1]) == (one.id, token_secrets.digest(text.encode()))
     assert account_fixture.tokens.find(secret.encode()) is None
     account_fixture.close()
     for file in account_fixture.data_dir.iterdir():

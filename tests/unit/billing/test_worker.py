@@ -67,9 +67,9 @@ class BillingFixture(MeterHarness):
 
     def current_team(self) -> Team:
         """Return the team as it is in the database."""
-        found = self.accounts.teams.find(team_id=self.team.id)
-        assert found is not None
-        return found
+        team = self.accounts.teams.find(team_id=self.team.id)
+        assert team is not None
+        return team
 
     @property
     def paused_at_ms(self) -> int | None:

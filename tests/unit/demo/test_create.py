@@ -19,9 +19,9 @@ FROM transfers t JOIN senders s ON s.id = t.sender ORDER BY ALL
 
 
 def test_the_same_seed_creates_the_same_rows(demo_dir: DemoDir, tmp_path: Path) -> None:
-    again = create_demo_dir(tmp_path / "again")
+    second = create_demo_dir(tmp_path / "again")
     for sql in (_RUNS, _TRANSFERS, "SELECT id, received_at, run, kind, hash, duration FROM events"):
-        assert again.query(sql) == demo_dir.query(sql)
+        assert second.query(sql) == demo_dir.query(sql)
 
 
 def test_stored_runs_equal_the_simulated_runs(demo_dir: DemoDir) -> None:

@@ -32,10 +32,10 @@ def three_months() -> Simulation:
 
 
 def test_runs_depend_on_the_seed_only() -> None:
-    first, again, other = (WorkloadSimulator(seed, DAYS, ms(NOW)) for seed in (7, 7, 8))
+    first, second, other = (WorkloadSimulator(seed, DAYS, ms(NOW)) for seed in (7, 7, 8))
     runs = all_runs(first)
-    assert runs == all_runs(again)
-    assert list(first.cached_artifacts()) == list(again.cached_artifacts())
+    assert runs == all_runs(second)
+    assert list(first.cached_artifacts()) == list(second.cached_artifacts())
     assert runs != all_runs(other)
 
 

@@ -46,8 +46,10 @@ def test_prune_keeps_all_events_of_an_active_run(harness: IngestHarness) -> None
     assert prune(harness, HOUR_MS + 1) == 0
     assert harness.run() == before
     assert (before.tasks, before.local_ms, before.started) == (2, 12, 0)
-    again = task(LOCAL_HIT, name="early", ms=4)
-    loaded = harness.load(harness.batch(*task(LOCAL_MISS, name="new"), *again, at=2 * HOUR_MS))
+    repeated_task = task(LOCAL_HIT, name="early", ms=4)
+    loaded = harness.load(
+        harness.batch(*task(LOCAL_MISS, name="new"), *repeated_task, at=2 * HOUR_MS)
+    )
     assert harness.run()[4:9] == (3, 2, 0, 12, 0)
     assert loaded.totals == RunTotalsDelta(2, 0, 1, 0, 0, 0, 0)
     assert prune(harness, 3 * HOUR_MS + 1) == 4

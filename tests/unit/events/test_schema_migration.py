@@ -131,11 +131,11 @@ def runs(store: DuckDBEventStore) -> list[tuple[object, ...]]:
 
 def assert_same_events(store: DuckDBEventStore, events: list[LegacyEvent]) -> None:
     for team in ("team_a", "team_b"):
-        returned = [
+        read_events = [
             (r.session_id, r.source, r.event, r.hash, r.duration, r.ci, r.interactive, r.agent,
              r.token_id) for r in records(store, team)
         ]  # fmt: skip
-        assert returned == [
+        assert read_events == [
             (e.session, e.source, e.event, e.hash, e.duration, e.ci, e.interactive, e.agent,
              e.token) for e in events if e.team == team
         ]  # fmt: skip
@@ -196,9 +196,9 @@ def test_interrupted_migration_leaves_the_file_for_the_next_start(
     events = rows(100)
     write_legacy_file(tmp_path, events)
     monkeypatch.setattr(migrations, "MIGRATION_BATCH_SIZE", 30)
-    answers = iter([False, False, True])
+    stop_results = iter([False, False, True])
     with pytest.raises(EventStoreUnavailable, match="at the next start"):
-        store.open(lambda: next(answers))
+        store.open(lambda: next(stop_results))
     with pytest.raises(EventStoreUnavailable):
         records(store, "team_a")
     store.open()
@@ -228,8 +228,8 @@ def test_segments_and_batches_loaded_before_the_migration_are_not_loaded_again(
     segment.write_bytes(line([event()]))
     assert store.load(segment, "loaded") == LoadResult(0)
     items = [CacheEvent("session 0", "LOCAL", "HIT", "h")]
-    again = Batch("team_a", "tok_a", START_MS + 1, None, None, None, "d" * 32, items)
-    segment.write_bytes(encode_batch(again))
+    resent = Batch("team_a", "tok_a", START_MS + 1, None, None, None, "d" * 32, items)
+    segment.write_bytes(encode_batch(resent))
     assert store.load(segment, "again") == LoadResult(
         0, (DuplicateBatch("team_a", START_MS + 1, 1),)
     )

@@ -76,9 +76,9 @@ def test_batch_resent_within_ten_minutes_is_a_duplicate(
     store: DuckDBEventStore, tmp_path: Path
 ) -> None:
     batch = [event(), event()]
-    first, again = line(batch, received_at=START_MS), line(batch, received_at=START_MS + 1)
+    first, resent = line(batch, received_at=START_MS), line(batch, received_at=START_MS + 1)
     late = line(batch, received_at=START_MS + RESEND_WINDOW_MS - 1)
-    assert load(store, tmp_path, "one", first, again) == LoadResult(
+    assert load(store, tmp_path, "one", first, resent) == LoadResult(
         2, (DuplicateBatch("team_a", START_MS + 1, 2),)
     )
     store.close()
@@ -173,10 +173,10 @@ def test_prune_deletes_old_events_and_names_of_removed_segments(
     load(store, tmp_path, "two", line([event(hash="new")], received_at=START_MS + 90_000))
     assert store.prune({"two"}, START_MS + 100_000, event_ttl_s=60) == 1
     assert hashes(store) == ["new"]
-    again = line(batch, received_at=START_MS + 1)
+    resent = line(batch, received_at=START_MS + 1)
     # Its digest is still within the window.
     duplicates = (DuplicateBatch("team_a", START_MS + 1, 1),)
-    assert load(store, tmp_path, "three", again) == LoadResult(0, duplicates)
+    assert load(store, tmp_path, "three", resent) == LoadResult(0, duplicates)
     assert load(store, tmp_path, "two", line()) == LoadResult(0)
     assert load(store, tmp_path, "one", line([event()])) == LoadResult(1)
 

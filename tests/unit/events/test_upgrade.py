@@ -107,8 +107,8 @@ def test_totals_before_loading_the_spool_equal_those_of_version_1(
 ) -> None:
     team_id = EXPECTED["after_loading"]["teams"][team]["team"]["id"]
     expected = EXPECTED["before_loading"]["summary"][team]["whole"]
-    found = totals(store, team_id)
-    assert found == {name: expected[name] for name in found}
+    actual = totals(store, team_id)
+    assert actual == {name: expected[name] for name in actual}
 
 
 def test_file_of_version_1_gets_its_version(store: DuckDBEventStore) -> None:

@@ -23,15 +23,15 @@ def ms(text: str) -> int:
 @cache
 def starts(day: int) -> list[int]:
     """Start of every cycle of this day, found by checking each calendar day."""
-    found = []
+    starts_ms = []
     today = FIRST
     while today <= LAST:
         tomorrow = today + timedelta(days=1)
         is_last_of_month = tomorrow.month != today.month
         if today.day == day or (is_last_of_month and today.day < day):
-            found.append((today - date(1970, 1, 1)).days * DAY_MS)
+            starts_ms.append((today - date(1970, 1, 1)).days * DAY_MS)
         today = tomorrow
-    return found
+    return starts_ms
 
 
 def reference_cycle(day: int, now_ms: int) -> Cycle:
