@@ -152,12 +152,12 @@ def test_since_accepts_a_time_or_a_duration(shared_server: Server) -> None:
 
 
 def test_events_of_another_team_are_not_listed(shared_server: Server) -> None:
-    shared_server.command("team", "create", "other")
-    token = shared_server.create_token(team="other")
-    raw = body(event(sessionId="other"))
+    shared_server.command("team", "create", "other-events")
+    token = shared_server.create_token(team="other-events")
+    raw = body(event(sessionId="other-events"))
     assert shared_server.request("POST", EVENTS_PATH, content=raw, token=token).status_code == 200
-    eventually(lambda: shared_server.events(sessionId="other", token=token))
-    assert shared_server.events(sessionId="other") == []
+    eventually(lambda: shared_server.events(sessionId="other-events", token=token))
+    assert shared_server.events(sessionId="other-events") == []
 
 
 def test_tokens_are_never_logged(server: Server) -> None:
