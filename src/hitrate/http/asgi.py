@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
+
+import msgspec
 
 from hitrate.errors import BadRequest, PayloadTooLarge
 
@@ -126,7 +128,7 @@ def body_too_large(limit_bytes: int, option: str = "--max-body-bytes") -> Payloa
     )
 
 
-class Usage(NamedTuple):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Amounts that a request has stored; they are metered before the response is sent."""
 
     uploaded_bytes: int = 0
