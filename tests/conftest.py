@@ -23,20 +23,24 @@ pytest_plugins = ["tests.support.browser_fixtures"]
 StartServer = Callable[..., Server]
 
 LONGEST_FILES = (
-    "compat/turbo/test_builds.py",
-    "api/test_analytics.py",
-    "compat/turbo/test_login.py",
-    "compat/turbo/test_run_counts.py",
     "compat/turbo/test_team_states.py",
-    "faults/test_kill.py",
+    "api/test_analytics.py",
+    "compat/turbo/test_builds.py",
+    "compat/turbo/test_run_counts.py",
     "api/test_export.py",
+    "api/test_team_states.py",
+    "faults/test_kill.py",
     "faults/test_event_store_unavailable.py",
     "browser/test_dashboard_appearance.py",
-    "faults/test_metering.py",
+    "browser/test_login_appearance.py",
     "browser/test_single_sign_on.py",
-    "api/test_team_states.py",
+    "compat/turbo/test_signatures.py",
+    "compat/turbo/test_authorization.py",
+    "faults/test_metering.py",
+    "browser/test_end_to_end.py",
+    "compat/turbo/test_login.py",
 )
-"""Files that take more than 35 s, longest first; `scripts/test` prints what takes long."""
+"""Files that take more than 30 s, longest first; `scripts/test` prints what takes long."""
 
 
 @pytest.hookimpl(trylast=True)

@@ -119,7 +119,7 @@ def test_locked_store_delays_no_client_and_loading_resumes_when_it_is_released(
         assert code == 1
         assert "event store cannot be used" in output
         assert "no event is lost" in output
-        assert "End the process that locks it" in output
+        assert "Stop the process that locks it" in output
         assert harness.server.metric("hitrate_event_store_up") == 0
     eventually(lambda: harness.read_status() == 200)
     harness.record()
