@@ -1,4 +1,4 @@
-"""Parsing and formatting of sizes, durations and percentages."""
+"""Parsing and formatting of sizes, durations, counts and percentages."""
 
 import re
 
@@ -72,6 +72,12 @@ def format_compact_duration(duration_ms: float) -> str:
     if days:
         return f"{days:,}d{hours:02d}h"
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"
+
+
+def format_count(count: float, noun: str) -> str:
+    """Return `1 run`, `12,345 runs` or `2 batches`."""
+    plural = f"{noun}es" if noun.endswith(("s", "ch")) else f"{noun}s"
+    return f"{count:,.0f} {noun if count == 1 else plural}"
 
 
 def format_percent(rate: float, decimals: int = 1) -> str:

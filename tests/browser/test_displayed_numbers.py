@@ -20,11 +20,11 @@ from hitrate.pages.formatting import (
     duration,
     number,
     percent,
-    pluralize,
     rate_change,
     size,
     time_text,
 )
+from hitrate.units import format_count
 from tests.support.expected_text import (
     BERLIN,
     Report,
@@ -123,7 +123,7 @@ def test_overview_displays_the_summary(
     assert page.text("saved-remote") == duration(summary["timeSavedMs"]["remote"])
     assert page.text("uploaded") == transfer_text(artifacts, "upload")
     assert page.text("downloaded") == transfer_text(artifacts, "download")
-    stored = f"{size(artifacts['storedBytes'])} in {pluralize(artifacts['stored'], 'artifact')}"
+    stored = f"{size(artifacts['storedBytes'])} in {format_count(artifacts['stored'], 'artifact')}"
     assert page.text("stored").startswith(stored)
 
 
@@ -185,7 +185,7 @@ def test_runs_behind_a_chart_bucket_add_up_to_its_numbers(http: httpx.Client) ->
         assert str(len(runs)) == row["Runs"]
         for column in ("Tasks", "Local hits", "Misses"):
             assert sum(int(run[column]) for run in runs) == int(row[column].replace(",", ""))
-        assert page.text("totals").startswith(pluralize(len(runs), "run"))
+        assert page.text("totals").startswith(format_count(len(runs), "run"))
         if runs:
             assert f" from the cache ({row['All tasks']})" in page.text("totals")
         run_count += len(runs)
@@ -197,7 +197,7 @@ def test_runs_behind_a_breakdown_group_add_up_to_its_numbers(http: httpx.Client)
     for by in BREAKDOWNS:
         for row in overview.table(f"by-{by}"):
             page = open_link(http, row.links[0])
-            assert page.text("totals").startswith(pluralize(int(row["Runs"]), "run"))
+            assert page.text("totals").startswith(format_count(int(row["Runs"]), "run"))
             rate = f"{row['Tasks']} tasks from the cache ({row['Hit rate']})"
             assert rate in page.text("totals")
 
@@ -226,7 +226,7 @@ def test_run_list_displays_the_totals_of_the_period(
     params = QUERIES[name]
     summary = report(scenario, "/v1/analytics/summary", params)
     text = open_page(http, "/runs", params).text("totals")
-    assert text.startswith(pluralize(summary["runs"], "run"))
+    assert text.startswith(format_count(summary["runs"], "run"))
     assert text.endswith(f"({BERLIN}): {totals_text(summary)}.")
 
 
@@ -289,7 +289,7 @@ def test_artifacts_are_listed_in_the_order_of_the_api(
     artifacts = report(scenario, "/v1/artifacts", params)["artifacts"]
     stored = report(scenario, "/v1/analytics/summary")["artifacts"]
     assert page.text("totals").startswith(
-        f"{pluralize(stored['stored'], 'artifact')} stored now, {size(stored['storedBytes'])}"
+        f"{format_count(stored['stored'], 'artifact')} stored now, {size(stored['storedBytes'])}"
     )
     assert artifacts
     zone = ZoneInfo(BERLIN)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hitrate.pages.formatting import duration, number, percent, pluralize, size, time_text
+from hitrate.pages.formatting import duration, number, percent, size, time_text
+from hitrate.units import format_count
 from tests.support.html_page import Row
 
 BERLIN = "Europe/Berlin"
@@ -19,14 +20,14 @@ def time_saved_text(stats: Report) -> str:
 
 def transfer_text(artifacts: Report, direction: str) -> str:
     """Describe what was transferred; `direction` is `upload` or `download`."""
-    count = pluralize(artifacts[f"{direction}s"], "artifact")
+    count = format_count(artifacts[f"{direction}s"], "artifact")
     return f"{size(artifacts[f'{direction}edBytes'])} in {count}"
 
 
 def totals_text(stats: Report) -> str:
     hits = number(stats["localHits"] + stats["remoteHits"])
     rate = f" ({percent(stats['hitRate'])})" if stats["tasks"] else ""
-    tasks = pluralize(stats["tasks"], "task")
+    tasks = format_count(stats["tasks"], "task")
     return f"{hits} of {tasks} from the cache{rate}, {time_saved_text(stats)} saved"
 
 

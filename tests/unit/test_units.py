@@ -1,9 +1,10 @@
-"""Formatting of sizes, durations and percentages; tests/unit/test_config.py covers parsing."""
+"""Formatting of numbers with units; tests/unit/test_config.py covers parsing."""
 
 import pytest
 
 from hitrate.units import (
     format_compact_duration,
+    format_count,
     format_duration,
     format_exact_size,
     format_percent,
@@ -64,3 +65,11 @@ def test_format_duration_uses_two_units(duration_ms: float, text: str, compact: 
 def test_format_percent_has_the_requested_decimals() -> None:
     assert format_percent(0.7239) == "72.4 %"
     assert format_percent(0.5, 0) == "50 %"
+
+
+def test_format_count_uses_the_singular_for_one() -> None:
+    assert format_count(1, "artifact") == "1 artifact"
+    assert format_count(0, "local hit") == "0 local hits"
+    assert format_count(12345, "miss") == "12,345 misses"
+    assert format_count(1, "batch") == "1 batch"
+    assert format_count(2, "batch") == "2 batches"

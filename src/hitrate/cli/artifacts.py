@@ -7,7 +7,7 @@ from hitrate.cli.options import json_option, since_option, target_options, until
 from hitrate.cli.output import print_json, print_table, print_text
 from hitrate.cli.remote import ServerTarget
 from hitrate.cli.run_text import client_text, optional_duration_text, time_text
-from hitrate.units import format_compact_duration, format_size
+from hitrate.units import format_compact_duration, format_count, format_size
 
 
 @click.command()
@@ -70,7 +70,10 @@ def artifacts(
         numbers=("Size", "Duration", "Local", "Remote", "Saved"),
     )
     if page.next_cursor is not None:
-        click.echo(f"Showing {len(page.artifacts):,} artifacts; use --limit for more.", err=True)
+        click.echo(
+            f"Showing {format_count(len(page.artifacts), 'artifact')}; use --limit for more.",
+            err=True,
+        )
 
 
 def _row(artifact: StoredArtifact) -> tuple[object, ...]:

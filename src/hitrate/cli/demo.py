@@ -12,7 +12,7 @@ from hitrate.config import Settings
 from hitrate.datadir import DataDirLock, read_server_info, server_url
 from hitrate.demo.create import DemoSummary, check_complete_demo, create_demo
 from hitrate.errors import DataDirLocked
-from hitrate.units import format_size
+from hitrate.units import format_count, format_size
 
 _DAYS_PER_MONTH = 30
 
@@ -46,7 +46,9 @@ def demo(settings: Settings, slug: str, months: int, seed: int, json_output: boo
     with DataDirLock(settings), accounts(settings, create=True) as store:
         team = store.teams.find(slug=slug)
         if team is None:
-            click.echo(f"Simulating {months} months of runs; this takes a while.", err=True)
+            click.echo(
+                f"Simulating {format_count(months, 'month')} of runs; this takes a while.", err=True
+            )
             summary = create_demo(settings, store, slug, months * _DAYS_PER_MONTH, seed, Clock())
         else:
             check_complete_demo(store, team)

@@ -26,6 +26,7 @@ from hitrate.events.spool import Spool
 from hitrate.events.store import create_event_store
 from hitrate.metrics import Metrics
 from hitrate.timeparse import parse_time_ms
+from hitrate.units import format_count
 
 _PAGE_SIZE = 1000
 
@@ -153,4 +154,4 @@ def _print_events(events: list[EventRecord]) -> None:
             for e in events
         ],
     )
-    click.echo(f"{len(events)} events")
+    click.echo(format_count(len(events), "event"))

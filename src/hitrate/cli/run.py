@@ -16,7 +16,7 @@ from hitrate.cli.output import (
 )
 from hitrate.cli.remote import ServerTarget
 from hitrate.cli.run_text import client_text, headline, optional_duration_text, time_text
-from hitrate.units import format_compact_duration, format_size
+from hitrate.units import format_compact_duration, format_count, format_size
 
 OUTCOMES = {"local_hit": "local hit", "remote_hit": "remote hit", "miss": "miss"}
 _COMMIT_LENGTH = 12
@@ -53,10 +53,8 @@ def run(target: ServerTarget, session: str, limit: int, json_output: bool) -> No
         numbers=("Duration", "Saved", "Size"),
     )
     if detail.next_cursor is not None:
-        click.echo(
-            f"Showing {len(detail.tasks):,} of {detail.run.tasks:,} tasks; use --limit for more.",
-            err=True,
-        )
+        tasks = format_count(detail.run.tasks, "task")
+        click.echo(f"Showing {len(detail.tasks):,} of {tasks}; use --limit for more.", err=True)
 
 
 def _print_run(detail: RunDetail) -> None:
@@ -67,7 +65,7 @@ def _print_run(detail: RunDetail) -> None:
     )
     print_text(
         f"{headline(run)}; hit rate {rate_text(run.hit_rate)}: {run.local_hits:,} local, "
-        f"{run.remote_hits:,} remote, {run.misses:,} missed\n"
+        f"{run.remote_hits:,} remote, {format_count(run.misses, 'miss')}\n"
     )
 
 

@@ -2,9 +2,9 @@
 
 from hitrate.api_schemas import Client, TaskStats
 from hitrate.cli.output import rate_text
-from hitrate.units import format_compact_duration
+from hitrate.units import format_compact_duration, format_count
 
-STATS_COLUMNS = ("Tasks", "Hit rate", "Local", "Remote", "Missed", "Saved")
+STATS_COLUMNS = ("Tasks", "Hit rate", "Local", "Remote", "Misses", "Saved")
 """Titles of the table columns that `stats_cells` fills."""
 
 
@@ -24,9 +24,8 @@ def headline(stats: TaskStats) -> str:
     """Return `18 of 20 tasks from cache, 12m34s saved`."""
     if not stats.tasks:
         return "no tasks"
-    tasks = "task" if stats.tasks == 1 else "tasks"
     saved = format_compact_duration(stats.saved_ms)
-    return f"{stats.hits:,} of {stats.tasks:,} {tasks} from cache, {saved} saved"
+    return f"{stats.hits:,} of {format_count(stats.tasks, 'task')} from cache, {saved} saved"
 
 
 def client_text(client: Client) -> str:

@@ -13,6 +13,7 @@ from hitrate.cli.options import (
 from hitrate.cli.output import print_json, print_table, print_text
 from hitrate.cli.remote import ServerTarget
 from hitrate.cli.run_text import STATS_COLUMNS, client_text, no_runs_message, stats_cells, time_text
+from hitrate.units import format_count
 
 
 @click.command()
@@ -60,4 +61,6 @@ def runs(
         numbers=STATS_COLUMNS,
     )
     if page.next_cursor is not None:
-        click.echo(f"Showing {len(page.runs):,} runs; use --limit for more.", err=True)
+        click.echo(
+            f"Showing {format_count(len(page.runs), 'run')}; use --limit for more.", err=True
+        )

@@ -22,7 +22,7 @@ from hitrate.http.litestar import AnyRequest
 from hitrate.pages import formatting
 from hitrate.teams.members import MemberStore
 from hitrate.teams.models import Actor, Member, Team
-from hitrate.units import format_exact_size
+from hitrate.units import format_count, format_exact_size
 
 MEASURE_LABELS = {
     "uploaded_bytes": "Uploaded",
@@ -183,12 +183,13 @@ def template_globals() -> Mapping[str, Any]:
         formatting.rate_change,
         formatting.amount_change,
         formatting.number,
-        formatting.pluralize,
         formatting.size,
         formatting.duration,
         formatting.axis_duration,
     )
-    return {function.__name__: function for function in (*functions, format_exact_size)}
+    return {
+        function.__name__: function for function in (*functions, format_count, format_exact_size)
+    }
 
 
 def _time_zone(request: AnyRequest) -> ZoneInfo:

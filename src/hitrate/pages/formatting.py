@@ -52,12 +52,6 @@ def number(amount: float) -> str:
     return f"{amount:,.0f}"
 
 
-def pluralize(amount: float, noun: str) -> str:
-    """Format a count with its noun: `1 artifact`, `12,345 misses`."""
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number(amount)} {noun if amount == 1 else plural}"
-
-
 def size(size_bytes: float | None) -> str:
     """Format a size: `1.5 MB` for 1500000, a dash for None."""
     return NO_VALUE if size_bytes is None else format_size(size_bytes)

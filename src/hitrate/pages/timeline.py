@@ -13,6 +13,7 @@ from hitrate.pages import charts, formatting
 from hitrate.pages.charts import Drawing, Point, Values
 from hitrate.pages.context import PageContext
 from hitrate.pages.query import PageQuery
+from hitrate.units import format_count
 
 _MAX_BUCKETS = 400
 _MAX_POINTS = 100
@@ -140,9 +141,9 @@ def _outcomes(bucket: Bucket) -> Values:
 def _describe_outcomes(bucket: Bucket) -> str:
     return ", ".join(
         (
-            formatting.pluralize(bucket.local_hits, "local hit"),
-            formatting.pluralize(bucket.remote_hits, "remote hit"),
-            formatting.pluralize(bucket.misses, "miss"),
+            format_count(bucket.local_hits, "local hit"),
+            format_count(bucket.remote_hits, "remote hit"),
+            format_count(bucket.misses, "miss"),
         )
     )
 

@@ -106,7 +106,7 @@ def test_run_as_json_is_the_response_of_the_api(remote_cli: RemoteCli, session: 
 def test_run_prints_its_tasks_with_their_artifacts(remote_cli: RemoteCli) -> None:
     first, second, _, *table = remote_cli.run_ok("run", "cold").splitlines()
     assert first.startswith("Run cold, ")
-    assert second == "0 of 1 task from cache, 0s saved; hit rate 0.0 %: 0 local, 0 remote, 1 missed"
+    assert second == "0 of 1 task from cache, 0s saved; hit rate 0.0 %: 0 local, 0 remote, 1 miss"
     assert [cell.strip() for cell in table[2].split("  ") if cell.strip()][:4] == [
         "slow", "miss", "1m30s", "2.5 MB",
     ]  # fmt: skip

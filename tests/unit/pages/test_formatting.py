@@ -81,12 +81,6 @@ def test_amount_change_formats_the_previous_amount() -> None:
     assert text == "up 100 % from 1 h 00 min"
 
 
-def test_pluralize_uses_the_singular_for_one() -> None:
-    assert formatting.pluralize(1, "artifact") == "1 artifact"
-    assert formatting.pluralize(0, "local hit") == "0 local hits"
-    assert formatting.pluralize(12345, "miss") == "12,345 misses"
-
-
 @pytest.mark.parametrize(
     ("size", "text"),
     [
