@@ -30,7 +30,7 @@ from hitrate.errors import HitrateError
 from hitrate.events.quarantine import Quarantine, QuarantinedBatch
 from hitrate.events.spool import Spool
 from hitrate.events.store import create_event_store
-from hitrate.units import format_size
+from hitrate.units import format_count, format_size
 
 _MAX_LOAD_LAG_S = 60.0
 _LABELS = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}
@@ -67,6 +67,13 @@ def doctor(settings: Settings, json_output: bool) -> None:
 def _check(settings: Settings) -> Iterator[Finding]:
     try:
         settings.check_oidc()
+        if not settings.data_dir.exists():
+            yield Finding(
+                "ok",
+                f"data directory {settings.data_dir} does not exist; the first start creates it",
+            )
+            yield from _check_listener(settings)
+            return
         ensure_private_dir(settings.data_dir)
         yield Finding("ok", f"data directory {settings.data_dir} is writable")
         yield from _check_database(settings)
@@ -115,13 +122,13 @@ def _check_server(settings: Settings, running: ServerInfo) -> Iterator[Finding]:
     yield from _quarantine_findings(status.quarantined, status.quarantined_batches)
     yield Finding(
         "ok",
-        f"{status.artifacts} artifacts ({format_size(status.artifact_bytes)}); "
+        f"{format_count(status.artifacts, 'artifact')} ({format_size(status.artifact_bytes)}); "
         f"{format_size(status.free_bytes)} free on disk",
     )
 
 
 def _loading_finding(status: OperatorStatus) -> Finding:
-    waiting = f"{status.spool_segments} segments ({format_size(status.spool_bytes)}) are waiting"
+    waiting = f"{_segments_text(status.spool_segments, status.spool_bytes)} waiting"
     if status.load_error is not None:
         return Finding(
             "failed",
@@ -136,6 +143,13 @@ def _loading_finding(status: OperatorStatus) -> Finding:
 
 def _check_stopped(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "no server runs on this data directory")
+    yield from _check_listener(settings)
+    yield from _check_disk(settings)
+    yield from _check_event_store(settings)
+
+
+def _check_listener(settings: Settings) -> Iterator[Finding]:
+    """Check that a server could listen on its address, with its certificate."""
     check_port_free(settings)
     yield Finding("ok", f"{settings.host}:{settings.port} is free to listen on")
     for option, path in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
@@ -143,8 +157,6 @@ def _check_stopped(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 "failed", f"{option} {path} is not a file", "Pass the path of a PEM file."
             )
-    yield from _check_disk(settings)
-    yield from _check_event_store(settings)
 
 
 def _check_disk(settings: Settings) -> Iterator[Finding]:
@@ -170,10 +182,16 @@ def _check_event_store(settings: Settings) -> Iterator[Finding]:
     if spool.segments:
         yield Finding(
             "ok",
-            f"{spool.segments} segments ({format_size(spool.size_bytes)}) are waiting to be loaded",
+            f"{_segments_text(spool.segments, spool.size_bytes)} waiting to be loaded",
         )
     quarantined = Quarantine(data_dir.quarantine).batches()
     yield from _quarantine_findings(quarantined, len(quarantined))
+
+
+def _segments_text(count: int, size_bytes: int) -> str:
+    """Return `1 segment (1.5 kB) is` or `2 segments (3.0 kB) are`."""
+    verb = "is" if count == 1 else "are"
+    return f"{format_count(count, 'segment')} ({format_size(size_bytes)}) {verb}"
 
 
 def _quarantine_findings(batches: list[QuarantinedBatch], count: int) -> Iterator[Finding]:
@@ -182,6 +200,8 @@ def _quarantine_findings(batches: list[QuarantinedBatch], count: int) -> Iterato
     if count:
         yield Finding(
             "warning",
-            f"{count} batches could not be loaded and are in the directory `spool/quarantine`",
-            "Repair the .ndjson file and move it one directory up to load it, or delete it.",
+            f"{format_count(count, 'batch')} could not be loaded and "
+            f"{'is' if count == 1 else 'are'} in the directory `spool/quarantine`",
+            "Repair the .ndjson file and move it one directory up to load it, or delete it "
+            "together with its .reason.txt.",
         )

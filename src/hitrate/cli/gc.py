@@ -12,7 +12,7 @@ from hitrate.artifacts.store import ArtifactStore
 from hitrate.cli.operator import operator_client
 from hitrate.cli.options import json_option
 from hitrate.cli.output import print_json, print_table
-from hitrate.cli.server_options import settings_options
+from hitrate.cli.server_options import check_data_dir_exists, settings_options
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.datadir import DataDir, DataDirLock, read_server_info
@@ -38,6 +38,7 @@ def gc(settings: Settings, dry_run: bool, json_output: bool) -> None:
 
     While a server runs, its own settings apply instead of these options.
     """
+    check_data_dir_exists(settings)
     running = read_server_info(settings.data_dir)
     if running is not None:
         with operator_client(settings, running) as server:

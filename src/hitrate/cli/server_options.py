@@ -66,17 +66,23 @@ def _click_option(option: Option) -> Callable[[Any], Any]:
 data_dir_option = settings_options("data_dir")
 
 
+def check_data_dir_exists(settings: Settings) -> None:
+    """Raise ConfigError if the data directory does not exist, for commands that create none."""
+    if not settings.data_dir.is_dir():
+        raise ConfigError(
+            f"The data directory {settings.data_dir} does not exist. Change to the directory in "
+            "which the server was started, or pass --data-dir."
+        )
+
+
 @contextmanager
 def accounts(settings: Settings, *, create: bool = False) -> Iterator[AccountStore]:
     """Open the accounts of a data directory, whether or not a server runs.
 
     Raises ConfigError if the directory does not exist and `create` is False.
     """
-    if not create and not settings.data_dir.is_dir():
-        raise ConfigError(
-            f"The data directory {settings.data_dir} does not exist. Change to the directory in "
-            "which the server was started, or pass --data-dir."
-        )
+    if not create:
+        check_data_dir_exists(settings)
     ensure_private_dir(settings.data_dir)
     engine = open_database(settings.data_dir)
     try:

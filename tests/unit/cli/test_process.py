@@ -67,7 +67,7 @@ def test_an_error_is_one_line_on_standard_error(
 @pytest.mark.parametrize(
     "command",
     [["team", "list"], ["token", "list"], ["token", "create", "--team", "a"],
-     ["events", "--team", "a"]],
+     ["events", "--team", "a"], ["gc"], ["gc", "--dry-run"]],
     ids=" ".join,
 )  # fmt: skip
 def test_a_missing_data_directory_is_reported_and_not_created(
@@ -76,6 +76,24 @@ def test_a_missing_data_directory_is_reported_and_not_created(
     result = try_hitrate(*command, "--data-dir", str(tmp_path / "data"))
     assert result.returncode == 1
     assert "does not exist. Change to the directory" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_checks_a_missing_data_directory_without_creating_it(tmp_path: Path) -> None:
+    path, port = tmp_path / "data", free_port()
+    command = ["doctor", "--data-dir", str(path), "--port", str(port)]
+    result = try_hitrate(*command)
+    assert (result.returncode, result.stdout.splitlines()) == (
+        0,
+        [
+            f"ok    data directory {path} does not exist; the first start creates it",
+            f"ok    127.0.0.1:{port} is free to listen on",
+        ],
+    )
+    options = ["--tls-cert", str(tmp_path / "none.pem"), "--tls-key", str(tmp_path / "none.pem")]
+    result = try_hitrate(*command, *options)
+    assert result.returncode == 1
+    assert "none.pem is not a file" in result.stdout
     assert list(tmp_path.iterdir()) == []
 
 
