@@ -227,7 +227,9 @@ def test_invalid_batches_are_quarantined_with_a_reason_and_valid_ones_are_loaded
     for path in quarantined:
         assert path.with_suffix(".reason.txt").read_text().strip()
         assert path.name in output
-    assert "Repair the .ndjson file and move it one directory up" in output
+        assert "/" not in path.with_suffix(".reason.txt").read_text()
+    assert "Repair the .ndjson file and move it one directory up to load it, or delete it" in output
+    assert "together with its .reason.txt" in output
 
 
 def test_repaired_batch_is_loaded_when_moved_back_to_the_spool(

@@ -50,15 +50,19 @@ class Quarantine:
             sync_directory(self.directory.parent)
 
     def batches(self) -> list[QuarantinedBatch]:
-        """List the quarantined batches, oldest first."""
+        """List the quarantined batches, oldest first.
+
+        A reason without its batch is ignored: the operator has deleted the batch or moved it back.
+        """
         reasons = [
             path
             for directory in (self._legacy_directory, self.directory)
             for path in directory.glob("*" + _REASON_SUFFIX)
+            if _batch_path(path).exists()
         ]
         return [
             QuarantinedBatch(
-                path.name.removesuffix(_REASON_SUFFIX) + _BATCH_SUFFIX,
+                _batch_path(path).name,
                 path.read_text(encoding="utf-8").strip(),
             )
             for path in sorted(reasons, key=lambda path: path.name)
@@ -80,6 +84,11 @@ class Quarantine:
         os.sync()
         sync_directory(self.directory)
         return [line for number, line in enumerate(lines) if number not in reasons], len(reasons)
+
+
+def _batch_path(reason: Path) -> Path:
+    """Return the path of the batch that a reason belongs to."""
+    return reason.with_name(reason.name.removesuffix(_REASON_SUFFIX) + _BATCH_SUFFIX)
 
 
 def _find_invalid_lines(lines: list[bytes], validate: Validate, first: int = 0) -> dict[int, str]:

@@ -4,6 +4,7 @@ Each segment is loaded exactly once: its events, the digests of its batches and 
 committed in one transaction. DuckDB parses the segment file itself, without the GIL.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -296,7 +297,7 @@ class DuckDBEventStore:
         try:
             cursor.execute(_READ_SEGMENT, [str(segment), self._max_line_bytes])
         except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
-            raise InvalidSegment(str(error)) from error
+            raise InvalidSegment(_reason(error)) from error
         if fetch_number(cursor, _COUNT_INCOMPLETE_LINES):
             raise InvalidSegment("A line lacks team, token, receivedAt, digest or events.")
 
@@ -319,6 +320,15 @@ def _id_windows(cursor: duckdb.DuckDBPyConnection, before: int | None) -> Iterat
     while stop > first:
         yield stop - width, stop
         stop, width = stop - width, width * 4
+
+
+def _reason(error: duckdb.Error) -> str:
+    """Return DuckDB's message without the path of the file, the line in it, and advice on SQL.
+
+    The file may be a temporary one, of which only this line is quarantined.
+    """
+    message, _, _ = str(error).partition("\nTry setting")
+    return re.sub(r' in file ".*?",( at byte \d+)? in line \d+', r"\1", message).strip()
 
 
 @contextmanager

@@ -38,6 +38,15 @@ def test_invalid_lines_are_written_and_valid_lines_returned(
     assert segment.read_bytes() == b"".join(lines)
 
 
+def test_reason_without_its_batch_is_not_listed(quarantine: Quarantine, tmp_path: Path) -> None:
+    quarantine.extract_invalid_lines(
+        write_segment(tmp_path, b"garbage 1\n", b"garbage 2\n"), reject_garbage
+    )
+    first, second = quarantine.batches()
+    (quarantine.directory / first.file).unlink()
+    assert quarantine.batches() == [second]
+
+
 def test_batches_are_empty_without_a_directory(quarantine: Quarantine) -> None:
     assert quarantine.batches() == []
 
