@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import StartServer
 from tests.support.server import Server
 
 SIGNED_METADATA = {
@@ -37,6 +38,13 @@ def test_download_returns_an_upload_of_any_size_intact(
 def test_upload_returns_the_artifact_url(shared_server: Server) -> None:
     response = put(shared_server, "where", b"x")
     assert response.json() == {"urls": [f"{shared_server.url}/v8/artifacts/where"]}
+
+
+def test_public_url_is_used_in_artifact_urls_and_for_turbo(start_server: StartServer) -> None:
+    server = start_server("--public-url", "https://cache.example.com")
+    assert "export TURBO_API=https://cache.example.com\n" in server.output
+    response = put(server, "where", b"x")
+    assert response.json() == {"urls": ["https://cache.example.com/v8/artifacts/where"]}
 
 
 def test_get_and_head_return_all_metadata(shared_server: Server) -> None:

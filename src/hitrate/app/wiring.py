@@ -231,6 +231,7 @@ def _create_router(settings: Settings, clock: Clock, engine: Engine, parts: _Com
         max_artifact_bytes=_max_artifact_bytes(settings),
         max_body_bytes=settings.max_body_bytes,
         transfers=parts.traffic,
+        public_url=settings.public_url,
     )
     return Router(
         [*event_routes.routes(), *artifact_routes.routes()],

@@ -110,7 +110,10 @@ class ArtifactRoutes:
         max_artifact_bytes: int,
         max_body_bytes: int,
         transfers: TransferRecorder,
+        public_url: str = "",
     ) -> None:
+        """`public_url` is the configured URL of the server, if any."""
+        self._public_url = public_url
         self._transfers = transfers
         self._store = store
         self._quotas = quotas
@@ -216,8 +219,15 @@ class ArtifactRoutes:
         await self._store.put(artifact, writer)
         self._metrics.add("hitrate_artifact_uploaded_bytes", writer.size_bytes)
         self._transfers.uploaded(auth.team.id, auth.token_id, client, writer.size_bytes)
-        body = msgspec.json.encode({"urls": [_url(request, artifact_hash)]})
+        body = msgspec.json.encode({"urls": [self._url(request, artifact_hash)]})
         return Response(202, body, usage=Usage(uploaded_bytes=writer.size_bytes))
+
+    def _url(self, request: Request, artifact_hash: str) -> str:
+        path = f"/v8/artifacts/{artifact_hash}"
+        if self._public_url:
+            return self._public_url + path
+        host = request.text_header(b"host")
+        return f"{request.scope['scheme']}://{host}{path}" if host else path
 
     async def _find(self, request: Request, auth: AuthContext) -> Artifact | None:
         return await self._store.find(ArtifactKey(auth.team.id, hash_from_path(request)))
@@ -301,9 +311,3 @@ def _query_hit(artifact: Artifact | None) -> QueryHit | None:
     # `turbo` parses an integer: it discards the whole response if 400 is written as 400.0.
     number = int(duration) if duration.is_integer() else duration
     return QueryHit(artifact.size_bytes, number, artifact.tag)
-
-
-def _url(request: Request, artifact_hash: str) -> str:
-    path = f"/v8/artifacts/{artifact_hash}"
-    host = request.text_header(b"host")
-    return f"{request.scope['scheme']}://{host}{path}" if host else path

@@ -55,7 +55,7 @@ def _check_tls(settings: Settings) -> None:
 
 
 def _print_connection_help(settings: Settings, store: AccountStore) -> None:
-    url = server_url(settings)
+    url = settings.public_url or server_url(settings)
     teams = store.teams.all()
     if teams:
         click.echo(
