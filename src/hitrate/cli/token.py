@@ -158,7 +158,17 @@ def _print_token(info: TokenResponse, secret: str, *, json_output: bool) -> None
     if json_output:
         print_json({**msgspec.to_builtins(info), "token": secret})
     else:
+        click.echo(f"Created {info.id} {_owner_text(info)}.", err=True)
         click.echo(secret)
+
+
+def _owner_text(info: TokenResponse) -> str:
+    """Return `in web`, `for ann@example.com in web`, or `for the operator`, for instance."""
+    if info.team is None and info.user is None:
+        return "for the operator"
+    user = "" if info.user is None else f"for {info.user}"
+    team = "" if info.team is None else f"in {info.team}"
+    return f"{user} {team}".strip()
 
 
 def _scopes(text: str | None, *, read_only: bool) -> frozenset[Scope]:

@@ -34,6 +34,19 @@ def test_a_secret_is_printed_once_and_not_stored(token_cli: OfflineCli) -> None:
         assert each.encode() not in token_cli.file_contents()
 
 
+def test_create_reports_the_token_on_standard_error(token_cli: OfflineCli) -> None:
+    for options, owner in (
+        (["--team", "web"], "in web"),
+        (["--user", ANN], f"for {ANN}"),
+        (["--team", "web", "--user", ANN], f"for {ANN} in web"),
+        (["--operator"], "for the operator"),
+    ):
+        result = token_cli.run("token", "create", *options)
+        token_id = token_cli.run_json("token", "list")[-1]["id"]
+        assert result.stderr == f"Created {token_id} {owner}.\n"
+        assert token_secrets.well_formed(result.stdout.strip().encode())
+
+
 def test_a_token_belongs_to_a_team_a_user_or_the_operator(token_cli: OfflineCli) -> None:
     for options in (
         ["--team", "web"],
