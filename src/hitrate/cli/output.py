@@ -32,11 +32,24 @@ def print_text(text: str) -> None:
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Collection[str] = ()
 ) -> None:
-    """Print a table, as plain text unless on a terminal; the columns `numbers` align right."""
-    cells = [["" if cell is None else escape_control(str(cell)) for cell in row] for row in rows]
+    """Print a table, as plain text unless on a terminal; the columns `numbers` align right.
+
+    Booleans are printed as `on` and `off`, None as an empty cell.
+    """
+    cells = [[escape_control(_cell_text(cell)) for cell in row] for row in rows]
     right = [column in numbers for column in columns]
     if not (sys.stdout.isatty() and _print_rich(columns, cells, right)):
         print_text("\n".join(plain_table(columns, cells, right)))
+
+
+def _cell_text(cell: object) -> str:
+    match cell:
+        case None:
+            return ""
+        case bool():
+            return "on" if cell else "off"
+        case _:
+            return str(cell)
 
 
 def plain_table(

@@ -28,6 +28,7 @@ from hitrate.cli.run_text import STATS_COLUMNS, no_runs_message, stats_cells, ti
 from hitrate.units import format_compact_duration, format_size
 
 _MAX_DAYS_BY_BUCKET = (("hour", 2), ("day", 62), ("week", 366))
+_GROUPING_NAMES = {"ci": "CI", "interactive": "terminal"}
 _TIME_FORMATS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}
 
 
@@ -155,7 +156,7 @@ def _print_series(series: Timeseries) -> None:
 
 def _print_breakdown(breakdown: Breakdown) -> None:
     print_table(
-        (f"By {breakdown.by}", "Runs", *STATS_COLUMNS),
+        (f"By {_GROUPING_NAMES.get(breakdown.by, breakdown.by)}", "Runs", *STATS_COLUMNS),
         [(group.label, _count_text(group.runs), *stats_cells(group)) for group in breakdown.groups],
         numbers=("Runs", *STATS_COLUMNS),
     )

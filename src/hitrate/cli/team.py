@@ -152,7 +152,7 @@ def members(settings: Settings, slug: str, json_output: bool) -> None:
                     info.email,
                     info.name,
                     info.role,
-                    _on_off(info.remote_caching),
+                    info.remote_caching,
                     info.since,
                     info.user_id,
                 )
@@ -218,7 +218,3 @@ def remove(settings: Settings, slug: str, email: str) -> None:
 def _team_state(settings: Settings, team: Team) -> TeamState:
     """Return the state of a team from its metered usage, whether or not a server runs."""
     return state_from_file(MeterFile(settings.data_dir, Clock()), team)
-
-
-def _on_off(value: bool) -> str:
-    return "on" if value else "off"

@@ -98,6 +98,18 @@ def test_the_default_bucket_depends_on_the_period(
     assert remote_cli.run_json("stats", "--since", since)["timeseries"]["bucket"] == bucket
 
 
+@pytest.mark.parametrize(
+    ("by", "title"),
+    [("ci", "By CI"), ("interactive", "By terminal"), ("agent", "By agent"), ("token", "By token"),
+     ("user", "By user")],
+)  # fmt: skip
+def test_the_last_table_is_titled_by_its_grouping(
+    remote_cli: RemoteCli, period: dict[str, str], by: str, title: str
+) -> None:
+    output = remote_cli.run_ok("stats", *period_options(period), "--by", by)
+    assert [line for line in output.splitlines() if line.startswith(title + "  ")]
+
+
 def test_bucket_names_depend_on_the_time_zone(remote_cli: RemoteCli) -> None:
     period = {"since": "2026-01-01T00:00:00Z", "until": "2099-01-01", "bucket": "month"}
     assert "\n2026-01  " in remote_cli.run_ok("stats", *period_options(period))

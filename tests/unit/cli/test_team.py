@@ -76,6 +76,7 @@ def test_set_changes_and_shows_settings(team_cli: OfflineCli) -> None:
         "status": "disabled",
     }  # fmt: skip
     assert team_cli.run_json("team", "set", "web") == changed
+    assert "remoteCaching      off\n" in team_cli.run_ok("team", "set", "web")
     enabled = team_cli.run_json(
         "team", "set", "web", "--remote-caching", "on", "--requests-per-minute", "none"
     )
