@@ -42,7 +42,7 @@ INVALID: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
     ("analytics/timeseries", {"bucket": "hour", "since": "90d"}, ("1500", "longer bucket")),
     ("analytics/timeseries", {"bucket": "month", "since": "1970-01-01", "until": "2100-01-01"},
      ("1500", "later since")),
-    ("analytics/breakdown", {}, ("by",)),
+    ("analytics/breakdown", {}, ("by: is required; send ci, interactive, agent, token or user.",)),
     ("analytics/breakdown", {"by": "team"}, ("by", "ci, interactive, agent, token or user")),
     ("runs", {"order": "random"}, ("order", "newest, best, worst, saved or largest")),
     ("runs", {"order": LONG_NAME}, ("order", "newest, best, worst, saved or largest")),

@@ -29,6 +29,8 @@ AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 
+_MISSING_PARAMETER = re.compile(r"Missing required query parameter '(\w+)'")
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -194,6 +196,9 @@ def _handle_litestar_error(request: AnyRequest, error: HTTPException) -> Respons
             f"{e.get('key')}: {e.get('message')}{_allowed_values_hint(request, e.get('key'))}"
             for e in error.extra
         )
+    elif missing := _MISSING_PARAMETER.match(error.detail):
+        hint = _allowed_values_hint(request, missing[1]) or "."
+        message = f"{missing[1]}: is required{hint}"
     headers = {}
     if isinstance(error, MethodNotAllowedException):
         headers["allow"] = ", ".join(_allowed_methods(request.app, request.scope["path"]))
