@@ -21,10 +21,10 @@ install() {
   python="$(find_python)" || exit 1
   stamp=".venv/installed-$(basename "$lock" .txt)"
   if [ ! -x .venv/bin/python ]; then
-    "$python" -m venv .venv >&2 || fail "The virtual environment could not be made. On Debian or Ubuntu: apt-get install python3-venv"
+    "$python" -m venv .venv >&2 || fail "The virtual environment could not be created. On Debian or Ubuntu: apt-get install python3-venv"
   fi
   if ! cmp -s "$lock" "$stamp"; then
-    echo "Installing into .venv what $lock names; this happens once." >&2
+    echo "Installing $lock into .venv; this happens once." >&2
     # Standard output is kept for what the command itself prints.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock" >&2
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . >&2
