@@ -21,11 +21,12 @@ Every command with its arguments and options, as `--help` prints them. This page
 `{command}`.
 
 `serve`, `user`, `team`, `token`, `events`, `gc`, `doctor` and `demo` work on a data directory
-(`--data-dir`), also while its server runs. `stats`, `runs`, `run`, `artifacts`, `report` and
-`export` also work anywhere else with turbo's variables `TURBO_API`, `TURBO_TOKEN` and `TURBO_TEAM`
-or `TURBO_TEAMID`. Commands that print data accept `--json`.
+(`--data-dir`); all but `demo` also work while its server runs. `stats`, `runs`, `run`, `artifacts`,
+`report` and `export` also work anywhere else with turbo's variables `TURBO_API`, `TURBO_TOKEN` and
+`TURBO_TEAM` or `TURBO_TEAMID`. Commands that print data accept `--json`.
 
-Exit codes: 0 success, 1 failure with one line on standard error, 2 invalid usage.
+Exit codes: 0 success, 1 failure with one line on standard error, 2 invalid usage, 3 a hit rate
+below the threshold (`report`). `exec` exits with the code of the command that it runs.
 """
 
 
