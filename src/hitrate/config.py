@@ -300,8 +300,9 @@ def _read_file(
         raise ConfigError(f"The configuration file {path} cannot be read: {error}.") from error
     options = {option.name: option for option in OPTIONS}
     if unknown := sorted(set(data) - set(options)):
+        keys = ", ".join(f"`{key}`" for key in unknown)
         raise ConfigError(
-            f"{path} sets {', '.join(unknown)}, which is no setting of hitrate; "
+            f"{path} contains the unknown key{'s' if len(unknown) > 1 else ''} {keys}; "
             f"the settings are {', '.join(sorted(options))}."
         )
     return path, {

@@ -33,7 +33,9 @@ COUNTERS = {
     "hitrate_artifact_downloaded_bytes": "Bytes of artifacts sent by downloads.",
     "hitrate_artifact_hits": "Downloads that found the artifact.",
     "hitrate_artifact_misses": "Downloads that did not find the artifact.",
-    "hitrate_artifacts_evicted": "Artifacts evicted: expired, or least recently used above a cap.",
+    "hitrate_artifacts_evicted": (
+        "Artifacts evicted: expired, or least recently used above a size limit."
+    ),
     "hitrate_artifacts_evicted_bytes": "Bytes of evicted artifacts.",
 }
 """Name and help text of each plain counter. The text format appends `_total` to the name."""

@@ -60,7 +60,7 @@ def test_invalid_value_error_names_setting_source_and_accepted_form(name: str, v
 def test_unknown_name_in_the_file_raises_config_error(tmp_path: Path) -> None:
     file = tmp_path / "hitrate.toml"
     file.write_text("prot = 80\n")
-    with pytest.raises(ConfigError, match="prot"):
+    with pytest.raises(ConfigError, match="contains the unknown key `prot`; the settings are"):
         load_settings({}, file, environ={})
 
 

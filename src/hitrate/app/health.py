@@ -110,7 +110,7 @@ class Health:
             ),
             (
                 "hitrate_event_load_lag_seconds",
-                "Age of the oldest segment that waits to be loaded.",
+                "Age of the oldest event that waits to be loaded.",
                 lambda: self._spool.stats().oldest_s,
             ),
             (

@@ -235,10 +235,10 @@ def _digest(authorization: bytes | None) -> bytes:
 def _forbidden_message(auth: AuthContext, permission: Permission) -> str:
     token, member = auth.token, auth.member
     if member is not None and permission not in ROLE_PERMISSIONS[member.role]:
-        reason = f"the role {member.role} in the team {auth.team.slug} does not give"
+        reason = f"the role {member.role} in the team {auth.team.slug} does not include"
     else:
         scopes = ", ".join(sorted(token.scopes)) or "none"
-        reason = f"the token's scopes ({scopes}) do not give; use a token that has it"
+        reason = f"the token's scopes ({scopes}) do not include; use a token that has it"
     return f"This needs the permission `{permission.value}`, which {reason}."
 
 

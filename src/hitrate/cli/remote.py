@@ -30,7 +30,7 @@ _EXPORT_TIMEOUT_S = 600.0
 
 _NO_SERVER = (
     "No server is configured. Set TURBO_API and TURBO_TOKEN, as for turbo. On the server's own "
-    "machine, run the command in its directory or pass --data-dir."
+    "machine, run it in the directory in which the server was started, or pass --data-dir."
 )
 
 
