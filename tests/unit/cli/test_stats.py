@@ -104,7 +104,7 @@ def test_the_default_bucket_depends_on_the_period(
      ("user", "By user")],
 )  # fmt: skip
 def test_the_last_table_is_titled_by_its_grouping(
-    remote_cli: RemoteCli, period: dict[str, str], by: str, title: str
+    remote_cli: RemoteCli, period: Period, by: str, title: str
 ) -> None:
     output = remote_cli.run_ok("stats", *period_options(period), "--by", by)
     assert [line for line in output.splitlines() if line.startswith(title + "  ")]
