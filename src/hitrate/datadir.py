@@ -4,6 +4,7 @@ import fcntl
 import os
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Self
 
@@ -76,6 +77,8 @@ class DataDirLock:
 
     The lock is an flock, which the kernel releases when the process ends. The lock file holds the
     ServerInfo, so that commands find the server. Raises ConfigError or DataDirLocked.
+
+    While it is held, the process creates files that only their owner can read: the umask is 0077.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -85,10 +88,11 @@ class DataDirLock:
             os.getpid(), server_url(settings), str(cert.absolute()) if cert else None
         )
         self._file: IO[bytes] | None = None
+        self._previous_umask = 0
 
     def __enter__(self) -> Self:
         ensure_private_dir(self._dir.path)
-        file = self._dir.lock.open("a+b")
+        file = open(self._dir.lock, "a+b", opener=partial(os.open, mode=0o600))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -103,10 +107,12 @@ class DataDirLock:
         file.write(msgspec.json.encode(self._info))
         file.flush()
         self._file = file
+        self._previous_umask = os.umask(0o077)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
+            os.umask(self._previous_umask)
             self._file.truncate(0)
             self._file.close()
             self._file = None

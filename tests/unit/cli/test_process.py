@@ -111,6 +111,19 @@ def test_the_first_start_prints_variables_for_turbo_and_later_ones_do_not(
     assert server.request("GET", "/v8/artifacts/status").status_code == 200
 
 
+def test_only_the_owner_can_read_the_files_of_the_server(server: Server) -> None:
+    record(server, "s1")
+    assert server.request("PUT", "/v8/artifacts/small", content=b"x").status_code == 202
+    assert server.request("PUT", "/v8/artifacts/large", content=b"x" * 10**6).status_code == 202
+    eventually(lambda: len(server.events()) == 1)
+    server.stop()
+    paths = list(server.data_dir.rglob("*"))
+    assert {"hitrate.lock", "events.duckdb", "spool", "artifacts", "meter.ndjson"} <= {
+        path.name for path in paths
+    }
+    assert [path.name for path in paths if path.stat().st_mode & 0o077] == []
+
+
 def test_settings_come_from_the_environment_and_a_file(tmp_path: Path) -> None:
     file = tmp_path / "hitrate.toml"
     file.write_text(f'data_dir = "{tmp_path}/from-file"\n')
