@@ -165,7 +165,7 @@ class Settings:
     public_url: str = _setting(
         "",
         _parse_public_url,
-        "URL at which browsers reach the server; without it, the Host header of each request.",
+        "URL at which browsers and turbo reach the server. Default: the Host header of requests.",
     )
     login_token_ttl_s: float | None = _setting(
         "90d",
