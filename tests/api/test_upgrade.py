@@ -18,7 +18,11 @@ FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "data_directory_v1"
 EXPECTED = json.loads((FIXTURE / "expected.json").read_text())
 SECRETS = json.loads((FIXTURE / "secrets.json").read_text())
 TEAMS = ["default", "ops", "web"]
-RENAMED_KEYS = {"hitRateBands": "hitRateQuartiles", "madeBy": "producedBy"}
+RENAMED_KEYS = {
+    "hitRateBands": "hitRateQuartiles",
+    "madeBy": "producedBy",
+    "left": "remaining",
+}
 RENAMED_LABELS = {
     "did not say": "unknown",
     "not interactive": "non-interactive",

@@ -41,11 +41,11 @@ def test_usage_report_uses_camel_case_field_names() -> None:
     report = usage(UsageTotals())
     assert list(report) == ["team", "state", "currency", "current", "past"]
     assert list(report["current"]) == [
-        "start", "end", "used", "limits", "left", "spendCap", "spendLeft", "forecast",
+        "start", "end", "used", "limits", "remaining", "spendCap", "spendRemaining", "forecast",
     ]  # fmt: skip
     measures = ["uploadedBytes", "downloadedBytes", "requests", "events", "storedBytes"]
     assert list(report["current"]["used"]) == [*measures, "averageStoredBytes", "cost"]
-    assert list(report["current"]["left"]) == measures
+    assert list(report["current"]["remaining"]) == measures
     assert report["current"]["start"] == "2026-04-01T00:00:00.000Z"
     assert report["current"]["end"] == "2026-05-01T00:00:00.000Z"
 
@@ -53,7 +53,7 @@ def test_usage_report_uses_camel_case_field_names() -> None:
 def test_remaining_usage_is_limit_minus_usage_and_never_negative() -> None:
     used = UsageTotals(uploaded_bytes=40, downloaded_bytes=10, requests=11, events=3)
     report = usage(used, limits=Limits(100, 10, 10, None, 50))["current"]
-    assert report["left"] == {
+    assert report["remaining"] == {
         "uploadedBytes": 60,
         "downloadedBytes": 0,
         "requests": 0,
@@ -69,11 +69,14 @@ def test_cost_so_far_and_remaining_spend_cap() -> None:
     report = usage(used, prices=prices, spend_cap=10_000_000, currency="EUR")
     assert report["currency"] == "EUR"
     assert report["current"]["used"]["cost"] == "3.500002"
-    assert (report["current"]["spendCap"], report["current"]["spendLeft"]) == ("10.00", "6.499998")
+    assert (report["current"]["spendCap"], report["current"]["spendRemaining"]) == (
+        "10.00",
+        "6.499998",
+    )
     exceeded = usage(used, prices=prices, spend_cap=1)["current"]
-    assert exceeded["spendLeft"] == "0.00"
+    assert exceeded["spendRemaining"] == "0.00"
     uncapped = usage(used, prices=prices)["current"]
-    assert (uncapped["spendCap"], uncapped["spendLeft"]) == (None, None)
+    assert (uncapped["spendCap"], uncapped["spendRemaining"]) == (None, None)
 
 
 def test_average_storage_covers_the_elapsed_time() -> None:
@@ -203,7 +206,7 @@ def test_api_and_command_agree_while_running_stopped_and_killed(server: Server) 
     used = report["current"]["used"]
     assert {name: used[name] for name in expected} == expected
     assert float(used["cost"]) == pytest.approx(0.01, abs=0.0001)
-    assert report["current"]["left"]["requests"] == 490
+    assert report["current"]["remaining"]["requests"] == 490
     assert_reports_agree(report, command_usage(server))
     server.kill()
     assert_reports_agree(report, command_usage(server))

@@ -52,15 +52,15 @@ class UsageForecast(CycleUsage, rename="camel"):
 
 
 class CurrentCycle(msgspec.Struct, rename="camel"):
-    """The current billing cycle. `left` is the rest of each limit, never below 0; null is none."""
+    """The current billing cycle. `remaining`: of each limit, at least 0; null: no limit."""
 
     start: str
     end: str
     used: CycleUsage
     limits: Limits
-    left: Limits
+    remaining: Limits
     spend_cap: str | None
-    spend_left: str | None
+    spend_remaining: str | None
     forecast: UsageForecast
 
     @classmethod
@@ -78,9 +78,9 @@ class CurrentCycle(msgspec.Struct, rename="camel"):
             end=iso(cycle.end_ms),
             used=CycleUsage.from_totals(totals, elapsed_ms, cost),
             limits=settings.limits,
-            left=_remaining(settings.limits, totals),
+            remaining=_remaining(settings.limits, totals),
             spend_cap=None if cap is None else format_money(cap),
-            spend_left=None if cap is None else format_money(max(0, cap - cost)),
+            spend_remaining=None if cap is None else format_money(max(0, cap - cost)),
             forecast=UsageForecast(
                 **msgspec.structs.asdict(
                     CycleUsage.from_totals(expected, cycle.length_ms, expected_cost)

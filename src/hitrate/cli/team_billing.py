@@ -294,7 +294,7 @@ def _print_billing(info: BillingResponse) -> None:
 
 def _print_usage(response: TeamUsageResponse) -> None:
     cycle = response.current
-    columns = (cycle.used, cycle.limits, cycle.left, cycle.forecast)
+    columns = (cycle.used, cycle.limits, cycle.remaining, cycle.forecast)
     rows = [
         (name.replace("_", " "), *(_amount_text(name, getattr(column, name)) for column in columns))
         for name in MEASURES
@@ -304,7 +304,7 @@ def _print_usage(response: TeamUsageResponse) -> None:
             "cost",
             cycle.used.cost,
             cycle.spend_cap or "",
-            cycle.spend_left or "",
+            cycle.spend_remaining or "",
             cycle.forecast.cost,
         )
     )

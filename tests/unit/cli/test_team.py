@@ -208,7 +208,7 @@ def test_an_invalid_settings_value_in_the_database_is_reported_in_one_line(
 def test_usage_shows_the_remaining_amount_of_a_limit(team_cli: OfflineCli) -> None:
     team_cli.run_ok("team", "limit", "web", "--requests", "10")
     usage = team_cli.run_json("team", "usage", "web")
-    assert (usage["current"]["left"]["requests"], usage["past"]) == (10, [])
+    assert (usage["current"]["remaining"]["requests"], usage["past"]) == (10, [])
     assert "web: active; cycle from " in team_cli.run_ok("team", "usage", "web")
 
 
