@@ -337,6 +337,7 @@ RECORD_TEXTS = """button => {
 def test_copy_buttons_copy_the_snippets(page: Page, setup: TeamSetup) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"{setup.url}/connect")
+    page.reload()  # the first load replaces the content as soon as it knows the time zone
     for name, line in (
         ("turbo login", f"npx turbo login --api={setup.server.url}"),
         ("Environment", f"export TURBO_TEAM={setup.team.slug}"),
