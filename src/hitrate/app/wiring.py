@@ -162,7 +162,7 @@ class _Components:
     spool: Spool
     quarantine: Quarantine
     event_store: DuckDBEventStore
-    traffic: TransferCounter
+    transfers: TransferCounter
     loader: Loader
     exports: ExportManager
 
@@ -181,7 +181,7 @@ def _create_components(settings: Settings, clock: Clock, engine: Engine) -> _Com
     spool = Spool(data_dir.spool, clock)
     quarantine = Quarantine(data_dir.quarantine)
     event_store = create_event_store(settings, artifacts.index.durations)
-    traffic = TransferCounter(clock)
+    transfers = TransferCounter(clock)
     return _Components(
         metrics=metrics,
         accounts=accounts,
@@ -202,7 +202,7 @@ def _create_components(settings: Settings, clock: Clock, engine: Engine) -> _Com
         spool=spool,
         quarantine=quarantine,
         event_store=event_store,
-        traffic=traffic,
+        transfers=transfers,
         loader=Loader(
             spool,
             event_store,
@@ -210,7 +210,7 @@ def _create_components(settings: Settings, clock: Clock, engine: Engine) -> _Com
             metrics,
             clock,
             event_ttl_s=settings.event_ttl_s,
-            traffic=traffic,
+            transfers=transfers,
             observers=(
                 EventMeteringObserver(meter),
                 ArtifactAttribution(event_store, catalog, clock),
@@ -230,7 +230,7 @@ def _create_router(settings: Settings, clock: Clock, engine: Engine, parts: _Com
         clock,
         max_artifact_bytes=_max_artifact_bytes(settings),
         max_body_bytes=settings.max_body_bytes,
-        transfers=parts.traffic,
+        transfers=parts.transfers,
         public_url=settings.public_url,
     )
     return Router(

@@ -75,7 +75,7 @@ class EventWriter:
                 Quarantine(spool.directory / "quarantine"),
                 Metrics(),
                 self._clock,
-                traffic=self._transfers,
+                transfers=self._transfers,
             )
             spool.open()
             try:

@@ -46,10 +46,10 @@ class Loader:
         clock: Clock,
         *,
         event_ttl_s: float | None = None,
-        traffic: TransferCounter | None = None,
+        transfers: TransferCounter | None = None,
         observers: Sequence[LoadObserver] = (),
     ) -> None:
-        """`traffic` is flushed to the event store periodically. Events older than `event_ttl_s`
+        """`transfers` is flushed to the event store periodically. Events older than `event_ttl_s`
         are pruned."""
         self._spool = spool
         self._store = store
@@ -57,7 +57,7 @@ class Loader:
         self._metrics = metrics
         self._clock = clock
         self._event_ttl_s = event_ttl_s
-        self._traffic = traffic
+        self._transfers = transfers
         self._observers = tuple(observers)
         # A crash may have come between the last load and its notification.
         self._dirty = set(self._observers)
@@ -179,12 +179,12 @@ class Loader:
             return self._store.load(path, segment.name, self._on_duplicates)
 
     def _flush_transfers(self) -> None:
-        if self._traffic is not None:
-            transfers = self._traffic.drain()
+        if self._transfers is not None:
+            transfers = self._transfers.drain()
             try:
                 self._store.add_transfers(transfers)
             except BaseException:
-                self._traffic.restore(transfers)
+                self._transfers.restore(transfers)
                 raise
             self._transfers_flushed_at = time.monotonic()
             if any(totals.uploads for totals in transfers.values()):

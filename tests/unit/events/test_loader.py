@@ -43,7 +43,7 @@ class LoaderHarness:
             Quarantine(self.spool_dir / "quarantine"),
             self.metrics,
             self.clock,
-            traffic=self.transfers,
+            transfers=self.transfers,
             observers=observers,
         )
 
