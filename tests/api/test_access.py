@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.models import Permission
 from hitrate.clock import Clock
@@ -104,7 +104,7 @@ class RouteClient:
             case "malformed":
                 return "hr_" + "x" * 38
             case "unknown":
-                return token_secrets.new_secret()
+                return tokens.new_secret()
             case "expired":
                 return create(self._team, "", scopes=ALL_SCOPES, lifetime_s=0)[1]
             case "revoked":

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from hitrate.auth.models import Scope
 from hitrate.db.tables import TOKENS
 from hitrate.roles import Role
@@ -274,9 +274,9 @@ def test_invalid_json_or_too_large_body_is_refused(
 def test_one_of_ten_thousand_tokens_is_revoked(api: AccountApi) -> None:
     team = api.create_team()
     _, token = api.create_owner(team)
-    secrets = [token_secrets.new_secret() for _ in range(10_000)]
+    secrets = [tokens.new_secret() for _ in range(10_000)]
     rows: list[dict[str, Any]] = [
-        {"id": f"tok_{team.id}{n:05}", "hash": token_secrets.digest(secret.encode()),
+        {"id": f"tok_{team.id}{n:05}", "hash": tokens.digest(secret.encode()),
          "team_id": team.id,
          "label": str(n), "scopes": "read", "created_at": n}
         for n, secret in enumerate(secrets)

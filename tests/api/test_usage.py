@@ -8,8 +8,7 @@ import pytest
 
 from hitrate.billing.pricing import UsageTotals
 from hitrate.billing.quotas import TeamState
-from hitrate.billing.usage import TeamUsageResponse
-from hitrate.billing.usage_cycles import ClosedCycle
+from hitrate.billing.usage import ClosedCycle, TeamUsageResponse
 from hitrate.teams.cycles import Cycle
 from hitrate.teams.models import Team
 from hitrate.teams.settings import Limits, Prices, TeamSettings

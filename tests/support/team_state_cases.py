@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from hitrate.teams.settings import MEASURES
 from tests.support.client_operations import Outcomes, errors_of, expected_errors
 from tests.support.team_fixture import WIRE_NAMES, TeamFixture
@@ -103,7 +103,7 @@ TOKEN_STATES = [
     StateCase(
         "an unknown token",
         *_UNAUTHORIZED,
-        api=(_use_token(token_secrets.new_secret()), _replace_token),
+        api=(_use_token(tokens.new_secret()), _replace_token),
     ),
     StateCase(
         "an expired token", *_UNAUTHORIZED, api=(_use_new_own_token(expiresIn="0s"), _replace_token)

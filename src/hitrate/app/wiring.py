@@ -43,7 +43,7 @@ from hitrate.billing.admission import Admission
 from hitrate.billing.event_metering import EventMeteringObserver
 from hitrate.billing.meter import Meter
 from hitrate.billing.quotas import QuotaEnforcer
-from hitrate.billing.usage_cycles import UsageCycleStore
+from hitrate.billing.usage import UsageCycleStore
 from hitrate.billing.worker import BillingWorker
 from hitrate.clock import Clock
 from hitrate.config import Settings

@@ -9,7 +9,7 @@ import hmac
 from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.models import AuthContext, Permission, Scope, Token
 from hitrate.auth.permissions import OPERATOR_PERMISSIONS, ROLE_PERMISSIONS, scope_permissions
@@ -162,7 +162,7 @@ class Authorizer:
         """Return the token and the time of its lookup."""
         cached = self._tokens.get(digest)
         if cached is None or abs(now_ms - cached[1]) >= CACHE_TTL_MS:
-            if not token_secrets.well_formed(_secret(authorization)):
+            if not tokens.well_formed(_secret(authorization)):
                 raise Unauthorized(_UNKNOWN)
             generation = self._generation
             match = self._accounts.tokens.find(digest)
@@ -229,7 +229,7 @@ def _secret(authorization: bytes | None) -> bytes:
 
 
 def _digest(authorization: bytes | None) -> bytes:
-    return token_secrets.digest(_secret(authorization))
+    return tokens.digest(_secret(authorization))
 
 
 def _forbidden_message(auth: AuthContext, permission: Permission) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from hitrate.clock import Clock
 from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import PENDING_AUTH, SESSIONS, USERS
@@ -150,4 +150,4 @@ class OneTimeStore:
 
 def _digest(secret: str) -> bytes:
     # A slow password hash is unnecessary: 256 random bits cannot be guessed.
-    return token_secrets.digest(secret.encode())
+    return tokens.digest(secret.encode())

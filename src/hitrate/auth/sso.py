@@ -14,7 +14,7 @@ import msgspec
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.models import SINGLE_SIGN_ON
 from hitrate.auth.sessions import OneTimeStore
-from hitrate.auth.token_secrets import digest
+from hitrate.auth.tokens import digest
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.errors import BadRequest, Forbidden, ServiceUnavailable
@@ -23,8 +23,7 @@ from hitrate.roles import Role
 from hitrate.teams.models import Actor, Team, User
 
 if TYPE_CHECKING:
-    from hitrate.auth.id_token import OidcIdentity
-    from hitrate.auth.oidc import OidcProvider
+    from hitrate.auth.oidc import OidcIdentity, OidcProvider
 
 _KIND = "sso"
 _LOGIN_TTL_S = 10 * 60

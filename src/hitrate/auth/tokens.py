@@ -1,5 +1,11 @@
-"""Tokens in the database."""
+"""Tokens: the format of their secrets, and their records in the database.
 
+A secret is `hr_`, 32 random base-62 characters (190 bits), and 6 characters that are their CRC-32.
+So secret scanners recognize it, and a mistyped one is refused without a database lookup.
+"""
+
+import hashlib
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -7,17 +13,54 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
-from hitrate.auth import token_secrets
 from hitrate.auth.models import Scope, Token, TokenOrigin
 from hitrate.auth.permissions import READ_WRITE
 from hitrate.clock import Clock
 from hitrate.db.engine import map_database_errors, transaction
 from hitrate.db.tables import TEAMS, TOKENS, USERS
 from hitrate.errors import BadRequest, NotFound
-from hitrate.ids import new_id
+from hitrate.ids import ALPHABET, new_id, random_text
 from hitrate.teams.audit import record
 from hitrate.teams.models import OPERATOR, Actor, Team, User
 from hitrate.teams.settings import decode_settings
+
+_PREFIX = "hr_"
+_RANDOM_LENGTH = 32
+_CHECKSUM_LENGTH = 6
+
+
+def _checksum(body: str) -> str:
+    number, digits = zlib.crc32(body.encode()), ""
+    for _ in range(_CHECKSUM_LENGTH):
+        number, digit = divmod(number, len(ALPHABET))
+        digits = ALPHABET[digit] + digits
+    return digits
+
+
+def new_secret() -> str:
+    """Generate a secret."""
+    body = random_text(_RANDOM_LENGTH)
+    return _PREFIX + body + _checksum(body)
+
+
+def well_formed(secret: bytes) -> bool:
+    """Return whether a secret has the right prefix, length and checksum."""
+    try:
+        text = secret.decode("ascii")
+    except UnicodeDecodeError:
+        return False
+    body, checksum = text[len(_PREFIX) : -_CHECKSUM_LENGTH], text[-_CHECKSUM_LENGTH:]
+    has_form = text.startswith(_PREFIX) and len(body) == _RANDOM_LENGTH
+    return has_form and _checksum(body) == checksum
+
+
+def digest(secret: bytes) -> bytes:
+    """Return the SHA-256 that is stored instead of the secret.
+
+    A slow password hash is unnecessary: 190 random bits cannot be guessed.
+    """
+    return hashlib.sha256(secret).digest()
+
 
 MAX_LABEL_LENGTH = 200
 _MAX_LIFETIME_S = 100 * 366 * 86400.0
@@ -65,7 +108,7 @@ class TokenStore:
         Without `lifetime_s` the token does not expire. With `actor` None the audit log records
         nothing; commands do so for their short-lived operator tokens. Raises BadRequest.
         """
-        secret, now_ms = token_secrets.new_secret(), self._clock.now_ms()
+        secret, now_ms = new_secret(), self._clock.now_ms()
         token = Token(
             id=new_id("tok", 16),
             team=team,
@@ -91,7 +134,7 @@ class TokenStore:
         replaced token had when it was created. Raises BadRequest if the token is no longer valid
         or has a successor already.
         """
-        secret, now_ms = token_secrets.new_secret(), self._clock.now_ms()
+        secret, now_ms = new_secret(), self._clock.now_ms()
         overlap_end_ms = now_ms + _lifetime_ms(overlap_s)
         with transaction(self._engine) as connection:
             query = _SELECT_TOKENS.where(TOKENS.c.id == token.id)
@@ -206,7 +249,7 @@ class TokenStore:
     def _insert(connection: Connection, token: Token, secret: str) -> None:
         row = {
             "id": token.id,
-            "hash": token_secrets.digest(secret.encode()),
+            "hash": digest(secret.encode()),
             "team_id": token.team.id if token.team else None,
             "user_id": token.user.id if token.user else None,
             "label": token.label,

@@ -13,7 +13,7 @@ from hitrate.auth.authorizer import Authorizer
 from hitrate.background import PeriodicThread
 from hitrate.billing.meter import Meter
 from hitrate.billing.pricing import UsageTotals, spend_cap_reached
-from hitrate.billing.usage_cycles import UsageCycleStore
+from hitrate.billing.usage import UsageCycleStore
 from hitrate.clock import Clock
 from hitrate.errors import ServiceUnavailable
 from hitrate.teams.models import Actor, Team

@@ -12,17 +12,10 @@ import msgspec
 from hitrate.auth.accounts import AccountStore
 from hitrate.billing.meter_file import MeterFile
 from hitrate.billing.quotas import state_from_file
-from hitrate.billing.usage import CycleUsage, TeamUsageResponse, team_usage
-from hitrate.billing.usage_cycles import UsageCycleStore
+from hitrate.billing.usage import CycleUsage, TeamUsageResponse, UsageCycleStore, team_usage
 from hitrate.cli.options import json_option
 from hitrate.cli.output import print_json, print_table
-from hitrate.cli.server_options import (
-    Command,
-    accounts,
-    count_or_none,
-    data_dir_option,
-    find_team,
-)
+from hitrate.cli.server_options import Command, accounts, count_or_none, data_dir_option, find_team
 from hitrate.clock import Clock
 from hitrate.config import Settings
 from hitrate.errors import BadRequest

@@ -8,12 +8,7 @@ import click
 from hitrate.auth.accounts import AccountStore
 from hitrate.cli.options import json_option
 from hitrate.cli.output import print_json, print_table
-from hitrate.cli.server_options import (
-    accounts,
-    data_dir_option,
-    find_team,
-    role_option,
-)
+from hitrate.cli.server_options import accounts, data_dir_option, find_team, role_option
 from hitrate.clock import iso
 from hitrate.config import Settings
 from hitrate.errors import BadRequest

@@ -11,8 +11,7 @@ from hitrate.auth.guards import current_auth
 from hitrate.auth.models import Permission
 from hitrate.billing.meter import Meter
 from hitrate.billing.quotas import QuotaEnforcer
-from hitrate.billing.usage import TeamUsageResponse, team_usage
-from hitrate.billing.usage_cycles import UsageCycleStore
+from hitrate.billing.usage import TeamUsageResponse, UsageCycleStore, team_usage
 from hitrate.clock import Clock
 from hitrate.errors import Forbidden
 from hitrate.http.litestar import AnyRequest, run_in_thread

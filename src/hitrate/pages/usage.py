@@ -7,8 +7,7 @@ from litestar.params import FromPath
 from hitrate.auth.models import Permission
 from hitrate.billing.meter import Meter
 from hitrate.billing.quotas import QuotaEnforcer
-from hitrate.billing.usage import team_usage
-from hitrate.billing.usage_cycles import UsageCycleStore
+from hitrate.billing.usage import UsageCycleStore, team_usage
 from hitrate.clock import Clock
 from hitrate.http.html import Page
 from hitrate.http.litestar import AnyRequest, run_in_page_thread

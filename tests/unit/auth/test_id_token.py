@@ -17,8 +17,7 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from hitrate.auth.id_token import OidcIdentity
-from hitrate.auth.oidc import OidcProvider
+from hitrate.auth.oidc import OidcIdentity, OidcProvider
 from hitrate.clock import ManualClock
 from hitrate.errors import Forbidden, ServiceUnavailable
 

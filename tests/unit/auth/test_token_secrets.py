@@ -4,30 +4,30 @@ import re
 
 import pytest
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from hitrate.ids import new_id
 
 
 def test_new_secret_has_the_documented_format() -> None:
-    secret = token_secrets.new_secret()
+    secret = tokens.new_secret()
     assert re.fullmatch(r"hr_[0-9A-Za-z]{38}", secret)
-    assert token_secrets.well_formed(secret.encode())
+    assert tokens.well_formed(secret.encode())
 
 
 def test_secrets_are_unique() -> None:
-    assert len({token_secrets.new_secret() for _ in range(1000)}) == 1000
+    assert len({tokens.new_secret() for _ in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize("position", range(3, 41))
 def test_checksum_detects_one_wrong_character(position: int) -> None:
-    secret = bytearray(token_secrets.new_secret().encode())
+    secret = bytearray(tokens.new_secret().encode())
     secret[position] = ord("A") if secret[position] != ord("A") else ord("B")
-    assert not token_secrets.well_formed(bytes(secret))
+    assert not tokens.well_formed(bytes(secret))
 
 
 @pytest.mark.parametrize("text", [b"", b"hr_", b"abc", b"\xff" * 41, b"hr_" + b"0" * 38])
 def test_malformed_secret_is_detected(text: bytes) -> None:
-    assert not token_secrets.well_formed(text)
+    assert not tokens.well_formed(text)
 
 
 def test_team_id_has_the_form_that_turbo_sends() -> None:

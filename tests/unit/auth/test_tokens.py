@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import sqlalchemy as sa
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from hitrate.auth.models import Permission, Scope, TokenOrigin
 from hitrate.auth.permissions import READ_ONLY, READ_WRITE
 from hitrate.db.tables import TOKENS
@@ -80,9 +80,9 @@ def test_only_the_digest_of_a_secret_is_stored(account_fixture: AccountFixture) 
     token, secret = account_fixture.create_token(team)
     rotated, second = account_fixture.tokens.rotate(token, 60, OPERATOR)
     for one, text in ((token, secret), (rotated, second)):
-        result = account_fixture.tokens.find(token_secrets.digest(text.encode()))
+        result = account_fixture.tokens.find(tokens.digest(text.encode()))
         assert result is not None
-        assert (result[0].id, result[1]) == (one.id, token_secrets.digest(text.encode()))
+        assert (result[0].id, result[1]) == (one.id, tokens.digest(text.encode()))
     assert account_fixture.tokens.find(secret.encode()) is None
     account_fixture.close()
     for file in account_fixture.data_dir.iterdir():
@@ -323,9 +323,9 @@ def test_unknown_token_error_is_short(account_fixture: AccountFixture, token_id:
 
 def test_ten_thousand_tokens_are_listed_found_and_revoked(account_fixture: AccountFixture) -> None:
     team = account_fixture.create_team()
-    secrets = [token_secrets.new_secret() for _ in range(10_000)]
+    secrets = [tokens.new_secret() for _ in range(10_000)]
     rows = [
-        {"id": f"tok_{n:05}", "hash": token_secrets.digest(secret.encode()), "team_id": team.id,
+        {"id": f"tok_{n:05}", "hash": tokens.digest(secret.encode()), "team_id": team.id,
          "label": "", "scopes": "read", "created_at": n}
         for n, secret in enumerate(secrets)
     ]  # fmt: skip

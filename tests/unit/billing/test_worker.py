@@ -17,7 +17,7 @@ from hitrate.billing import worker
 from hitrate.billing.meter import CLOSING_DELAY_MS
 from hitrate.billing.meter_file import RECORD_BYTES, MeterRecord, read_records
 from hitrate.billing.quotas import QuotaEnforcer, TeamState
-from hitrate.billing.usage_cycles import ClosedCycle, UsageCycleStore
+from hitrate.billing.usage import ClosedCycle, UsageCycleStore
 from hitrate.billing.worker import BillingWorker
 from hitrate.db.engine import open_database
 from hitrate.errors import ServiceUnavailable

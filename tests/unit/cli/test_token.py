@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from tests.support.offline_cli import OfflineCli
 from tests.support.server import Server, eventually
 
@@ -23,7 +23,7 @@ def token_cli(offline_cli: OfflineCli) -> OfflineCli:
 
 def test_a_secret_is_printed_once_and_not_stored(token_cli: OfflineCli) -> None:
     secret = token_cli.run_ok("token", "create", "--team", "web")
-    assert token_secrets.well_formed(secret.strip().encode())
+    assert tokens.well_formed(secret.strip().encode())
     [row] = token_cli.run_json("token", "list")
     new = token_cli.run_ok("token", "rotate", row["id"])
     token_cli.run_ok("token", "revoke", row["id"])
@@ -44,7 +44,7 @@ def test_create_reports_the_token_on_standard_error(token_cli: OfflineCli) -> No
         result = token_cli.run("token", "create", *options)
         token_id = token_cli.run_json("token", "list")[-1]["id"]
         assert result.stderr == f"Created {token_id} {owner}.\n"
-        assert token_secrets.well_formed(result.stdout.strip().encode())
+        assert tokens.well_formed(result.stdout.strip().encode())
 
 
 def test_a_token_belongs_to_a_team_a_user_or_the_operator(token_cli: OfflineCli) -> None:
@@ -86,7 +86,7 @@ def test_create_and_rotate_as_json_include_the_secret(token_cli: OfflineCli) -> 
     created = token_cli.run_json(
         "token", "create", "--team", "web", "--label", "ci", "--expires", "30d"
     )
-    assert token_secrets.well_formed(created["token"].encode())
+    assert tokens.well_formed(created["token"].encode())
     assert (created["label"], created["state"], created["lastUsedAt"]) == ("ci", "valid", None)
     assert created["expiresAt"] > created["createdAt"]
     rotated = token_cli.run_json("token", "rotate", created["id"], "--overlap", "0s")

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from hitrate.auth.models import Token, TokenOrigin
 from hitrate.clock import iso
 from hitrate.datadir import DataDir
 from hitrate.db.engine import SCHEMA_VERSION
 from hitrate.errors import BadRequest
-from hitrate.management.turbo_schemas import CurrentToken
+from hitrate.management.turbo_account import CurrentToken
 from hitrate.teams.models import OPERATOR
 from tests.support.account_fixture import AccountFixture, bearer
 
@@ -108,7 +108,7 @@ def test_upgrade_keeps_tokens(upgraded: AccountFixture) -> None:
 @pytest.mark.parametrize("name", SECRETS)
 def test_upgrade_keeps_what_secrets_authenticate(upgraded: AccountFixture, name: str) -> None:
     secret = SECRETS[name]
-    match = upgraded.tokens.find(token_secrets.digest(secret["token"].encode()))
+    match = upgraded.tokens.find(tokens.digest(secret["token"].encode()))
     assert match is not None
     stored = match[0]
     assert stored.id == secret["id"]

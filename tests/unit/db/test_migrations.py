@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import command, op
 from alembic.config import Config
 
-from hitrate.auth import token_secrets
+from hitrate.auth import tokens
 from hitrate.auth.accounts import AccountStore
 from hitrate.auth.authorizer import Authorizer
 from hitrate.auth.models import Permission, Scope
@@ -22,7 +22,7 @@ from hitrate.teams.settings import TeamSettings
 from tests.support.account_fixture import AccountFixture, bearer
 from tests.support.server import Server, free_port, run_hitrate, try_hitrate
 
-READER, WRITER, REVOKED, EXPIRED, OPERATOR_TOKEN = (token_secrets.new_secret() for _ in range(5))
+READER, WRITER, REVOKED, EXPIRED, OPERATOR_TOKEN = (tokens.new_secret() for _ in range(5))
 NOW = ManualClock().now_ms()
 
 
@@ -55,7 +55,7 @@ def _insert_rows(connection: sa.Connection) -> None:
         ("expired", EXPIRED, "team_ops", False, NOW - 1, None),
         ("operators", OPERATOR_TOKEN, None, False, NOW + 60_000, None),
     ):
-        digest = token_secrets.digest(secret.encode())
+        digest = tokens.digest(secret.encode())
         row = (f"tok_{name}", digest, team, name, read_only, NOW, expires_at, revoked_at)
         connection.exec_driver_sql(add_token, row)
     for number in range(2):
