@@ -113,7 +113,7 @@ def test_requests_and_commands_work_over_tls(
         assert f"export TURBO_API=https://127.0.0.1:{port}" in server.output
         response = server.request("POST", "/v8/artifacts/events", content=body(event()))
         assert response.status_code == 200
-        eventually(lambda: "1 events" in server.command("events", "--team", "default"))
+        eventually(lambda: "1 event" in server.command("events", "--team", "default"))
         with pytest.raises(httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{port}/healthz")
     finally:
